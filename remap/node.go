@@ -1,0 +1,78 @@
+package remap
+
+// Node is one device of a snapshot.
+type Node struct {
+	Dev Dev
+	// Name is the kernel's name, "nvme0n1" or "dm-3".
+	Name string
+	// Label is what people call the device, "vg-home"; empty if that is Name.
+	Label string
+	// Path opens the device, "/dev/dm-3".
+	Path string
+	// Size is the capacity in sectors.
+	Size Sector
+	// BlockSize is the logical block size in bytes.
+	BlockSize int
+	ReadOnly  bool
+	// Layer maps the device; nil for a leaf.
+	Layer Layer
+	// Leaf describes a leaf, nil for every other device.
+	Leaf *Leaf
+	// Owner tells who manages a mapped device, and hence whom to ask to keep
+	// its layout.
+	Owner Owner
+	// Mutable tells that the kernel can swap what maps this device while it
+	// is open: dm and md can, a partition cannot.
+	Mutable bool
+	// Transition is set while the layout is being changed or the device is
+	// suspended, and says which.
+	Transition string
+	// Print is a digest of everything that the map and the identity of the
+	// device depend on, transitions excepted. Equal prints mean an unchanged
+	// device. Prints are comparable within one process only.
+	Print Fingerprint
+}
+
+// DisplayName is the name to print for people.
+func (n *Node) DisplayName() string {
+	if n.Label != "" {
+		return n.Label
+	}
+	return n.Name
+}
+
+// Owner is the manager of a mapped device.
+type Owner struct {
+	// Manager is "lvm", "crypt", "mpath", … by the dm uuid, or "" if unknown.
+	Manager string
+	// Group is the volume group of an LVM device.
+	Group string
+}
+
+// Leaf is what a device is below which nothing is mapped any more.
+type Leaf struct {
+	// Driver is "nvme", "scsi", "virtio" or "" for any other.
+	Driver string
+	// Identity is the most durable name that the device tells of itself.
+	// Two leaves with the same identity are not proven to be one device.
+	Identity string
+	// NVMe is set for NVMe namespaces.
+	NVMe *NVMeLeaf
+	// Zoned is the zone model, "none" for ordinary disks.
+	Zoned string
+	// WriteCache is what the kernel believes of a volatile cache:
+	// "write back" or "write through".
+	WriteCache string
+}
+
+// NVMeLeaf is where a namespace lives.
+type NVMeLeaf struct {
+	NSID       uint32
+	Subsystem  string // NQN
+	Serial     string
+	Controller string // "nvme0"; empty below native multipath
+	Generic    string // path of the character device "/dev/ng0n1", if any
+}
+
+// Fingerprint is a digest of one device's layout.
+type Fingerprint [32]byte
