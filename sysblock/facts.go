@@ -1,0 +1,307 @@
+package sysblock
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// Kind says what a block device is made of.
+type Kind string
+
+// Kinds that other packages look at. Any other kind is the stem of the
+// kernel's name: "zram", "nbd", "rbd", …
+const (
+	Partition Kind = "partition"
+	DM        Kind = "dm"
+	MD        Kind = "md"
+	NVMe      Kind = "nvme"
+	SCSI      Kind = "scsi"
+	Virtio    Kind = "virtio"
+)
+
+// stackers are drivers, by the stem of their kernel names, whose devices are
+// made of other devices or of files without always showing it in slaves.
+var stackers = map[Kind]bool{
+	MD: true, "loop": true, "bcache": true, "drbd": true, "pktcdvd": true, "zloop": true,
+}
+
+// Facts are what sysfs tells of one block device.
+type Facts struct {
+	Dev remap.Dev `json:"dev"`
+	// Name is the kernel's name, "nvme0n1".
+	Name string       `json:"name"`
+	Kind Kind         `json:"kind"`
+	Size remap.Sector `json:"size"`
+	// LogicalBlock and PhysicalBlock are in bytes; of a partition they are
+	// those of its disk, as are Zoned, WriteCache and DiskSeq.
+	LogicalBlock  int  `json:"logical_block"`
+	PhysicalBlock int  `json:"physical_block"`
+	ReadOnly      bool `json:"read_only,omitempty"`
+	// Zoned is "none", "host-managed" or "host-aware".
+	Zoned string `json:"zoned"`
+	// WriteCache is "write back" or "write through".
+	WriteCache string `json:"write_cache"`
+	// DiskSeq counts the disks of this boot (since Linux 5.15, else 0): a
+	// device number that was used again has another one.
+	DiskSeq uint64 `json:"diskseq,omitempty"`
+	// Part is set for partitions.
+	Part *Part `json:"partition,omitempty"`
+	// Disk is set for devices with hardware, or its likeness, below.
+	Disk *Disk `json:"disk,omitempty"`
+	// Slaves are the devices that this one is made of, as far as sysfs knows,
+	// Holders the devices that are made of this one; both in order of number.
+	Slaves  []remap.Dev `json:"slaves,omitempty"`
+	Holders []remap.Dev `json:"holders,omitempty"`
+}
+
+// Part is where a partition lies on its disk.
+type Part struct {
+	Number int          `json:"number"`
+	Start  remap.Sector `json:"start"`
+	Parent remap.Dev    `json:"parent"`
+}
+
+// Path is the node of the device, "/dev/nvme0n1".
+func (f *Facts) Path() string { return DevPath(f.Name) }
+
+// Stacked tells whether the device is made of other devices or of files.
+func (f *Facts) Stacked() bool {
+	return f.Kind == Partition || f.Kind == DM || stackers[f.Kind] || len(f.Slaves) > 0
+}
+
+// Layer maps a partition. Every other device that is made of others is opaque
+// with its kind as the reason; it is nil for a leaf. Who can map such a device
+// replaces the layer.
+func (f *Facts) Layer() remap.Layer {
+	switch {
+	case f.Part != nil:
+		return remap.Shifted{Layer: "partition", Dev: f.Part.Parent, Start: f.Part.Start}
+	case f.Stacked():
+		return remap.OpaqueLayer{Layer: string(f.Kind), Reason: remap.Reason("layer:" + f.Kind), Lower: f.Slaves}
+	}
+	return nil
+}
+
+// Leaf describes the device as a leaf; it is nil for a device that is made of
+// others.
+func (f *Facts) Leaf() *remap.Leaf {
+	if f.Stacked() {
+		return nil
+	}
+	leaf := &remap.Leaf{Zoned: f.Zoned, WriteCache: f.WriteCache}
+	if f.Disk == nil {
+		return leaf
+	}
+	leaf.Identity = f.Disk.Identity()
+	switch f.Kind {
+	case NVMe, SCSI, Virtio:
+		leaf.Driver = string(f.Kind)
+	}
+	if ns := f.Disk.NVMe; ns != nil {
+		leaf.NVMe = &remap.NVMeLeaf{NSID: ns.NSID, Subsystem: ns.SubsystemNQN, Serial: ns.Serial, Generic: ns.Generic}
+		if !ns.Multipath && len(ns.Controllers) == 1 {
+			leaf.NVMe.Controller = ns.Controllers[0]
+		}
+	}
+	return leaf
+}
+
+// Devs lists all block devices, in order of number.
+func (f FS) Devs() ([]remap.Dev, error) {
+	root := f.path("sys/dev/block")
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return nil, &Error{root, err}
+	}
+	devs := make([]remap.Dev, 0, len(entries))
+	for _, entry := range entries {
+		dev, err := remap.ParseDev(entry.Name())
+		if err != nil {
+			return nil, &Error{root, err}
+		}
+		devs = append(devs, dev)
+	}
+	sortDevs(devs)
+	return devs, nil
+}
+
+// Facts reads the facts of a device. If it vanishes meanwhile, or its number
+// is given to another device, the error is ErrGone.
+func (f FS) Facts(dev remap.Dev) (*Facts, error) {
+	link := f.path("sys/dev/block", dev.String())
+	d, err := filepath.EvalSymlinks(link)
+	if vanished(err) {
+		return nil, &Error{dev.String(), ErrGone}
+	}
+	if err != nil {
+		return nil, &Error{dev.String(), err}
+	}
+	facts, err := f.read(dev, dir(d))
+	now, nowErr := filepath.EvalSymlinks(link)
+	switch {
+	case nowErr != nil && vanished(nowErr), nowErr == nil && now != d:
+		return nil, &Error{dev.String() + " (" + filepath.Base(d) + ")", ErrGone}
+	case err != nil:
+		return nil, named(dev, d, err)
+	}
+	return facts, nil
+}
+
+// named wraps an error in the device that it is about.
+func named(dev remap.Dev, d string, err error) error {
+	return &Error{dev.String() + " (" + filepath.Base(d) + ")", err}
+}
+
+// read reads all facts; the disk's sequence number at both ends.
+func (f FS) read(dev remap.Dev, d dir) (*Facts, error) {
+	facts := &Facts{Dev: dev, Name: filepath.Base(string(d))}
+	disk, err := facts.readPart(d)
+	if err != nil {
+		return nil, err
+	}
+	if facts.DiskSeq, err = diskSeq(disk); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(facts.readSize(d), facts.readQueue(disk), facts.readLinks(d)); err != nil {
+		return nil, err
+	}
+	if err := facts.readKind(f, d); err != nil {
+		return nil, err
+	}
+	again, err := diskSeq(disk)
+	if err == nil && again != facts.DiskSeq {
+		err = ErrGone
+	}
+	return facts, err
+}
+
+// readPart reads what only partitions have, and returns the directory of the
+// disk: its own one for a disk.
+func (f *Facts) readPart(d dir) (disk dir, err error) {
+	isPart, err := d.has("partition")
+	if err != nil || !isPart {
+		return d, err
+	}
+	disk = dir(filepath.Dir(string(d)))
+	number, err := d.number("partition", 31)
+	if err != nil {
+		return disk, err
+	}
+	f.Part = &Part{Number: int(number)}
+	if f.Part.Start, err = d.sectors("start"); err != nil {
+		return disk, err
+	}
+	f.Part.Parent, err = disk.dev("dev")
+	return disk, err
+}
+
+func (f *Facts) readSize(d dir) (err error) {
+	if f.Size, err = d.sectors("size"); err != nil {
+		return err
+	}
+	f.ReadOnly, err = d.bool("ro")
+	return err
+}
+
+// readQueue reads the limits of the disk (Documentation/ABI/stable/sysfs-block).
+func (f *Facts) readQueue(disk dir) error {
+	logical, err := disk.number("queue/logical_block_size", 31)
+	if err != nil {
+		return err
+	}
+	physical, err := disk.number("queue/physical_block_size", 31)
+	if err != nil {
+		return err
+	}
+	if logical < remap.SectorSize || logical&(logical-1) != 0 {
+		return badValue(disk.path("queue/logical_block_size"), fmt.Sprint(logical), "a power of two from 512 up")
+	}
+	f.LogicalBlock, f.PhysicalBlock = int(logical), int(physical)
+	if f.Zoned, err = disk.oneOf("queue/zoned", "none", "host-managed", "host-aware"); err != nil {
+		return err
+	}
+	f.WriteCache, err = disk.oneOf("queue/write_cache", "write back", "write through")
+	return err
+}
+
+// oneOf reads a file that holds one of a few words.
+func (d dir) oneOf(attr string, words ...string) (string, error) {
+	s, err := d.text(attr)
+	if err == nil && !slices.Contains(words, s) {
+		err = badValue(d.path(attr), s, strings.Join(words, " or "))
+	}
+	return s, err
+}
+
+// readLinks reads which devices stand below and above. Partitions have no
+// slaves.
+func (f *Facts) readLinks(d dir) (err error) {
+	if f.Part == nil {
+		if f.Slaves, err = d.devs("slaves"); err != nil {
+			return err
+		}
+	}
+	f.Holders, err = d.devs("holders")
+	sortDevs(f.Slaves)
+	sortDevs(f.Holders)
+	return err
+}
+
+func diskSeq(disk dir) (uint64, error) {
+	known, err := disk.has("diskseq")
+	if err != nil || !known {
+		return 0, err
+	}
+	return disk.number("diskseq", 64)
+}
+
+// readKind finds out which driver made the device.
+func (f *Facts) readKind(fs FS, d dir) error {
+	if f.Part != nil {
+		f.Kind = Partition
+		return nil
+	}
+	for _, kind := range []Kind{DM, MD} {
+		found, err := d.has(string(kind))
+		if err != nil {
+			return err
+		}
+		if found {
+			f.Kind = kind
+			return nil
+		}
+	}
+	f.Kind = stem(f.Name)
+	return f.readDisk(fs, d)
+}
+
+// stem cuts a kernel name at its first digit: "loop0" is of kind "loop".
+func stem(name string) Kind {
+	if i := strings.IndexAny(name, "0123456789"); i > 0 {
+		name = name[:i]
+	}
+	return Kind(name)
+}
+
+func sortDevs(devs []remap.Dev) { slices.SortFunc(devs, CompareDevs) }
+
+// CompareDevs orders devices by number.
+func CompareDevs(a, b remap.Dev) int {
+	return cmp.Or(cmp.Compare(a.Major, b.Major), cmp.Compare(a.Minor, b.Minor))
+}
+
+// Kernel is the release of the running kernel.
+func (f FS) Kernel() (string, error) {
+	release, err := dir(f.path("proc/sys/kernel")).text("osrelease")
+	if err != nil {
+		return "", &Error{"kernel release", err}
+	}
+	return release, nil
+}

@@ -1,0 +1,99 @@
+package sysblock
+
+import (
+	"os"
+
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// Vitals are the facts of a device, besides its table, that a map rests on and
+// that can change while the device exists. They are few, because they are read
+// before and after each window of a copy: a device is what it was if its vitals
+// are equal.
+type Vitals struct {
+	// Link is where sysfs keeps the device: its name, and where it is plugged
+	// in or, of a partition, which disk it is part of.
+	Link     string
+	Kind     Kind // Partition, DM, or "" for every other
+	Size     remap.Sector
+	ReadOnly bool
+	// Start is where a partition begins.
+	Start remap.Sector
+	// The others are those of whole disks that are not mapped. Names are what
+	// the device calls itself, Slaves the names of what it is made of.
+	DiskSeq      uint64
+	LogicalBlock uint64
+	Names        [len(naming)]string
+	Slaves       string
+}
+
+// naming are the attributes that tell one disk from another.
+var naming = [...]string{"wwid", "device/wwid", "nsid", "nguid", "eui", "uuid"}
+
+// Vitals reads the vitals of a device. If it vanishes meanwhile, or its number
+// is given to another device, the error is ErrGone.
+func (f FS) Vitals(dev remap.Dev) (Vitals, error) {
+	d := dir(f.path("sys/dev/block", dev.String()))
+	link, err := os.Readlink(string(d))
+	if err == nil {
+		v := Vitals{Link: link}
+		err = v.read(d)
+		if now, linkErr := os.Readlink(string(d)); linkErr == nil && now == link {
+			if err != nil {
+				return v, &Error{dev.String(), err}
+			}
+			return v, nil
+		}
+	}
+	if err == nil || vanished(err) {
+		err = ErrGone
+	}
+	return Vitals{}, &Error{dev.String(), err}
+}
+
+func (v *Vitals) read(d dir) (err error) {
+	if v.Size, err = d.sectors("size"); err != nil {
+		return err
+	}
+	if v.ReadOnly, err = d.bool("ro"); err != nil {
+		return err
+	}
+	for _, is := range []struct {
+		kind Kind
+		attr string
+	}{{Partition, "partition"}, {DM, "dm"}} {
+		found, err := d.has(is.attr)
+		if err != nil {
+			return err
+		}
+		if found {
+			v.Kind = is.kind
+		}
+	}
+	switch v.Kind {
+	case Partition:
+		v.Start, err = d.sectors("start")
+	case "":
+		err = v.readDisk(d)
+	}
+	return err
+}
+
+func (v *Vitals) readDisk(d dir) (err error) {
+	if v.DiskSeq, err = diskSeq(d); err != nil {
+		return err
+	}
+	if v.LogicalBlock, err = d.number("queue/logical_block_size", 31); err != nil {
+		return err
+	}
+	for i, attr := range naming {
+		if v.Names[i], err = d.optional(attr); err != nil && !nameless(err) {
+			return err
+		}
+	}
+	slaves, err := os.ReadDir(d.path("slaves"))
+	for _, s := range slaves {
+		v.Slaves += s.Name() + " "
+	}
+	return err
+}
