@@ -1,0 +1,272 @@
+package snapshot
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/dmcopy/dmcopy/dmtable"
+	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/sysblock"
+)
+
+// attempts is how often a layout is read that changes meanwhile, with a longer
+// pause each time: a device lets go of its old table a moment after the swap
+// (drivers/md/dm-ioctl.c, do_resume).
+const (
+	attempts = 3
+	pause    = 50 * time.Millisecond
+)
+
+// Options say where a Reader reads from.
+type Options struct {
+	// FS is the root of sys, dev and proc; empty for that of this machine.
+	FS sysblock.FS
+	// DM answers for mapped devices. If it is nil, the kernel of this machine
+	// is asked, and only once a mapped device is met.
+	DM *dmtable.Control
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// Reader reads the stacks of a machine. It is safe for concurrent use.
+type Reader struct {
+	fs  sysblock.FS
+	log *slog.Logger
+
+	mu     sync.Mutex
+	dm     *dmtable.Control
+	opened bool // dm was opened by the Reader
+}
+
+// NewReader makes a Reader.
+func NewReader(o Options) *Reader {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Reader{fs: o.FS, log: o.Log, dm: o.DM}
+}
+
+// Close closes what the Reader opened.
+func (r *Reader) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.opened {
+		return nil
+	}
+	dm := r.dm
+	r.dm, r.opened = nil, false
+	return dm.Close()
+}
+
+// control returns the interface to device-mapper, which needs root and a
+// kernel module, and is therefore opened as late as possible.
+func (r *Reader) control() (*dmtable.Control, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.dm != nil {
+		return r.dm, nil
+	}
+	dm, err := dmtable.Open()
+	if err != nil {
+		return nil, err
+	}
+	r.dm, r.opened = dm, true
+	return dm, nil
+}
+
+// Read reads the given devices and everything below them; without devices, all
+// block devices of the machine. A layout that changes meanwhile is read again
+// a few times, then the error is ErrRace or sysblock.ErrGone.
+func (r *Reader) Read(ctx context.Context, devs ...remap.Dev) (*Snapshot, error) {
+	for attempt := 1; ; attempt++ {
+		s, err := r.readOnce(ctx, devs)
+		if err == nil || !isRace(err) || attempt == attempts {
+			return s, err
+		}
+		r.log.Debug("layout changed while it was read", "attempt", attempt, "err", err)
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Duration(attempt) * pause):
+		}
+	}
+}
+
+// isRace tells whether reading again may help.
+func isRace(err error) bool {
+	return errors.Is(err, ErrRace) || errors.Is(err, sysblock.ErrGone) || errors.Is(err, dmtable.ErrNoDevice)
+}
+
+func (r *Reader) readOnce(ctx context.Context, devs []remap.Dev) (*Snapshot, error) {
+	kernel, err := r.fs.Kernel()
+	if err != nil {
+		return nil, err
+	}
+	if len(devs) == 0 {
+		if devs, err = r.fs.Devs(); err != nil {
+			return nil, err
+		}
+	}
+	s := &Snapshot{Schema: Schema, Created: time.Now().UTC().Round(time.Second), Kernel: kernel}
+	seen := make(map[remap.Dev]bool)
+	for queue := slices.Clone(devs); len(queue) > 0; queue = queue[1:] {
+		if seen[queue[0]] {
+			continue
+		}
+		seen[queue[0]] = true
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		n, err := r.node(queue[0])
+		if err != nil {
+			return nil, err
+		}
+		s.Nodes = append(s.Nodes, *n)
+		queue = append(queue, n.below()...)
+	}
+	slices.SortFunc(s.Nodes, func(a, b Node) int { return sysblock.CompareDevs(a.Dev, b.Dev) })
+	return s, nil
+}
+
+// node reads one device: its vitals before and after everything else, so that
+// the facts belong to them.
+func (r *Reader) node(dev remap.Dev) (*Node, error) {
+	vitals, err := r.fs.Vitals(dev)
+	if err != nil {
+		return nil, err
+	}
+	n, table, err := r.read(dev)
+	if err != nil {
+		return nil, err
+	}
+	again, err := r.fs.Vitals(dev)
+	if err == nil && again != vitals {
+		err = &Error{n.describe(), ErrRace}
+	}
+	n.print = fingerprint(vitals, table)
+	return n, err
+}
+
+// read reads everything about a device. The table is that of a mapped device.
+func (r *Reader) read(dev remap.Dev) (n *Node, table remap.Fingerprint, err error) {
+	facts, err := r.fs.Facts(dev)
+	if err != nil {
+		return nil, table, err
+	}
+	n = &Node{Facts: *facts}
+	if n.Kind != sysblock.DM {
+		return n, table, nil
+	}
+	dm, err := r.control()
+	if err != nil {
+		return nil, table, err
+	}
+	if n.DM, err = dm.Table(dev); err != nil {
+		return nil, table, err
+	}
+	if err := n.checkTable(); err != nil {
+		return nil, table, &Error{n.describe(), err}
+	}
+	return n, n.DM.Print, nil
+}
+
+// below lists the devices that the node rests on.
+func (n *Node) below() []remap.Dev {
+	switch {
+	case n.Part != nil:
+		return []remap.Dev{n.Part.Parent}
+	case n.DM != nil:
+		return n.DM.Deps
+	}
+	return n.Slaves
+}
+
+// checkTable compares the table with sysfs, which was read before: if they
+// contradict each other, the table was swapped in between.
+func (n *Node) checkTable() error {
+	for _, dev := range n.DM.Named() {
+		if !slices.Contains(n.DM.Deps, dev) {
+			return fmt.Errorf("%w: the table maps to %s but does not hold it", ErrRace, dev)
+		}
+	}
+	for _, dev := range n.DM.Deps {
+		if !slices.Contains(n.Slaves, dev) {
+			return fmt.Errorf("%w: the table holds %s, which is not among the slaves", ErrRace, dev)
+		}
+	}
+	// A staged table holds its devices too, and they are slaves already.
+	if !n.DM.Staged && len(n.Slaves) != len(n.DM.Deps) {
+		return fmt.Errorf("%w: %d slaves, the table holds %d devices", ErrRace, len(n.Slaves), len(n.DM.Deps))
+	}
+	if n.DM.Active && n.DM.Size() != n.Size {
+		return fmt.Errorf("%w: the device has %d sectors, the table %d", ErrRace, n.Size, n.DM.Size())
+	}
+	return nil
+}
+
+// fingerprint digests everything that the map and the identity of a device
+// depend on.
+func fingerprint(v sysblock.Vitals, table remap.Fingerprint) remap.Fingerprint {
+	return sha256.Sum256(fmt.Appendf(nil, "%+v %x", v, table))
+}
+
+// Changes compares every device of a stack that this process read before with
+// what it is now. It reads all tables but parses none. No changes mean that
+// the layout is the one of the stack.
+func (r *Reader) Changes(ctx context.Context, st *remap.Stack) ([]remap.Change, error) {
+	var changes []remap.Change
+	for _, n := range st.Nodes() {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		c, err := r.change(n)
+		if err != nil {
+			return nil, err
+		}
+		if c.What != "" {
+			changes = append(changes, c)
+		}
+	}
+	return changes, nil
+}
+
+// change says what became of one device; What is empty if nothing did.
+func (r *Reader) change(n *remap.Node) (remap.Change, error) {
+	c := remap.Change{Dev: n.Dev, Name: n.DisplayName()}
+	vitals, err := r.fs.Vitals(n.Dev)
+	if errors.Is(err, sysblock.ErrGone) {
+		c.What = "gone"
+		return c, nil
+	}
+	if err != nil {
+		return c, err
+	}
+	var state dmtable.State
+	if vitals.Kind == sysblock.DM {
+		dm, err := r.control()
+		if err != nil {
+			return c, err
+		}
+		state, err = dm.State(n.Dev)
+		if errors.Is(err, dmtable.ErrNoDevice) {
+			c.What = "gone"
+			return c, nil
+		}
+		if err != nil {
+			return c, err
+		}
+	}
+	switch {
+	case fingerprint(vitals, state.Print) != n.Print:
+		c.What = "layout changed"
+	case state.Transition != "":
+		c.What, c.Moving = state.Transition, true
+	}
+	return c, nil
+}

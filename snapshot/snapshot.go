@@ -1,0 +1,163 @@
+package snapshot
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dmcopy/dmcopy/dmtable"
+	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/sysblock"
+)
+
+// Schema is the version of the stored form. It grows with every change that
+// older readers would misunderstand.
+const Schema = 1
+
+// What can be wrong with a snapshot. The errors that wrap these name the device.
+var (
+	// ErrFormat: this is no stored snapshot.
+	ErrFormat = errors.New("not a stack snapshot")
+	// ErrSchema: the snapshot was stored by a newer version.
+	ErrSchema = errors.New("snapshot of a newer schema")
+	// ErrImpossible: a stored device contradicts itself.
+	ErrImpossible = errors.New("impossible device in the snapshot")
+	// ErrRace: the layout changed each time that it was read.
+	ErrRace = errors.New("layout changed while it was read")
+	// ErrUnknown: the snapshot has no device of that name.
+	ErrUnknown = errors.New("not in the snapshot")
+)
+
+// Error tells which device, file or name an error is about.
+type Error struct {
+	Subject string
+	Err     error
+}
+
+func (e *Error) Error() string {
+	if e.Subject == "" {
+		return "snapshot: " + e.Err.Error()
+	}
+	return "snapshot: " + e.Subject + ": " + e.Err.Error()
+}
+
+// Unwrap gives access to the sentinel or errno.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Snapshot is what was seen of some block devices and of everything below
+// them. It holds no secrets.
+type Snapshot struct {
+	Schema  int       `json:"schema"`
+	Created time.Time `json:"created"`
+	// Kernel is the release of the running kernel, "6.12.107+deb13-amd64".
+	Kernel string `json:"kernel"`
+	// Nodes are in order of device number.
+	Nodes []Node `json:"nodes"`
+}
+
+// Node is one device.
+type Node struct {
+	sysblock.Facts
+	// DM is the table of a mapped device.
+	DM *dmtable.Table `json:"dm,omitempty"`
+	// Offload is set for leaves that were asked how they copy.
+	Offload *Offload `json:"offload,omitempty"`
+
+	// print is set by a Reader.
+	print remap.Fingerprint
+}
+
+// Stack makes a stack of the devices. Errors name the device that is
+// incomplete, contradicts itself, or rests on itself.
+func (s *Snapshot) Stack() (*remap.Stack, error) {
+	nodes := make([]*remap.Node, 0, len(s.Nodes))
+	for i := range s.Nodes {
+		n, err := s.Nodes[i].node()
+		if err != nil {
+			return nil, &Error{s.Nodes[i].describe(), err}
+		}
+		nodes = append(nodes, n)
+	}
+	return remap.New(nodes)
+}
+
+func (n *Node) node() (*remap.Node, error) {
+	if err := n.check(); err != nil {
+		return nil, err
+	}
+	node := &remap.Node{
+		Dev: n.Dev, Name: n.Name, Path: n.Path(), Size: n.Size, BlockSize: n.LogicalBlock, ReadOnly: n.ReadOnly,
+		Layer: n.Layer(), Leaf: n.Leaf(), Mutable: n.Stacked() && n.Kind != sysblock.Partition, Print: n.print,
+	}
+	if t := n.DM; t != nil {
+		node.Layer = t.Layer()
+		node.Label, node.Owner, node.Transition = t.Label(), t.Owner(), t.Transition()
+	}
+	if node.Print == (remap.Fingerprint{}) {
+		stored, err := json.Marshal(n)
+		if err != nil {
+			return nil, err
+		}
+		node.Print = sha256.Sum256(stored)
+	}
+	return node, nil
+}
+
+// check finds what no Reader can have seen.
+func (n *Node) check() error {
+	bad := func(what string, args ...any) error {
+		return fmt.Errorf("%w: %s", ErrImpossible, fmt.Sprintf(what, args...))
+	}
+	isPart, isDM := n.Kind == sysblock.Partition, n.Kind == sysblock.DM
+	switch {
+	case !validName(n.Name):
+		return bad("name %q", n.Name)
+	case !validName(string(n.Kind)):
+		return bad("kind %q", n.Kind)
+	case isPart != (n.Part != nil):
+		return bad("kind %s, but partition facts present: %v", n.Kind, n.Part != nil)
+	case isPart && (n.Part.Start < 0 || n.Part.Start > remap.MaxSectors):
+		return bad("partition starts at sector %d", n.Part.Start)
+	case n.Offload != nil && (n.Stacked() || !n.Offload.valid()):
+		return bad("record of how it copies")
+	case n.DM == nil:
+		return nil
+	case !isDM:
+		return bad("kind %s with a table of device-mapper", n.Kind)
+	case n.DM.Dev != n.Dev:
+		return bad("table of %s", n.DM.Dev)
+	}
+	return n.DM.Check()
+}
+
+// validName tells whether s can be a kernel's name: it becomes a part of
+// paths, reasons and printed lines.
+func validName(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f || s[i] == '/' {
+			return false
+		}
+	}
+	return s != "" && s != "." && s != ".." && len(s) < 64
+}
+
+func (n *Node) describe() string {
+	return fmt.Sprintf("%q (%s)", n.Name, n.Dev)
+}
+
+// Lookup finds a device by the kernel's name, the path of its node, its label,
+// its name in device-mapper, or "major:minor".
+func (s *Snapshot) Lookup(name string) (remap.Dev, error) {
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
+		if name == n.Name || name == n.Path() || name == n.Dev.String() {
+			return n.Dev, nil
+		}
+		if t := n.DM; t != nil && (name == t.Name || name == t.Label() || name == "/dev/mapper/"+t.Name || name == "/dev/"+t.Label()) {
+			return n.Dev, nil
+		}
+	}
+	return remap.Dev{}, &Error{name, ErrUnknown}
+}

@@ -1,0 +1,241 @@
+package snapshot_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dmcopy/dmcopy/dmtable"
+	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/snapshot"
+)
+
+// disk and linear are nodes of captures that are made by hand.
+func disk(dev string) string {
+	return fmt.Sprintf(`{"dev":%q,"name":"disk%s","kind":"scsi","size":2048,"logical_block":512,"physical_block":512,"zoned":"none","write_cache":"write back","disk":{}}`,
+		dev, strings.ReplaceAll(dev, ":", "-"))
+}
+
+func linear(dev, below string) string {
+	return fmt.Sprintf(`{"dev":%q,"name":"dm%s","kind":"dm","size":8,"logical_block":512,"physical_block":512,"zoned":"none","write_cache":"write back","slaves":[%q],
+"dm":{"dev":%q,"name":"x","open_count":0,"active":true,"targets":[{"start":0,"length":8,"type":"linear","params":"%s 0"}],"deps":[%q]}}`,
+		dev, strings.ReplaceAll(dev, ":", "-"), below, dev, below, below)
+}
+
+func capture(nodes ...string) string {
+	return `{"schema":1,"created":"2026-01-02T03:04:05Z","kernel":"6.12","nodes":[` + strings.Join(nodes, ",\n") + `]}`
+}
+
+func load(text string) (*remap.Stack, error) {
+	s, err := snapshot.Load(strings.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	return s.Stack()
+}
+
+func TestLoad(t *testing.T) {
+	st, err := load(capture(disk("8:0"), linear("253:0", "8:0")))
+	if err != nil || len(st.Nodes()) != 2 {
+		t.Fatalf("%v, %v", st, err)
+	}
+	edit := func(node, old, new string) string {
+		if !strings.Contains(node, old) {
+			t.Fatalf("%q is not in %s", old, node)
+		}
+		return strings.Replace(node, old, new, 1)
+	}
+	lin := linear("253:0", "8:0")
+	for what, test := range map[string]struct {
+		text string
+		want error
+		name string // what the error has to name
+	}{
+		"empty":                  {"", snapshot.ErrFormat, ""},
+		"not JSON":               {"hello", snapshot.ErrFormat, ""},
+		"another JSON":           {`{"a":1}`, snapshot.ErrFormat, "schema"},
+		"schema 0":               {`{"schema":0,"nodes":[]}`, snapshot.ErrFormat, "schema"},
+		"newer schema":           {`{"schema":2,"nodes":[{"new":1}]}`, snapshot.ErrSchema, "schema 2"},
+		"truncated":              {capture(disk("8:0"))[:150], snapshot.ErrFormat, ""},
+		"two of them":            {capture() + capture(), snapshot.ErrFormat, ""},
+		"unknown field":          {edit(capture(disk("8:0")), `"zoned"`, `"zone"`), snapshot.ErrFormat, "zone"},
+		"bad device number":      {edit(capture(disk("8:0")), `"8:0"`, `"8"`), snapshot.ErrFormat, "8"},
+		"huge device number":     {edit(capture(disk("8:0")), `"8:0"`, `"8:1048576"`), snapshot.ErrFormat, "1048576"},
+		"size is text":           {edit(capture(disk("8:0")), `2048`, `"2048"`), snapshot.ErrFormat, "size"},
+		"size overflows":         {edit(capture(disk("8:0")), `2048`, `99999999999999999999`), snapshot.ErrFormat, "size"},
+		"negative size":          {edit(capture(disk("8:0")), `2048`, `-1`), remap.ErrBadNode, "disk8-0"},
+		"no block size":          {edit(capture(disk("8:0")), `"logical_block":512`, `"logical_block":0`), remap.ErrBadNode, "disk8-0"},
+		"no name":                {edit(capture(disk("8:0")), `disk8-0`, ``), snapshot.ErrImpossible, "8:0"},
+		"name with a slash":      {edit(capture(disk("8:0")), `disk8-0`, `../sda`), snapshot.ErrImpossible, "8:0"},
+		"name with a newline":    {edit(capture(disk("8:0")), `disk8-0`, `a\nb`), snapshot.ErrImpossible, "8:0"},
+		"no kind":                {edit(capture(disk("8:0")), `"scsi"`, `""`), snapshot.ErrImpossible, "disk8-0"},
+		"partition of nothing":   {edit(capture(disk("8:0")), `"scsi"`, `"partition"`), snapshot.ErrImpossible, "disk8-0"},
+		"duplicate":              {capture(disk("8:0"), disk("8:0")), remap.ErrDuplicate, "disk8-0"},
+		"missing device":         {capture(lin), remap.ErrUnknownDevice, "8:0"},
+		"on itself":              {capture(linear("253:0", "253:0")), remap.ErrCycle, "dm253-0"},
+		"cycle":                  {capture(linear("253:0", "253:1"), linear("253:1", "253:0")), remap.ErrCycle, "dm253-"},
+		"table of another":       {capture(disk("8:0"), edit(lin, `"dm":{"dev":"253:0"`, `"dm":{"dev":"253:1"`)), snapshot.ErrImpossible, "dm253-0"},
+		"table of a disk":        {capture(disk("8:0"), edit(lin, `"kind":"dm"`, `"kind":"scsi"`)), snapshot.ErrImpossible, "dm253-0"},
+		"negative target":        {capture(disk("8:0"), edit(lin, `"start":0`, `"start":-1`)), dmtable.ErrBadTable, "dm253-0"},
+		"endless target":         {capture(disk("8:0"), edit(lin, `"length":8`, `"length":9223372036854775807`)), dmtable.ErrBadTable, "dm253-0"},
+		"secret parameters":      {capture(disk("8:0"), edit(lin, `"type":"linear"`, `"type":"crypt"`)), dmtable.ErrBadTable, "dm253-0"},
+		"partition from nowhere": {capture(edit(edit(disk("8:0"), `"scsi"`, `"partition"`), `"disk":{}`, `"partition":{"number":1,"start":-5,"parent":"8:0"}`)), snapshot.ErrImpossible, "disk8-0"},
+	} {
+		st, err := load(test.text)
+		if !errors.Is(err, test.want) || err == nil || !strings.Contains(err.Error(), test.name) {
+			t.Errorf("%s: %v, %v; want %v that names %q", what, st, err, test.want, test.name)
+		}
+	}
+}
+
+// A line that lies resolves to something opaque, not to a place.
+func TestLoadedLies(t *testing.T) {
+	for params, want := range map[string]remap.Reason{
+		"8:0 2047":   remap.ReasonBadMap, // ends behind the disk
+		"8:0 99999":  remap.ReasonBadMap,
+		"8:0 x":      "layer:linear-unparsed",
+		"8:0 0 more": "layer:linear-unparsed",
+	} {
+		st, err := load(capture(disk("8:0"), strings.Replace(linear("253:0", "8:0"), "8:0 0", params, 1)))
+		if err != nil {
+			t.Errorf("%s: %v", params, err)
+			continue
+		}
+		for e, err := range st.Resolve(remap.Write, remap.Range{Dev: remap.Dev{Major: 253}, Len: 8}) {
+			if err != nil || e.Kind != remap.Opaque || e.Reason != want {
+				t.Errorf("%s: %+v, %v", params, e, err)
+			}
+		}
+	}
+}
+
+// A tower of devices is refused, in little memory.
+func TestLoadedTower(t *testing.T) {
+	nodes := []string{disk("8:0"), linear("253:0", "8:0")}
+	for i := 1; i < 5000; i++ {
+		nodes = append(nodes, linear(fmt.Sprintf("253:%d", i), fmt.Sprintf("253:%d", i-1)))
+	}
+	if _, err := load(capture(nodes...)); !errors.Is(err, remap.ErrTooDeep) {
+		t.Error(err)
+	}
+	many := make([]string, 1<<16+1)
+	for i := range many {
+		many[i] = disk(fmt.Sprintf("8:%d", i))
+	}
+	if _, err := load(capture(many...)); !errors.Is(err, snapshot.ErrFormat) {
+		t.Error(err)
+	}
+}
+
+// A reader that never ends is given up.
+func TestEndlessInput(t *testing.T) {
+	if _, err := snapshot.Load(endless{}); !errors.Is(err, snapshot.ErrFormat) {
+		t.Error(err)
+	}
+	broken := io.MultiReader(strings.NewReader(`{"schema":1`), errorReader{})
+	if _, err := snapshot.Load(broken); !errors.Is(err, io.ErrClosedPipe) {
+		t.Error(err)
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = ' '
+	}
+	return len(b), nil
+}
+
+type errorReader struct{}
+
+func (errorReader) Read([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+func TestWriteFails(t *testing.T) {
+	s := newRig(t).read(t)
+	if err := s.Write(errorWriter{}); !errors.Is(err, io.ErrClosedPipe) {
+		t.Error(err)
+	}
+}
+
+type errorWriter struct{}
+
+func (errorWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+// The stored form is a contract: captures of today have to load tomorrow.
+// UPDATE_GOLDEN=1 rewrites the file.
+func TestStoredForm(t *testing.T) {
+	s := newRig(t).read(t)
+	s.Created = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	var got bytes.Buffer
+	if err := s.Write(&got); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join("testdata", "rig.json")
+	if os.Getenv("UPDATE_GOLDEN") != "" {
+		if err := os.WriteFile(path, got.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != string(file) {
+		t.Errorf("got\n%s\nwant\n%s", got.String(), file)
+	}
+	if _, err := snapshot.Load(bytes.NewReader(file)); err != nil {
+		t.Error(err)
+	}
+}
+
+// Whatever is loaded ends in a stack whose ranges resolve without gaps, or in
+// an error.
+func FuzzLoad(f *testing.F) {
+	file, err := os.ReadFile(filepath.Join("testdata", "rig.json"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(file)
+	f.Add([]byte(capture(disk("8:0"), linear("253:0", "8:0"))))
+	f.Add([]byte(capture(linear("253:0", "253:1"), linear("253:1", "253:0"))))
+	f.Add([]byte(`{"schema":1,"nodes":[{"dev":"8:0","name":"a","kind":"partition","size":8,"logical_block":512,"partition":{"number":1,"start":8,"parent":"8:1"}}]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		s, err := snapshot.Load(bytes.NewReader(text))
+		if err != nil {
+			return
+		}
+		st, err := s.Stack()
+		if err != nil {
+			return
+		}
+		for _, n := range st.Nodes() {
+			for _, r := range []remap.Range{{Dev: n.Dev, Len: n.Size}, {Dev: n.Dev, Start: n.Size / 2, Len: n.Size / 4}} {
+				next, extents := r.Start, 0
+				for e, err := range st.Resolve(remap.Write, r) {
+					if err != nil {
+						t.Fatalf("%v: %v", r, err)
+					}
+					if e.Start != next || e.Len < 1 || e.End() > r.End() {
+						t.Fatalf("%v: extent %+v at %d", r, e, next)
+					}
+					if e.Kind == remap.Data && (e.Leg.Start < 0 || e.Leg.Start+e.Len > st.Node(e.Leg.Dev).Size) {
+						t.Fatalf("%v: extent %+v is not on its leaf", r, e)
+					}
+					if next, extents = e.End(), extents+1; extents > 1000 {
+						break
+					}
+				}
+				if extents <= 1000 && next != r.End() {
+					t.Fatalf("%v is covered up to %d", r, next)
+				}
+			}
+		}
+	})
+}
