@@ -1,0 +1,254 @@
+package emulation_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/emulation/enginetest"
+	"github.com/dmcopy/dmcopy/internal/blockio"
+	"github.com/dmcopy/dmcopy/internal/blockio/looptest"
+)
+
+// storage is a real file for the suite, read and filled through the page cache.
+type storage struct {
+	*emulation.File
+	t    testing.TB
+	size int64 // what the suite asked for: a device can be longer
+}
+
+func (s storage) Contents() []byte {
+	f, err := os.Open(s.Path())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if info.Mode().IsRegular() && info.Size() != s.size {
+		s.t.Fatalf("the file has now %d bytes, not %d", info.Size(), s.size)
+	}
+	data := make([]byte, s.size)
+	if _, err := io.ReadFull(f, data); err != nil {
+		s.t.Fatal(err)
+	}
+	return data
+}
+
+func (s storage) Fill(data []byte) {
+	f, err := os.OpenFile(s.Path(), os.O_WRONLY, 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(data, 0); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func openFile(t testing.TB, path string, mode blockio.Mode) *emulation.File {
+	t.Helper()
+	f, err := emulation.Open(path, mode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func newFile(t testing.TB, path string, size int64) string {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Truncate(size), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestThreadsOnFiles uses direct I/O where the file system of the temporary
+// directory has it, and the page cache.
+func TestThreadsOnFiles(t *testing.T) {
+	for name, mode := range map[string]blockio.Mode{"direct": blockio.Write, "buffered": blockio.Write | blockio.Buffered} {
+		t.Run(name, func(t *testing.T) {
+			dir, number := t.TempDir(), 0
+			enginetest.RunOn(t, newThreads, func(size int64, _ int) enginetest.Storage {
+				number++
+				path := newFile(t, filepath.Join(dir, fmt.Sprint(number)), size)
+				return storage{openFile(t, path, mode), t, size}
+			})
+		})
+	}
+}
+
+func TestThreadsOnBlockDevices(t *testing.T) {
+	const largest = 512 << 10
+	for _, block := range []int{512, 4096} {
+		t.Run(fmt.Sprint(block), func(t *testing.T) {
+			dir := t.TempDir()
+			var devices []string
+			for i := range 2 {
+				path := newFile(t, filepath.Join(dir, fmt.Sprint(i)), largest)
+				devices = append(devices, looptest.Attach(t, path, block))
+			}
+			next := 0
+			enginetest.RunOn(t, newThreads, func(size int64, _ int) enginetest.Storage {
+				next++
+				return storage{openFile(t, devices[next%2], blockio.Write), t, size}
+			})
+		})
+	}
+}
+
+// TestOneFileTwice: a device that is open twice is recognised, so that an
+// overlapping copy goes in the right order.
+func TestOneFileTwice(t *testing.T) {
+	const size = 1 << 20
+	data := make([]byte, size)
+	for i := range data {
+		data[i] = byte(rand.Uint32())
+	}
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	src, dst := openFile(t, path, 0), openFile(t, path, blockio.Write)
+	defer src.Close()
+	defer dst.Close()
+	engine, err := emulation.NewThreads(emulation.Options{BlockSize: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	op := emulation.Op{Src: 0, Dst: 5000, Len: size - 5000}
+	if result, err := engine.Copy(context.Background(), src, dst, slices.Values([]emulation.Op{op}), emulation.Observer{}); err != nil || result.Written != op.Len {
+		t.Fatalf("%v, %+v", err, result)
+	}
+	if err := dst.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	copy(data[op.Dst:], data[:op.Len])
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("wrong content, %v", err)
+	}
+}
+
+// TestReadOnlyDestination: the errno of the kernel comes through, named once.
+func TestReadOnlyDestination(t *testing.T) {
+	path := newFile(t, filepath.Join(t.TempDir(), "file"), 8192)
+	file := openFile(t, path, 0)
+	defer file.Close()
+	engine, err := emulation.NewThreads(emulation.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	ops := slices.Values([]emulation.Op{{Dst: 4096, Len: 4096}})
+	result, err := engine.Copy(context.Background(), file, file, ops, emulation.Observer{})
+	if err != nil || len(result.Failures) != 1 {
+		t.Fatalf("%v, %+v", err, result)
+	}
+	want := fmt.Sprintf("write %s: 4096 bytes at byte 4096 (sector 8): %v", path, unix.EBADF)
+	if got := result.Failures[0].Err; !errors.Is(got, unix.EBADF) || got.Error() != want {
+		t.Errorf("%v, want %s", got, want)
+	}
+}
+
+// null is a device that costs nothing.
+type null struct{ name string }
+
+func (null) ReadAt(p []byte, _ int64) (int, error)  { return len(p), nil }
+func (null) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
+func (null) Zero(int64, int64) error                { return nil }
+func (null) Flush() error                           { return nil }
+func (null) BlockSize() int                         { return 4096 }
+func (null) Size() int64                            { return 1 << 50 }
+func (d null) Name() string                         { return d.name }
+func (d null) ID() string                           { return d.name }
+
+// TestAllocations: what a call allocates does not depend on its length.
+func TestAllocations(t *testing.T) {
+	engine, err := emulation.NewThreads(emulation.Options{BlockSize: 4096, QueueDepth: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	for name, op := range map[string]emulation.Op{
+		"aligned": {Dst: 0, Len: 4096}, "merged": {Dst: 100, Len: 4096}, "zero": {Dst: 100, Len: 9000, Zero: true},
+	} {
+		run := func(pieces int64) float64 {
+			return testing.AllocsPerRun(5, func() {
+				ops := func(yield func(emulation.Op) bool) {
+					for i := range pieces {
+						op := op
+						op.Dst += i << 20
+						if !yield(op) {
+							return
+						}
+					}
+				}
+				if _, err := engine.Copy(context.Background(), null{"a"}, null{"b"}, ops, emulation.Observer{}); err != nil {
+					t.Fatal(err)
+				}
+			})
+		}
+		if few, many := run(10), run(2010); many-few > 20 {
+			t.Errorf("%s: %v allocations for 10 operations, %v for 2010", name, few, many)
+		}
+	}
+}
+
+func BenchmarkCopyFile(b *testing.B) {
+	const size = 64 << 20
+	dir := b.TempDir()
+	data := make([]byte, size)
+	for i := range data {
+		data[i] = byte(i>>12) | 1
+	}
+	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
+	for _, path := range []string{from, to} { // both allocated: no metadata work in the loop
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+	src, dst := openFile(b, from, 0), openFile(b, to, blockio.Write)
+	defer src.Close()
+	defer dst.Close()
+	if err := errors.Join(src.Sync(), dst.Sync()); err != nil {
+		b.Fatal(err)
+	}
+	for _, depth := range []int{1, 8, 32} {
+		b.Run(fmt.Sprintf("depth=%d", depth), func(b *testing.B) {
+			engine, err := emulation.NewThreads(emulation.Options{QueueDepth: depth})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer engine.Close()
+			b.SetBytes(size)
+			b.ReportAllocs()
+			for b.Loop() {
+				ops := slices.Values([]emulation.Op{{Len: size}})
+				result, err := engine.Copy(context.Background(), src, dst, ops, emulation.Observer{})
+				if err != nil || result.Written != size {
+					b.Fatalf("%v, %+v", err, result)
+				}
+				if err := dst.Flush(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,69 @@
+package blockio
+
+import (
+	"structs"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The ioctls of a block device, include/uapi/linux/fs.h. The kernel's own
+// macros disagree with what it writes in one place: BLKGETSIZE64 is declared
+// with size_t and writes a u64.
+const (
+	blkROGet      = unix.BLKROGET      // _IO(0x12, 94), int
+	blkFlsBuf     = unix.BLKFLSBUF     // _IO(0x12, 97)
+	blkSSZGet     = unix.BLKSSZGET     // _IO(0x12, 104), int
+	blkGetSize64  = unix.BLKGETSIZE64  // _IOR(0x12, 114, size_t), u64
+	blkPBSZGet    = unix.BLKPBSZGET    // _IO(0x12, 123), unsigned int
+	blkZeroOut    = unix.BLKZEROOUT    // _IO(0x12, 127), u64[2]
+	blkGetDiskSeq = unix.BLKGETDISKSEQ // _IOR(0x12, 128, __u64), Linux 5.15
+)
+
+// zeroRange is the uint64_t range[2] of BLKZEROOUT (block/ioctl.c,
+// blk_ioctl_zeroout), both in bytes.
+type zeroRange struct {
+	_      structs.HostLayout
+	Start  uint64
+	Length uint64
+}
+
+// Stop the build when a layout is not what the kernel expects.
+const (
+	_ = uint(unsafe.Sizeof(zeroRange{})-16) + uint(16-unsafe.Sizeof(zeroRange{}))
+	_ = uint(unsafe.Offsetof(zeroRange{}.Start)-0) + uint(0-unsafe.Offsetof(zeroRange{}.Start))
+	_ = uint(unsafe.Offsetof(zeroRange{}.Length)-8) + uint(8-unsafe.Offsetof(zeroRange{}.Length))
+)
+
+func ioctl(fd int, request uint, arg unsafe.Pointer) error {
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(request), uintptr(arg))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// ioctlUint32 is for the ioctls that write an int: unix.IoctlGetInt passes a
+// 64-bit variable, half of which is read on big-endian machines.
+func ioctlUint32(fd int, request uint) (uint32, error) {
+	var v uint32
+	err := ioctl(fd, request, unsafe.Pointer(&v))
+	return v, err
+}
+
+func ioctlUint64(fd int, request uint) (uint64, error) {
+	var v uint64
+	err := ioctl(fd, request, unsafe.Pointer(&v))
+	return v, err
+}
+
+func ioctlZeroOut(fd int, off, n int64) error {
+	r := zeroRange{Start: uint64(off), Length: uint64(n)}
+	return ioctl(fd, blkZeroOut, unsafe.Pointer(&r))
+}
+
+// Aligned says whether the memory of b starts at a multiple of align, a power
+// of two.
+func Aligned(b []byte, align int) bool {
+	return uintptr(unsafe.Pointer(unsafe.SliceData(b)))&uintptr(align-1) == 0
+}
