@@ -1,0 +1,104 @@
+// Package copydomain finds out which leaves one hardware command can span, by
+// which method and with which limits, and issues such commands.
+//
+// Two devices that can each copy cannot necessarily copy to each other. A pair
+// of leaves is a domain only when a method for exactly this pair is known;
+// otherwise the pair carries the reason why not.
+package copydomain
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// Method is a way in which a device copies by itself.
+type Method string
+
+// NVMeCopy is the NVMe Copy command within one namespace (descriptor format 0).
+const NVMeCopy Method = "nvme-copy"
+
+// Pair is the answer to "can one command copy from Src to Dst?".
+type Pair struct {
+	Src, Dst *remap.Node
+	// Method is empty if there is none; then Reason and Detail say why.
+	Method Method
+	Reason remap.Reason
+	Detail string
+	// Domain names the set of leaves that the pair belongs to.
+	Domain string
+	// Block is the unit of positions and lengths in bytes, the same on both
+	// sides.
+	Block int
+	// CommandBytes is the most that one command copies.
+	CommandBytes int64
+	// Limits describes the limits of one command to people.
+	Limits string
+}
+
+// Move is one run to copy, in sectors on the leaves of a pair.
+type Move struct {
+	Src, Dst remap.Sector
+	Len      remap.Sector
+}
+
+// CopyOptions bound the issuing of commands.
+type CopyOptions struct {
+	// InFlight is the number of commands at a time.
+	InFlight int
+	// Timeout bounds one command.
+	Timeout time.Duration
+	// Allowed is asked for every run that a command is about to write, just
+	// before it is issued. An error keeps the command, and the rest of its
+	// batch, from being issued.
+	Allowed func(dst, length remap.Sector) error
+	Log     *slog.Logger
+}
+
+// Copier issues commands for one pair.
+type Copier interface {
+	// Copy copies the moves in any order. It returns when every command has
+	// come back or has been given up. What is neither in Redo nor in Fenced
+	// of the result has been copied. An error refuses the whole batch, before
+	// anything is issued: moves that overlap, or lie outside of the leaves.
+	Copy(ctx context.Context, moves []Move) (Result, error)
+	// Flush makes what was copied durable on the destination.
+	Flush(ctx context.Context) error
+}
+
+// Result is what became of the moves of one call.
+type Result struct {
+	// Commands counts the commands that were issued.
+	Commands int64
+	// Redo are the runs that were not, or not provably, copied.
+	Redo []Redo
+	// Fenced are the runs that a command of unknown fate may still write.
+	Fenced []Redo
+}
+
+// Redo is a run that has to be copied in another way, and what to conclude.
+type Redo struct {
+	Move
+	Reason remap.Reason
+	Err    error
+	// Verdict tells what the failure means beyond this run.
+	Verdict Verdict
+}
+
+// Verdict is what a failed command means for what comes next.
+type Verdict uint8
+
+const (
+	// CopyThroughHost: only this run is concerned.
+	CopyThroughHost Verdict = iota
+	// PairUnusable: do not offer this pair again.
+	PairUnusable
+	// Reresolve: the device does not look as it did when it was resolved.
+	Reresolve
+	// Surface: somebody meant this; tell the user instead of working around.
+	Surface
+	// Canceled: the caller ended the copy before the run was issued.
+	Canceled
+)

@@ -1,0 +1,389 @@
+package nvme
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+)
+
+// Loopback is an NVMe controller in memory: a Transport for tests, without a
+// kernel. It answers Identify, the effects log, Copy and Flush, and behaves where
+// the specification leaves a choice as QEMU 10 does, which is the less
+// comfortable choice:
+//
+//   - the number of ranges and the sum of their blocks are checked before
+//     anything moves, but MSSRL and the bounds of the namespace range by range,
+//     when earlier ranges have been written already;
+//   - ranges are executed in order, each read as a whole and then written;
+//     overlaps are not noticed;
+//   - after a failure DW0 is the number of the range that failed.
+//
+// Commands run concurrently. Faults are injected with [Loopback.SetFault], and
+// every command is kept in a log.
+type Loopback struct {
+	mu         sync.Mutex
+	controller Controller
+	namespaces map[uint32]*loopbackNamespace
+	fault      func(n int, c *Command) Fault
+	log        []LoopbackEntry
+	arrived    int // I/O commands in log
+	late       sync.WaitGroup
+}
+
+var _ Transport = (*Loopback)(nil)
+
+// LoopbackNamespace describes a namespace of a Loopback.
+type LoopbackNamespace struct {
+	NSID uint32
+
+	// Namespace is what Identify reports. Limits are also what is enforced,
+	// until SetEnforced says otherwise.
+	Namespace
+
+	// CommandSet is what the descriptor list reports.
+	CommandSet CommandSet
+
+	// Backing holds Blocks × BlockSize bytes. Reads and writes are serialized.
+	Backing LoopbackBacking
+}
+
+// LoopbackBacking is where a namespace keeps its bytes; an *os.File or a [Memory].
+type LoopbackBacking interface {
+	io.ReaderAt
+	io.WriterAt
+}
+
+// Memory is a LoopbackBacking of fixed size.
+type Memory []byte
+
+// ReadAt implements io.ReaderAt.
+func (m Memory) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 || off > int64(len(m)) {
+		return 0, ErrOutOfRange
+	}
+	n := copy(p, m[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// WriteAt implements io.WriterAt.
+func (m Memory) WriteAt(p []byte, off int64) (int, error) {
+	if off < 0 || off > int64(len(m))-int64(len(p)) {
+		return 0, ErrOutOfRange
+	}
+	return copy(m[off:], p), nil
+}
+
+type loopbackNamespace struct {
+	LoopbackNamespace
+	enforced Limits
+	io       sync.Mutex // around each access to Backing
+}
+
+// Fault changes what becomes of one I/O command. The zero Fault changes nothing.
+type Fault struct {
+	// Hold delays the execution until it is closed (or receives).
+	Hold <-chan struct{}
+
+	// Lost is returned instead of the completion, e.g. unix.EINTR. The
+	// command is executed nevertheless, at once or, with Hold, in the
+	// background after the caller has got the error: a ghost. With
+	// ErrNotIssued in it, the command is not executed at all.
+	Lost error
+
+	// Status, if not success, ends the command before range At, the earlier
+	// ranges having been copied. Junk first fills the destination of range
+	// At with the complement of its source.
+	Status Status
+	At     int
+	Junk   bool
+
+	// DW0 replaces the progress reported with Status.
+	DW0 *uint32
+
+	// Silent completes the command with success without copying anything.
+	Silent bool
+}
+
+// LoopbackEntry is a command as a Loopback saw it. Completion and Err are what
+// the caller got; they are zero while the command is held.
+type LoopbackEntry struct {
+	Admin      bool
+	Command    Command // Data is a copy of what was sent, nil for admin commands
+	Completion Completion
+	Err        error
+}
+
+// NewLoopback makes a controller with the given identity and namespaces.
+func NewLoopback(c Controller, namespaces ...LoopbackNamespace) *Loopback {
+	l := &Loopback{controller: c, namespaces: make(map[uint32]*loopbackNamespace)}
+	for _, n := range namespaces {
+		l.namespaces[n.NSID] = &loopbackNamespace{LoopbackNamespace: n, enforced: n.Limits}
+	}
+	return l
+}
+
+// NewMemoryLoopback makes a controller that copies, with one namespace 1 of mem
+// in blocks of blockSize bytes. len(mem) is a multiple of blockSize.
+func NewMemoryLoopback(mem []byte, blockSize uint32, limits Limits) *Loopback {
+	return NewLoopback(
+		Controller{
+			Serial: "LOOP0001", Model: "dmcopy loopback", Firmware: "1", SubNQN: "nqn.2014-08.org.nvmexpress:loopback",
+			CNTLID: 1, Version: 1<<16 | 4<<8, MDTS: 7, EffectsLog: true, Copy: true, CopyFormats: 1, VolatileCache: true,
+		},
+		LoopbackNamespace{
+			NSID:      1,
+			Namespace: Namespace{Blocks: uint64(len(mem)) / uint64(blockSize), BlockSize: blockSize, Limits: limits, NGUID: [16]byte{15: 1}},
+			Backing:   Memory(mem),
+		})
+}
+
+// SetFault installs a hook that is asked about every I/O command, in the order
+// of their arrival; n counts from 0. The hook must not call the Loopback.
+func (l *Loopback) SetFault(hook func(n int, c *Command) Fault) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fault = hook
+}
+
+// SetReported changes the limits that Identify reports.
+func (l *Loopback) SetReported(nsid uint32, limits Limits) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.namespaces[nsid].Limits = limits
+}
+
+// SetEnforced changes the limits that commands are held to.
+func (l *Loopback) SetEnforced(nsid uint32, limits Limits) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.namespaces[nsid].enforced = limits
+}
+
+// Log returns all commands so far, in the order of their arrival.
+func (l *Loopback) Log() []LoopbackEntry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.log)
+}
+
+// Copies decodes the Copy commands of the log.
+func (l *Loopback) Copies() ([]CopyCommand, error) {
+	var copies []CopyCommand
+	for _, e := range l.Log() {
+		if e.Admin || e.Command.Opcode != OpCopy {
+			continue
+		}
+		ranges, err := DecodeRanges(nil, e.Command.Data)
+		if err != nil {
+			return nil, err
+		}
+		copies = append(copies, CopyCommand{DstLBA: e.Command.DstLBA(), Ranges: ranges})
+	}
+	return copies, nil
+}
+
+// Wait returns when no command runs in the background any more.
+func (l *Loopback) Wait() { l.late.Wait() }
+
+// Close implements Transport.
+func (l *Loopback) Close() error { return nil }
+
+// Admin implements Transport.
+func (l *Loopback) Admin(ctx context.Context, c *Command) (Completion, error) {
+	if err := admit(ctx, c, checkAdmin); err != nil {
+		return Completion{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	completion := Completion{Status: l.admin(c)}
+	logged := *c
+	logged.Data = nil
+	l.log = append(l.log, LoopbackEntry{Admin: true, Command: logged, Completion: completion})
+	return completion, nil
+}
+
+// admit is what the ioctl transport does before it issues anything.
+func admit(ctx context.Context, c *Command, check func(*Command) error) error {
+	if err := ctx.Err(); err != nil {
+		return opError("loopback", "", fmt.Errorf("%w: %w", ErrNotIssued, err))
+	}
+	if err := check(c); err != nil {
+		return opError("loopback", "", fmt.Errorf("%w: %w", ErrNotIssued, err))
+	}
+	return nil
+}
+
+func (l *Loopback) admin(c *Command) Status {
+	var reply []byte
+	switch {
+	case c.Opcode == OpGetLogPage && c.CDW10&0xFF == 0x05 && l.controller.EffectsLog:
+		reply = l.controller.effectsLog()
+	case c.Opcode == OpGetLogPage:
+		return StatusInvalidLogPage | StatusDNR
+	case c.CDW10&0xFF == cnsController:
+		reply = l.controller.identify()
+	default:
+		n, ok := l.namespaces[c.NSID]
+		if !ok {
+			return StatusInvalidNamespace | StatusDNR
+		}
+		switch c.CDW10 & 0xFF {
+		case cnsNamespace:
+			reply = n.Namespace.identify()
+		case cnsNamespaceDescs:
+			reply = n.descriptors()
+		default:
+			return StatusInvalidField | StatusDNR
+		}
+	}
+	copy(c.Data, reply)
+	return StatusSuccess
+}
+
+// IO implements Transport.
+func (l *Loopback) IO(ctx context.Context, c *Command) (Completion, error) {
+	if err := admit(ctx, c, checkIO); err != nil {
+		return Completion{}, err
+	}
+	at, fault := l.arrive(c)
+	completion, err := l.run(c, fault)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.log[at].Completion, l.log[at].Err = completion, err
+	return completion, err
+}
+
+// arrive enters the command in the log and asks for its fault.
+func (l *Loopback) arrive(c *Command) (int, Fault) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.arrived
+	l.arrived++
+	logged := *c
+	logged.Data = bytes.Clone(c.Data)
+	l.log = append(l.log, LoopbackEntry{Command: logged})
+	if l.fault == nil {
+		return len(l.log) - 1, Fault{}
+	}
+	return len(l.log) - 1, l.fault(n, &logged)
+}
+
+func (l *Loopback) run(c *Command, f Fault) (Completion, error) {
+	if f.Lost == nil {
+		if f.Hold != nil {
+			<-f.Hold
+		}
+		return l.execute(c, f), nil
+	}
+	if errors.Is(f.Lost, ErrNotIssued) {
+		return Completion{}, opError("loopback", "", f.Lost)
+	}
+	if f.Hold == nil {
+		l.execute(c, f)
+		return Completion{}, opError("loopback", "", f.Lost)
+	}
+	l.late.Go(func() {
+		<-f.Hold
+		l.execute(c, f) // reads c.Data late, as a device would
+	})
+	return Completion{}, opError("loopback", "", f.Lost)
+}
+
+func (l *Loopback) execute(c *Command, f Fault) Completion {
+	l.mu.Lock()
+	n, ok := l.namespaces[c.NSID]
+	var limits Limits
+	if ok {
+		limits = n.enforced
+	}
+	able := l.controller.Copy && l.controller.CopyFormats&1 != 0
+	l.mu.Unlock()
+	switch {
+	case !ok:
+		return Completion{Status: StatusInvalidNamespace | StatusDNR}
+	case c.Opcode == OpFlush && f.Status != StatusSuccess:
+		return Completion{Status: f.Status}
+	case c.Opcode == OpFlush || f.Silent:
+		return Completion{}
+	case !able:
+		return Completion{Status: StatusInvalidOpcode | StatusDNR}
+	}
+	done, status := n.copy(c, limits, f)
+	completion := Completion{Status: status}
+	if status != StatusSuccess {
+		completion.Result = uint64(done)
+		if f.DW0 != nil && f.Status != StatusSuccess {
+			completion.Result = uint64(*f.DW0)
+		}
+	}
+	return completion
+}
+
+// copy returns the number of ranges copied before status ended it.
+func (n *loopbackNamespace) copy(c *Command, limits Limits, f Fault) (int, Status) {
+	ranges, err := DecodeRanges(nil, c.Data)
+	if err != nil {
+		return 0, StatusInvalidField | StatusDNR
+	}
+	cmd := CopyCommand{DstLBA: c.DstLBA(), Ranges: ranges}
+	if len(ranges) > int(limits.Ranges) || cmd.Blocks() > uint64(limits.CommandBlocks) {
+		return 0, StatusCommandSizeLimit | StatusDNR
+	}
+	var skip uint64
+	for i, r := range ranges {
+		p := cmd.piece(i, skip)
+		skip += p.Blocks
+		if f.Status != StatusSuccess && i >= f.At {
+			if f.Junk {
+				n.move(p, true)
+			}
+			return i, f.Status
+		}
+		if r.Blocks > limits.RangeBlocks {
+			return i, StatusCommandSizeLimit | StatusDNR
+		}
+		if !n.contains(p.SrcLBA, p.Blocks) || !n.contains(p.DstLBA, p.Blocks) {
+			return i, StatusLBAOutOfRange | StatusDNR
+		}
+		if status := n.move(p, false); status != StatusSuccess {
+			return i, status
+		}
+	}
+	if f.Status != StatusSuccess { // At is behind the last range
+		return len(ranges), f.Status
+	}
+	return len(ranges), StatusSuccess
+}
+
+func (n *loopbackNamespace) contains(lba, blocks uint64) bool {
+	return lba <= n.Blocks && blocks <= n.Blocks-lba
+}
+
+// move copies one range, or scrambles its destination.
+func (n *loopbackNamespace) move(p Piece, junk bool) Status {
+	if !n.contains(p.SrcLBA, p.Blocks) || !n.contains(p.DstLBA, p.Blocks) {
+		return StatusLBAOutOfRange | StatusDNR
+	}
+	n.io.Lock()
+	defer n.io.Unlock()
+	b := make([]byte, p.Blocks*uint64(n.BlockSize))
+	if _, err := n.Backing.ReadAt(b, int64(p.SrcLBA*uint64(n.BlockSize))); err != nil {
+		return StatusUnrecoveredRead
+	}
+	if junk {
+		for i := range b {
+			b[i] = ^b[i]
+		}
+	}
+	if _, err := n.Backing.WriteAt(b, int64(p.DstLBA*uint64(n.BlockSize))); err != nil {
+		return StatusWriteFault
+	}
+	return StatusSuccess
+}

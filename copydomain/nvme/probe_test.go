@@ -1,0 +1,132 @@
+package nvme
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"golang.org/x/sys/unix"
+)
+
+// device is a controller in memory, varied by change.
+func device(change func(c *Controller, n *LoopbackNamespace)) *Loopback {
+	l := NewMemoryLoopback(make([]byte, 1<<20), 512, Limits{128, 256, 16})
+	n := l.namespaces[1].LoopbackNamespace
+	c := l.controller
+	if change != nil {
+		change(&c, &n)
+	}
+	return NewLoopback(c, n)
+}
+
+func TestProbeSupport(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change  func(c *Controller, n *LoopbackNamespace)
+		verdict Verdict
+		reason  string
+	}{
+		"able":           {nil, Yes, ""},
+		"no effects log": {func(c *Controller, n *LoopbackNamespace) { c.EffectsLog = false }, Yes, ""},
+		"no copy":        {func(c *Controller, n *LoopbackNamespace) { c.Copy = false }, No, "domain:no-copy-command"},
+		"formats 1 to 3": {func(c *Controller, n *LoopbackNamespace) { c.CopyFormats = 0xE }, No, "domain:format-0-unsupported"},
+		"metadata":       {func(c *Controller, n *LoopbackNamespace) { n.MetadataSize = 8 }, No, "domain:metadata"},
+		"protection":     {func(c *Controller, n *LoopbackNamespace) { n.Protection = 1 }, No, "domain:metadata"},
+		"MSSRL zero":     {func(c *Controller, n *LoopbackNamespace) { n.Limits.RangeBlocks = 0 }, No, "limit:zero"},
+		"MCL zero":       {func(c *Controller, n *LoopbackNamespace) { n.Limits.CommandBlocks = 0 }, No, "limit:zero"},
+		"read only":      {func(c *Controller, n *LoopbackNamespace) { n.WriteProtect = true }, No, "domain:write-protected"},
+		"zoned":          {func(c *Controller, n *LoopbackNamespace) { n.CommandSet = CommandSetZoned }, No, "domain:zoned"},
+		"key-value":      {func(c *Controller, n *LoopbackNamespace) { n.CommandSet = CommandSetKV }, No, "domain:command-set"},
+	} {
+		d, err := Probe(t.Context(), device(tc.change), 1)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if d.Support.Verdict != tc.verdict || d.Support.Reason != tc.reason {
+			t.Errorf("%s: %+v", name, d.Support)
+		}
+		if (d.Support.Verdict == No) != (d.Support.Detail != "") {
+			t.Errorf("%s: detail %q", name, d.Support.Detail)
+		}
+		if _, err := NewCopier(d, Options{}); (err == nil) != (tc.verdict == Yes) || err != nil && !errors.Is(err, ErrNotSupported) {
+			t.Errorf("%s: NewCopier: %v", name, err)
+		}
+	}
+}
+
+// adminFault answers some admin commands in place of the controller.
+type adminFault struct {
+	*Loopback
+	answer func(c *Command) (Completion, error, bool)
+}
+
+func (a adminFault) Admin(ctx context.Context, c *Command) (Completion, error) {
+	if completion, err, mine := a.answer(c); mine {
+		return completion, err
+	}
+	return a.Loopback.Admin(ctx, c)
+}
+
+func TestProbeWhenTheControllerFails(t *testing.T) {
+	effects := func(c *Command) bool { return c.Opcode == OpGetLogPage }
+	cns := func(v uint32) func(c *Command) bool {
+		return func(c *Command) bool { return c.Opcode == OpIdentify && c.CDW10 == v }
+	}
+	for name, tc := range map[string]struct {
+		match   func(c *Command) bool
+		status  Status
+		err     error
+		verdict Verdict
+		wantErr error
+	}{
+		"effects log without privilege": {effects, 0, unix.EACCES, Yes, nil},
+		"effects log fails":             {effects, StatusInvalidLogPage, nil, Yes, nil},
+		"effects log denies":            {effects, 0, nil, No, nil}, // all zero
+		"controller fails":              {cns(1), StatusInvalidField, nil, 0, StatusInvalidField},
+		"namespace fails":               {cns(0), 0, unix.EIO, 0, unix.EIO},
+		"namespace is not there":        {cns(0), 0, nil, 0, ErrInactive}, // all zero
+		"descriptors fail":              {cns(3), StatusInvalidField, nil, Unknown, nil},
+		"descriptors do not come":       {cns(3), 0, unix.EIO, 0, unix.EIO},
+	} {
+		transport := adminFault{device(nil), func(c *Command) (Completion, error, bool) {
+			return Completion{Status: tc.status}, tc.err, tc.match(c)
+		}}
+		d, err := Probe(t.Context(), transport, 1)
+		if !errors.Is(err, tc.wantErr) || (err == nil) != (tc.wantErr == nil) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil && d.Support.Verdict != tc.verdict {
+			t.Errorf("%s: %+v", name, d.Support)
+		}
+		if e := (*Error)(nil); err != nil && !errors.As(err, &e) {
+			t.Errorf("%s: %T is not *Error", name, err)
+		}
+	}
+}
+
+func TestProbeUnknownNamespace(t *testing.T) {
+	if _, err := Probe(t.Context(), device(nil), 7); !errors.Is(err, StatusInvalidNamespace) {
+		t.Error(err)
+	}
+}
+
+// A controller that does not answer does not hang Probe.
+func TestProbeHasADeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := make(chan struct{})
+		transport := adminFault{device(nil), func(c *Command) (Completion, error, bool) {
+			<-stuck
+			return Completion{}, unix.EINTR, true
+		}}
+		if _, err := Probe(t.Context(), transport, 1); !errors.Is(err, ErrTimeout) {
+			t.Error(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := Probe(ctx, transport, 1); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		close(stuck)
+	})
+}

@@ -1,0 +1,58 @@
+package nvme
+
+import "context"
+
+// maxRefreshes bounds the rounds of one batch. Halving needs at most 32, so only
+// a device that reports other limits each time gets here.
+const maxRefreshes = 40
+
+// refresh follows a Command Size Limit Exceeded for a command made to used: it
+// reads the limits again and, when the device reports what it reported before,
+// halves them.
+func (b *batch) refresh(ctx context.Context, used Limits) {
+	b.result.Refreshes++
+	refused := Outcome{Action: ActionNotSupported, Reason: "device:status-0x183", Err: StatusCommandSizeLimit}
+	if b.result.Refreshes > maxRefreshes {
+		b.stop(refused)
+		return
+	}
+	now, err := readNamespace(ctx, b.dev.Transport, b.dev.NSID)
+	if ctx.Err() != nil {
+		b.stop(canceled(ctx.Err()))
+		return
+	}
+	if err != nil {
+		b.stop(Outcome{Action: ActionBackOff, Reason: refused.Reason, Err: err})
+		return
+	}
+	if !b.dev.Namespace.same(now) {
+		b.stop(Outcome{Action: ActionReresolve, Reason: "device:changed", Err: ErrChanged})
+		return
+	}
+	if !b.adjust(now.Limits, used) {
+		b.stop(refused)
+	}
+}
+
+// same: nothing but the limits differs.
+func (n Namespace) same(o Namespace) bool {
+	o.Limits = n.Limits
+	return n == o
+}
+
+// adjust sets the limits of the next round and says whether there can be one.
+func (c *Copier) adjust(reported, used Limits) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if reported != c.reported {
+		c.reported = reported
+		c.limits = reported.Cap(c.opts.MaxCommandBytes, c.dev.Namespace.BlockSize)
+		return c.limits.Valid()
+	}
+	if c.limits != used {
+		return true // another batch has adjusted them meanwhile
+	}
+	smaller, ok := c.limits.half()
+	c.limits = smaller
+	return ok
+}

@@ -1,0 +1,47 @@
+package nvme
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// spansOf and meet against a set of blocks.
+func TestSpansMeet(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		pieces := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Piece {
+			return Piece{
+				SrcLBA: rapid.Uint64Range(0, 60).Draw(t, "src"),
+				DstLBA: rapid.Uint64Range(40, 100).Draw(t, "dst"),
+				Blocks: rapid.Uint64Range(1, 12).Draw(t, "blocks"),
+			}
+		}), 0, 5).Draw(t, "pieces")
+		var src, dst [128]bool
+		for _, p := range pieces {
+			for i := range p.Blocks {
+				src[p.SrcLBA+i], dst[p.DstLBA+i] = true, true
+			}
+		}
+		spans := spansOf(pieces, Piece.source)
+		var again [128]bool
+		for i, s := range spans {
+			if s.start >= s.end || i > 0 && spans[i-1].end >= s.start {
+				t.Fatalf("not in order, or not joined: %v", spans)
+			}
+			for b := s.start; b < s.end; b++ {
+				again[b] = true
+			}
+		}
+		if again != src {
+			t.Fatalf("%v became %v", pieces, spans)
+		}
+		var common bool
+		for b := range src {
+			common = common || src[b] && dst[b]
+		}
+		s, bad := meet(spans, spansOf(pieces, Piece.destination))
+		if bad != common || bad && (s.start >= s.end || !src[s.start] || !dst[s.start]) {
+			t.Fatalf("%v: %v, %v, want %v", pieces, s, bad, common)
+		}
+	})
+}

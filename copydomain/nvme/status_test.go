@@ -1,0 +1,184 @@
+package nvme
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Every status that the specification lists for Copy, the generic ones that can
+// meet any command, and the path related ones, with what has to follow.
+func TestEveryStatusHasItsAction(t *testing.T) {
+	want := map[Action][]Status{
+		ActionDone:          {0x000},
+		ActionNotSupported:  {0x001, 0x002, 0x00B, 0x10A, 0x181, 0x185, 0x188, 0x1B8, 0x1B9, 0x1BA, 0x1BB, 0x1BC, 0x1BD, 0x1BE, 0x1BF, 0x023},
+		ActionReresolve:     {0x080},
+		ActionSurface:       {0x083, 0x182, 0x282, 0x283, 0x284, 0x286, 0x020, 0x015, 0x01C, 0x01D},
+		ActionBackOff:       {0x084, 0x189, 0x082, 0x021},
+		ActionRefreshLimits: {0x183},
+		ActionEmulate:       {0x004, 0x005, 0x006, 0x007, 0x081, 0x180, 0x186, 0x187, 0x280, 0x281, 0x287},
+		ActionRetryPath:     {0x300, 0x301, 0x302, 0x303, 0x360, 0x008, 0x022},
+		ActionFence:         {0x370, 0x371},
+	}
+	seen := 0
+	for action, codes := range want {
+		for _, code := range codes {
+			seen++
+			if _, ok := statuses[code]; !ok {
+				t.Errorf("%#x is not in the table", uint16(code))
+			}
+			for _, bits := range []Status{0, StatusDNR, StatusMore, StatusDNR | StatusMore | 3<<11} {
+				o := Judge(Completion{Status: code | bits}, nil, 1)
+				if o.Action != action {
+					t.Errorf("%v: %v, want %v", code|bits, o.Action, action)
+				}
+			}
+		}
+	}
+	if seen != len(statuses) {
+		t.Errorf("the test knows %d statuses, the table %d", seen, len(statuses))
+	}
+	names := make(map[string]Status)
+	for code, row := range statuses {
+		if row.name == "" {
+			t.Errorf("%#x has no name", uint16(code))
+		}
+		if other, twice := names[row.name]; twice {
+			t.Errorf("%#x and %#x have one name", uint16(code), uint16(other))
+		}
+		names[row.name] = code
+	}
+}
+
+func TestUnlistedStatus(t *testing.T) {
+	for status, want := range map[Status]Action{
+		0x07F: ActionEmulate,   // generic
+		0x1FF: ActionEmulate,   // command specific
+		0x2FF: ActionEmulate,   // media
+		0x7C0: ActionEmulate,   // vendor
+		0x310: ActionRetryPath, // path, seen by the controller
+		0x36F: ActionRetryPath,
+		0x37F: ActionFence, // path, seen by the host
+		0x3FF: ActionFence,
+		0x400: ActionFence, // reserved status code types
+		0x6FF: ActionFence,
+	} {
+		if got := status.action(); got != want {
+			t.Errorf("%v: %v, want %v", status, got, want)
+		}
+	}
+}
+
+func TestJudgeProgress(t *testing.T) {
+	for name, tc := range map[string]struct {
+		completion Completion
+		want       int
+	}{
+		"success says nothing in DW0": {Completion{Status: 0, Result: 1}, 4},
+		"nothing known":               {Completion{Status: StatusUnrecoveredRead, Result: 0}, 0},
+		"two done":                    {Completion{Status: StatusUnrecoveredRead, Result: 2}, 2},
+		"high half is not DW0":        {Completion{Status: StatusUnrecoveredRead, Result: 9<<32 | 2}, 2},
+		"dnr does not matter":         {Completion{Status: StatusCommandSizeLimit | StatusDNR, Result: 3}, 3},
+		"number of ranges":            {Completion{Status: StatusUnrecoveredRead, Result: 4}, 0},
+		"nonsense":                    {Completion{Status: StatusUnrecoveredRead, Result: 0xFFFFFFFF}, 0},
+		"path: result may be stale":   {Completion{Status: 0x302, Result: 3}, 0},
+		"host: result may be stale":   {Completion{Status: StatusHostPathError, Result: 3}, 0},
+		"vendor":                      {Completion{Status: 0x7C0, Result: 3}, 0},
+		"aborted":                     {Completion{Status: 0x007, Result: 3}, 0},
+		"queue deleted":               {Completion{Status: 0x008, Result: 3}, 0},
+	} {
+		if o := Judge(tc.completion, nil, 4); o.DoneRanges != tc.want || o.Untouched {
+			t.Errorf("%s: %+v, want %d", name, o, tc.want)
+		}
+	}
+}
+
+func TestJudgeErrors(t *testing.T) {
+	notIssued := func(err error) error { return opError("io", "x", fmt.Errorf("%w: %w", ErrNotIssued, err)) }
+	for name, tc := range map[string]struct {
+		err       error
+		action    Action
+		reason    string
+		untouched bool
+	}{
+		"EINTR":                {opError("io", "x", unix.EINTR), ActionFence, "device:errno-eintr", false},
+		"EIO":                  {unix.EIO, ActionFence, "device:errno-eio", false},
+		"ETIMEDOUT":            {unix.ETIMEDOUT, ActionFence, "device:errno-etimedout", false},
+		"ENODEV":               {unix.ENODEV, ActionFence, "device:errno-enodev", false},
+		"EACCES unmarked":      {unix.EACCES, ActionFence, "device:errno-eacces", false},
+		"timeout":              {ErrTimeout, ActionFence, "device:timeout", false},
+		"something else":       {errors.New("x"), ActionFence, "device:no-answer", false},
+		"canceled in flight":   {context.Canceled, ActionFence, "device:no-answer", false},
+		"EACCES before":        {notIssued(unix.EACCES), ActionNotSupported, "device:errno-eacces", true},
+		"EINVAL before":        {notIssued(unix.EINVAL), ActionNotSupported, "device:errno-einval", true},
+		"EAGAIN before":        {notIssued(unix.EAGAIN), ActionRetryPath, "device:errno-eagain", true},
+		"ENOMEM before":        {notIssued(unix.ENOMEM), ActionBackOff, "device:errno-enomem", true},
+		"EINTR before":         {notIssued(unix.EINTR), ActionEmulate, "device:errno-eintr", true},
+		"canceled before":      {notIssued(context.Canceled), ActionCanceled, "canceled", true},
+		"deadline before":      {notIssued(context.DeadlineExceeded), ActionCanceled, "canceled", true},
+		"refused by us before": {notIssued(ErrNotAllowed), ActionEmulate, "device:not-issued", true},
+	} {
+		o := Judge(Completion{Result: 1}, tc.err, 4)
+		if o.Action != tc.action || o.Reason != tc.reason || o.Untouched != tc.untouched || o.DoneRanges != 0 || !errors.Is(o.Err, tc.err) {
+			t.Errorf("%s: %+v", name, o)
+		}
+	}
+}
+
+// No errno is both harmless and left out of the table by mistake: those after
+// which a command may run are the rest, and EINTR is one of them.
+func TestNotIssuedIsShort(t *testing.T) {
+	for _, errno := range []syscall.Errno{unix.EINTR, unix.EIO, unix.ETIMEDOUT, unix.ENODEV, unix.EFAULT, unix.ENOLINK, unix.EREMOTEIO} {
+		if _, ok := notIssued[errno]; ok {
+			t.Errorf("%v does not prove that nothing was issued", errno)
+		}
+	}
+}
+
+func TestStatusIsAnError(t *testing.T) {
+	var err error = opError("identify", "", StatusInvalidField|StatusDNR)
+	if !errors.Is(err, StatusInvalidField) || errors.Is(err, StatusInvalidOpcode) {
+		t.Error("errors.Is does not compare codes")
+	}
+	if want := "nvme: identify: status 0x002 (Invalid Field in Command) dnr"; err.Error() != want {
+		t.Errorf("%q, want %q", err, want)
+	}
+	if got := Judge(Completion{Status: 0x183 | StatusDNR}, nil, 1).Reason; got != "device:status-0x183" {
+		t.Error(got)
+	}
+	if got := Judge(Completion{Status: 0x002}, nil, 1).Reason; got != "device:status-0x002" {
+		t.Error(got)
+	}
+}
+
+// Whatever the device says, progress stays within the ranges, only success is
+// done, and a command that may run is never counted as anything.
+func FuzzJudge(f *testing.F) {
+	f.Add(uint16(0x4183), uint64(1), uint8(3))
+	f.Add(uint16(0x370), uint64(2), uint8(9))
+	f.Add(uint16(0), uint64(0), uint8(1))
+	f.Fuzz(func(t *testing.T, status uint16, result uint64, n uint8) {
+		ranges := int(n) + 1
+		o := Judge(Completion{Status: Status(status), Result: result}, nil, ranges)
+		if (o.Action == ActionDone) != (status&0x7FF == 0) || (o.Action == ActionDone) != (o.DoneRanges == ranges) {
+			t.Fatalf("%+v", o)
+		}
+		if o.DoneRanges < 0 || o.DoneRanges > ranges || o.Untouched {
+			t.Fatalf("%+v", o)
+		}
+		if o.Action == ActionFence && o.DoneRanges != 0 {
+			t.Fatalf("%+v", o)
+		}
+		if o.Action != ActionDone && (o.Err == nil || !strings.HasPrefix(o.Reason, "device:status-0x")) {
+			t.Fatalf("%+v", o)
+		}
+		if int(o.Action) >= len(actionNames) {
+			t.Fatalf("action %d has no name", o.Action)
+		}
+	})
+}

@@ -1,0 +1,89 @@
+package nvme
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Opcode of an admin or I/O command. The two number spaces overlap.
+type Opcode uint8
+
+// Admin commands that this package sends.
+const (
+	OpGetLogPage Opcode = 0x02
+	OpIdentify   Opcode = 0x06
+)
+
+// I/O commands that this package sends.
+const (
+	OpFlush Opcode = 0x00
+	OpCopy  Opcode = 0x19
+)
+
+// Command is a submission queue entry as far as the host fills it in; the
+// kernel adds the command identifier and the data pointer.
+type Command struct {
+	Opcode                                   Opcode
+	NSID                                     uint32
+	CDW2, CDW3                               uint32
+	CDW10, CDW11, CDW12, CDW13, CDW14, CDW15 uint32
+
+	// Data is sent to or filled by the controller, as bits 1:0 of the
+	// opcode say. It belongs to the transport until the call returns, and
+	// to the device for as long as the fate of the command is unknown.
+	Data []byte
+
+	// Timeout after which the kernel aborts the command. Zero is the default
+	// of the driver (nvme_core.io_timeout or admin_timeout).
+	Timeout time.Duration
+}
+
+// Completion is what the controller answered.
+type Completion struct {
+	Status Status
+	Result uint64 // DW0 in the low, DW1 in the high half
+}
+
+// DW0 is the command specific part of the completion.
+func (c Completion) DW0() uint32 { return uint32(c.Result) }
+
+// Transport sends commands to one controller. It is safe for concurrent use.
+//
+// A status other than success is not an error: it comes in the completion. An
+// error means that there is no completion. If it wraps [ErrNotIssued] the device
+// has not seen the command, otherwise the command may still be running.
+//
+// A command that was handed to the kernel cannot be called back, so ctx is
+// looked at only before. A call may block for longer than Command.Timeout.
+type Transport interface {
+	Admin(ctx context.Context, c *Command) (Completion, error)
+	IO(ctx context.Context, c *Command) (Completion, error)
+	Close() error
+}
+
+// checkAdmin and checkIO are the last assertion before a command leaves: nothing
+// but the few commands that this package needs ever reaches a device.
+func checkAdmin(c *Command) error {
+	switch c.Opcode {
+	case OpIdentify, OpGetLogPage:
+		if len(c.Data) == 0 {
+			return fmt.Errorf("%w: admin opcode %#02x without a buffer", ErrInvalid, uint8(c.Opcode))
+		}
+		return nil
+	}
+	return fmt.Errorf("%w: admin opcode %#02x", ErrNotAllowed, uint8(c.Opcode))
+}
+
+func checkIO(c *Command) error {
+	switch c.Opcode {
+	case OpFlush:
+		if len(c.Data) != 0 {
+			return fmt.Errorf("%w: flush with data", ErrInvalid)
+		}
+		return nil
+	case OpCopy:
+		return checkCopy(c)
+	}
+	return fmt.Errorf("%w: I/O opcode %#02x", ErrNotAllowed, uint8(c.Opcode))
+}
