@@ -1,0 +1,251 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// Dispatcher carries out copies on one machine.
+type Dispatcher struct {
+	machine Machine
+	opts    Options
+}
+
+// New returns a dispatcher.
+func New(m Machine, opts Options) *Dispatcher {
+	return &Dispatcher{machine: m, opts: opts.withDefaults()}
+}
+
+// Copy carries out the job and reports what became of every byte. The report
+// comes with an error, too, if anything was begun; it is nil if nothing was.
+func (d *Dispatcher) Copy(ctx context.Context, job Job) (*Report, error) {
+	r, err := d.newRun(job)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.prepare(ctx); err != nil {
+		return nil, errors.Join(endedBy(ctx, err), r.close())
+	}
+	err = endedBy(ctx, r.copy(ctx))
+	err = errors.Join(err, r.close())
+	return r.report(err), err
+}
+
+// Check refuses what Copy would refuse because of the plan, and writes nothing.
+// Whether the layout can be held shows only when it is done.
+func (d *Dispatcher) Check(ctx context.Context, job Job) error {
+	r, err := d.newRun(job)
+	if err != nil {
+		return err
+	}
+	_, err = r.survey(ctx)
+	return errors.Join(err, r.close())
+}
+
+// Verify compares source and destination of the job through the top.
+func (d *Dispatcher) Verify(ctx context.Context, job Job) (emulation.Comparison, error) {
+	r, err := d.newRun(job)
+	if err != nil {
+		return emulation.Comparison{}, err
+	}
+	found, err := r.compare(ctx, r.job.Ranges)
+	return found, errors.Join(err, r.close())
+}
+
+// survey plans and looks over the whole plan. Nothing is written.
+func (r *run) survey(ctx context.Context) (*survey, error) {
+	r.phase(PhaseScanning)
+	p, err := r.settle(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.adopt(p)
+	sv, err := p.look(ctx, r.job.Ranges)
+	return sv, wrap("plan", err)
+}
+
+// prepare does everything that can refuse the copy. Nothing is written.
+func (r *run) prepare(ctx context.Context) error {
+	sv, err := r.survey(ctx)
+	if err != nil {
+		return err
+	}
+	r.total = sv.total
+	if r.plan.stack != nil {
+		r.holder = r.d.machine.Holder(r.opts.Hold, r.plan.stack.Node(r.job.Dst.Dev))
+	}
+	if !sv.mapped {
+		return nil
+	}
+	err = r.holder.Ready()
+	if err != nil && r.opts.Offload == OffloadRequire {
+		return wrap("hold", fmt.Errorf("%w: %w", ErrPolicy, err))
+	}
+	if err != nil {
+		r.log.Warn("the layout of the destination cannot be held: copying through the host", "error", err)
+	}
+	return nil
+}
+
+// copy goes window by window.
+func (r *run) copy(ctx context.Context) error {
+	if err := r.dropCaches(ctx); err != nil {
+		return wrap("flush", err)
+	}
+	r.phase(PhaseCopying)
+	rest := r.job.Ranges
+	for len(rest) > 0 {
+		done, err := r.advance(ctx, rest)
+		rest = skip(rest, done)
+		if errors.Is(err, errReplan) {
+			err = r.replan(ctx, done, rest)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return r.finish(ctx)
+}
+
+// errReplan ends a walk over the plan: the layout is not what it was.
+var errReplan = errors.New("plan again")
+
+// maxBarren is how often in a row the layout may change before anything was
+// copied in between; then the next window goes through the host.
+const maxBarren = 8
+
+// advance walks the plan of the ranges and returns how many bytes of them are
+// done.
+func (r *run) advance(ctx context.Context, ranges []Range) (done int64, err error) {
+	w := &r.window
+	w.reset()
+	flush := func() error {
+		if len(w.steps) == 0 {
+			return nil
+		}
+		if err := r.carryOut(ctx, w); err != nil {
+			// A window that was redone is done, although the plan is stale.
+			if errors.Is(err, errRedone) {
+				done += w.bytes
+				return errReplan
+			}
+			return err
+		}
+		done += w.bytes
+		r.barren = 0
+		w.reset()
+		return nil
+	}
+	for s, err := range r.plan.steps(ctx, ranges) {
+		if err != nil {
+			return done, wrap("plan", err)
+		}
+		for rest := w.take(s, r.size, r.opts.Window); rest != nil; rest = w.take(rest, r.size, r.opts.Window) {
+			if err := flush(); err != nil {
+				return done, err
+			}
+		}
+	}
+	return done, flush()
+}
+
+// skip drops the first n bytes of the ranges.
+func skip(ranges []Range, n int64) []Range {
+	for len(ranges) > 0 && n >= ranges[0].Len {
+		n -= ranges[0].Len
+		ranges = ranges[1:]
+	}
+	if n == 0 || len(ranges) == 0 {
+		return ranges
+	}
+	rest := append([]Range(nil), ranges...)
+	rest[0] = Range{Src: rest[0].Src + n, Dst: rest[0].Dst + n, Len: rest[0].Len - n}
+	return rest
+}
+
+// replan waits until the layout stands still and plans the rest again. What
+// would have been refused at the beginning is refused now as well.
+func (r *run) replan(ctx context.Context, done int64, rest []Range) error {
+	if done == 0 {
+		r.barren++
+	}
+	if r.barren > maxBarren && r.opts.Offload == OffloadRequire {
+		return wrap("hold", ErrLayout)
+	}
+	r.phase(PhaseRefreshing)
+	p, err := r.settle(ctx)
+	if err != nil {
+		return err
+	}
+	if p.stack != nil && len(remap.Moved(r.plan.stack.Changes(p.stack))) > 0 {
+		r.stats.changes++
+		if _, err := p.look(ctx, rest); err != nil {
+			return wrap("plan", err)
+		}
+	}
+	r.adopt(p)
+	r.phase(PhaseCopying)
+	return nil
+}
+
+// settlePoll is how often a layout in transition is looked at.
+const settlePoll = 50 * time.Millisecond
+
+// settle takes a snapshot that is not in transition.
+func (r *run) settle(ctx context.Context) (*plan, error) {
+	deadline := time.Now().Add(r.opts.Patience)
+	for {
+		p, err := r.d.newPlan(ctx, r.job, r.poisoned)
+		if err != nil {
+			return nil, wrap("plan", err)
+		}
+		moving := p.moving()
+		if moving == nil {
+			return p, nil
+		}
+		if time.Now().After(deadline) {
+			return nil, wrap("plan", fmt.Errorf("%w: %s is %s", ErrLayout, moving.DisplayName(), moving.Transition))
+		}
+		select {
+		case <-ctx.Done():
+			return nil, interrupted(ctx)
+		case <-time.After(settlePoll):
+		}
+	}
+}
+
+// moving returns a device of the plan that is in transition, if any.
+func (p *plan) moving() *remap.Node {
+	if p.stack == nil {
+		return nil
+	}
+	for _, dev := range []remap.Dev{p.src.Dev, p.dst.Dev} {
+		for _, n := range p.stack.Under(dev) {
+			if n.Transition != "" {
+				return n
+			}
+		}
+	}
+	return nil
+}
+
+// endedBy makes an interruption of an error that is one: what was called while
+// the context ended says so in its own words.
+func endedBy(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil || errors.Is(err, ErrInterrupted) {
+		return err
+	}
+	if errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx)) {
+		return fmt.Errorf("%w: %w", ErrInterrupted, err)
+	}
+	return err
+}
+
+func interrupted(ctx context.Context) error {
+	return fmt.Errorf("%w: %w", ErrInterrupted, context.Cause(ctx))
+}

@@ -1,0 +1,329 @@
+package dispatch_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dmcopy/dmcopy/copydomain"
+	"github.com/dmcopy/dmcopy/copydomain/nvme"
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/fakestack"
+)
+
+// Every copy of these tests that succeeds survives a crash: see mustCopy. Here
+// is what has to be flushed so that it does.
+
+// TestFlushFails: a cache that could not be flushed is a failure.
+func TestFlushFails(t *testing.T) {
+	v := newVolumes(t)
+	v.loop.SetFault(func(_ int, c *nvme.Command) nvme.Fault {
+		if c.Opcode == nvme.OpFlush {
+			return nvme.Fault{Status: nvme.StatusWriteFault}
+		}
+		return nvme.Fault{}
+	})
+	if rep, err := v.copy(t, dispatch.Options{}); !errors.Is(err, nvme.StatusWriteFault) {
+		t.Errorf("%v, %+v", err, rep)
+	}
+}
+
+// TestFlushAfterMove: what was offloaded to a place that the volume has left
+// meanwhile is durable in its new place.
+func TestFlushAfterMove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &mover{volumes: newVolumes(t)}
+		other := m.AddNamespace(fakestack.Namespace{Sectors: volume, Limits: fakestack.Roomy})
+		when(&m.Hooks, "before the release", m.begin(m.dst, []fakestack.Segment{{Len: volume, Target: fakestack.Linear{Dev: other}}}))
+		m.mustCopy(t, dispatch.Options{Window: window})
+		<-m.over
+	})
+}
+
+// TestDirtySource: what a program has written to the source, and the kernel has
+// not yet, is part of the source, at whatever level it was written.
+func TestDirtySource(t *testing.T) {
+	news := bytes.Repeat([]byte("news"), 2*sector/4)
+	for _, level := range []string{"volume", "disk"} {
+		t.Run(level, func(t *testing.T) {
+			v := newVolumes(t)
+			if level == "volume" {
+				v.WriteBuffered(v.src, 1000, news)
+			} else {
+				v.WriteBuffered(v.ns, srcPlace+1000, news)
+			}
+			if rep, err := v.copy(t, dispatch.Options{}); err != nil || rep.Offloaded != rep.Total {
+				t.Fatalf("%v, %+v", err, rep)
+			}
+			if !bytes.Equal(v.Content(v.dst, 1000, 2), news) {
+				t.Error("the copy has missed what was in the page cache")
+			}
+		})
+	}
+}
+
+// TestDirtyDestination: what a program wrote to the destination before the copy
+// is not written back over it afterwards, at whatever level.
+func TestDirtyDestination(t *testing.T) {
+	old := bytes.Repeat([]byte("old!"), 2*sector/4)
+	for _, level := range []string{"volume", "disk"} {
+		t.Run(level, func(t *testing.T) {
+			v := newVolumes(t)
+			if level == "volume" {
+				v.WriteBuffered(v.dst, 1000, old)
+			} else {
+				v.WriteBuffered(v.ns, dstPlace+1000, old)
+			}
+			want := v.expect()
+			if _, err := v.copy(t, dispatch.Options{}); err != nil {
+				t.Fatal(err)
+			}
+			v.WriteBack()
+			copied(t, want)
+		})
+	}
+}
+
+// TestStaleCache: a program that reads the destination afterwards sees the copy,
+// at whatever level it reads, and whatever it has read before or meanwhile.
+func TestStaleCache(t *testing.T) {
+	v := newVolumes(t)
+	read := func() { v.ReadBuffered(v.dst, 0, volume); v.ReadBuffered(v.ns, dstPlace, volume) }
+	read()
+	v.Hooks.Held = func(int) { read() }
+	if _, err := v.copy(t, dispatch.Options{Window: window}); err != nil {
+		t.Fatal(err)
+	}
+	want := v.Content(v.src, 0, volume)
+	if !bytes.Equal(v.ReadBuffered(v.dst, 0, volume), want) || !bytes.Equal(v.ReadBuffered(v.ns, dstPlace, volume), want) {
+		t.Error("the page cache still holds what was there before the copy")
+	}
+}
+
+// TestVerify finds what went wrong behind the back of the copy.
+func TestVerify(t *testing.T) {
+	v := newVolumes(t)
+	v.Hooks.Release = func(int) { v.Fill(v.dst, 1234, make([]byte, sector)) }
+	rep, err := v.copy(t, dispatch.Options{Verify: dispatch.VerifyFull})
+	if !errors.Is(err, dispatch.ErrMismatch) || rep.Verified != dispatch.VerifyFull {
+		t.Errorf("%v, %+v", err, rep)
+	}
+	found, err := dispatch.New(v, dispatch.Options{}).Verify(context.Background(), dispatch.Job{Src: v.Endpoint(v.src), Dst: v.Endpoint(v.dst)})
+	if err != nil || len(found.Mismatches) != 1 || found.Mismatches[0].Dst/sector != 1234 {
+		t.Errorf("%v, %+v", err, found)
+	}
+}
+
+// TestInterrupt: a copy that is ended at any point says so, and nothing but a
+// prefix of itself is done.
+func TestInterrupt(t *testing.T) {
+	hooks := map[string]func(*fakestack.Hooks, func(string)){
+		"stack": func(h *fakestack.Hooks, f func(string)) { h.Stack = func(int) { f("stack") } },
+		"compare": func(h *fakestack.Hooks, f func(string)) {
+			h.BeforeChanges = func(int) error { f("compare"); return nil }
+		},
+		"hold":    func(h *fakestack.Hooks, f func(string)) { h.Hold = func(int) error { f("hold"); return nil } },
+		"held":    func(h *fakestack.Hooks, f func(string)) { h.Held = func(int) { f("held") } },
+		"release": func(h *fakestack.Hooks, f func(string)) { h.Release = func(int) { f("release") } },
+		"command": func(h *fakestack.Hooks, f func(string)) { h.Command = func(int, *nvme.Command) { f("command") } },
+		"landed":  func(h *fakestack.Hooks, f func(string)) { h.Landed = func(int, *nvme.Command) { f("landed") } },
+		"io":      func(h *fakestack.Hooks, f func(string)) { h.IO = func(string, remap.Dev, int64, int64) { f("io") } },
+		"drop":    func(h *fakestack.Hooks, f func(string)) { h.Drop = func(int, remap.Dev) { f("drop") } },
+	}
+	const seed = 42
+	random := rand.New(rand.NewPCG(seed, 0))
+	for name, install := range hooks {
+		for range 4 {
+			number := random.IntN(10)
+			t.Run(name, func(t *testing.T) {
+				v := newVolumes(t)
+				v.Swap(v.dst, fakestack.Segment{Len: volume / 2, Target: fakestack.Linear{Dev: v.ns, Start: dstPlace}},
+					fakestack.Segment{Len: volume / 2, Target: fakestack.Scramble{Place: fakestack.Place{Dev: v.ns, Start: dstPlace + volume/2}, Len: volume / 2}})
+				ctx, cancel := context.WithCancel(context.Background())
+				defer cancel()
+				calls := make(chan struct{}, number)
+				install(&v.Hooks, func(string) {
+					select {
+					case calls <- struct{}{}:
+					default:
+						cancel()
+					}
+				})
+				want := v.expect()
+				rep, err := copyWith(ctx, t, v.Machine, v.src, v.dst, dispatch.Options{Window: window, InFlight: 1, Verify: dispatch.VerifyFull})
+				switch {
+				case ctx.Err() == nil && err == nil:
+					copied(t, want)
+				case err == nil: // it came too late
+					copied(t, want)
+				case !errors.Is(err, dispatch.ErrInterrupted):
+					t.Errorf("call %d (seed %d): %v, %+v", number, seed, err, rep)
+				}
+				untouched(t, want)
+			})
+		}
+	}
+}
+
+// TestInterruptedBetrayal: that the destination has moved below commands is told
+// even if the copy is ended at the same moment.
+func TestInterruptedBetrayal(t *testing.T) {
+	v := newVolumes(t)
+	v.UnsafeSwaps = true
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	when(&v.Hooks, "before a command", func() {
+		v.Move(v.dst, v.linear(spare)...)
+		cancel()
+	})
+	_, err := copyWith(ctx, t, v.Machine, v.src, v.dst, dispatch.Options{Window: window})
+	if err == nil || !strings.Contains(err.Error(), "destination changed") {
+		t.Error(err)
+	}
+}
+
+// TestInterruptKeepsTheHold: a command that is in flight when the copy is ended
+// comes back when it likes, and until then the layout stays held.
+func TestInterruptKeepsTheHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVolumes(t)
+		stuck := make(chan struct{})
+		v.loop.SetFault(func(_ int, c *nvme.Command) nvme.Fault {
+			if c.Opcode != nvme.OpCopy {
+				return nvme.Fault{}
+			}
+			return nvme.Fault{Hold: stuck}
+		})
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error)
+		go func() {
+			_, err := copyWith(ctx, t, v.Machine, v.src, v.dst, dispatch.Options{Window: window})
+			ended <- err
+		}()
+		synctest.Wait()
+		cancel()
+		before := v.Calls("extend")
+		time.Sleep(10 * time.Second) // of the bubble's clock
+		if extended := v.Calls("extend") - before; extended < 9 {
+			t.Errorf("the hold was extended %d times in ten seconds", extended)
+		}
+		close(stuck)
+		if err := <-ended; !errors.Is(err, dispatch.ErrInterrupted) {
+			t.Error(err)
+		}
+	})
+}
+
+// TestInterruptWhileWaiting: waiting for a layout ends at once, too.
+func TestInterruptWhileWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVolumes(t)
+		v.Suspend(v.dst)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		began := time.Now()
+		_, err := copyWith(ctx, t, v.Machine, v.src, v.dst, dispatch.Options{})
+		if !errors.Is(err, dispatch.ErrInterrupted) || time.Since(began) > 3*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
+// nosy is a machine whose copiers try to write where they must not.
+type nosy struct {
+	*fakestack.Machine
+	seen chan error
+}
+
+type nosyCopier struct {
+	copydomain.Copier
+	allowed func(dst, n remap.Sector) error
+	seen    chan error
+}
+
+func (n *nosy) Copier(ctx context.Context, pair copydomain.Pair, opt copydomain.CopyOptions) (copydomain.Copier, error) {
+	c, err := n.Machine.Copier(ctx, pair, opt)
+	return &nosyCopier{c, opt.Allowed, n.seen}, err
+}
+
+func (c *nosyCopier) Copy(ctx context.Context, moves []copydomain.Move) (copydomain.Result, error) {
+	for _, m := range moves {
+		for _, bad := range []struct{ dst, n remap.Sector }{
+			{m.Dst - 1, m.Len}, {m.Dst - 1, 1}, {m.Src, m.Len}, {m.Dst + volume, 1}, {dstPlace - 1, 2}, {dstPlace, volume + 1}, {dstPlace + volume - 1, 2}, {0, 1},
+		} {
+			if bad.dst >= dstPlace && bad.dst+bad.n <= dstPlace+volume {
+				continue
+			}
+			if c.allowed(bad.dst, bad.n) == nil {
+				c.seen <- errors.New("a command outside of the plan was allowed")
+			}
+		}
+		if err := c.allowed(m.Dst, m.Len); err != nil {
+			c.seen <- err
+		}
+	}
+	result, err := c.Copier.Copy(ctx, moves)
+	return result, err
+}
+
+// TestGuard: the last look before a command lets nothing pass that is not in
+// the plan of the window, and nothing at all between windows.
+func TestGuard(t *testing.T) {
+	v := newVolumes(t)
+	n := &nosy{v.Machine, make(chan error, 1000)}
+	var last func(dst, n remap.Sector) error
+	v.Hooks.Release = func(int) {
+		if last != nil && last(dstPlace, 1) == nil {
+			n.seen <- errors.New("a command after the window was allowed")
+		}
+	}
+	keep := &keeper{n, &last}
+	job := dispatch.Job{Src: v.Endpoint(v.src), Dst: v.Endpoint(v.dst)}
+	want := v.expect()
+	rep, err := dispatch.New(keep, dispatch.Options{Window: window}).Copy(context.Background(), job)
+	checkReport(t, rep, err)
+	if err != nil || last == nil {
+		t.Fatal(err)
+	}
+	copied(t, want)
+	close(n.seen)
+	for err := range n.seen {
+		t.Error(err)
+	}
+}
+
+// keeper keeps the guard of the copier.
+type keeper struct {
+	*nosy
+	last *func(dst, n remap.Sector) error
+}
+
+func (k *keeper) Copier(ctx context.Context, pair copydomain.Pair, opt copydomain.CopyOptions) (copydomain.Copier, error) {
+	*k.last = opt.Allowed
+	return k.nosy.Copier(ctx, pair, opt)
+}
+
+// TestOddWindows: whatever the window, the copy ends, and is right.
+func TestOddWindows(t *testing.T) {
+	for _, size := range []int64{1, 511, 512, 1000, 4095, 4096, 100_000, 1 << 40} {
+		v := newVolumesOn(t, fakestack.Namespace{Block: 4096, Limits: fakestack.Roomy})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if _, err := v.copy(t, dispatch.Options{Window: size}, dispatch.Range{Len: 64 * kib}); err != nil {
+				t.Errorf("window of %d: %v", size, err)
+			}
+		}()
+		select {
+		case <-done:
+		case <-time.After(5 * time.Second):
+			t.Errorf("window of %d: the copy does not end", size)
+		}
+	}
+}

@@ -1,0 +1,72 @@
+package dispatch
+
+import (
+	"errors"
+	"fmt"
+)
+
+// How a copy can end other than well. Each has an exit code of its own.
+var (
+	// ErrRefused: the copy was not begun; nothing was written. It arrives as
+	// a [Refusal].
+	ErrRefused = errors.New("refused")
+	// ErrUsage: the request makes no sense.
+	ErrUsage = errors.New("usage")
+	// ErrPolicy: --offload=require or --hold cannot be met.
+	ErrPolicy = errors.New("policy cannot be met")
+	// ErrLayout: the layout kept changing; nothing wrong was written.
+	ErrLayout = errors.New("the layout kept changing")
+	// ErrMismatch: verification found a difference.
+	ErrMismatch = errors.New("verification found a difference")
+	// ErrFenced: a command never came back. Its destination must not be
+	// touched until the device has been reset.
+	ErrFenced = errors.New("a command of unknown fate may still be running")
+	// ErrInterrupted: the caller ended the copy.
+	ErrInterrupted = errors.New("interrupted")
+)
+
+// Refusal says what is refused, why, and what to do about it.
+type Refusal struct {
+	Thing  string // "/dev/vg/home"
+	Reason string // "is mounted on /home"
+	Way    string // "unmount it first", may be empty
+	// Kind is ErrRefused or ErrUsage.
+	Kind error
+}
+
+func (r *Refusal) Error() string {
+	text := r.Thing + " " + r.Reason
+	if r.Way != "" {
+		text += ": " + r.Way
+	}
+	return text
+}
+
+// Unwrap gives access to the sentinel.
+func (r *Refusal) Unwrap() error { return r.Kind }
+
+func refuse(thing, reason, way string, args ...any) error {
+	return &Refusal{Thing: thing, Reason: fmt.Sprintf(reason, args...), Way: way, Kind: ErrRefused}
+}
+
+func misuse(thing, reason, way string, args ...any) error {
+	return &Refusal{Thing: thing, Reason: fmt.Sprintf(reason, args...), Way: way, Kind: ErrUsage}
+}
+
+// Error says at which step of a copy something went wrong.
+type Error struct {
+	Op  string // "plan", "hold", "offload", "copy", "flush", "verify"
+	Err error
+}
+
+func (e *Error) Error() string { return e.Op + ": " + e.Err.Error() }
+
+// Unwrap gives access to what is behind.
+func (e *Error) Unwrap() error { return e.Err }
+
+func wrap(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Op: op, Err: err}
+}

@@ -1,0 +1,119 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/emulation"
+)
+
+// dropCaches makes what other programs wrote to any level of either stack
+// visible below, and keeps the kernel from writing it back later over the copy.
+// A device that is gone by now has no cache any more.
+func (r *run) dropCaches(ctx context.Context) error {
+	for _, n := range r.touched {
+		err := r.d.machine.DropCaches(ctx, n)
+		if err != nil && !vanished(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+func vanished(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV)
+}
+
+// adopt makes p the plan to follow.
+func (r *run) adopt(p *plan) {
+	r.plan = p
+	if p.stack == nil {
+		return
+	}
+	for _, n := range p.stack.Nodes() {
+		r.touched[n.Dev] = n
+	}
+}
+
+// finish makes the copy durable and visible, and checks it if asked to. No hold
+// is on any more: these are reads and writes through the top.
+func (r *run) finish(ctx context.Context) error {
+	r.phase(PhaseFlushing)
+	errs := []error{r.job.Dst.Device.Flush()}
+	for _, st := range r.copiers {
+		errs = append(errs, st.copier.Flush(ctx))
+	}
+	errs = append(errs, r.dropCaches(ctx))
+	if err := errors.Join(errs...); err != nil {
+		return wrap("flush", err)
+	}
+	return r.verify(ctx)
+}
+
+// sampleEvery and sampleBytes are what VerifySample reads: one piece in every
+// stretch of the copy.
+const (
+	sampleEvery = 64 << 20
+	sampleBytes = 1 << 20
+)
+
+func (r *run) verify(ctx context.Context) error {
+	ranges := r.job.Ranges
+	switch r.opts.Verify {
+	case VerifyNone:
+		return nil
+	case VerifySample:
+		ranges = samples(ranges)
+	}
+	found, err := r.compare(ctx, ranges)
+	if err == nil {
+		err = lost(found.Failures)
+	}
+	if err != nil {
+		return wrap("verify", err)
+	}
+	r.verified = r.opts.Verify
+	if len(found.Mismatches) > 0 {
+		m := found.Mismatches[0]
+		return wrap("verify", fmt.Errorf("%w: byte %d of %s and byte %d of %s, the first of %d bytes",
+			ErrMismatch, m.Src, r.job.Src.Name, m.Dst, r.job.Dst.Name, m.Len))
+	}
+	return nil
+}
+
+// samples thins the ranges out. The beginning and the end are always among
+// them.
+func samples(ranges []Range) []Range {
+	var some []Range
+	for _, r := range ranges {
+		last := max(r.Len-sampleBytes, 0)
+		for off := int64(0); off < last; off += sampleEvery {
+			some = append(some, Range{r.Src + off, r.Dst + off, min(sampleBytes, last-off)})
+		}
+		some = append(some, Range{r.Src + last, r.Dst + last, r.Len - last})
+	}
+	return some
+}
+
+// compare compares the ranges through the top.
+func (r *run) compare(ctx context.Context, ranges []Range) (emulation.Comparison, error) {
+	r.comparing = 0
+	for _, g := range ranges {
+		r.comparing += g.Len
+	}
+	r.phase(PhaseVerifying)
+	return r.engine.Compare(ctx, r.job.Src.Device, r.job.Dst.Device, func(yield func(emulation.Op) bool) {
+		for _, g := range ranges {
+			if !yield(emulation.Op{Src: g.Src, Dst: g.Dst, Len: g.Len}) {
+				return
+			}
+		}
+	}, emulation.Observer{Progress: func(n int64) {
+		r.counters.compared.Add(n)
+		r.tell()
+	}})
+}

@@ -1,0 +1,144 @@
+package hold
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// replyGrace is what a helper may take for an answer beyond the wait that was
+// asked for. A helper that takes longer is given up.
+const replyGrace = 5 * time.Second
+
+// helper is a running helper process.
+type helper struct {
+	cmd    *exec.Cmd
+	orders *os.File
+	pipe   *os.File
+
+	mu    sync.Mutex // one order at a time
+	lines *bufio.Reader
+	// broken is why the helper was given up. Its next answer could be the one
+	// to an order before.
+	broken error
+}
+
+// startHelper starts this program again as a helper that reads device. With a
+// cgroup it starts inside of it, so that no read of it escapes the throttle.
+// With an estate it cleans up after this process.
+func startHelper(device *os.File, group *cgroup, estate string) (*helper, error) {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args[0] = "dmcopy-hold-helper"
+	cmd.Env = append(os.Environ(), helperEnv+"="+cmp.Or(estate, "1"))
+	cmd.ExtraFiles = []*os.File{device}
+	cmd.Stderr = os.Stderr
+	// A terminal's ^C is for us: the helper ends when we do.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if group != nil {
+		dir, err := os.Open(group.dir)
+		if err != nil {
+			return nil, err
+		}
+		defer dir.Close()
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
+	}
+	childIn, orders, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	replies, childOut, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(err, childIn.Close(), orders.Close())
+	}
+	cmd.Stdin, cmd.Stdout = childIn, childOut
+	err = cmd.Start()
+	err = errors.Join(err, childIn.Close(), childOut.Close())
+	h := &helper{cmd: cmd, orders: orders, pipe: replies, lines: bufio.NewReader(replies)}
+	if err != nil {
+		return nil, errors.Join(err, orders.Close(), replies.Close())
+	}
+	return h, nil
+}
+
+// tell sends an order and waits for its answer.
+func (h *helper) tell(o order) (answer, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.broken != nil {
+		return answer{}, h.broken
+	}
+	a, err := h.exchange(o)
+	if err != nil {
+		h.broken = fmt.Errorf("helper: %w", err)
+		return answer{}, h.broken
+	}
+	if a.Errno != 0 {
+		return a, a.Errno
+	}
+	return a, nil
+}
+
+// exchange writes a line and reads one.
+func (h *helper) exchange(o order) (answer, error) {
+	line, err := json.Marshal(o)
+	if err != nil {
+		return answer{}, err
+	}
+	deadline := time.Now().Add(time.Duration(o.Millis)*time.Millisecond + replyGrace)
+	if err := errors.Join(h.orders.SetWriteDeadline(deadline), h.pipe.SetReadDeadline(deadline)); err != nil {
+		return answer{}, err
+	}
+	if _, err := h.orders.Write(append(line, '\n')); err != nil {
+		return answer{}, err
+	}
+	reply, err := h.lines.ReadBytes('\n')
+	if err != nil {
+		return answer{}, err
+	}
+	var a answer
+	if err := json.Unmarshal(reply, &a); err != nil {
+		return answer{}, fmt.Errorf("answer %q: %w", reply, err)
+	}
+	return a, nil
+}
+
+// read starts reads and returns their numbers. When it returns, the block
+// layer has got them all.
+func (h *helper) read(spans []span) ([]int, error) {
+	a, err := h.tell(order{Read: spans})
+	return a.Started, err
+}
+
+// probe starts reads and waits up to timeout for them. It tells whether all of
+// them have completed, however they did.
+func (h *helper) probe(spans []span, timeout time.Duration) (bool, error) {
+	a, err := h.tell(order{Read: spans, See: true, Millis: timeout.Milliseconds()})
+	return len(a.Done) == len(spans), err
+}
+
+// ended waits up to timeout for the reads and tells which of them have ended.
+func (h *helper) ended(ids []int, timeout time.Duration) ([]outcome, error) {
+	a, err := h.tell(order{Wait: ids, Millis: timeout.Milliseconds()})
+	return a.Done, err
+}
+
+// close lets the helper go. It stays by itself until its last read has ended;
+// close waits for it no longer than timeout.
+func (h *helper) close(timeout time.Duration) error {
+	err := errors.Join(h.orders.Close(), h.pipe.Close())
+	gone := make(chan error, 1)
+	go func() { gone <- h.cmd.Wait() }()
+	select {
+	case waited := <-gone:
+		return errors.Join(err, waited)
+	case <-time.After(timeout):
+		return errors.Join(err, fmt.Errorf("helper %d still has a read in flight: %w", h.cmd.Process.Pid, ErrContended))
+	}
+}

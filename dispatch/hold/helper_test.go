@@ -1,0 +1,252 @@
+package hold
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// file is a file opened as anchors open devices. Asynchronous reads work on it
+// as they do on a device, only that they cannot be held back.
+func file(t *testing.T) *os.File {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(path, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECT, 0)
+	if errors.Is(err, unix.EINVAL) {
+		f, err = os.Open(path) // tmpfs of old kernels
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func start(t *testing.T) *helper {
+	t.Helper()
+	h, err := startHelper(file(t), nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func TestHelperReads(t *testing.T) {
+	h := start(t)
+	spans := []span{{0, 4096}, {8192, maxRead * 512}, {1 << 19, 4096}}
+	ids, err := h.read(spans)
+	if err != nil || len(ids) != 3 {
+		t.Fatal(ids, err)
+	}
+	done, err := h.ended(ids, 5*time.Second)
+	if err != nil || len(done) != 3 {
+		t.Fatal(done, err)
+	}
+	for i, d := range done {
+		if d.ID != ids[i] || d.Result != int64(spans[i].Length) {
+			t.Errorf("read %+v ended with %+v", spans[i], d)
+		}
+	}
+	if err := h.close(5 * time.Second); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestHelperReuses: a helper serves many windows without running out of
+// anything.
+func TestHelperReuses(t *testing.T) {
+	h := start(t)
+	defer h.close(5 * time.Second)
+	seen := make(map[int]bool)
+	for range 3 * maxReads {
+		ids, err := h.read([]span{{0, 4096}, {4096, 4096}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range ids {
+			if seen[id] {
+				t.Fatalf("read %d twice", id)
+			}
+			seen[id] = true
+		}
+		if done, err := h.ended(ids, 5*time.Second); err != nil || len(done) != 2 {
+			t.Fatal(done, err)
+		}
+	}
+}
+
+// TestHelperRefuses: an order that cannot be carried out is answered, and the
+// next one is carried out.
+func TestHelperRefuses(t *testing.T) {
+	h := start(t)
+	defer h.close(5 * time.Second)
+	many := slices.Repeat([]span{{0, 4096}}, maxReads+1)
+	for name, spans := range map[string][]span{
+		"empty": {{0, 0}}, "negative": {{0, -1}}, "too long": {{0, maxRead*512 + 512}}, "negative offset": {{-4096, 4096}}, "too many": many,
+	} {
+		ids, err := h.read(spans)
+		if !errors.Is(err, unix.EINVAL) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if done, err := h.ended(ids, 5*time.Second); err != nil || len(done) != len(ids) {
+			t.Errorf("%s: %d of %d reads that were begun ended: %v", name, len(done), len(ids), err)
+		}
+	}
+	if done, err := h.ended([]int{12345}, 0); err != nil || len(done) != 0 {
+		t.Errorf("a read that never was: %v, %v", done, err)
+	}
+	if ids, err := h.read([]span{{0, 4096}}); err != nil || len(ids) != 1 {
+		t.Error(ids, err)
+	}
+}
+
+// TestCheckTwice: a lost hold stays lost.
+func TestCheckTwice(t *testing.T) {
+	h := start(t)
+	defer h.close(5 * time.Second)
+	ids, err := h.read([]span{{0, 4096}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := dropped{anchor: &Anchor{held: h, device: os.Stdin}, ids: ids}
+	for deadline := time.Now().Add(5 * time.Second); d.Check() == nil; {
+		if time.Now().After(deadline) {
+			t.Fatal("a read of a file does not end")
+		}
+	}
+	if err := d.Check(); !errors.Is(err, ErrLost) {
+		t.Errorf("the second look at a lost hold: %v", err)
+	}
+}
+
+// TestHelperDies: whoever asks a dead helper is told.
+func TestHelperDies(t *testing.T) {
+	h := start(t)
+	if err := h.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.read([]span{{0, 4096}}); err == nil {
+		t.Error("a dead helper reads")
+	}
+	d := dropped{anchor: &Anchor{held: h, device: os.Stdin}, ids: []int{0}}
+	if err := d.Check(); !errors.Is(err, ErrLost) {
+		t.Error(err)
+	}
+	var exit *exec.ExitError
+	if err := h.close(5 * time.Second); !errors.As(err, &exit) {
+		t.Error(err)
+	}
+}
+
+// TestHelperEnds: with its parent, and without an error.
+func TestHelperEnds(t *testing.T) {
+	h := start(t)
+	ids, err := h.read([]span{{0, 4096}})
+	if err != nil || len(ids) != 1 {
+		t.Fatal(err)
+	}
+	if err := h.close(5 * time.Second); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestHelperLosesReader: a helper whose parent does not listen any more still
+// sees to its reads and ends in good order.
+func TestHelperLosesReader(t *testing.T) {
+	h := start(t)
+	if err := h.pipe.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.orders.Write([]byte(`{"read":[{"offset":0,"length":4096}]}` + "\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.cmd.Wait(); err != nil {
+		t.Errorf("the helper ended with: %v", err)
+	}
+}
+
+// TestHelperGarbage: an order that is none ends the helper with a message.
+func TestHelperGarbage(t *testing.T) {
+	err := serve(strings.NewReader("{\"read\":[{\n"), io.Discard, 0)
+	if err == nil || !strings.Contains(err.Error(), "order") {
+		t.Error(err)
+	}
+	if err := serve(strings.NewReader(""), io.Discard, 0); err != nil {
+		t.Error(err)
+	}
+}
+
+// deaf is a helper that the test plays itself.
+func deaf(t *testing.T) (h *helper, orders *bufio.Scanner, replies *os.File) {
+	in, orderPipe, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	replyPipe, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, f := range []*os.File{in, orderPipe, replyPipe, out} {
+			f.Close()
+		}
+	})
+	return &helper{orders: orderPipe, pipe: replyPipe, lines: bufio.NewReader(replyPipe)}, bufio.NewScanner(in), out
+}
+
+// TestLateAnswer: the answer to an order that was given up must not be taken for
+// the answer to the next one. Here it would say that the anchor is in flight.
+func TestLateAnswer(t *testing.T) {
+	h, orders, replies := deaf(t)
+	soon := 50*time.Millisecond - replyGrace
+	if _, err := h.tell(order{Wait: []int{1}, Millis: soon.Milliseconds()}); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal(err)
+	}
+	answers := json.NewEncoder(replies)
+	if err := answers.Encode(answer{}); err != nil { // late: nothing has ended by then
+		t.Fatal(err)
+	}
+	if err := answers.Encode(answer{Done: []outcome{{ID: 1}}}); err != nil { // to the order below
+		t.Fatal(err)
+	}
+	done, err := h.ended([]int{1}, 0)
+	if err == nil && len(done) == 0 {
+		t.Error("the late answer was taken for the new one")
+	}
+	if !orders.Scan() {
+		t.Error("no order")
+	}
+}
+
+// TestAnswers: what a helper cannot have said is an error.
+func TestAnswers(t *testing.T) {
+	for _, line := range []string{"", "x", "{", `{"done":1}`} {
+		h, _, replies := deaf(t)
+		if _, err := replies.WriteString(line + "\n"); err != nil {
+			t.Fatal(err)
+		}
+		if a, err := h.tell(order{}); err == nil {
+			t.Errorf("%q: %+v", line, a)
+		}
+	}
+	h, _, replies := deaf(t)
+	if _, err := replies.WriteString(`{"errno":5}` + "\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.tell(order{}); !errors.Is(err, unix.EIO) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,114 @@
+package dispatch
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// throughHost copies the steps by reading the source and writing the
+// destination through the top of their stacks.
+func (r *run) throughHost(ctx context.Context, steps []Step) error {
+	if len(steps) == 0 {
+		return nil
+	}
+	slices.SortFunc(steps, func(a, b Step) int { return cmp.Compare(a.DstOff, b.DstOff) })
+	result, err := r.engine.Copy(ctx, r.job.Src.Device, r.job.Dst.Device, ops(steps), emulation.Observer{
+		Progress: func(n int64) {
+			r.counters.host.Add(n)
+			r.tell()
+		},
+	})
+	c := &r.counters
+	c.host.Add(-result.Zeroed - result.Skipped - result.Failed)
+	c.zeroed.Add(result.Zeroed)
+	c.skipped.Add(result.Skipped)
+	switch {
+	case ctx.Err() != nil:
+		return interrupted(ctx)
+	case err != nil:
+		return wrap("copy", errors.Join(err, r.meanwhile(ctx)))
+	case len(result.Failures) > 0:
+		return wrap("copy", errors.Join(lost(result.Failures), r.meanwhile(ctx)))
+	}
+	for _, s := range steps {
+		r.tally.add(s.Method, s.Reason, s.Len)
+	}
+	return nil
+}
+
+// meanwhile tells what became of the devices, to explain why I/O failed: a disk
+// that was unplugged says no more than that it ends early.
+func (r *run) meanwhile(ctx context.Context) error {
+	if r.plan.stack == nil {
+		return nil
+	}
+	changed, err := r.d.machine.Changes(ctx, r.plan.stack)
+	if moved := remap.Moved(changed); err == nil && len(moved) > 0 {
+		return fmt.Errorf("meanwhile: %v", moved)
+	}
+	return err
+}
+
+// ops joins neighbouring steps into operations as long as possible: reasons
+// end where the layout does, but the host reads and writes through the top.
+func ops(steps []Step) iter.Seq[emulation.Op] {
+	return func(yield func(emulation.Op) bool) {
+		var op emulation.Op
+		for _, s := range steps {
+			next := emulation.Op{Src: s.SrcOff, Dst: s.DstOff, Len: s.Len, Zero: s.Method == MethodZero}
+			if op.Len > 0 && next.Zero == op.Zero && next.Src == op.Src+op.Len && next.Dst == op.Dst+op.Len {
+				op.Len += next.Len
+				continue
+			}
+			if op.Len > 0 && !yield(op) {
+				return
+			}
+			op = next
+		}
+		if op.Len > 0 {
+			yield(op)
+		}
+	}
+}
+
+// maxListed bounds how many failures an error names.
+const maxListed = 8
+
+// lost makes an error of what could not be copied.
+func lost(failures []emulation.Failure) error {
+	var errs []error
+	for i, f := range failures {
+		if i == maxListed {
+			errs = append(errs, fmt.Errorf("and %d more", len(failures)-i))
+			break
+		}
+		errs = append(errs, f.Err)
+	}
+	return errors.Join(errs...)
+}
+
+// mayCopy keeps to the policy when steps are left for the host.
+func (r *run) mayCopy(steps []Step) error {
+	if r.opts.Offload != OffloadRequire {
+		return nil
+	}
+	var bytes int64
+	var why remap.Reason
+	for _, s := range steps {
+		if s.Method == MethodHost {
+			bytes += s.Len
+			why = s.Reason
+		}
+	}
+	if bytes == 0 {
+		return nil
+	}
+	return wrap("offload", fmt.Errorf("%w: %d bytes could not be offloaded (%s)", ErrPolicy, bytes, why))
+}

@@ -1,0 +1,141 @@
+package dispatch
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// Range is a run of bytes to copy.
+type Range struct {
+	Src, Dst int64 // byte offsets
+	Len      int64 // bytes
+}
+
+// Endpoint is an opened source or destination.
+type Endpoint struct {
+	// Name is what the user typed.
+	Name string
+	// Dev is the block device; zero for a regular file.
+	Dev remap.Dev
+	// Device reads and writes through the top.
+	Device emulation.Device
+}
+
+// Job is what to copy.
+type Job struct {
+	Src, Dst Endpoint
+	// Ranges are copied in the order given. They must not overlap on the
+	// destination.
+	Ranges []Range
+}
+
+// Policy says whether to offload.
+type Policy string
+
+const (
+	// OffloadAuto offloads what can be offloaded and copies the rest.
+	OffloadAuto Policy = "auto"
+	// OffloadRequire fails with ErrPolicy instead of copying through the host.
+	OffloadRequire Policy = "require"
+	// OffloadNever copies everything through the host.
+	OffloadNever Policy = "never"
+)
+
+// Verify says what to compare after the copy.
+type Verify string
+
+const (
+	VerifyNone   Verify = "none"
+	VerifySample Verify = "sample"
+	VerifyFull   Verify = "full"
+)
+
+// Options are how to copy. The zero value of each field means its default.
+type Options struct {
+	Offload Policy    // default OffloadAuto
+	Hold    hold.Mode // default hold.Auto
+	Verify  Verify    // default VerifyNone
+	// Sparse makes runs of zeroes in what is copied through the host be
+	// written as zeroes by the device.
+	Sparse bool
+	// Window is the most that is held, issued and released at once, in
+	// bytes; default DefaultWindow. Windows shrink by themselves so that none
+	// holds for longer than about three quarters of a second.
+	Window int64
+	// InFlight is the number of commands in flight per leaf and of transfers
+	// in flight through the host; default 8.
+	InFlight int
+	// CommandTimeout bounds one command; default 30 s.
+	CommandTimeout time.Duration
+	// Patience bounds every wait for others: locks, suspended devices, a
+	// layout that keeps changing; default 30 s.
+	Patience time.Duration
+	// Progress is told what happens; it may be nil and should be quick.
+	Progress func(Progress)
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// DefaultWindow is the window in bytes unless Options say otherwise.
+const DefaultWindow = 2 << 30
+
+// windowUnit is what windows are rounded up to, in bytes.
+const windowUnit = 64 << 10
+
+// Phase is what a copy is doing.
+type Phase string
+
+const (
+	PhaseScanning   Phase = "scanning"
+	PhaseCopying    Phase = "copying"
+	PhaseFlushing   Phase = "flushing"
+	PhaseVerifying  Phase = "verifying"
+	PhaseRefreshing Phase = "waiting for the layout"
+)
+
+// Progress is a moment of a copy, in bytes.
+type Progress struct {
+	Phase     Phase
+	Total     int64
+	Done      int64
+	Offloaded int64
+	Host      int64
+	Zeroed    int64
+}
+
+func (o Options) withDefaults() Options {
+	if o.Offload == "" {
+		o.Offload = OffloadAuto
+	}
+	if o.Hold == "" {
+		o.Hold = hold.Auto
+	}
+	if o.Verify == "" {
+		o.Verify = VerifyNone
+	}
+	if o.Window == 0 {
+		o.Window = DefaultWindow
+	}
+	// Whole units, so that no cut between two windows goes through a block.
+	o.Window = (max(o.Window, 1) + windowUnit - 1) &^ (windowUnit - 1)
+	if o.InFlight == 0 {
+		o.InFlight = 8
+	}
+	if o.CommandTimeout == 0 {
+		o.CommandTimeout = 30 * time.Second
+	}
+	if o.Patience == 0 {
+		o.Patience = 30 * time.Second
+	}
+	if o.Progress == nil {
+		o.Progress = func(Progress) {}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}

@@ -1,0 +1,63 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/dmcopy/dmcopy/copydomain"
+	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/internal/blockio"
+	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/snapshot"
+)
+
+// Kernel is the [Machine] that this process runs on.
+type Kernel struct {
+	*copydomain.Finder
+	reader *snapshot.Reader
+	log    *slog.Logger
+}
+
+var _ Machine = (*Kernel)(nil)
+
+// NewMachine returns the machine that this process runs on. Layouts are read
+// through reader.
+func NewMachine(reader *snapshot.Reader, log *slog.Logger) *Kernel {
+	return &Kernel{Finder: copydomain.NewFinder(), reader: reader, log: log}
+}
+
+// Stack implements [Layout].
+func (k *Kernel) Stack(ctx context.Context, devs ...remap.Dev) (*remap.Stack, error) {
+	s, err := k.reader.Read(ctx, devs...)
+	if err != nil {
+		return nil, err
+	}
+	return s.Stack()
+}
+
+// Changes implements [Layout].
+func (k *Kernel) Changes(ctx context.Context, st *remap.Stack) ([]remap.Change, error) {
+	return k.reader.Changes(ctx, st)
+}
+
+// OpenLeaf implements [Machine].
+func (k *Kernel) OpenLeaf(_ context.Context, leaf *remap.Node) (Leaf, error) {
+	return emulation.Open(leaf.Path, 0)
+}
+
+// Holder implements [Machine].
+func (k *Kernel) Holder(mode hold.Mode, dst *remap.Node) Holder {
+	return hold.NewHolder(mode, dst.Path, dst.Dev, k.log)
+}
+
+// DropCaches implements [Machine]. Opening for reading only keeps udev from
+// taking the close for the end of a change to the disk.
+func (k *Kernel) DropCaches(_ context.Context, node *remap.Node) error {
+	f, err := blockio.Open(node.Path, blockio.Buffered)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Invalidate(), f.Close())
+}

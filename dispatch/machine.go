@@ -1,0 +1,52 @@
+package dispatch
+
+import (
+	"context"
+
+	"github.com/dmcopy/dmcopy/copydomain"
+	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// Machine is what a copy needs of the system around it. The real one is made
+// of the kernel's interfaces ([NewMachine]); test/fakestack is another.
+type Machine interface {
+	Layout
+	// Pair tells by which method one command can copy from src to dst.
+	Pair(ctx context.Context, src, dst *remap.Node) copydomain.Pair
+	// Copier issues commands for a pair that has a method.
+	Copier(ctx context.Context, pair copydomain.Pair, opt copydomain.CopyOptions) (copydomain.Copier, error)
+	// OpenLeaf opens a leaf for reading past every cache.
+	OpenLeaf(ctx context.Context, leaf *remap.Node) (Leaf, error)
+	// Holder holds the layout of the destination.
+	Holder(mode hold.Mode, dst *remap.Node) Holder
+	// DropCaches writes back and forgets what the page cache of the node
+	// holds, so that reads below it see what was written above, and the
+	// other way round.
+	DropCaches(ctx context.Context, node *remap.Node) error
+}
+
+// Layout reads layouts. All of its calls are answered while a hold is on and
+// while a suspend is waiting: they are ioctls and sysfs reads, never I/O.
+type Layout interface {
+	// Stack takes a snapshot of the devices and everything below.
+	Stack(ctx context.Context, devs ...remap.Dev) (*remap.Stack, error)
+	// Changes tells what differs now.
+	Changes(ctx context.Context, st *remap.Stack) ([]remap.Change, error)
+}
+
+// Leaf is an opened leaf, for reading back.
+type Leaf interface {
+	emulation.Device
+	Close() error
+}
+
+// Holder is what [hold.Holder] does.
+type Holder interface {
+	// Ready prepares holding a mapped destination, and fails with
+	// hold.ErrUnavailable where that is not possible.
+	Ready() error
+	Hold(ctx context.Context, req hold.Request) (hold.Held, error)
+	Close() error
+}

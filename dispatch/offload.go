@@ -1,0 +1,344 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/dmcopy/dmcopy/copydomain"
+	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// Why steps that were to be offloaded were not, or had to be done again.
+const (
+	ReasonHoldUnavailable remap.Reason = "hold:unavailable"
+	ReasonHoldContended   remap.Reason = "hold:contended"
+	ReasonHoldLost        remap.Reason = "hold:lost"
+	ReasonLayoutChanged   remap.Reason = "layout:changed"
+	ReasonProofFailed     remap.Reason = "domain:proof-failed"
+)
+
+// holdWait bounds the wait for one hold. Somebody who changes the layout is
+// usually done sooner; if not, the plan is made again.
+const holdWait = time.Second
+
+// extendEvery is how often the expiry of a hold is looked after while commands
+// are in flight.
+const extendEvery = time.Second
+
+// offload issues the steps of a window under a hold and returns those that the
+// host has to do. The error is errReplan if the layout is not the planned one
+// and nothing was issued, and errRedone if it changed afterwards, in which case
+// all steps are returned.
+func (r *run) offload(ctx context.Context, steps map[pairKey][]Step) ([]Step, error) {
+	if r.barren > maxBarren {
+		r.barren = 0
+		return r.fallBack(steps, ReasonHoldContended), nil
+	}
+	held, err := r.holder.Hold(ctx, request(r.plan.stack, steps, min(holdWait, r.opts.Patience)))
+	switch {
+	case errors.Is(err, hold.ErrContended):
+		r.log.Info("waiting for a change of the layout", "error", err)
+		return nil, errReplan
+	case err != nil:
+		return r.fallBack(steps, ReasonHoldUnavailable), nil
+	}
+	redo, err := r.underHold(ctx, held, steps)
+	if releaseErr := held.Release(); releaseErr != nil {
+		r.log.Warn("release of the hold", "error", releaseErr)
+	}
+	return redo, err
+}
+
+// fallBack sends all steps through the host, none having been issued.
+func (r *run) fallBack(steps map[pairKey][]Step, why remap.Reason) []Step {
+	r.stats.fallbacks++
+	return allToHost(steps, why)
+}
+
+func allToHost(steps map[pairKey][]Step, why remap.Reason) []Step {
+	var all []Step
+	for _, some := range steps {
+		for _, s := range some {
+			s.toHost(why)
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// underHold compares, issues, and compares again.
+func (r *run) underHold(ctx context.Context, held hold.Held, steps map[pairKey][]Step) ([]Step, error) {
+	changed, err := r.d.machine.Changes(ctx, r.plan.stack)
+	if err != nil || len(changed) > 0 {
+		r.log.Info("the layout is not the planned one", "changes", fmt.Sprint(changed), "error", err)
+		return nil, errReplan
+	}
+	began := time.Now()
+	issueCtx, stop := context.WithCancelCause(ctx)
+	letGo := keep(held, stop)
+	results, err := r.issue(issueCtx, steps)
+	stop(nil)
+	lostHold := errors.Join(letGo(), held.Check())
+	// What the commands have done has to be known even if the copy is ended.
+	changed, changesErr := r.d.machine.Changes(context.WithoutCancel(ctx), r.plan.stack)
+	// A change that is only being prepared waits for the release.
+	moved := remap.Moved(changed)
+	if err := errors.Join(err, wrap("plan", changesErr)); err != nil {
+		return nil, errors.Join(err, r.betrayed(moved, lostHold))
+	}
+	if len(moved) > 0 || lostHold != nil {
+		return r.distrust(steps, moved, lostHold)
+	}
+	redo, offloaded := r.settleOffload(results)
+	r.size = resize(r.size, offloaded, grain(steps), time.Since(began), r.opts.Window)
+	return redo, nil
+}
+
+// settleOffload counts what the devices have copied and returns what they have
+// not.
+func (r *run) settleOffload(results []issued) (redo []Step, offloaded int64) {
+	for _, res := range results {
+		r.count(res.method, res.offloaded)
+		offloaded += res.offloaded
+		redo = append(redo, res.redo...)
+	}
+	r.redone(redo)
+	return redo, offloaded
+}
+
+// redone counts steps that were issued to a device and go through the host.
+func (r *run) redone(steps []Step) {
+	if len(steps) > 0 {
+		r.stats.fallbacks++
+	}
+	for _, s := range steps {
+		r.stats.redone += s.Len
+	}
+}
+
+// keep extends the hold until letGo is called, which tells whether it was kept.
+// It does so even if the copy is being ended, because commands that are in
+// flight come back when they like. If extending fails, stop keeps further
+// commands from being issued.
+func keep(held hold.Held, stop context.CancelCauseFunc) (letGo func() error) {
+	over := make(chan struct{})
+	kept := make(chan error, 1)
+	go func() {
+		tick := time.NewTicker(extendEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-over:
+				kept <- nil
+				return
+			case <-tick.C:
+				if err := held.Extend(); err != nil {
+					stop(err)
+					kept <- err
+					return
+				}
+			}
+		}
+	}()
+	return func() error {
+		close(over)
+		return <-kept
+	}
+}
+
+// distrust sends a window through the host whose commands did not run under the
+// layout that they were planned for.
+func (r *run) distrust(steps map[pairKey][]Step, moved []remap.Change, lostHold error) ([]Step, error) {
+	if err := r.betrayed(moved, lostHold); err != nil {
+		return nil, err
+	}
+	why := ReasonLayoutChanged
+	if lostHold != nil {
+		why = ReasonHoldLost
+		r.log.Warn("the hold ended early: doing the window again through the host", "error", lostHold)
+	}
+	redo := allToHost(steps, why)
+	r.redone(redo)
+	return redo, errRedone
+}
+
+// betrayed tells of a destination that changed while commands were writing
+// below it. They may have written to places that belonged to somebody else by
+// then: that is never passed over.
+func (r *run) betrayed(moved []remap.Change, lostHold error) error {
+	below := r.plan.stack.Under(r.job.Dst.Dev)
+	for _, c := range moved {
+		if slices.ContainsFunc(below, func(n *remap.Node) bool { return n.Dev == c.Dev }) {
+			return wrap("offload", errors.Join(
+				fmt.Errorf("the destination changed while commands were writing below it: %v: check what else lives on its disks", c), lostHold))
+		}
+	}
+	return nil
+}
+
+// issued is what became of the steps of one pair.
+type issued struct {
+	method    Method
+	offloaded int64
+	redo      []Step
+	err       error
+}
+
+// issue carries out all pairs of the window side by side.
+func (r *run) issue(ctx context.Context, steps map[pairKey][]Step) ([]issued, error) {
+	keys := slices.Collect(maps.Keys(steps))
+	results := make([]issued, len(keys))
+	states := make([]*pairState, len(keys))
+	for i, key := range keys {
+		var err error
+		if states[i], err = r.pairState(ctx, key, steps[key][0].pair); err != nil {
+			return nil, wrap("offload", err)
+		}
+	}
+	var wait sync.WaitGroup
+	var mu sync.Mutex // counters and poisoned pairs
+	for i, key := range keys {
+		wait.Go(func() {
+			results[i] = r.issuePair(ctx, key, states[i], newBatch(steps[key]), &mu)
+		})
+	}
+	wait.Wait()
+	var errs []error
+	for _, res := range results {
+		errs = append(errs, res.err)
+	}
+	return results, wrap("offload", errors.Join(errs...))
+}
+
+func (r *run) pairState(ctx context.Context, key pairKey, pair copydomain.Pair) (*pairState, error) {
+	if st := r.copiers[key]; st != nil {
+		return st, nil
+	}
+	st := &pairState{}
+	copier, err := r.d.machine.Copier(ctx, pair, copydomain.CopyOptions{
+		InFlight: r.opts.InFlight,
+		Timeout:  r.opts.CommandTimeout,
+		Allowed:  st.check,
+		Log:      r.log,
+	})
+	st.copier = copier
+	if err == nil {
+		r.copiers[key] = st
+	}
+	return st, err
+}
+
+var errOutside = errors.New("command would write outside of the planned extents")
+
+// check is the last assertion before a command is issued: it writes nothing
+// but what the plan says.
+func (st *pairState) check(dst, length remap.Sector) error {
+	if b := st.allowed.Load(); b == nil || !b.covers(dst.Bytes(), length.Bytes()) {
+		return fmt.Errorf("%w: %d sectors at %d", errOutside, length, dst)
+	}
+	return nil
+}
+
+// issuePair issues the steps of one pair: first, if the pair has not proven
+// itself, a little that is read back.
+func (r *run) issuePair(ctx context.Context, key pairKey, st *pairState, b *batch, mu *sync.Mutex) issued {
+	st.allowed.Store(b)
+	defer st.allowed.Store(nil)
+	moves := b.moves()
+	var results []copydomain.Result
+	var failed error
+	if !st.proven {
+		first, err := r.prove(ctx, st, b, moves)
+		if err != nil {
+			return issued{err: err}
+		}
+		results, moves, failed = append(results, first.result), first.rest, first.failed
+	}
+	if failed == nil && len(moves) > 0 {
+		result, err := st.copier.Copy(ctx, moves)
+		if err != nil {
+			return issued{err: err}
+		}
+		results = append(results, result)
+	}
+	if failed == nil && !st.proven && flawless(results) {
+		failed = r.confirm(ctx, b)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	out := r.judge(key, b, results)
+	switch {
+	case failed != nil && ctx.Err() != nil:
+		// The hold was lost or the copy is ended: that says nothing about the pair.
+		out.offloaded, out.redo = 0, allToHost(map[pairKey][]Step{key: b.steps}, ReasonHoldLost)
+	case failed != nil:
+		return r.poison(key, b, failed, out)
+	case !st.proven && len(out.redo) > 0:
+		// Some of it failed, and nothing tells of the rest.
+		out.offloaded, out.redo = 0, allToHost(map[pairKey][]Step{key: b.steps}, out.redo[0].Reason)
+	}
+	return out
+}
+
+func flawless(results []copydomain.Result) bool {
+	for _, r := range results {
+		if len(r.Redo)+len(r.Fenced) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// poison sends a pair through the host that has not done what it said.
+func (r *run) poison(key pairKey, b *batch, cause error, out issued) issued {
+	if out.err != nil {
+		return out
+	}
+	r.log.Warn("copy offload failed its proof and is not used any more", "pair", b.pair.Domain, "error", cause)
+	r.poisoned[key] = ReasonProofFailed
+	return issued{redo: allToHost(map[pairKey][]Step{key: b.steps}, ReasonProofFailed)}
+}
+
+// judge draws the conclusions from the results of a batch.
+func (r *run) judge(key pairKey, b *batch, results []copydomain.Result) issued {
+	out := issued{method: Method(b.pair.Method)}
+	for _, s := range b.steps {
+		out.offloaded += s.Len
+	}
+	for _, result := range results {
+		r.stats.commands += result.Commands
+		for _, f := range result.Fenced {
+			out.err = errors.Join(out.err, fmt.Errorf("%w: %d sectors at sector %d of %s: %w",
+				ErrFenced, f.Len, f.Dst, b.pair.Dst.DisplayName(), f.Err))
+		}
+		for _, f := range result.Redo {
+			if err := r.consequence(key, b, f); out.err == nil {
+				out.err = err // one is enough: the others say the same
+			}
+			for _, s := range b.at(f.Dst.Bytes(), f.Len.Bytes()) {
+				s.toHost(f.Reason)
+				out.redo = append(out.redo, s)
+				out.offloaded -= s.Len
+			}
+		}
+	}
+	return out
+}
+
+// consequence draws what a failed run means beyond itself.
+func (r *run) consequence(key pairKey, b *batch, f copydomain.Redo) error {
+	switch f.Verdict {
+	case copydomain.PairUnusable, copydomain.Reresolve:
+		// Nor is a device trusted any more that does not look as it did.
+		r.poisoned[key] = f.Reason
+	case copydomain.Surface:
+		return fmt.Errorf("%s refuses to copy to sector %d: %w", b.pair.Dst.DisplayName(), f.Dst, f.Err)
+	}
+	return nil
+}

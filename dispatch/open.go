@@ -1,0 +1,442 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/internal/blockio"
+	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/sysblock"
+)
+
+// ErrMissing: there is no such device or file. It is an ErrRefused.
+var ErrMissing = fmt.Errorf("%w: it does not exist", ErrRefused)
+
+// OpenOptions say what is acceptable as an end of a copy.
+type OpenOptions struct {
+	// LiveSource accepts a source that somebody else may be writing to.
+	LiveSource bool
+	// Dry opens a destination for reading only, after all checks.
+	Dry bool
+}
+
+// OpenSource finds a block device or regular file by any name that
+// [sysblock.FS.Lookup] knows, and opens it for reading past the page cache.
+// Nothing is read from a device that could hang. What is not acceptable is a
+// [Refusal].
+func OpenSource(ctx context.Context, sys sysblock.FS, name string, opts OpenOptions) (Endpoint, error) {
+	o := opener{sys: sys, name: name}
+	if err := o.find(ctx); err != nil {
+		return Endpoint{}, err
+	}
+	if !opts.LiveSource {
+		if err := o.refuseLive(); err != nil {
+			return Endpoint{}, err
+		}
+	}
+	return o.open(0)
+}
+
+// OpenDestination is [OpenSource] for the end that is written to. A block
+// device is claimed: nobody can mount it or build another device on it until
+// the endpoint is closed. A regular file must exist; see [CreateDestination].
+func OpenDestination(ctx context.Context, sys sysblock.FS, name string, opts OpenOptions) (Endpoint, error) {
+	o := opener{sys: sys, name: name}
+	if err := o.find(ctx); err != nil {
+		return Endpoint{}, err
+	}
+	if err := o.refuseUsed(); err != nil {
+		return Endpoint{}, err
+	}
+	if opts.Dry {
+		if err := o.refuseUnwritable(); err != nil {
+			return Endpoint{}, err
+		}
+		return o.open(blockio.Exclusive)
+	}
+	return o.open(blockio.Exclusive | blockio.Write)
+}
+
+// CreateDestination makes a regular file of the length of the source, for a
+// destination that OpenDestination reported as ErrMissing. The ranges are
+// checked before, and returned as by [Ranges].
+func CreateDestination(ctx context.Context, sys sysblock.FS, name string, src Endpoint, ranges []Range) (Endpoint, []Range, error) {
+	if err := refuseCreation(name); err != nil {
+		return Endpoint{}, nil, err
+	}
+	planned := Endpoint{Name: name, Device: plannedFile{size: src.Device.Size(), name: name}}
+	ranges, err := Ranges(src, planned, ranges)
+	if err != nil {
+		return Endpoint{}, nil, err
+	}
+	if err := create(name, src.Device.Size()); err != nil {
+		return Endpoint{}, nil, err
+	}
+	dst, err := OpenDestination(ctx, sys, name, OpenOptions{})
+	return dst, ranges, err
+}
+
+// Close lets the device or file go.
+func (e Endpoint) Close() error {
+	if c, ok := e.Device.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
+
+// opener is an end on its way to being opened.
+type opener struct {
+	sys  sysblock.FS
+	name string
+	path string
+	// facts are those of a block device, nil for a regular file.
+	facts *sysblock.Facts
+}
+
+// find looks the name up and refuses what cannot be an end of any copy.
+func (o *opener) find(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return interrupted(ctx)
+	}
+	dev, err := o.sys.Lookup(o.name)
+	if errors.Is(err, sysblock.ErrRegularFile) {
+		o.path = o.name
+		return nil
+	}
+	if err == nil {
+		o.facts, err = o.sys.Facts(dev)
+	}
+	if err != nil {
+		return o.refuseUnfound(err)
+	}
+	o.path = o.facts.Path()
+	if o.facts.Size == 0 {
+		return refuse(o.name, "has a size of 0", "insert a medium, or give the device a table")
+	}
+	return o.refuseSuspended()
+}
+
+func (o *opener) refuseUnfound(err error) error {
+	why := err
+	var e *sysblock.Error
+	if errors.As(err, &e) && e.Subject == o.name {
+		why = e.Err
+	}
+	switch {
+	case errors.Is(err, sysblock.ErrNotFound):
+		return &Refusal{o.name, "cannot be found: " + why.Error(), "check the name (lsblk lists all devices), or activate the volume first", ErrMissing}
+	case errors.Is(err, sysblock.ErrNotBlock):
+		return refuse(o.name, "cannot be copied: %v", "name a block device or a regular file", why)
+	case errors.Is(err, sysblock.ErrAmbiguous):
+		return refuse(o.name, "cannot be chosen: %v", "", why)
+	case errors.Is(err, sysblock.ErrGone):
+		return refuse(o.name, "has disappeared while it was looked at", "check the hardware and try again")
+	case errors.Is(err, fs.ErrPermission):
+		return refuse(o.name, "cannot be looked at: %v", "run as root", why)
+	}
+	return wrap("open", err)
+}
+
+// refuseSuspended refuses a device that is suspended, or rests on one that is:
+// any I/O would hang until somebody resumes it.
+func (o *opener) refuseSuspended() error {
+	seen := make(map[remap.Dev]bool)
+	for queue := []*sysblock.Facts{o.facts}; len(queue) > 0; queue = queue[1:] {
+		f := queue[0]
+		suspended, err := o.suspended(f)
+		if err != nil {
+			return wrap("open", err)
+		}
+		if suspended {
+			return o.suspendedRefusal(f)
+		}
+		lower := f.Slaves
+		if f.Part != nil {
+			lower = []remap.Dev{f.Part.Parent}
+		}
+		for _, dev := range lower {
+			if seen[dev] {
+				continue
+			}
+			seen[dev] = true
+			below, err := o.sys.Facts(dev)
+			if err != nil {
+				return wrap("open", err)
+			}
+			queue = append(queue, below)
+		}
+	}
+	return nil
+}
+
+// suspended reads an attribute of dm (Documentation/ABI/testing/sysfs-block-dm).
+// The read answers while the device is suspended.
+func (o *opener) suspended(f *sysblock.Facts) (bool, error) {
+	if f.Kind != sysblock.DM {
+		return false, nil
+	}
+	text, err := os.ReadFile(filepath.Join("/", string(o.sys), "sys/dev/block", f.Dev.String(), "dm/suspended"))
+	if err != nil {
+		return false, err
+	}
+	switch value := strings.TrimSpace(string(text)); value {
+	case "0":
+		return false, nil
+	case "1":
+		return true, nil
+	default:
+		return false, fmt.Errorf("%s: dm/suspended holds %q", f.Name, value)
+	}
+}
+
+func (o *opener) suspendedRefusal(f *sysblock.Facts) error {
+	const way = "wait until the change of its layout is over, or run: dmsetup resume /dev/%s"
+	if f.Dev == o.facts.Dev {
+		return refuse(o.name, "is suspended: I/O to it would hang", fmt.Sprintf(way, f.Name))
+	}
+	return refuse(o.name, "rests on %s, which is suspended: I/O to it would hang", fmt.Sprintf(way, f.Name), f.Name)
+}
+
+// refuseLive refuses a source that changes while it is read.
+func (o *opener) refuseLive() error {
+	uses, err := o.uses()
+	if err != nil {
+		return err
+	}
+	const way = "unmount it or mount it read-only, copy a snapshot, or accept an inconsistent copy with --live-source"
+	for _, u := range uses {
+		switch u.Kind {
+		case sysblock.MountedRW, sysblock.Swap, sysblock.Member:
+			return refuse(o.name, "may change while it is read: %s", way, o.describe(u))
+		}
+	}
+	return nil
+}
+
+// refuseUsed refuses a destination that somebody else relies on.
+func (o *opener) refuseUsed() error {
+	if o.facts == nil {
+		return o.refuseLoop()
+	}
+	if o.facts.ReadOnly {
+		return refuse(o.name, "is read-only", "make it writable first (blockdev --setrw, lvchange --permission rw)")
+	}
+	if o.facts.Zoned == "host-managed" {
+		return refuse(o.name, "is a host-managed zoned device, which takes nothing but sequential writes", "")
+	}
+	uses, err := o.uses()
+	if err != nil {
+		return err
+	}
+	if len(uses) > 0 {
+		return refuse(o.name, "is in use: %s", wayOutOfUse(uses[0].Kind), o.describe(uses[0]))
+	}
+	return nil
+}
+
+// describe says who uses the device, for people.
+func (o *opener) describe(u sysblock.Use) string {
+	subject := "it"
+	if u.Dev != o.facts.Dev {
+		subject = u.Name
+	}
+	switch u.Kind {
+	case sysblock.Held:
+		return o.mappedName(u.Detail) + " is made of " + subject
+	case sysblock.Member:
+		return subject + " belongs to a file system (" + u.Detail + ")"
+	case sysblock.Swap:
+		return subject + " is swap space"
+	}
+	return subject + " is " + string(u.Kind) + " on " + u.Detail
+}
+
+// mappedName adds the name of device-mapper to the kernel's name, if there is
+// one.
+func (o *opener) mappedName(name string) string {
+	text, err := os.ReadFile(filepath.Join("/", string(o.sys), "sys/class/block", name, "dm/name"))
+	if err != nil {
+		return name
+	}
+	return name + " (" + strings.TrimSpace(string(text)) + ")"
+}
+
+func wayOutOfUse(kind sysblock.UseKind) string {
+	switch kind {
+	case sysblock.MountedRW, sysblock.MountedRO, sysblock.Member:
+		return "unmount it first"
+	case sysblock.Swap:
+		return "run swapoff first"
+	}
+	return "deactivate what is made of it first"
+}
+
+func (o *opener) uses() ([]sysblock.Use, error) {
+	if o.facts == nil {
+		return nil, nil
+	}
+	uses, err := o.sys.Users(o.facts.Dev)
+	if err != nil {
+		return nil, wrap("open", err)
+	}
+	return uses, nil
+}
+
+// refuseLoop refuses a file that is the storage of a loop device.
+func (o *opener) refuseLoop() error {
+	file, err := os.Stat(o.path)
+	if err != nil {
+		return o.refuseUnopened(err)
+	}
+	attrs, err := filepath.Glob(filepath.Join("/", string(o.sys), "sys/block/loop*/loop/backing_file"))
+	if err != nil {
+		return wrap("open", err)
+	}
+	for _, attr := range attrs {
+		text, err := os.ReadFile(attr)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENXIO) {
+			continue // detached since
+		}
+		if err != nil {
+			return wrap("open", err)
+		}
+		// The file may be deleted, or stand in another mount namespace.
+		backing, err := os.Stat(strings.TrimSuffix(string(text), "\n"))
+		if err == nil && os.SameFile(file, backing) {
+			loop := filepath.Base(filepath.Dir(filepath.Dir(attr)))
+			return refuse(o.name, "is the storage of %s", fmt.Sprintf("write to /dev/%s instead, or run: losetup --detach /dev/%s", loop, loop), loop)
+		}
+	}
+	return nil
+}
+
+// refuseUnwritable finds out without opening for writing.
+func (o *opener) refuseUnwritable() error {
+	if err := unix.Access(o.path, unix.W_OK); err != nil {
+		return o.refuseUnopened(err)
+	}
+	return nil
+}
+
+// open opens what was found, and makes sure that it is what was looked at.
+func (o *opener) open(mode blockio.Mode) (Endpoint, error) {
+	file, err := emulation.Open(o.path, mode)
+	if err != nil {
+		return Endpoint{}, o.refuseUnopened(err)
+	}
+	end := Endpoint{Name: o.name, Device: file}
+	if o.facts != nil {
+		end.Dev = o.facts.Dev
+		err = o.refuseReplaced(file)
+	}
+	if err != nil {
+		return Endpoint{}, errors.Join(err, end.Close())
+	}
+	return end, nil
+}
+
+// refuseReplaced compares the open descriptor with what was looked up. While
+// it is open, its device number cannot be given to another device.
+func (o *opener) refuseReplaced(file *emulation.File) error {
+	again, err := o.sys.Facts(o.facts.Dev)
+	if err != nil {
+		return o.refuseUnfound(err)
+	}
+	same := file.ID() == "block:"+o.facts.Dev.String() && again.Name == o.facts.Name && again.DiskSeq == o.facts.DiskSeq
+	if !same {
+		return refuse(o.name, "was replaced by another device while it was opened", "try again")
+	}
+	if file.Size() != again.Size.Bytes() {
+		return refuse(o.name, "changed its size while it was opened", "try again")
+	}
+	return nil
+}
+
+// refuseUnopened explains why something cannot be opened.
+func (o *opener) refuseUnopened(err error) error {
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return refuse(o.name, "is opened exclusively by somebody else", "find out who holds it: fuser -v "+o.path)
+	case errors.Is(err, fs.ErrPermission):
+		return refuse(o.name, "cannot be opened: permission denied", "run as root")
+	case errors.Is(err, unix.EROFS):
+		return refuse(o.name, "is read-only, or on a read-only file system", "make it writable first")
+	case errors.Is(err, unix.ETXTBSY):
+		return refuse(o.name, "is in use as a program or as swap space", "choose another file")
+	case errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOMEDIUM):
+		return refuse(o.name, "has disappeared (%v)", "check the hardware and try again", err)
+	case errors.Is(err, fs.ErrNotExist):
+		return refuse(o.name, "has no node at %s", "let udev make it (udevadm settle), or check the name", o.path)
+	case errors.Is(err, blockio.ErrFileType):
+		return refuse(o.name, "is neither a block device nor a regular file", "name one of these")
+	}
+	return wrap("open", err)
+}
+
+// refuseCreation keeps a misspelt device from becoming a file.
+func refuseCreation(name string) error {
+	missing := func(reason string) error {
+		return &Refusal{name, reason, "check the name (lsblk lists all devices)", ErrMissing}
+	}
+	if _, err := remap.ParseDev(name); err == nil {
+		return missing("is the number of no device")
+	}
+	dir, err := filepath.EvalSymlinks(filepath.Dir(name))
+	if err != nil {
+		return missing("cannot be found, neither as a device nor as a file")
+	}
+	if abs, err := filepath.Abs(dir); err != nil || within(abs, "/dev") && !within(abs, "/dev/shm") {
+		return missing("does not exist")
+	}
+	return nil
+}
+
+func within(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+
+// create makes a file of the given length, or none at all.
+func create(name string, size int64) error {
+	o := opener{name: name, path: name}
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return o.refuseUnopened(err)
+	}
+	err = errors.Join(f.Truncate(size), f.Close())
+	if err != nil {
+		return errors.Join(wrap("open", err), os.Remove(name))
+	}
+	return nil
+}
+
+// plannedFile is a regular file that does not exist yet.
+type plannedFile struct {
+	emulation.Device
+	size int64
+	name string
+}
+
+func (f plannedFile) Size() int64    { return f.size }
+func (f plannedFile) BlockSize() int { return 1 }
+func (f plannedFile) ID() string     { return "planned:" + f.name }
+
+// FindDevice finds the block device that a name means, for looking at it only.
+// The errors are those of [OpenSource].
+func FindDevice(sys sysblock.FS, name string) (remap.Dev, error) {
+	o := opener{sys: sys, name: name}
+	dev, err := sys.Lookup(name)
+	if errors.Is(err, sysblock.ErrRegularFile) {
+		return dev, refuse(name, "is a regular file", "name a block device")
+	}
+	if err != nil {
+		return dev, o.refuseUnfound(err)
+	}
+	return dev, nil
+}

@@ -1,0 +1,319 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/internal/blockio/looptest"
+	"github.com/dmcopy/dmcopy/sysblock"
+	"github.com/dmcopy/dmcopy/sysblock/sysblocktest"
+)
+
+// here is the machine that the test runs on.
+const here = sysblock.FS("")
+
+// testMachine has one device for each thing to refuse.
+func testMachine(t *testing.T) *sysblocktest.Machine {
+	m := sysblocktest.New(t)
+	m.NVMe(0, 1, "259:0", 1<<20)
+	m.Part("nvme0n1", "nvme0n1p1", "259:1", 1, 2048, 2048)
+	m.Part("nvme0n1", "nvme0n1p2", "259:2", 2, 4096, 4096)
+	m.Mapped("dm-0", "253:0", "vg-home", 2048, "nvme0n1p2")
+	m.Mapped("dm-1", "253:1", "vg-frozen", 2048, "nvme0n1p2")
+	m.Mapped("dm-2", "253:2", "on-frozen", 2048, "dm-1")
+	m.Mapped("dm-3", "253:3", "vg-odd", 2048)
+	for name, state := range map[string]string{"dm-0": "0", "dm-1": "1", "dm-2": "0", "dm-3": "maybe"} {
+		m.Set(name, "dm/suspended", state)
+	}
+	m.Disk("sda", "8:0", 4096)
+	m.Disk("sdb", "8:16", 4096)
+	m.Set("sdb", "ro", "1")
+	m.Disk("sdc", "8:32", 4096)
+	m.Set("sdc", "queue/zoned", "host-managed")
+	m.Disk("sdd", "8:48", 0)
+	m.Disk("sde", "8:64", 4096)
+	m.Disk("sdf", "8:80", 4096)
+	m.File("proc/self/mountinfo", `28 1 259:1 / /boot ro - ext4 /dev/nvme0n1p1 ro
+29 1 253:0 / /home rw - ext4 /dev/mapper/vg-home rw`)
+	m.File("proc/swaps", "Filename Type Size Used Priority\n/dev/sde partition 1 0 -2")
+	m.Link("sys/fs/btrfs/0b3d/devices/sdf", "sys/class/block/sdf")
+	m.File("dev/directory/file", "text")
+	return m
+}
+
+func TestOpenRefuses(t *testing.T) {
+	m := testMachine(t)
+	for name, c := range map[string]struct {
+		device string
+		// src and dst are what the refusals say; "" if there is none but that
+		// the device has no node.
+		src, dst []string
+	}{
+		"missing":            {"nope", []string{"nope cannot be found", "lsblk"}, []string{"nope cannot be found"}},
+		"missing volume":     {"vg/nope", []string{"device-mapper name vg-nope"}, []string{"activate"}},
+		"no device number":   {"9:9", []string{"cannot be found"}, []string{"cannot be found"}},
+		"directory":          {"/dev/directory", []string{"a directory"}, []string{"a directory"}},
+		"no medium":          {"sdd", []string{"sdd has a size of 0"}, []string{"size of 0"}},
+		"suspended":          {"vg/frozen", []string{"vg/frozen is suspended", "dmsetup resume"}, []string{"is suspended"}},
+		"suspended below":    {"on-frozen", []string{"on-frozen rests on dm-1, which is suspended"}, []string{"which is suspended"}},
+		"mounted read-only":  {"nvme0n1p1", nil, []string{"it is mounted read-only on /boot (ext4)", "unmount"}},
+		"mounted read-write": {"vg/home", []string{"it is mounted read-write on /home (ext4)", "--live-source"}, []string{"it is mounted read-write on /home"}},
+		"mounted above":      {"nvme0n1p2", []string{"dm-0 is mounted read-write on /home"}, []string{"is made of it"}},
+		"mounted partition":  {"nvme0n1", []string{"dm-0 is mounted read-write"}, []string{"nvme0n1p1 is mounted read-only on /boot"}},
+		"held":               {"dm-1", []string{"suspended"}, []string{"suspended"}},
+		"read-only":          {"sdb", nil, []string{"sdb is read-only"}},
+		"zoned":              {"sdc", nil, []string{"host-managed zoned"}},
+		"member":             {"sdf", []string{"it belongs to a file system (btrfs 0b3d)"}, []string{"belongs to a file system"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := OpenSource(context.Background(), m.FS(), c.device, OpenOptions{})
+			wantRefusal(t, err, c.src)
+			for _, dry := range []bool{false, true} {
+				_, err = OpenDestination(context.Background(), m.FS(), c.device, OpenOptions{Dry: dry})
+				wantRefusal(t, err, c.dst)
+			}
+		})
+	}
+}
+
+// wantRefusal wants a refusal that says all of it. Nothing to say means that
+// the device got as far as being opened: the machine has no nodes.
+func wantRefusal(t *testing.T, err error, says []string) {
+	t.Helper()
+	if says == nil {
+		says = []string{"has no node at /dev/"}
+	}
+	var refusal *Refusal
+	if !errors.As(err, &refusal) || !errors.Is(err, ErrRefused) {
+		t.Errorf("%v is no refusal", err)
+		return
+	}
+	for _, text := range says {
+		if !strings.Contains(err.Error(), text) {
+			t.Errorf("%q does not say %q", err, text)
+		}
+	}
+}
+
+func TestOpenLiveSource(t *testing.T) {
+	m := testMachine(t)
+	_, err := OpenSource(context.Background(), m.FS(), "vg/home", OpenOptions{LiveSource: true})
+	wantRefusal(t, err, nil)
+	_, err = OpenDestination(context.Background(), m.FS(), "vg/home", OpenOptions{LiveSource: true})
+	wantRefusal(t, err, []string{"mounted"})
+}
+
+// What sysfs says and nobody understands is no answer.
+func TestOpenUnknownState(t *testing.T) {
+	m := testMachine(t)
+	_, err := OpenSource(context.Background(), m.FS(), "dm-3", OpenOptions{})
+	if err == nil || !strings.Contains(err.Error(), `"maybe"`) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestOpenInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := OpenSource(ctx, here, "/dev/null", OpenOptions{}); !errors.Is(err, ErrInterrupted) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestOpenWrongFiles(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"/dev/null", t.TempDir(), fifo, ""} {
+		_, err := OpenSource(context.Background(), here, name, OpenOptions{})
+		wantRefusal(t, err, []string{"cannot be"})
+		_, err = OpenDestination(context.Background(), here, name, OpenOptions{})
+		wantRefusal(t, err, []string{"cannot be"})
+	}
+}
+
+// file makes a regular file.
+func file(t *testing.T, size int64) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, size); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestOpenFiles(t *testing.T) {
+	path := file(t, 10001)
+	for name, open := range map[string]func() (Endpoint, error){
+		"source":      func() (Endpoint, error) { return OpenSource(context.Background(), here, path, OpenOptions{}) },
+		"destination": func() (Endpoint, error) { return OpenDestination(context.Background(), here, path, OpenOptions{}) },
+	} {
+		end, err := open()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if !end.Dev.IsZero() || end.Device.Size() != 10001 || end.Name != path {
+			t.Errorf("%s: %+v", name, end)
+		}
+		if err := end.Close(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestCreateDestination(t *testing.T) {
+	src, err := OpenSource(context.Background(), here, file(t, 10001), OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	path := filepath.Join(t.TempDir(), "new")
+	if _, err := OpenDestination(context.Background(), here, path, OpenOptions{}); !errors.Is(err, ErrMissing) {
+		t.Fatalf("%v", err)
+	}
+	// What is refused leaves no file behind.
+	_, _, err = CreateDestination(context.Background(), here, path, src, []Range{{0, 1, 0}})
+	wantRefusal(t, err, []string{"too small by 1 bytes"})
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the file: %v", err)
+	}
+	dst, ranges, err := CreateDestination(context.Background(), here, path, src, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dst.Close()
+	if dst.Device.Size() != 10001 || len(ranges) != 1 || ranges[0] != (Range{0, 0, 10001}) {
+		t.Errorf("%d bytes, ranges %v", dst.Device.Size(), ranges)
+	}
+	// And never over something that is there.
+	if _, _, err := CreateDestination(context.Background(), here, path, src, nil); err == nil {
+		t.Error("created twice")
+	}
+}
+
+// A name that looks like a device is not made a file.
+func TestCreateRefuses(t *testing.T) {
+	src := fileEnd("f", 512)
+	for _, name := range []string{"/dev/nope", "8:99", "novg/nolv", "/dev/novg/nolv"} {
+		_, _, err := CreateDestination(context.Background(), here, name, src, nil)
+		wantRefusal(t, err, []string{name})
+		if _, err := os.Stat(name); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Every errno that opening gives is explained.
+func TestRefuseUnopened(t *testing.T) {
+	o := opener{name: "/dev/vg/home", path: "/dev/dm-0"}
+	for errno, text := range map[unix.Errno]string{
+		unix.EBUSY:     "exclusively by somebody else: find out who holds it: fuser -v /dev/dm-0",
+		unix.EACCES:    "run as root",
+		unix.EPERM:     "run as root",
+		unix.EROFS:     "read-only",
+		unix.ETXTBSY:   "swap",
+		unix.ENXIO:     "disappeared",
+		unix.ENODEV:    "disappeared",
+		unix.ENOMEDIUM: "disappeared",
+		unix.ENOENT:    "has no node at /dev/dm-0",
+	} {
+		wantRefusal(t, o.refuseUnopened(errno), []string{"/dev/vg/home", text})
+	}
+	if err := o.refuseUnopened(unix.EIO); errors.Is(err, ErrRefused) || !errors.Is(err, unix.EIO) {
+		t.Errorf("an I/O error is no refusal: %v", err)
+	}
+}
+
+func TestOpenLoop(t *testing.T) {
+	backing := file(t, 1<<20)
+	loop := looptest.Attach(t, backing, 512)
+
+	src, err := OpenSource(context.Background(), here, loop, OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	if src.Dev.IsZero() || src.Device.Size() != 1<<20 || src.Device.BlockSize() != 512 {
+		t.Errorf("%+v", src)
+	}
+	// A source is no claim; a destination is, and dry ones see it, too.
+	dst, err := OpenDestination(context.Background(), here, loop, OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dry := range []bool{false, true} {
+		_, err = OpenDestination(context.Background(), here, loop, OpenOptions{Dry: dry})
+		wantRefusal(t, err, []string{"opened exclusively by somebody else"})
+	}
+	if err := dst.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// By other names, and a dry one cannot write.
+	dry, err := OpenDestination(context.Background(), here, filepath.Base(loop), OpenOptions{Dry: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dry.Close()
+	if _, err := dry.Device.WriteAt(make([]byte, 512), 0); !errors.Is(err, unix.EBADF) {
+		t.Errorf("a dry destination takes writes: %v", err)
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(loop, link); err != nil {
+		t.Fatal(err)
+	}
+	linked, err := OpenSource(context.Background(), here, link, OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer linked.Close()
+	if linked.Dev != src.Dev || linked.Device.ID() != src.Device.ID() {
+		t.Errorf("%v, not %v", linked.Dev, src.Dev)
+	}
+	// The storage of the loop device is no destination.
+	_, err = OpenDestination(context.Background(), here, backing, OpenOptions{})
+	wantRefusal(t, err, []string{"is the storage of " + filepath.Base(loop)})
+}
+
+// A device that was looked at must be the one that was opened.
+func TestOpenReplaced(t *testing.T) {
+	loop := looptest.Attach(t, file(t, 1<<20), 512)
+	for name, change := range map[string]func(*sysblock.Facts){
+		"number":   func(f *sysblock.Facts) { f.Dev.Minor++ },
+		"name":     func(f *sysblock.Facts) { f.Name = "loop999" },
+		"sequence": func(f *sysblock.Facts) { f.DiskSeq++ },
+	} {
+		o := opener{sys: here, name: loop}
+		if err := o.find(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		change(o.facts)
+		if end, err := o.open(0); !errors.Is(err, ErrRefused) {
+			t.Errorf("%s: %v, %v", name, end, err)
+		}
+	}
+}
+
+func TestOpenSwap(t *testing.T) {
+	m := testMachine(t)
+	node := filepath.Join(string(m.FS()), "dev/sde")
+	if err := unix.Mknod(node, unix.S_IFBLK|0o600, int(unix.Mkdev(8, 64))); err != nil {
+		if os.Geteuid() == 0 {
+			t.Fatal(err)
+		}
+		t.Skipf("nodes need root: %v", err)
+	}
+	for _, open := range []func(context.Context, sysblock.FS, string, OpenOptions) (Endpoint, error){OpenSource, OpenDestination} {
+		_, err := open(context.Background(), m.FS(), "sde", OpenOptions{})
+		wantRefusal(t, err, []string{"it is swap space"})
+	}
+}

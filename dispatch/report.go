@@ -1,0 +1,79 @@
+package dispatch
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// Schema is the version of the JSON forms of Report and Plan.
+const Schema = 1
+
+// Outcome of a copy.
+type Outcome string
+
+const (
+	OutcomeOK         Outcome = "ok"
+	OutcomeIncomplete Outcome = "incomplete"
+	OutcomeFailed     Outcome = "failed"
+)
+
+// Report says what became of every byte. Always
+// Total = Offloaded + Host + Zeroed + Skipped once the result is "ok".
+type Report struct {
+	Schema        int              `json:"schema"`
+	Result        Outcome          `json:"result"`
+	Total         int64            `json:"bytes_total"`
+	Offloaded     int64            `json:"bytes_offloaded"`
+	Host          int64            `json:"bytes_host"`
+	Zeroed        int64            `json:"bytes_zeroed"`
+	Skipped       int64            `json:"bytes_skipped"`
+	Commands      int64            `json:"commands"`
+	ByMethod      map[Method]int64 `json:"by_method"`
+	Reasons       []ReasonBytes    `json:"reasons"`
+	Windows       int64            `json:"windows"`
+	LayoutChanges int64            `json:"layout_changes"`
+	// Redone counts bytes that were issued to a device and then copied
+	// through the host; Fallbacks counts the times that this happened.
+	Redone    int64    `json:"redone_bytes"`
+	Fallbacks int64    `json:"fallbacks"`
+	Verified  Verify   `json:"verified"`
+	Seconds   float64  `json:"duration_seconds"`
+	CPU       float64  `json:"cpu_seconds"`
+	Errors    []string `json:"errors"`
+}
+
+// ReasonBytes tells how many bytes were not offloaded for one reason.
+type ReasonBytes struct {
+	Reason remap.Reason `json:"reason"`
+	Bytes  int64        `json:"bytes"`
+}
+
+// tally counts bytes by method and reason.
+type tally struct {
+	methods map[Method]int64
+	reasons map[remap.Reason]int64
+}
+
+func newTally() tally {
+	return tally{methods: make(map[Method]int64), reasons: make(map[remap.Reason]int64)}
+}
+
+func (t tally) add(m Method, why remap.Reason, bytes int64) {
+	t.methods[m] += bytes
+	if why != "" {
+		t.reasons[why] += bytes
+	}
+}
+
+// sorted lists the reasons, the most bytes first.
+func (t tally) sorted() []ReasonBytes {
+	list := make([]ReasonBytes, 0, len(t.reasons))
+	for _, why := range slices.Sorted(maps.Keys(t.reasons)) {
+		list = append(list, ReasonBytes{why, t.reasons[why]})
+	}
+	slices.SortStableFunc(list, func(a, b ReasonBytes) int { return cmp.Compare(b.Bytes, a.Bytes) })
+	return list
+}

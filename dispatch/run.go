@@ -1,0 +1,254 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/copydomain"
+	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// run is the state of one copy.
+type run struct {
+	d    *Dispatcher
+	job  Job
+	opts Options
+	log  *slog.Logger
+
+	engine  emulation.Engine
+	holder  Holder // nil if an end is a regular file
+	copiers map[pairKey]*pairState
+	leafMu  sync.Mutex
+	leaves  map[remap.Dev]Leaf
+
+	plan     *plan
+	touched  map[remap.Dev]*remap.Node // the devices of all plans so far
+	poisoned map[pairKey]remap.Reason
+	window   window
+	size     int64 // of the next window, in offloaded bytes
+	barren   int   // changes of the layout since the last window
+
+	total     int64
+	comparing int64 // bytes that a verification has to read
+	tally     tally
+	counters  struct{ offloaded, host, zeroed, skipped, compared atomic.Int64 }
+	stats     struct{ commands, windows, changes, redone, fallbacks int64 }
+	verified  Verify
+	current   atomic.Value // Phase
+	started   time.Time
+	cpu       time.Duration
+}
+
+// pairState is what a run knows about a pair of leaves.
+type pairState struct {
+	copier copydomain.Copier
+	proven bool
+	// allowed is the batch that is being issued.
+	allowed atomic.Pointer[batch]
+}
+
+// newRun checks the job and makes what carries it out.
+func (d *Dispatcher) newRun(job Job) (*run, error) {
+	ranges, err := Ranges(job.Src, job.Dst, job.Ranges)
+	if err != nil {
+		return nil, err
+	}
+	job.Ranges = ranges
+	options := emulation.Options{QueueDepth: d.opts.InFlight}
+	if d.opts.Sparse {
+		options.Sparse = emulation.SparseZero
+	}
+	engine, err := emulation.NewThreads(options)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{
+		d: d, job: job, opts: d.opts, log: d.opts.Log,
+		engine:   engine,
+		copiers:  make(map[pairKey]*pairState),
+		leaves:   make(map[remap.Dev]Leaf),
+		poisoned: make(map[pairKey]remap.Reason),
+		touched:  make(map[remap.Dev]*remap.Node),
+		size:     min(firstWindow, d.opts.Window),
+		tally:    newTally(),
+		verified: VerifyNone,
+		started:  time.Now(),
+		cpu:      cpuTime(),
+	}
+	r.current.Store(PhaseScanning)
+	return r, nil
+}
+
+func (r *run) close() error {
+	errs := []error{r.engine.Close()}
+	if r.holder != nil {
+		errs = append(errs, r.holder.Close())
+	}
+	for _, leaf := range r.leaves {
+		errs = append(errs, leaf.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// count notes that a device has copied bytes.
+func (r *run) count(m Method, bytes int64) {
+	if bytes == 0 {
+		return
+	}
+	r.tally.add(m, "", bytes)
+	r.counters.offloaded.Add(bytes)
+	r.tell()
+}
+
+func (r *run) phase(p Phase) {
+	r.current.Store(p)
+	r.tell()
+}
+
+func (r *run) tell() {
+	c := &r.counters
+	offloaded, host, zeroed := c.offloaded.Load(), c.host.Load(), c.zeroed.Load()
+	p := Progress{
+		Phase: r.current.Load().(Phase), Total: r.total, Done: offloaded + host + zeroed + c.skipped.Load(),
+		Offloaded: offloaded, Host: host, Zeroed: zeroed,
+	}
+	if p.Phase == PhaseVerifying {
+		p.Total, p.Done = r.comparing, c.compared.Load()
+	}
+	r.opts.Progress(p)
+}
+
+// report sums up.
+func (r *run) report(err error) *Report {
+	c := &r.counters
+	rep := &Report{
+		Schema: Schema, Result: OutcomeOK, Total: r.total,
+		Offloaded: c.offloaded.Load(), Host: c.host.Load(), Zeroed: c.zeroed.Load(), Skipped: c.skipped.Load(),
+		Commands: r.stats.commands, ByMethod: r.byMethod(), Reasons: r.tally.sorted(),
+		Windows: r.stats.windows, LayoutChanges: r.stats.changes, Redone: r.stats.redone, Fallbacks: r.stats.fallbacks,
+		Verified: r.verified, Seconds: time.Since(r.started).Seconds(), CPU: (cpuTime() - r.cpu).Seconds(),
+		Errors: []string{},
+	}
+	if err != nil {
+		rep.Result = OutcomeFailed
+		if errors.Is(err, ErrInterrupted) {
+			rep.Result = OutcomeIncomplete
+		}
+		rep.Errors = append(rep.Errors, err.Error())
+	}
+	return rep
+}
+
+// byMethod is what was done, as opposed to what was planned: runs of zeroes
+// that the host found are zeroed, not copied.
+func (r *run) byMethod() map[Method]int64 {
+	methods := make(map[Method]int64)
+	for m, bytes := range r.tally.methods {
+		if m.offloads() {
+			methods[m] = bytes
+		}
+	}
+	for m, c := range map[Method]*atomic.Int64{MethodHost: &r.counters.host, MethodZero: &r.counters.zeroed, MethodSkip: &r.counters.skipped} {
+		if bytes := c.Load(); bytes > 0 {
+			methods[m] = bytes
+		}
+	}
+	return methods
+}
+
+// cpuTime is what this process and its helpers have used so far.
+func cpuTime() time.Duration {
+	var sum time.Duration
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var usage unix.Rusage
+		if unix.Getrusage(who, &usage) == nil {
+			sum += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+		}
+	}
+	return sum
+}
+
+// errRedone says that a window was done, but through the host because its
+// layout changed, and that the plan is stale.
+var errRedone = errors.New("window redone")
+
+// carryOut does one window: what can be offloaded first, under a hold, then
+// everything else through the top. The error is errReplan if nothing of the
+// window was done because the plan is stale.
+func (r *run) carryOut(ctx context.Context, w *window) error {
+	if ctx.Err() != nil {
+		return interrupted(ctx)
+	}
+	offload, rest := w.split()
+	// A step can be longer than a window, and its pair be poisoned since.
+	for key, steps := range offload {
+		if why, bad := r.poisoned[key]; bad {
+			rest = append(rest, allToHost(map[pairKey][]Step{key: steps}, why)...)
+			delete(offload, key)
+		}
+	}
+	stale := false
+	if len(offload) > 0 {
+		redo, err := r.offload(ctx, offload)
+		if stale = errors.Is(err, errRedone); err != nil && !stale {
+			return err
+		}
+		rest = append(rest, redo...)
+	}
+	if err := r.mayCopy(rest); err != nil {
+		return err
+	}
+	if stale {
+		// The host would wait for a suspended device; so do we, with a limit.
+		if _, err := r.settle(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.throughHost(ctx, rest); err != nil {
+		return err
+	}
+	again, err := r.zeroedInVain(ctx, rest)
+	if err == nil {
+		err = r.throughHost(ctx, again)
+	}
+	if err != nil {
+		return err
+	}
+	r.stats.windows++
+	if stale || len(again) > 0 {
+		return errRedone
+	}
+	return nil
+}
+
+// zeroedInVain returns the steps that were zeroed because their source had no
+// place, if the source may have got one since the plan was made.
+func (r *run) zeroedInVain(ctx context.Context, steps []Step) ([]Step, error) {
+	var zeroed []Step
+	for _, s := range steps {
+		if s.Method == MethodZero {
+			zeroed = append(zeroed, s)
+		}
+	}
+	if len(zeroed) == 0 {
+		return nil, nil
+	}
+	changed, err := r.d.machine.Changes(ctx, r.plan.stack)
+	if err != nil || len(remap.Moved(changed)) == 0 {
+		return nil, wrap("plan", err)
+	}
+	for i, s := range zeroed {
+		r.counters.zeroed.Add(-s.Len)
+		r.tally.add(s.Method, s.Reason, -s.Len)
+		zeroed[i].toHost(ReasonLayoutChanged)
+	}
+	r.redone(zeroed)
+	return zeroed, r.mayCopy(zeroed)
+}

@@ -1,0 +1,131 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// survey is what a look over the whole plan tells before the first byte.
+type survey struct {
+	tally
+	total int64
+	// mapped tells that something is to be offloaded through a device whose
+	// layout has to be held.
+	mapped bool
+}
+
+// look walks the plan without carrying it out. It refuses what must not be
+// begun: a copy that overwrites what it reads, and one that cannot meet the
+// policy.
+func (p *plan) look(ctx context.Context, ranges []Range) (*survey, error) {
+	sv := &survey{tally: newTally()}
+	shared := make(overlaps)
+	count := func(s *Step, _ error) bool {
+		sv.total += s.Len
+		sv.add(s.Method, s.Reason, s.Len)
+		sv.mapped = sv.mapped || s.Method.offloads() && p.mutable(s.via)
+		return ctx.Err() == nil
+	}
+	var step Step
+	for _, r := range ranges {
+		if !p.resolves(r) {
+			step = p.fileStep(r)
+			count(&step, nil)
+			continue
+		}
+		for piece, err := range p.pieces(r) {
+			if err == nil {
+				err = p.refuseContained(piece)
+			}
+			if err == nil {
+				err = p.classify(ctx, piece, &step)
+			}
+			if err != nil {
+				return nil, err
+			}
+			shared.add(p.stack, piece)
+			if !step.align(count) {
+				return nil, interrupted(ctx)
+			}
+		}
+	}
+	if p.policy == OffloadRequire && sv.methods[MethodHost] > 0 {
+		return sv, fmt.Errorf("%w: %d of %d bytes cannot be offloaded (%s)", ErrPolicy, sv.methods[MethodHost], sv.total, sv.sorted()[0].Reason)
+	}
+	if !shared.any() {
+		return sv, nil
+	}
+	return sv, p.refuseOverlap(ctx, ranges, shared)
+}
+
+// mutable tells whether a chain passes a device whose map could be swapped.
+func (p *plan) mutable(via *remap.Via) bool {
+	for _, link := range via.Chain() {
+		if p.stack.Node(link.Dev).Mutable {
+			return true
+		}
+	}
+	return false
+}
+
+// refuseContained refuses a copy between a device and one that it is made of in
+// a way that is not understood: what is written could be what is yet to be read.
+func (p *plan) refuseContained(piece *remap.Piece) error {
+	if piece.Src.Kind == remap.Opaque && p.madeOf(p.src.Dev, p.dst.Dev) {
+		return refuse(p.src.Name, "is made of %s (%s)", "copy to somewhere else", p.dst.Name, piece.Src.Reason)
+	}
+	if piece.Dst.Kind == remap.Opaque && p.madeOf(p.dst.Dev, p.src.Dev) {
+		return refuse(p.dst.Name, "is made of %s (%s)", "copy to somewhere else", p.src.Name, piece.Dst.Reason)
+	}
+	return nil
+}
+
+func (p *plan) madeOf(upper, lower remap.Dev) bool {
+	return upper != lower && slices.ContainsFunc(p.stack.Under(upper), func(n *remap.Node) bool { return n.Dev == lower })
+}
+
+// refuseOverlap compares the suspects exactly.
+func (p *plan) refuseOverlap(ctx context.Context, ranges []Range, shared overlaps) error {
+	var suspects census
+	if err := p.each(ctx, ranges, func(piece *remap.Piece) { suspects.count(shared, piece) }); err != nil {
+		return err
+	}
+	for first := remap.Sector(0); first < buckets; {
+		end, runs := suspects.slice(first)
+		look := newCloseLook(shared, first, end, runs)
+		first = end
+		if runs == 0 {
+			continue
+		}
+		if err := p.each(ctx, ranges, look.add); err != nil {
+			return err
+		}
+		if dev, at, found := look.shared(); found {
+			return refuse(p.dst.Name, "shares blocks with %s, or shows a block twice: sector %d of %s",
+				"choose ranges that do not overlap", p.src.Name, at, p.stack.Node(dev).DisplayName())
+		}
+	}
+	return nil
+}
+
+// each walks the pieces of all ranges.
+func (p *plan) each(ctx context.Context, ranges []Range, f func(*remap.Piece)) error {
+	for _, r := range ranges {
+		if !p.resolves(r) {
+			continue
+		}
+		for piece, err := range p.pieces(r) {
+			if err != nil {
+				return err
+			}
+			if ctx.Err() != nil {
+				return interrupted(ctx)
+			}
+			f(piece)
+		}
+	}
+	return nil
+}

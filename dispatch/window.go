@@ -1,0 +1,194 @@
+package dispatch
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/dmcopy/dmcopy/copydomain"
+	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+const (
+	// maxSteps bounds the memory of a window.
+	maxSteps = 1 << 16
+	// firstWindow is the size of the first window in bytes, before anything
+	// is known about the speed of the device; minWindow the smallest.
+	firstWindow = 64 << 20
+	minWindow   = 1 << 20
+	// holdTarget is how long a window should be held: everybody who wants to
+	// change the layout waits that long.
+	holdTarget = 750 * time.Millisecond
+)
+
+// window is the unit of hold, check, issue and release.
+type window struct {
+	steps   []Step
+	offload int64 // bytes to be offloaded
+	bytes   int64
+}
+
+// take adds as much of the step as there is room for, and returns the rest, or
+// nil if all of it found room.
+func (w *window) take(s *Step, size, most int64) *Step {
+	room := most - w.bytes
+	if s.Method.offloads() {
+		room = min(room, size-w.offload)
+		// A cut must not make an unaligned piece of an aligned one.
+		room -= room % int64(s.pair.Block)
+		if len(w.steps) == 0 {
+			room = max(room, int64(s.pair.Block)) // or there would never be room
+		}
+	}
+	if len(w.steps) == maxSteps || room <= 0 {
+		return s
+	}
+	if s.Len-room <= size/8 && s.Len <= most-w.bytes {
+		room = s.Len // rather than a window for a short rest
+	}
+	n := min(s.Len, room)
+	w.steps = append(w.steps, s.part(0, n))
+	w.bytes += n
+	if s.Method.offloads() {
+		w.offload += n
+	}
+	if n == s.Len {
+		return nil
+	}
+	rest := s.part(n, s.Len-n)
+	return &rest
+}
+
+func (w *window) reset() { *w = window{steps: w.steps[:0]} }
+
+// split returns the offloaded steps by pair, and the others.
+func (w *window) split() (offload map[pairKey][]Step, rest []Step) {
+	offload = make(map[pairKey][]Step)
+	for _, s := range w.steps {
+		if s.Method.offloads() {
+			key := pairKey{s.SrcLeaf.Dev, s.DstLeaf.Dev}
+			offload[key] = append(offload[key], s)
+		} else {
+			rest = append(rest, s)
+		}
+	}
+	return offload, rest
+}
+
+// batch is the steps of a window that one pair carries out, in the order of the
+// destination leaf.
+type batch struct {
+	pair  copydomain.Pair
+	steps []Step
+}
+
+func newBatch(steps []Step) *batch {
+	slices.SortFunc(steps, func(a, b Step) int { return cmp.Compare(a.DstLeafOff, b.DstLeafOff) })
+	return &batch{pair: steps[0].pair, steps: steps}
+}
+
+// moves are the steps in sectors on the leaves.
+func (b *batch) moves() []copydomain.Move {
+	moves := make([]copydomain.Move, 0, len(b.steps))
+	for _, s := range b.steps {
+		moves = append(moves, copydomain.Move{Src: sectors(s.SrcLeafOff), Dst: sectors(s.DstLeafOff), Len: sectors(s.Len)})
+	}
+	return moves
+}
+
+// covers tells whether the run of the destination leaf, in bytes, lies within
+// the steps of the batch.
+func (b *batch) covers(off, n int64) bool {
+	for _, part := range b.at(off, n) {
+		if part.DstLeafOff != off {
+			return false
+		}
+		off += part.Len
+		n -= part.Len
+	}
+	return n == 0
+}
+
+// at returns the parts of the steps that write the run of the destination leaf,
+// in bytes: the way back from the leaves to the top.
+func (b *batch) at(off, n int64) []Step {
+	first, _ := slices.BinarySearchFunc(b.steps, off, func(s Step, off int64) int {
+		return cmp.Compare(s.DstLeafOff+s.Len, off+1)
+	})
+	var parts []Step
+	for _, s := range b.steps[first:] {
+		if s.DstLeafOff >= off+n {
+			break
+		}
+		start := max(off, s.DstLeafOff)
+		end := min(off+n, s.DstLeafOff+s.Len)
+		parts = append(parts, s.part(start-s.DstLeafOff, end-start))
+	}
+	return parts
+}
+
+// request lists what has to be held for the steps: one chain per way from the
+// destination down to a leaf, with the longest run that takes it.
+func request(stack *remap.Stack, offload map[pairKey][]Step, deadline time.Duration) hold.Request {
+	longest := make(map[*remap.Via]Step)
+	for _, steps := range offload {
+		for _, s := range steps {
+			if s.Len > longest[s.via].Len {
+				longest[s.via] = s
+			}
+		}
+	}
+	req := hold.Request{Deadline: deadline}
+	seen := make(map[string]int)
+	for via, s := range longest {
+		chain := hold.Chain{Start: sectors(s.DstOff), Len: sectors(s.Len), Leaf: s.DstLeaf.Dev}
+		name := chain.Leaf.String()
+		for _, link := range via.Chain() {
+			node := stack.Node(link.Dev)
+			if !node.Mutable {
+				continue
+			}
+			chain.Nodes = append(chain.Nodes, link.Dev)
+			name += " " + link.Dev.String()
+			if node.Owner.Manager == "lvm" && !slices.Contains(req.Groups, node.Owner.Group) {
+				req.Groups = append(req.Groups, node.Owner.Group)
+			}
+		}
+		// Ranges are resolved one by one, each with chains of its own: the
+		// same way counts once.
+		if i, known := seen[name]; !known {
+			seen[name] = len(req.Chains)
+			req.Chains = append(req.Chains, chain)
+		} else if chain.Len > req.Chains[i].Len {
+			req.Chains[i] = chain
+		}
+	}
+	slices.Sort(req.Groups)
+	return req
+}
+
+// resize adapts the size of windows to how long the last one was held. Where
+// windows are large enough for it, grain, the bytes of one full command to each
+// of its pairs, divides them: a window that ends in the middle of a command
+// costs one more.
+func resize(size, bytes, grain int64, held time.Duration, most int64) int64 {
+	if held <= 0 || bytes == 0 {
+		return size
+	}
+	fit := int64(float64(bytes) * float64(holdTarget) / float64(held))
+	next := max(min(fit, size*16, most), min(minWindow, most))
+	if next > grain && grain > 0 {
+		next -= next % grain
+	}
+	return next
+}
+
+// grain is the bytes of one full command to every pair.
+func grain(offload map[pairKey][]Step) int64 {
+	var sum int64
+	for _, steps := range offload {
+		sum += steps[0].pair.CommandBytes
+	}
+	return sum
+}
