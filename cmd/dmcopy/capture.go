@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/snapshot"
+)
+
+func (a *app) captureCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "capture [DEV…]",
+		Short: "Write a snapshot of the storage stack as JSON, without secrets",
+		Long: `Write a snapshot of the storage stack as JSON on stdout: the devices (all of
+them, unless some are named), everything below them, and what their disks can
+copy by themselves. It holds names, sizes, serial numbers and the layout, but no
+keys and no data. map, plan, tree and domains read it with --stack, on any
+machine and without root.`,
+		Example: `  dmcopy capture > stack.json
+  dmcopy plan --stack stack.json vg/home vg/home-new`,
+		ValidArgsFunction: completeDevices(-1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runCapture(cmd.Context(), args)
+		},
+	}
+	a.addJSON(cmd.Flags(), "the snapshot, which is always written")
+	return cmd
+}
+
+func (a *app) runCapture(ctx context.Context, names []string) error {
+	reader := snapshot.NewReader(snapshot.Options{Log: a.log})
+	defer reader.Close()
+	machine := dispatch.NewMachine(reader, a.log)
+	defer machine.Close()
+	var devs []remap.Dev
+	for _, name := range names {
+		dev, err := dispatch.FindDevice(thisMachine, name)
+		if err != nil {
+			return err
+		}
+		devs = append(devs, dev)
+	}
+	s, err := reader.Read(ctx, devs...)
+	if err != nil {
+		return unreadable(err)
+	}
+	st, err := s.Stack()
+	if err != nil {
+		return err
+	}
+	for i := range s.Nodes {
+		leaf := st.Node(s.Nodes[i].Dev)
+		if leaf.Leaf == nil {
+			continue
+		}
+		p := machine.Pair(ctx, leaf, leaf)
+		s.Nodes[i].Offload = &snapshot.Offload{
+			Method: string(p.Method), Reason: p.Reason, Detail: p.Detail, Domain: p.Domain, Block: p.Block, Limits: p.Limits,
+		}
+	}
+	a.answered = true
+	return s.Write(a.out)
+}

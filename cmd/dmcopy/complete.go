@@ -1,0 +1,46 @@
+package main
+
+import (
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// completeDevices completes the names of block devices for the first most
+// arguments, or for all of them if most is negative. Files stay possible.
+func completeDevices(most int) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		if most >= 0 && len(args) >= most {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		var found []string
+		for _, name := range deviceNames() {
+			if strings.HasPrefix(name, prefix) {
+				found = append(found, name)
+			}
+		}
+		return found, cobra.ShellCompDirectiveDefault
+	}
+}
+
+// deviceNames lists names of block devices. A device that cannot be read is
+// left out: completion has nowhere to complain.
+func deviceNames() []string {
+	devs, err := thisMachine.Devs()
+	if err != nil {
+		return nil
+	}
+	var found []string
+	for _, dev := range devs {
+		facts, err := thisMachine.Facts(dev)
+		if err != nil || facts.Size == 0 {
+			continue
+		}
+		found = append(found, facts.Path())
+		if name, err := os.ReadFile("/sys/dev/block/" + dev.String() + "/dm/name"); err == nil {
+			found = append(found, "/dev/mapper/"+strings.TrimSpace(string(name)))
+		}
+	}
+	return found
+}

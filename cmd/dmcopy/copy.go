@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/hold"
+)
+
+// copyFlags are the flags of dmcopy copy; plan has most of them.
+type copyFlags struct {
+	rangeFlags
+	offload choice[dispatch.Policy]
+	hold    choice[hold.Mode]
+	verify  choice[dispatch.Verify]
+	sparse  bool
+
+	inFlight   int
+	window     sizeFlag
+	progress   choice[string]
+	dryRun     bool
+	liveSource bool
+	timeout    time.Duration
+}
+
+func newCopyFlags() *copyFlags {
+	return &copyFlags{
+		offload:  choice[dispatch.Policy]{dispatch.OffloadAuto, []dispatch.Policy{dispatch.OffloadAuto, dispatch.OffloadRequire, dispatch.OffloadNever}},
+		hold:     choice[hold.Mode]{hold.Auto, []hold.Mode{hold.Auto, hold.Trust, hold.None}},
+		verify:   choice[dispatch.Verify]{dispatch.VerifyNone, []dispatch.Verify{dispatch.VerifyNone, dispatch.VerifySample, dispatch.VerifyFull}},
+		progress: choice[string]{progressAuto, []string{progressAuto, progressTTY, progressPlain, progressJSON, progressNone}},
+		inFlight: defaultInFlight,
+	}
+}
+
+// defaultInFlight is how many commands or transfers go on at a time.
+const defaultInFlight = 8
+
+const copyLong = `Copy SRC to DST: all of it, or ranges of it. Both are block devices by any name
+or regular files; a destination file that does not exist is created with the
+length of the source.
+
+What lies on one disk on both sides is copied by the disk itself, where it can;
+everything else is read and written through this machine. At the end everything
+is flushed: exit code 0 means that the copy is durable.
+
+Sizes and offsets are whole numbers of bytes, or have a suffix: s for sectors of
+512 bytes, K, M, G or T for powers of 1024.
+
+Safety:
+  * Everything in the destination range is overwritten. There is no undo; run
+    dmcopy plan, or --dry-run, to see what would happen.
+  * A destination in use is refused, and so is a source that is mounted
+    read-write: its copy would be inconsistent. --live-source accepts that.
+  * While a disk writes below a logical volume, the layout of the volume is held:
+    LVM commands and dmsetup wait for less than a second. --hold=trust takes your
+    word that nobody changes the layout, --hold=none never writes below a volume.
+  * Interrupt once (Ctrl-C) to stop when everything in flight has come back, and
+    twice to stop at once. SIGUSR1 prints the progress.`
+
+func (a *app) copyCommand() *cobra.Command {
+	f := newCopyFlags()
+	cmd := &cobra.Command{
+		Use:   "copy SRC DST",
+		Short: "Copy a device, by the disks themselves where possible",
+		Long:  copyLong,
+		Example: `  dmcopy copy /dev/vg/home /dev/vg/home-new
+  dmcopy copy --verify full /dev/nvme0n1p2 /dev/nvme0n1p3
+  dmcopy copy --offload require --length 64G /dev/vg/db /dev/vg/db-clone
+  dmcopy copy --range 0:1G:512M --range 4G:8G:1G vg/a vg/b
+  dmcopy copy --json --progress json /dev/vg/a /dev/vg/b >report.json 2>progress.jsonl
+  dmcopy copy --sparse disk.raw /dev/vg/vm1`,
+		Args:              exactly("SRC", "DST"),
+		ValidArgsFunction: completeDevices(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.dryRun {
+				return a.planCopy(cmd.Context(), args[0], args[1], f)
+			}
+			return a.runCopy(cmd.Context(), args[0], args[1], f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	f.rangeFlags.add(flags)
+	f.addPolicy(flags)
+	flags.Var(&f.verify, "verify", "compare afterwards: nothing, 1 MiB of every 64, or everything")
+	flags.BoolVar(&f.sparse, "sparse", false, "write runs of zeroes as zeroes of the device, where copied through this machine")
+	flags.IntVar(&f.inFlight, "in-flight", defaultInFlight, "`N` commands per disk, and transfers through this machine, at a time (1 to 1024)")
+	flags.Var(&f.window, "window", "copy at most this much under one hold of the layout (default 2G)")
+	flags.Var(&f.progress, "progress", "how to show progress on stderr; auto: tty on a terminal, else none")
+	flags.DurationVar(&f.timeout, "timeout", 0, "give up after this `TIME`, such as 90s or 2h30m (default: never)")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "check everything, print the plan, write nothing")
+	a.addJSON(flags, "the report")
+	return cmd
+}
+
+// addPolicy adds the flags that decide the plan.
+func (f *copyFlags) addPolicy(flags *pflag.FlagSet) {
+	flags.Var(&f.offload, "offload", "let disks copy: where possible, or everything, or nothing")
+	flags.Var(&f.hold, "hold", "what holds the layout of a mapped destination")
+	flags.BoolVar(&f.liveSource, "live-source", false, "accept a source that is being written to")
+}
+
+// options makes options of the flags.
+func (f *copyFlags) options(a *app) (dispatch.Options, error) {
+	const minWindow = 1 << 20
+	switch {
+	case f.inFlight < 1 || f.inFlight > 1024:
+		return dispatch.Options{}, usage("--in-flight %d: want 1 to 1024", f.inFlight)
+	case f.window.set && (f.window.bytes < minWindow || f.window.bytes%4096 != 0):
+		return dispatch.Options{}, usage("--window %s: want at least 1M, in multiples of 4K", exact(f.window.bytes))
+	case f.timeout < 0:
+		return dispatch.Options{}, usage("--timeout %v: want a time from now on", f.timeout)
+	}
+	return dispatch.Options{
+		Offload: f.offload.value, Hold: f.hold.value, Verify: f.verify.value, Sparse: f.sparse,
+		Window: f.window.bytes, InFlight: f.inFlight, Log: a.log,
+	}, nil
+}
+
+func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error {
+	opts, err := f.options(a)
+	if err != nil {
+		return err
+	}
+	chosen, err := f.ranges(a.in)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := deadline(ctx, f.timeout)
+	defer cancel()
+	job, err := a.openJob(ctx, from, to, chosen, dispatch.OpenOptions{LiveSource: f.liveSource})
+	if err != nil {
+		return explain(ctx, f.timeout, err)
+	}
+	w := a.live()
+	report, err := a.carryOut(ctx, w, job, opts, f.progress.value)
+	err = errors.Join(err, job.Dst.Close(), job.Src.Close(), w.close())
+	err = explain(ctx, f.timeout, err)
+	if report == nil {
+		return err
+	}
+	if err != nil && report.Result == dispatch.OutcomeOK {
+		report.Result = dispatch.OutcomeFailed
+	}
+	return errors.Join(err, a.printReport(report, job, err))
+}
+
+// carryOut copies and shows the progress.
+func (a *app) carryOut(ctx context.Context, w *world, job dispatch.Job, opts dispatch.Options, mode string) (*dispatch.Report, error) {
+	u := newUpdater(a.term, mode)
+	defer u.close()
+	opts.Progress = u.update
+	a.draining.Store(true)
+	defer a.draining.Store(false)
+	return dispatch.New(w, opts).Copy(ctx, job)
+}

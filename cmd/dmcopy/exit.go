@@ -1,0 +1,56 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+)
+
+// exit is one line of the table of exit codes.
+type exit struct {
+	code int
+	// when is the error that leads to the code; nil where none does.
+	when error
+	text string
+}
+
+const exitFailed = 1
+
+// exits is the only place that knows exit codes. The first line whose error
+// matches counts.
+var exits = []exit{
+	{0, nil, "done"},
+	{exitFailed, nil, "failed; the message says where"},
+	{2, dispatch.ErrUsage, "usage: the request makes no sense; nothing was written"},
+	{3, nil, "incomplete, state saved (reserved: this version saves no state)"},
+	{4, dispatch.ErrLayout, "the layout kept changing; nothing wrong was written"},
+	{5, dispatch.ErrPolicy, "--offload=require or --hold cannot be met"},
+	{6, dispatch.ErrRefused, "refused: in use, mounted, too small, read-only, …; nothing was written"},
+	{7, dispatch.ErrMismatch, "verification found a difference"},
+	{130, dispatch.ErrInterrupted, "interrupted"},
+}
+
+// exitCode tells how the program ends after an error.
+func exitCode(err error) int {
+	if err == nil {
+		return 0
+	}
+	for _, e := range exits {
+		if e.when != nil && errors.Is(err, e.when) {
+			return e.code
+		}
+	}
+	return exitFailed
+}
+
+// exitHelp is the table for people; every help text ends with it.
+func exitHelp() string {
+	var b strings.Builder
+	b.WriteString("Exit codes:\n")
+	for _, e := range exits {
+		fmt.Fprintf(&b, "  %3d  %s\n", e.code, e.text)
+	}
+	return b.String()
+}

@@ -1,0 +1,17 @@
+// Command dmcopy copies between block devices, and lets the devices copy by
+// themselves wherever their layout and their hardware allow it.
+package main
+
+import (
+	"os"
+
+	"github.com/dmcopy/dmcopy/dispatch/hold"
+)
+
+func main() {
+	// A helper of an anchor is this program again: nothing may come before it.
+	if hold.IsHelper() {
+		os.Exit(hold.HelperMain())
+	}
+	os.Exit(run(os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
+}

@@ -1,0 +1,288 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+func (a *app) planCommand() *cobra.Command {
+	f := newCopyFlags()
+	var stack stackFlag
+	cmd := &cobra.Command{
+		Use:   "plan SRC DST",
+		Short: "Show what copy would do, and why",
+		Long: `Show what dmcopy copy would do, without copying: for each piece where it lies,
+how it would be copied, and why it would not be offloaded; then the totals.
+
+Unlike copy --dry-run, plan answers as well for a destination that copy would
+refuse, and says so.
+
+Offsets and lengths are bytes, with a suffix (K, M, G, T) where that is exact.`,
+		Example: `  dmcopy plan /dev/vg/home /dev/vg/home-new
+  dmcopy plan --json vg/a vg/b | jq .totals
+  dmcopy plan --stack stack.json vg/a vg/b`,
+		Args:              exactly("SRC", "DST"),
+		ValidArgsFunction: completeDevices(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if stack.given() {
+				return a.planStack(cmd.Context(), args[0], args[1], f, stack)
+			}
+			return a.runPlan(cmd.Context(), args[0], args[1], f)
+		},
+	}
+	cmd.Flags().SortFlags = false
+	f.rangeFlags.add(cmd.Flags())
+	f.addPolicy(cmd.Flags())
+	stack.add(cmd.Flags())
+	a.addJSON(cmd.Flags(), "pieces and totals")
+	return cmd
+}
+
+// planCopy is copy --dry-run: what copy refuses is refused.
+func (a *app) planCopy(ctx context.Context, from, to string, f *copyFlags) error {
+	return a.planWith(ctx, f, func(chosen []dispatch.Range) (dispatch.Job, error) {
+		return a.openJob(ctx, from, to, chosen, dispatch.OpenOptions{LiveSource: f.liveSource, Dry: true})
+	}, func(err error) error { return err })
+}
+
+// runPlan is plan: what copy would refuse is a warning.
+func (a *app) runPlan(ctx context.Context, from, to string, f *copyFlags) error {
+	return a.planWith(ctx, f, func(chosen []dispatch.Range) (dispatch.Job, error) {
+		job, err := a.openJob(ctx, from, to, chosen, dispatch.OpenOptions{LiveSource: f.liveSource, Dry: true})
+		if !errors.Is(err, dispatch.ErrRefused) || errors.Is(err, dispatch.ErrMissing) {
+			return job, err
+		}
+		look, lookErr := openReading(ctx, from, to, chosen, dispatch.OpenOptions{LiveSource: true})
+		if lookErr != nil {
+			return look, err
+		}
+		a.wouldRefuse(err)
+		return look, nil
+	}, func(err error) error {
+		if errors.Is(err, dispatch.ErrRefused) || errors.Is(err, dispatch.ErrPolicy) {
+			a.wouldRefuse(err)
+			return nil
+		}
+		return err
+	})
+}
+
+func (a *app) wouldRefuse(err error) {
+	a.term.message("dmcopy: copy would refuse this: " + oneLine(err))
+}
+
+// planWith plans a job on this machine, and hands what copy would refuse
+// because of the plan to refused.
+func (a *app) planWith(ctx context.Context, f *copyFlags, open func([]dispatch.Range) (dispatch.Job, error), refused func(error) error) error {
+	opts, err := f.options(a)
+	if err != nil {
+		return err
+	}
+	chosen, err := f.ranges(a.in)
+	if err != nil {
+		return err
+	}
+	job, err := open(chosen)
+	if err != nil {
+		return err
+	}
+	w := a.live()
+	d := dispatch.New(w, opts)
+	err = a.printPlan(d.Plan(ctx, job), job)
+	if err == nil {
+		err = refused(d.Check(ctx, job))
+	}
+	return errors.Join(unreadable(err), job.Src.Close(), job.Dst.Close(), w.close())
+}
+
+// planStack plans a job on a snapshot.
+func (a *app) planStack(ctx context.Context, from, to string, f *copyFlags, stack stackFlag) error {
+	opts, err := f.options(a)
+	if err != nil {
+		return err
+	}
+	chosen, err := f.ranges(a.in)
+	if err != nil {
+		return err
+	}
+	w, err := a.world(stack)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	var job dispatch.Job
+	if job.Src, err = w.endpoint(ctx, from); err != nil {
+		return err
+	}
+	if job.Dst, err = w.endpoint(ctx, to); err != nil {
+		return err
+	}
+	if job.Ranges, err = dispatch.Ranges(job.Src, job.Dst, chosen); err != nil {
+		return err
+	}
+	if w.readOnly(job.Dst.Dev) {
+		a.term.message("dmcopy: copy would refuse this: " + to + " is read-only")
+	}
+	return a.printPlan(dispatch.New(w, opts).Plan(ctx, job), job)
+}
+
+// totals sum up a plan.
+type totals struct {
+	Total     int64                     `json:"bytes_total"`
+	Offloaded int64                     `json:"bytes_offloaded"`
+	Host      int64                     `json:"bytes_host"`
+	Zeroed    int64                     `json:"bytes_zeroed"`
+	Skipped   int64                     `json:"bytes_skipped"`
+	Pieces    int64                     `json:"pieces"`
+	ByMethod  map[dispatch.Method]int64 `json:"by_method"`
+	Reasons   []dispatch.ReasonBytes    `json:"reasons"`
+
+	byReason map[remap.Reason]int64
+}
+
+func newTotals() *totals {
+	return &totals{ByMethod: make(map[dispatch.Method]int64), byReason: make(map[remap.Reason]int64)}
+}
+
+func (t *totals) add(s *dispatch.Step) {
+	t.Pieces++
+	t.Total += s.Len
+	t.ByMethod[s.Method] += s.Len
+	if s.Reason != "" {
+		t.byReason[s.Reason] += s.Len
+	}
+	switch s.Method {
+	case dispatch.MethodHost:
+		t.Host += s.Len
+	case dispatch.MethodZero:
+		t.Zeroed += s.Len
+	case dispatch.MethodSkip:
+		t.Skipped += s.Len
+	default:
+		t.Offloaded += s.Len
+	}
+}
+
+// close lists the reasons, the most bytes first.
+func (t *totals) close() {
+	t.Reasons = []dispatch.ReasonBytes{}
+	for _, why := range slices.Sorted(maps.Keys(t.byReason)) {
+		t.Reasons = append(t.Reasons, dispatch.ReasonBytes{Reason: why, Bytes: t.byReason[why]})
+	}
+	slices.SortStableFunc(t.Reasons, func(a, b dispatch.ReasonBytes) int { return cmp.Compare(b.Bytes, a.Bytes) })
+}
+
+func (a *app) printPlan(steps iter.Seq2[*dispatch.Step, error], job dispatch.Job) error {
+	if a.json {
+		a.answered = true
+		return a.planJSON(steps)
+	}
+	return a.planText(steps, job)
+}
+
+// pieceJSON is a piece of a plan in JSON. What is not known is null.
+type pieceJSON struct {
+	SrcOffset     int64           `json:"src_offset"`
+	DstOffset     int64           `json:"dst_offset"`
+	Length        int64           `json:"length"`
+	Method        dispatch.Method `json:"method"`
+	Reason        remap.Reason    `json:"reason"`
+	SrcLeaf       *string         `json:"src_leaf"`
+	SrcLeafOffset *int64          `json:"src_leaf_offset"`
+	DstLeaf       *string         `json:"dst_leaf"`
+	DstLeafOffset *int64          `json:"dst_leaf_offset"`
+	Domain        string          `json:"domain"`
+}
+
+func newPieceJSON(s *dispatch.Step) *pieceJSON {
+	p := &pieceJSON{
+		SrcOffset: s.SrcOff, DstOffset: s.DstOff, Length: s.Len, Method: s.Method, Reason: s.Reason, Domain: s.Domain,
+	}
+	if s.SrcLeaf != nil {
+		p.SrcLeaf, p.SrcLeafOffset = &s.SrcLeaf.Name, &s.SrcLeafOff
+	}
+	if s.DstLeaf != nil {
+		p.DstLeaf, p.DstLeafOffset = &s.DstLeaf.Name, &s.DstLeafOff
+	}
+	return p
+}
+
+func (a *app) planJSON(steps iter.Seq2[*dispatch.Step, error]) error {
+	out := newObjectWriter(a.out, struct {
+		Schema int `json:"schema"`
+	}{1}, "pieces")
+	sum := newTotals()
+	tail := struct {
+		Totals *totals  `json:"totals"`
+		Error  *message `json:"error,omitempty"`
+	}{Totals: sum}
+	var failed error
+	for s, err := range steps {
+		if err != nil {
+			failed = err
+			m := errorMessage(unreadable(err))
+			tail.Error = &m
+			break
+		}
+		sum.add(s)
+		if err := out.item(newPieceJSON(s)); err != nil {
+			return err
+		}
+	}
+	sum.close()
+	return errors.Join(failed, out.end(tail))
+}
+
+func (a *app) planText(steps iter.Seq2[*dispatch.Step, error], job dispatch.Job) error {
+	w := bufio.NewWriter(a.out)
+	const row = "%14s  %14s  %14s  %-10s %-24s  %-24s  %s\n"
+	sum := newTotals()
+	for s, err := range steps {
+		if err != nil {
+			return errors.Join(err, w.Flush())
+		}
+		if sum.Pieces == 0 {
+			fmt.Fprintf(w, row, "FROM", "TO", "LENGTH", "METHOD", "ON DISK", "TO DISK", "WHY NOT OFFLOADED")
+		}
+		sum.add(s)
+		fmt.Fprintf(w, row, exact(s.SrcOff), exact(s.DstOff), exact(s.Len), s.Method,
+			leafPlace(s.SrcLeaf, s.SrcLeafOff), leafPlace(s.DstLeaf, s.DstLeafOff), cmp.Or(string(s.Reason), "-"))
+	}
+	sum.close()
+	writeTotals(w, sum, job)
+	return w.Flush()
+}
+
+func leafPlace(leaf *remap.Node, off int64) string {
+	if leaf == nil {
+		return "-"
+	}
+	return leaf.Name + " @ " + exact(off)
+}
+
+func writeTotals(w *bufio.Writer, t *totals, job dispatch.Job) {
+	fmt.Fprintf(w, "%s from %s to %s in %s:\n", human(t.Total), job.Src.Name, job.Dst.Name, plural(t.Pieces, "piece"))
+	for _, line := range []struct {
+		what  string
+		bytes int64
+	}{{"offloaded", t.Offloaded}, {"host", t.Host}, {"zeroed", t.Zeroed}, {"skipped", t.Skipped}} {
+		if line.bytes > 0 || line.what == "offloaded" {
+			fmt.Fprintf(w, "  %-10s %10s  %7s\n", line.what, human(line.bytes), percent(line.bytes, t.Total))
+		}
+	}
+	if len(t.Reasons) > 0 {
+		fmt.Fprintln(w, "not offloaded, because:")
+		printReasons(w, t.Reasons, t.Total)
+	}
+}

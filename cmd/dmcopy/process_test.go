@@ -1,0 +1,197 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/internal/blockio"
+	"github.com/dmcopy/dmcopy/internal/blockio/looptest"
+)
+
+// newFile makes a file without data.
+func newFile(t *testing.T, size int64) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	f, err := os.Create(path)
+	if err == nil {
+		err = errors.Join(f.Truncate(size), f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// An interrupt ends a copy in good order: the report says how far it came.
+func TestInterrupt(t *testing.T) {
+	src := newFile(t, 1<<42) // holes, but more of them than anybody waits for
+	cmd := exec.Command("dmcopy", "copy", "--sparse", "--json", "--progress", "json", src, filepath.Join(t.TempDir(), "new"))
+	var stdout bytes.Buffer
+	cmd.Stdout = &stdout
+	stderr, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(stderr)
+	var said []string
+	for sent := false; lines.Scan(); {
+		said = append(said, lines.Text())
+		var s statusMessage
+		if !sent && json.Unmarshal(lines.Bytes(), &s) == nil && s.Done > 0 {
+			sent = true
+			if err := cmd.Process.Signal(unix.SIGINT); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	err = cmd.Wait()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 130 {
+		t.Errorf("%v, want exit code 130; it said:\n%s", err, strings.Join(said, "\n"))
+	}
+	var report dispatch.Report
+	if err := json.Unmarshal(stdout.Bytes(), &report); err != nil || report.Result == dispatch.OutcomeOK || len(report.Errors) == 0 {
+		t.Errorf("%v, %s", err, stdout.Bytes())
+	}
+	if !strings.Contains(strings.Join(said, "\n"), "interrupt again to stop at once") {
+		t.Errorf("it said:\n%s", strings.Join(said, "\n"))
+	}
+}
+
+// Where nothing is in flight, one interrupt is enough.
+func TestInterruptBeforeTheCopy(t *testing.T) {
+	cmd := exec.Command("dmcopy", "copy", "--ranges", "-", "a", "b")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// More than the pipe holds: once it is written, the ranges are being read,
+	// and the handler has been installed.
+	if _, err := stdin.Write(bytes.Repeat([]byte("#\n"), 1<<17)); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	err = cmd.Wait()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 130 {
+		t.Errorf("%v, want exit code 130", err)
+	}
+}
+
+// A plan of a million pieces is streamed.
+func TestPlanStreams(t *testing.T) {
+	const most = 100 << 10 // KiB, the unit of ru_maxrss (getrusage(2))
+	for _, args := range [][]string{
+		{"plan", "--json", "--stack", "testdata/stacks/striped.json", "stripes", "more"},
+		{"map", "--json", "--stack", "testdata/stacks/striped.json", "stripes"},
+	} {
+		cmd := exec.Command("dmcopy", args...)
+		pipe, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		pieces := 0
+		for lines := bufio.NewScanner(pipe); lines.Scan(); {
+			if bytes.Contains(lines.Bytes(), []byte(`"length":4096`)) {
+				pieces++
+			}
+		}
+		if err := cmd.Wait(); err != nil || pieces != 1<<20 {
+			t.Errorf("%v: %d pieces, %v", args, pieces, err)
+		}
+		if used := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss; used > most {
+			t.Errorf("%v: %d KiB of memory, want at most %d", args, used, most)
+		}
+	}
+}
+
+// dmcopy runs the program in this process.
+func dmcopy(args ...string) (code int, stdout, stderr string) {
+	var out, err bytes.Buffer
+	code = run(args, streams{in: strings.NewReader(""), out: &out, err: &err})
+	return code, out.String(), err.String()
+}
+
+func TestLoopDevices(t *testing.T) {
+	a, b := newFile(t, 4<<20), newFile(t, 4<<20)
+	data := bytes.Repeat([]byte("storage\n"), 4<<20/8)
+	if err := os.WriteFile(a, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	src, dst := looptest.Attach(t, a, 512), looptest.Attach(t, b, 4096)
+	code, out, errs := dmcopy("copy", "--json", "--verify", "full", src, dst)
+	var report dispatch.Report
+	if err := json.Unmarshal([]byte(out), &report); code != 0 || err != nil || report.Host != 4<<20 || report.Result != dispatch.OutcomeOK {
+		t.Fatalf("%d, %v\n%s%s", code, err, out, errs)
+	}
+	if code, out, errs := dmcopy("verify", filepath.Base(src), dst); code != 0 {
+		t.Errorf("verify: %d\n%s%s", code, out, errs)
+	}
+	if code, _, errs := dmcopy("copy", "--dst-offset", "512", "--length", "4K", src, dst); code != 2 || !strings.Contains(errs, "4096-byte blocks of "+dst) {
+		t.Errorf("misaligned: %d, %s", code, errs)
+	}
+
+	// Somebody else claims the destination.
+	claim, err := blockio.Open(dst, blockio.Exclusive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer claim.Close()
+	for _, args := range [][]string{{"copy", src, dst}, {"copy", "--dry-run", src, dst}} {
+		if code, _, errs := dmcopy(args...); code != 6 || !strings.Contains(errs, "opened exclusively by somebody else") {
+			t.Errorf("%v: %d, %s", args, code, errs)
+		}
+	}
+	code, out, errs = dmcopy("plan", src, dst)
+	if code != 0 || !strings.Contains(errs, "copy would refuse this: "+dst) || !strings.Contains(out, "4.0 MiB from") {
+		t.Errorf("plan: %d\n%s%s", code, out, errs)
+	}
+}
+
+// What this machine has can be shown, captured, and shown again.
+func TestThisMachine(t *testing.T) {
+	loop := looptest.Attach(t, newFile(t, 1<<20), 512)
+	for _, args := range [][]string{{"tree", loop}, {"domains", loop}, {"map", loop}} {
+		if code, out, errs := dmcopy(append(args, "--json")...); code != 0 || !json.Valid([]byte(out)) {
+			t.Errorf("%v: %d\n%s%s", args, code, out, errs)
+		}
+	}
+	code, out, errs := dmcopy("capture", loop)
+	if code != 0 {
+		t.Fatalf("capture: %d, %s", code, errs)
+	}
+	stack := filepath.Join(t.TempDir(), "stack.json")
+	if err := os.WriteFile(stack, []byte(out), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"tree", loop}, {"map", loop}} {
+		_, live, _ := dmcopy(args...)
+		code, saved, errs := dmcopy(append(args, "--stack", stack)...)
+		if code != 0 || saved != live {
+			t.Errorf("%v: %d, %s\nlive:\n%s\nsaved:\n%s", args, code, errs, live, saved)
+		}
+	}
+}

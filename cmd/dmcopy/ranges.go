@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+)
+
+// rangeForm is what a range looks like, for messages and help.
+const rangeForm = "SRC:DST:LENGTH, each " + sizeForms + "; a length of 0 means the rest of the source"
+
+// parseRange reads one range in the form of util-linux copyfilerange.
+func parseRange(s string) (dispatch.Range, error) {
+	fields := strings.Split(s, ":")
+	if len(fields) != 3 {
+		return dispatch.Range{}, fmt.Errorf("%q is not a range: want %s", s, rangeForm)
+	}
+	var values [3]int64
+	for i, field := range fields {
+		var err error
+		if values[i], err = parseSize(field); err != nil {
+			return dispatch.Range{}, fmt.Errorf("range %q: %w", s, err)
+		}
+	}
+	return dispatch.Range{Src: values[0], Dst: values[1], Len: values[2]}, nil
+}
+
+// readRanges reads one range a line. Empty lines and what follows a # are
+// skipped. A list without any range is an error: no ranges would mean the
+// whole device.
+func readRanges(r io.Reader, name string) ([]dispatch.Range, error) {
+	var ranges []dispatch.Range
+	lines := bufio.NewScanner(r)
+	number := 0
+	for lines.Scan() {
+		number++
+		text, _, _ := strings.Cut(lines.Text(), "#")
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		parsed, err := parseRange(text)
+		if err != nil {
+			return nil, usage("%s, line %d: %v", name, number, err)
+		}
+		ranges = append(ranges, parsed)
+	}
+	switch err := lines.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return nil, usage("%s, line %d: too long to be a range: want %s", name, number+1, rangeForm)
+	case err != nil:
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	case len(ranges) == 0:
+		return nil, usage("%s holds no ranges; leave --ranges out to copy the whole source", name)
+	}
+	return ranges, nil
+}
+
+// rangeList is the flag --range, which may be given more than once.
+type rangeList []dispatch.Range
+
+// Set implements pflag.Value.
+func (l *rangeList) Set(s string) error {
+	r, err := parseRange(s)
+	*l = append(*l, r)
+	return err
+}
+
+func (l *rangeList) String() string { return "" }
+
+// Type implements pflag.Value.
+func (l *rangeList) Type() string { return "SRC:DST:LENGTH" }
+
+// rangeFlags choose what to copy or to compare.
+type rangeFlags struct {
+	srcOffset, dstOffset, length sizeFlag
+
+	list rangeList
+	file fileFlag
+}
+
+func (f *rangeFlags) add(flags *pflag.FlagSet) {
+	flags.Var(&f.srcOffset, "src-offset", "begin at this offset of the source")
+	flags.Var(&f.dstOffset, "dst-offset", "begin at this offset of the destination")
+	flags.Var(&f.length, "length", "this many bytes (default: up to the end of the source)")
+	flags.Var(&f.list, "range", "this range; may be given more than once")
+	flags.Var(&f.file, "ranges", "ranges from a file, one SRC:DST:LENGTH a line, # comments; - is stdin")
+}
+
+// ranges returns what was chosen; nil is the whole source.
+func (f *rangeFlags) ranges(stdin io.Reader) ([]dispatch.Range, error) {
+	single := f.srcOffset.set || f.dstOffset.set || f.length.set
+	listed := len(f.list) > 0 || f.file != ""
+	switch {
+	case single && listed:
+		return nil, usage("--range and --ranges say everything: leave --src-offset, --dst-offset and --length out")
+	case f.length.set && f.length.bytes == 0:
+		return nil, usage("--length 0 copies nothing: leave --length out for everything up to the end of the source")
+	case single:
+		return []dispatch.Range{{Src: f.srcOffset.bytes, Dst: f.dstOffset.bytes, Len: f.length.bytes}}, nil
+	case f.file == "":
+		return f.list, nil
+	}
+	fromFile, err := f.readFile(stdin)
+	return append(f.list, fromFile...), err
+}
+
+func (f *rangeFlags) readFile(stdin io.Reader) ([]dispatch.Range, error) {
+	if f.file == "-" {
+		return readRanges(stdin, "stdin")
+	}
+	file, err := os.Open(string(f.file))
+	if err != nil {
+		return nil, usage("--ranges: %v", err)
+	}
+	defer file.Close()
+	return readRanges(file, string(f.file))
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// reasonWords says what the slugs mean. The slugs are made where they arise;
+// one that is missing here prints as it is.
+var reasonWords = map[remap.Reason]string{
+	"layer:crypt":                 "encrypted: the data has to pass the kernel's encryption",
+	"layer:cipher":                "encrypted: the data has to pass the kernel's encryption",
+	"layer:dm-gap":                "the device-mapper table has a gap here",
+	"layer:dm-no-table":           "the mapped device has no table",
+	"layer:error":                 "the error target: reads and writes fail here",
+	"layer:file":                  "a regular file",
+	"layer:impossible-map":        "a layer gave an answer that cannot be true",
+	"layer:no-readable-leg":       "no leg of the mirror can be read below it",
+	"layer:redundant-destination": "mirrors and parity are written through the kernel only, which keeps them consistent",
+	"layer:md":                    "md array, which is not mapped yet",
+	"layer:loop":                  "loop device: its storage is a file",
+	"layer:bcache":                "bcache: part of the data may be in the cache",
+	"layer:drbd":                  "drbd: the data is on other machines as well",
+
+	"domain:no-method":            "the disk has no copy command that dmcopy knows",
+	"domain:no-copy-command":      "the NVMe controller has no Copy command",
+	"domain:not-captured":         "the snapshot does not say whether the disk can copy",
+	"domain:different-devices":    "source and destination are on different kinds of disks",
+	"domain:different-subsystem":  "source and destination are in different NVMe subsystems",
+	"domain:cross-namespace":      "source and destination are in different NVMe namespaces",
+	"domain:zoned":                "a zoned device",
+	"domain:permission":           "not allowed to send commands to the disk: run as root",
+	"domain:probe-failed":         "the disk could not be identified",
+	"domain:proof-failed":         "the first copy of the disk was compared and was wrong: the pair is not used any more",
+	"domain:identity-changed":     "the disk is not the one that was planned with",
+	"domain:command-set":          "a namespace of another command set (zoned or key-value)",
+	"domain:command-set-unknown":  "the command set of the namespace is unknown",
+	"domain:format-0-unsupported": "the controller lacks descriptor format 0 of the Copy command",
+	"domain:metadata":             "the namespace has metadata or protection information",
+	"domain:write-protected":      "the namespace is write-protected",
+
+	"limit:alignment": "not aligned to the blocks of the disk on both sides",
+	"limit:zero":      "the namespace reports a limit of zero for Copy",
+
+	"hold:unavailable": "nothing can hold the layout of the destination still",
+	"hold:contended":   "somebody was changing the layout of the destination",
+	"hold:lost":        "the hold on the layout ended early; the bytes were copied again",
+	"layout:changed":   "the layout changed during the copy; the bytes were copied again",
+
+	"policy:never": "asked for with --offload=never",
+	"source:zero":  "the source reads as zeroes here",
+	"small":        "too small to be worth a command",
+
+	"device:changed":      "the disk does not look as it did",
+	"device:timeout":      "the disk did not answer in time",
+	"device:no-answer":    "the disk did not answer",
+	"device:not-issued":   "the command could not be sent",
+	"device:status-0x002": "the disk refused the command (Invalid Field)",
+	"device:status-0x183": "the disk refused the command (Command Size Limit Exceeded)",
+	"device:status-0x281": "the disk could not read what it was to copy (Unrecovered Read Error)",
+}
+
+// reasonFamilies explain the slugs that name something in their second half.
+var reasonFamilies = []struct{ prefix, words string }{
+	{"layer:", "dmcopy does not look below layers of this type"},
+	{"device:status-", "the disk refused the command with this NVMe status"},
+	{"device:errno-", "the kernel refused the command with this error"},
+}
+
+// words is what a slug means; "" if there is nothing to add to it.
+func words(why remap.Reason) string {
+	if text, ok := reasonWords[why]; ok {
+		return text
+	}
+	for _, family := range reasonFamilies {
+		if strings.HasPrefix(string(why), family.prefix) {
+			return family.words
+		}
+	}
+	return ""
+}
+
+// explainReason is the slug with its meaning.
+func explainReason(why remap.Reason) string {
+	if text := words(why); text != "" {
+		return text + " (" + string(why) + ")"
+	}
+	return string(why)
+}
+
+// printReasons lists how many bytes were or will be kept from the devices.
+func printReasons(w io.Writer, reasons []dispatch.ReasonBytes, total int64) {
+	for _, r := range reasons {
+		fmt.Fprintf(w, "  %12s  %7s  %s\n", human(r.Bytes), percent(r.Bytes, total), explainReason(r.Reason))
+	}
+}
+
+// names lists reasons by their slugs.
+func names(reasons []remap.Reason) string {
+	slugs := make([]string, len(reasons))
+	for i, why := range reasons {
+		slugs[i] = string(why)
+	}
+	return strings.Join(slugs, ", ")
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+)
+
+// printReport prints what a copy did.
+func (a *app) printReport(r *dispatch.Report, job dispatch.Job, err error) error {
+	if a.json {
+		if err != nil {
+			r.Errors = []string{oneLine(err)}
+		}
+		return a.print(r)
+	}
+	w := bufio.NewWriter(a.out)
+	writeReport(w, r, job)
+	return w.Flush()
+}
+
+func writeReport(w *bufio.Writer, r *dispatch.Report, job dispatch.Job) {
+	done := r.Offloaded + r.Host + r.Zeroed + r.Skipped
+	elapsed := time.Duration(r.Seconds * float64(time.Second))
+	head := "copied " + human(done)
+	if r.Result != dispatch.OutcomeOK {
+		head = fmt.Sprintf("%s: copied %s of %s", r.Result, human(done), human(r.Total))
+	}
+	fmt.Fprintf(w, "%s from %s to %s in %s (%s)\n", head, job.Src.Name, job.Dst.Name, duration(elapsed), rate(done, elapsed))
+	for _, line := range []struct {
+		what  string
+		bytes int64
+		note  string
+	}{
+		{"offloaded", r.Offloaded, commands(r)},
+		{"host", r.Host, ""},
+		{"zeroed", r.Zeroed, ""},
+		{"skipped", r.Skipped, ""},
+	} {
+		if line.bytes > 0 || line.what == "offloaded" {
+			fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("  %-10s %10s  %7s  %s", line.what, human(line.bytes), percent(line.bytes, done), line.note), " "))
+		}
+	}
+	if len(r.Reasons) > 0 {
+		fmt.Fprintln(w, "not offloaded, because:")
+		printReasons(w, r.Reasons, done)
+	}
+	fmt.Fprintf(w, "%s, %s of the layout, %s", plural(r.Windows, "window"), plural(r.LayoutChanges, "change"), plural(r.Fallbacks, "fallback"))
+	if r.Redone > 0 {
+		fmt.Fprintf(w, " (%s copied again through the host)", human(r.Redone))
+	}
+	fmt.Fprintf(w, ", %.1f s of CPU\n", r.CPU)
+	fmt.Fprintln(w, verifiedWords[r.Verified])
+}
+
+// verifiedWords say how far the copy was compared.
+var verifiedWords = map[dispatch.Verify]string{
+	dispatch.VerifyNone:   "not verified",
+	dispatch.VerifySample: "verified in samples",
+	dispatch.VerifyFull:   "verified: every byte was read back and compared",
+}
+
+// commands says which methods were used.
+func commands(r *dispatch.Report) string {
+	if r.Commands == 0 {
+		return ""
+	}
+	var methods []string
+	for _, m := range slices.Sorted(maps.Keys(r.ByMethod)) {
+		if m != dispatch.MethodHost && m != dispatch.MethodZero && m != dispatch.MethodSkip {
+			methods = append(methods, string(m))
+		}
+	}
+	return plural(r.Commands, "command") + " (" + strings.Join(methods, ", ") + ")"
+}

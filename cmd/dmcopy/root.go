@@ -1,0 +1,132 @@
+package main
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+const rootLong = `dmcopy copies between block devices through the real storage stack of Linux:
+it resolves logical volumes, partitions and the like down to the blocks of the
+disks below, lets a disk copy by itself what lies on it (NVMe Copy), copies the
+rest through this machine, and reports which bytes went which way, and why.
+
+Devices are named by any name: a path or link, vg/lv, a kernel name such as
+nvme0n1, or major:minor. Sources and destinations can be regular files as well.
+
+Safety:
+  * A destination that is mounted, used as swap, part of another device, opened
+    exclusively by somebody else, read-only, suspended or too small is refused
+    before the first byte is written; so is a source that is mounted read-write.
+  * The layout of a destination is held still while a disk writes below it, and
+    compared before and after. Whatever cannot be held or is not understood is
+    copied through this machine, the way dd does it.
+  * Everything in the destination range is overwritten. There is no undo.`
+
+// rootCommand builds the command line.
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "dmcopy",
+		Short: "Copy between block devices, by the devices themselves where possible",
+		Long:  rootLong,
+		Example: `  dmcopy plan /dev/vg/home /dev/vg/home-new      what would happen, and why
+  dmcopy copy /dev/vg/home /dev/vg/home-new      do it
+  dmcopy map vg/home                             where the blocks of a volume are
+  dmcopy domains                                 which disks can copy by themselves`,
+		Args:              cobra.ArbitraryArgs,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: a.setUpLog,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return cmd.Help()
+		},
+	}
+	a.logLevel = choice[string]{"warning", []string{"error", "warning", "info", "debug"}}
+	a.logFormat = choice[string]{"text", []string{"text", "json"}}
+	root.PersistentFlags().Var(&a.logLevel, "log-level", "log on stderr from this level on")
+	root.PersistentFlags().Var(&a.logFormat, "log-format", "form of the log")
+	root.SetOut(a.out)
+	root.SetErr(a.term)
+	root.SetIn(a.in)
+	root.SetFlagErrorFunc(flagError)
+	root.SuggestionsMinimumDistance = 2
+	root.SetHelpTemplate(helpTemplate())
+	root.AddCommand(
+		a.copyCommand(), a.planCommand(), a.mapCommand(), a.treeCommand(),
+		a.domainsCommand(), a.verifyCommand(), a.captureCommand(), a.versionCommand(),
+	)
+	root.InitDefaultCompletionCmd()
+	return root
+}
+
+// helpTemplate is cobra's, with the table of exit codes at the end.
+func helpTemplate() string {
+	return `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
+
+{{end}}{{.UsageString}}
+` + exitHelp()
+}
+
+// flagError says what is wrong with a flag.
+func flagError(cmd *cobra.Command, err error) error {
+	var value *pflag.InvalidValueError
+	if errors.As(err, &value) {
+		return usage("--%s: %v", value.GetFlag().Name, value.Unwrap())
+	}
+	return usage("%v (see %s --help)", err, cmd.CommandPath())
+}
+
+func unknownCommand(cmd *cobra.Command, name string) error {
+	if alike := cmd.SuggestionsFor(name); len(alike) > 0 {
+		return usage("there is no command %q; did you mean %s?", name, strings.Join(alike, " or "))
+	}
+	return usage("there is no command %q (see %s --help)", name, cmd.CommandPath())
+}
+
+// exactly demands one argument for each name.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != len(names) {
+			wanted := strings.Join(names, " and ")
+			if wanted == "" {
+				wanted = "no arguments"
+			}
+			return usage("%s wants %s, but got %s (see %s --help)",
+				cmd.CommandPath(), wanted, plural(int64(len(args)), "argument"), cmd.CommandPath())
+		}
+		for i, arg := range args {
+			if arg == "" {
+				return usage("%s is empty", names[i])
+			}
+		}
+		return nil
+	}
+}
+
+// addJSON adds the flag that every command has.
+func (a *app) addJSON(flags *pflag.FlagSet, what string) {
+	flags.BoolVar(&a.json, "json", false, what+" as JSON on stdout")
+}
+
+// fileFlag is a flag with the name of a file. An empty name is nearly always a
+// variable that was not set in a script, so it is refused.
+type fileFlag string
+
+// Set implements pflag.Value.
+func (f *fileFlag) Set(s string) error {
+	if s == "" {
+		return usage("the name of the file is empty")
+	}
+	*f = fileFlag(s)
+	return nil
+}
+
+func (f *fileFlag) String() string { return string(*f) }
+
+// Type implements pflag.Value.
+func (f *fileFlag) Type() string { return "FILE" }

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/emulation"
+)
+
+// verifyFlags are the flags of dmcopy verify.
+type verifyFlags struct {
+	rangeFlags
+	inFlight   int
+	progress   choice[string]
+	liveSource bool
+	timeout    time.Duration
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	f := &verifyFlags{progress: newCopyFlags().progress}
+	cmd := &cobra.Command{
+		Use:   "verify SRC DST",
+		Short: "Compare two devices",
+		Long: `Compare SRC with DST, all of it or ranges of it, past the page cache, and list
+where they differ. Nothing is written. Without ranges, DST may be longer than SRC;
+what lies behind is not compared.`,
+		Example: `  dmcopy verify /dev/vg/home /dev/vg/home-new
+  dmcopy verify --json --length 4G vg/a vg/b`,
+		Args:              exactly("SRC", "DST"),
+		ValidArgsFunction: completeDevices(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runVerify(cmd.Context(), args[0], args[1], f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	f.rangeFlags.add(flags)
+	flags.IntVar(&f.inFlight, "in-flight", defaultInFlight, "`N` transfers at a time (1 to 1024)")
+	flags.BoolVar(&f.liveSource, "live-source", false, "accept devices that are being written to")
+	flags.Var(&f.progress, "progress", "how to show progress on stderr; auto: tty on a terminal, else none")
+	flags.DurationVar(&f.timeout, "timeout", 0, "give up after this `TIME`, such as 90s or 2h30m (default: never)")
+	a.addJSON(flags, "the result")
+	return cmd
+}
+
+func (a *app) runVerify(ctx context.Context, from, to string, f *verifyFlags) error {
+	if f.inFlight < 1 || f.inFlight > 1024 {
+		return usage("--in-flight %d: want 1 to 1024", f.inFlight)
+	}
+	if f.timeout < 0 {
+		return usage("--timeout %v: want a time from now on", f.timeout)
+	}
+	chosen, err := f.ranges(a.in)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := deadline(ctx, f.timeout)
+	defer cancel()
+	job, err := openReading(ctx, from, to, chosen, dispatch.OpenOptions{LiveSource: f.liveSource})
+	if err != nil {
+		return explain(ctx, f.timeout, err)
+	}
+	w := a.live()
+	started := time.Now()
+	found, err := a.compare(ctx, w, job, f)
+	err = errors.Join(err, failures(found.Failures), job.Src.Close(), job.Dst.Close(), w.close())
+	err = explain(ctx, f.timeout, err)
+	v := newVerdict(found, job, err)
+	v.Seconds = time.Since(started).Seconds()
+	if err == nil && v.Result == verdictDifferent {
+		err = fmt.Errorf("%w: %s and %s", dispatch.ErrMismatch, from, to)
+	}
+	if a.json {
+		return errors.Join(err, a.print(v))
+	}
+	return errors.Join(err, a.verdictText(v, job))
+}
+
+func (a *app) compare(ctx context.Context, w *world, job dispatch.Job, f *verifyFlags) (emulation.Comparison, error) {
+	u := newUpdater(a.term, f.progress.value)
+	defer u.close()
+	opts := dispatch.Options{InFlight: f.inFlight, Progress: u.update, Log: a.log}
+	return dispatch.New(w, opts).Verify(ctx, job)
+}
+
+// maxFailures bounds how many unreadable places an error names.
+const maxFailures = 8
+
+func failures(list []emulation.Failure) error {
+	var errs []error
+	for i, f := range list {
+		if i == maxFailures {
+			errs = append(errs, fmt.Errorf("and %d more", len(list)-i))
+			break
+		}
+		errs = append(errs, f.Err)
+	}
+	return errors.Join(errs...)
+}
+
+// Results of a comparison.
+const (
+	verdictEqual     = "equal"
+	verdictDifferent = "different"
+	verdictFailed    = "failed"
+)
+
+// verdict is the result of dmcopy verify in JSON.
+type verdict struct {
+	Schema     int            `json:"schema"`
+	Result     string         `json:"result"`
+	Total      int64          `json:"bytes_total"`
+	Compared   int64          `json:"bytes_compared"`
+	Mismatches []mismatchJSON `json:"mismatches"`
+	// Truncated says that there are more mismatches than are listed.
+	Truncated bool     `json:"truncated"`
+	Seconds   float64  `json:"duration_seconds"`
+	Errors    []string `json:"errors"`
+}
+
+// mismatchJSON is a run of different bytes.
+type mismatchJSON struct {
+	SrcOffset int64 `json:"src_offset"`
+	DstOffset int64 `json:"dst_offset"`
+	Length    int64 `json:"length"`
+}
+
+func newVerdict(found emulation.Comparison, job dispatch.Job, err error) *verdict {
+	v := &verdict{
+		Schema: 1, Result: verdictEqual, Compared: found.Read, Truncated: found.Truncated,
+		Mismatches: []mismatchJSON{}, Errors: []string{},
+	}
+	for _, r := range job.Ranges {
+		v.Total += r.Len
+	}
+	for _, m := range found.Mismatches {
+		v.Mismatches = append(v.Mismatches, mismatchJSON{m.Src, m.Dst, m.Len})
+	}
+	switch {
+	case err != nil:
+		v.Result, v.Errors = verdictFailed, []string{oneLine(err)}
+	case len(v.Mismatches) > 0:
+		v.Result = verdictDifferent
+	}
+	return v
+}
+
+// maxShown bounds how many mismatches are printed for people.
+const maxShown = 10
+
+func (a *app) verdictText(v *verdict, job dispatch.Job) error {
+	w := bufio.NewWriter(a.out)
+	elapsed := time.Duration(v.Seconds * float64(time.Second))
+	fmt.Fprintf(w, "%s: compared %s of %s with %s in %s (%s)\n", v.Result, human(v.Compared), job.Src.Name, job.Dst.Name,
+		duration(elapsed), rate(v.Compared, elapsed))
+	if len(v.Mismatches) > 0 {
+		fmt.Fprintf(w, "%16s  %16s  %12s\n", "SOURCE BYTE", "DEST. BYTE", "LENGTH")
+	}
+	for i, m := range v.Mismatches {
+		if i == maxShown {
+			more := plural(int64(len(v.Mismatches)-i), "more place")
+			if v.Truncated {
+				more = "at least " + more
+			}
+			fmt.Fprintf(w, "and %s (--json lists them)\n", more)
+			break
+		}
+		fmt.Fprintf(w, "%16d  %16d  %12d\n", m.SrcOffset, m.DstOffset, m.Length)
+	}
+	return w.Flush()
+}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/pflag"
+
+	"github.com/dmcopy/dmcopy/copydomain"
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/snapshot"
+	"github.com/dmcopy/dmcopy/sysblock"
+)
+
+// thisMachine is the root of /sys, /dev and /proc.
+const thisMachine = sysblock.FS("")
+
+// world is the machine that a command looks at: this one, or a snapshot.
+type world struct {
+	dispatch.Machine
+	find  func(name string) (remap.Dev, error)
+	close func() error
+	// saved is the snapshot, nil for this machine.
+	saved *remap.Stack
+}
+
+// readOnly tells whether the snapshot says so.
+func (w *world) readOnly(dev remap.Dev) bool { return w.saved.Node(dev).ReadOnly }
+
+// stackFlag chooses between this machine and a snapshot.
+type stackFlag struct{ file fileFlag }
+
+func (f *stackFlag) add(flags *pflag.FlagSet) {
+	flags.Var(&f.file, "stack", "look at a snapshot made by dmcopy capture instead of this machine; - is stdin")
+}
+
+func (f *stackFlag) given() bool { return f.file != "" }
+
+// world opens what the flag chose.
+func (a *app) world(f stackFlag) (*world, error) {
+	if !f.given() {
+		return a.live(), nil
+	}
+	s, err := a.loadStack(string(f.file))
+	if err != nil {
+		return nil, err
+	}
+	return newCaptured(s, string(f.file))
+}
+
+// live is this machine.
+func (a *app) live() *world {
+	reader := snapshot.NewReader(snapshot.Options{Log: a.log})
+	machine := dispatch.NewMachine(reader, a.log)
+	return &world{
+		Machine: machine,
+		find:    func(name string) (remap.Dev, error) { return dispatch.FindDevice(thisMachine, name) },
+		close:   func() error { return errors.Join(machine.Close(), reader.Close()) },
+	}
+}
+
+func (a *app) loadStack(file string) (*snapshot.Snapshot, error) {
+	in := io.Reader(a.in)
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, usage("--stack: %v", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	s, err := snapshot.Load(in)
+	if err != nil {
+		return nil, usage("--stack %s: %v", file, err)
+	}
+	return s, nil
+}
+
+// findAll looks several names up.
+func (w *world) findAll(names []string) ([]remap.Dev, error) {
+	var devs []remap.Dev
+	for _, name := range names {
+		dev, err := w.find(name)
+		if err != nil {
+			return nil, err
+		}
+		devs = append(devs, dev)
+	}
+	return devs, nil
+}
+
+// stack takes the snapshot that the command works on.
+func (w *world) stack(ctx context.Context, names []string) (*remap.Stack, []remap.Dev, error) {
+	devs, err := w.findAll(names)
+	if err != nil {
+		return nil, nil, err
+	}
+	st, err := w.Stack(ctx, devs...)
+	return st, devs, unreadable(err)
+}
+
+// errOffline: a snapshot has no devices to open.
+var errOffline = errors.New("a snapshot has no devices to open")
+
+// captured is a machine that exists as a snapshot only.
+type captured struct {
+	stack *remap.Stack
+	// offload is what was found out about the leaves.
+	offload map[remap.Dev]*snapshot.Offload
+	finder  *copydomain.Finder
+}
+
+var _ dispatch.Machine = (*captured)(nil)
+
+func newCaptured(s *snapshot.Snapshot, file string) (*world, error) {
+	st, err := s.Stack()
+	if err != nil {
+		return nil, usage("--stack %s: %v", file, err)
+	}
+	c := &captured{stack: st, offload: make(map[remap.Dev]*snapshot.Offload), finder: copydomain.NewFinder()}
+	for i := range s.Nodes {
+		c.offload[s.Nodes[i].Dev] = s.Nodes[i].Offload
+	}
+	find := func(name string) (remap.Dev, error) {
+		dev, err := s.Lookup(name)
+		if err != nil {
+			err = &dispatch.Refusal{
+				Thing: name, Reason: "is not in the snapshot " + file,
+				Way: "dmcopy tree --stack " + file + " lists what is", Kind: dispatch.ErrMissing,
+			}
+		}
+		return dev, err
+	}
+	return &world{Machine: c, find: find, close: c.finder.Close, saved: st}, nil
+}
+
+// Stack implements [dispatch.Layout].
+func (c *captured) Stack(context.Context, ...remap.Dev) (*remap.Stack, error) { return c.stack, nil }
+
+// Changes implements [dispatch.Layout].
+func (c *captured) Changes(context.Context, *remap.Stack) ([]remap.Change, error) { return nil, nil }
+
+// reasonNotCaptured: the snapshot was made without looking at the disk.
+const reasonNotCaptured remap.Reason = "domain:not-captured"
+
+// Pair implements [dispatch.Machine] from what was found out at the time of
+// the capture.
+func (c *captured) Pair(ctx context.Context, src, dst *remap.Node) copydomain.Pair {
+	if src.Dev != dst.Dev {
+		return c.finder.Pair(ctx, src, dst) // answers from the facts of the nodes
+	}
+	o := c.offload[src.Dev]
+	if o == nil {
+		return copydomain.Pair{Src: src, Dst: dst, Reason: reasonNotCaptured, Detail: "captured without looking at the disk"}
+	}
+	return copydomain.Pair{
+		Src: src, Dst: dst, Method: copydomain.Method(o.Method), Reason: o.Reason,
+		Detail: o.Detail, Domain: o.Domain, Block: o.Block, Limits: o.Limits,
+	}
+}
+
+// Copier implements [dispatch.Machine].
+func (c *captured) Copier(context.Context, copydomain.Pair, copydomain.CopyOptions) (copydomain.Copier, error) {
+	return nil, errOffline
+}
+
+// OpenLeaf implements [dispatch.Machine].
+func (c *captured) OpenLeaf(context.Context, *remap.Node) (dispatch.Leaf, error) {
+	return nil, errOffline
+}
+
+// Holder implements [dispatch.Machine].
+func (c *captured) Holder(hold.Mode, *remap.Node) dispatch.Holder { return offlineHolder{} }
+
+// DropCaches implements [dispatch.Machine].
+func (c *captured) DropCaches(context.Context, *remap.Node) error { return errOffline }
+
+// endpoint is an end of a plan on a snapshot.
+func (w *world) endpoint(ctx context.Context, name string) (dispatch.Endpoint, error) {
+	st, devs, err := w.stack(ctx, []string{name})
+	if err != nil {
+		return dispatch.Endpoint{}, err
+	}
+	return dispatch.Endpoint{Name: name, Dev: devs[0], Device: offlineDevice{node: st.Node(devs[0])}}, nil
+}
+
+// offlineHolder holds nothing.
+type offlineHolder struct{}
+
+func (offlineHolder) Ready() error { return errOffline }
+
+func (offlineHolder) Hold(context.Context, hold.Request) (hold.Held, error) { return nil, errOffline }
+
+func (offlineHolder) Close() error { return nil }
+
+// offlineDevice knows its size and its blocks, but no data.
+type offlineDevice struct{ node *remap.Node }
+
+var _ emulation.Device = offlineDevice{}
+
+func (offlineDevice) ReadAt([]byte, int64) (int, error)  { return 0, errOffline }
+func (offlineDevice) WriteAt([]byte, int64) (int, error) { return 0, errOffline }
+func (offlineDevice) Zero(int64, int64) error            { return errOffline }
+func (offlineDevice) Flush() error                       { return errOffline }
+func (d offlineDevice) BlockSize() int                   { return d.node.BlockSize }
+func (d offlineDevice) Size() int64                      { return d.node.Size.Bytes() }
+func (d offlineDevice) Name() string                     { return d.node.DisplayName() }
+func (d offlineDevice) ID() string                       { return "block:" + d.node.Dev.String() }
+
+// unreadable explains why a layout cannot be read.
+func unreadable(err error) error {
+	if !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	return &dispatch.Refusal{
+		Thing: "the layout of this machine", Reason: fmt.Sprintf("cannot be read (%v)", err),
+		Way: "run as root, or look at a snapshot with --stack", Kind: dispatch.ErrRefused,
+	}
+}
