@@ -1,0 +1,102 @@
+package fakestack
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// pageCache is what buffered I/O to one device has left in memory. Direct I/O
+// to the same device minds it, as in the kernel (mm/filemap.c); I/O to devices
+// above or below knows nothing of it.
+type pageCache struct {
+	dirty map[int64][]byte
+	clean map[int64][]byte
+}
+
+func (c *pageCache) init() { *c = pageCache{make(map[int64][]byte), make(map[int64][]byte)} }
+
+// writeBack writes what is dirty to the device.
+func (c *pageCache) writeBack(m *Machine, dev remap.Dev) {
+	for s, data := range c.dirty {
+		if err := m.writeSector(dev, remap.Sector(s), data); err != nil {
+			m.complain("write back to %s: %v", dev, err)
+		}
+		c.clean[s] = data
+	}
+	clear(c.dirty)
+}
+
+func (c *pageCache) forget(start, n int64) {
+	for s := start; s < start+n; s++ {
+		delete(c.clean, s)
+	}
+}
+
+// WriteBuffered writes as a program does that does not ask for direct I/O.
+func (m *Machine) WriteBuffered(dev remap.Dev, start remap.Sector, data []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := &m.devices[dev].cache
+	for i := 0; i < len(data); i += sectorSize {
+		s := int64(start) + int64(i/sectorSize)
+		delete(c.clean, s)
+		c.dirty[s] = append([]byte(nil), data[i:][:sectorSize]...)
+	}
+}
+
+// ReadBuffered reads as a program does that does not ask for direct I/O.
+func (m *Machine) ReadBuffered(dev remap.Dev, start, n remap.Sector) []byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := &m.devices[dev].cache
+	data := make([]byte, n.Bytes())
+	for i := range n {
+		p := data[i.Bytes():][:sectorSize]
+		switch s := int64(start + i); {
+		case c.dirty[s] != nil:
+			copy(p, c.dirty[s])
+		case c.clean[s] != nil:
+			copy(p, c.clean[s])
+		default:
+			if err := m.readSector(dev, start+i, p); err != nil {
+				panic(fmt.Sprintf("fakestack: sector %d of %s: %v", s, dev, err))
+			}
+			c.clean[s] = append([]byte(nil), p...)
+		}
+	}
+	return data
+}
+
+// WriteBack is what the kernel does from time to time.
+func (m *Machine) WriteBack() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, d := range m.order {
+		d.cache.writeBack(m, d.dev)
+	}
+}
+
+// DropCaches implements dispatch.Machine.
+func (m *Machine) DropCaches(_ context.Context, n *remap.Node) error {
+	number := m.call("drop")
+	if m.Hooks.Drop != nil {
+		m.Hooks.Drop(number, n.Dev)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.devices[n.Dev]
+	if d == nil {
+		return fmt.Errorf("open /dev/%s: %w", n.Name, errGone)
+	}
+	if m.anyHeld() {
+		m.complain("page cache of %s dropped while a hold is on", n.Name)
+	}
+	for m.blocked(n.Dev) {
+		m.moved.Wait()
+	}
+	d.cache.writeBack(m, n.Dev)
+	clear(d.cache.clean)
+	return nil
+}

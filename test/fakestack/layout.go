@@ -1,0 +1,126 @@
+package fakestack
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// Stack implements dispatch.Layout.
+func (m *Machine) Stack(ctx context.Context, devs ...remap.Dev) (*remap.Stack, error) {
+	if n := m.call("stack"); m.Hooks.Stack != nil {
+		m.Hooks.Stack(n)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var nodes []*remap.Node
+	seen := make(map[remap.Dev]bool)
+	for queue := devs; len(queue) > 0; queue = queue[1:] {
+		d := m.devices[queue[0]]
+		if d == nil {
+			return nil, fmt.Errorf("device %s: %w", queue[0], errGone)
+		}
+		if !seen[d.dev] {
+			seen[d.dev] = true
+			nodes = append(nodes, d.node())
+			queue = append(queue[:1:1], append(queue[1:], d.table.below()...)...)
+		}
+	}
+	return remap.New(nodes)
+}
+
+// Changes implements dispatch.Layout, as package snapshot does.
+func (m *Machine) Changes(ctx context.Context, st *remap.Stack) ([]remap.Change, error) {
+	n := m.call("changes")
+	if hook := m.Hooks.BeforeChanges; hook != nil {
+		if err := hook(n); err != nil {
+			return nil, err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	changes := m.changes(st)
+	if hook := m.Hooks.AfterChanges; hook != nil {
+		hook(n)
+	}
+	return changes, nil
+}
+
+func (m *Machine) changes(st *remap.Stack) []remap.Change {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var changes []remap.Change
+	for _, n := range st.Nodes() {
+		c := remap.Change{Dev: n.Dev, Name: n.Name}
+		d := m.devices[n.Dev]
+		switch {
+		case d == nil:
+			c.What = "gone"
+		case d.print() != n.Print:
+			c.What = "layout changed"
+		case d.transition() != "":
+			c.What, c.Moving = d.transition(), true
+		default:
+			continue
+		}
+		changes = append(changes, c)
+	}
+	return changes
+}
+
+// node is what can be known of a device from outside.
+func (d *device) node() *remap.Node {
+	n := &remap.Node{
+		Dev: d.dev, Name: d.name, Path: "/dev/" + d.name, Size: d.size, BlockSize: d.block, Owner: d.owner,
+		Mutable: d.leaf == nil && d.kind != partition, Transition: d.transition(), Print: d.print(),
+	}
+	switch {
+	case d.leaf != nil:
+		facts := d.leaf.facts
+		n.Leaf = &facts
+	case d.kind == partition:
+		at := d.table[0].Target.(Linear)
+		n.Layer = remap.Shifted{Layer: "partition", Dev: at.Dev, Start: at.Start}
+	case d.kind == array:
+		n.Layer = d.table[0].Target.(Mirror)
+	default:
+		n.Layer = d.table.dm()
+	}
+	return n
+}
+
+func (d *device) transition() string {
+	switch {
+	case d.suspended:
+		return "suspended"
+	case d.waiting > 0 || d.staged:
+		return "new table staged"
+	}
+	return ""
+}
+
+func (d *device) print() remap.Fingerprint {
+	text := fmt.Sprintf("%s %s %d %d\n%s", d.dev, d.name, d.size, d.block, d.table)
+	if d.leaf != nil {
+		text += d.leaf.facts.Identity
+	}
+	return sha256.Sum256([]byte(text))
+}
+
+// OpenLeaf implements dispatch.Machine.
+func (m *Machine) OpenLeaf(_ context.Context, n *remap.Node) (dispatch.Leaf, error) {
+	return &Top{m, m.device(n.Dev)}, nil
+}
+
+func (m *Machine) device(dev remap.Dev) *device {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.devices[dev]
+}

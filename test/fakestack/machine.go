@@ -1,0 +1,294 @@
+package fakestack
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/dmcopy/dmcopy/copydomain"
+	"github.com/dmcopy/dmcopy/copydomain/nvme"
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// Machine is the system around a copy.
+type Machine struct {
+	*copydomain.Finder
+
+	// Seed is what the contents of all sectors depend on.
+	Seed uint64
+	// UnsafeSwaps lets tables be swapped below anchors, which no kernel does.
+	UnsafeSwaps bool
+	// NoAnchor makes holding mapped devices impossible.
+	NoAnchor bool
+	// Hooks are called at the points that they are named for, without any
+	// lock. They are set before the copy begins.
+	Hooks Hooks
+
+	mu      sync.Mutex
+	moved   *sync.Cond // something that somebody waits for has changed
+	devices map[remap.Dev]*device
+	order   []*device
+	minor   map[uint32]uint32
+	holds   map[*held]bool
+	calls   map[string]int
+	expect  map[*leaf][]byte
+	broken  []string
+}
+
+var _ dispatch.Machine = (*Machine)(nil)
+
+// Hooks are called with the number of the call, counted from 0. All may be nil.
+type Hooks struct {
+	Stack func(n int)
+	// BeforeChanges and AfterChanges stand around the comparison of the
+	// layout; the first may fail it.
+	BeforeChanges func(n int) error
+	AfterChanges  func(n int)
+	// Hold may fail a hold; Held comes after one began, Release before it ends.
+	Hold    func(n int) error
+	Held    func(n int)
+	Release func(n int)
+	// Command comes before each command for a namespace, Landed after it.
+	Command func(n int, c *nvme.Command)
+	Landed  func(n int, c *nvme.Command)
+	// IO comes before each transfer through a device: "read", "write", "zero"
+	// or "flush", in bytes.
+	IO func(op string, dev remap.Dev, off, n int64)
+	// Drop comes before the page cache of a device is dropped.
+	Drop func(n int, dev remap.Dev)
+}
+
+// device is a disk, or something made of other devices.
+type device struct {
+	dev   remap.Dev
+	name  string
+	size  remap.Sector
+	block int
+	owner remap.Owner
+
+	leaf  *leaf
+	table table
+	kind  kind
+
+	waiting   int // swaps that wait for I/O in flight
+	suspended bool
+	staged    bool
+	cache     pageCache
+}
+
+type kind int
+
+const (
+	mapped kind = iota
+	partition
+	array
+)
+
+// Numbers of the drivers (Documentation/admin-guide/devices.txt); those of dm
+// and NVMe are dynamic, and as usual.
+const (
+	majorSCSI = 8
+	majorMD   = 9
+	majorDM   = 254
+	majorNVMe = 259
+)
+
+// New makes a machine without devices.
+func New(seed uint64) *Machine {
+	m := &Machine{
+		Seed:    seed,
+		devices: make(map[remap.Dev]*device),
+		minor:   make(map[uint32]uint32),
+		holds:   make(map[*held]bool),
+		calls:   make(map[string]int),
+	}
+	m.moved = sync.NewCond(&m.mu)
+	m.Finder = copydomain.NewFinderWith(m.open)
+	return m
+}
+
+func (m *Machine) add(major uint32, name string, d *device) remap.Dev {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d.dev = remap.Dev{Major: major, Minor: m.minor[major]}
+	m.minor[major]++
+	d.name = fmt.Sprintf(name, d.dev.Minor)
+	d.cache.init()
+	m.devices[d.dev] = d
+	m.order = append(m.order, d)
+	return d.dev
+}
+
+// Namespace describes an NVMe namespace.
+type Namespace struct {
+	Sectors remap.Sector
+	Block   int // bytes; default 512
+	Limits  nvme.Limits
+	// NoCopy makes a controller without the Copy command.
+	NoCopy bool
+}
+
+// Roomy are limits that no test of this size meets.
+var Roomy = nvme.Limits{RangeBlocks: 1 << 12, CommandBlocks: 1 << 14, Ranges: 128}
+
+// AddNamespace adds a controller with one namespace, stamped all over. Each has
+// a subsystem of its own.
+func (m *Machine) AddNamespace(n Namespace) remap.Dev {
+	if n.Block == 0 {
+		n.Block = sectorSize
+	}
+	l := m.newLeaf(n.Sectors)
+	number := len(m.order)
+	l.serial = fmt.Sprintf("FAKE%04d", number)
+	nqn := fmt.Sprintf("nqn.2014-08.org.nvmexpress:fake%d", number)
+	controller := nvme.Controller{
+		Serial: l.serial, Model: "fakestack", Firmware: "1", SubNQN: nqn, CNTLID: 1, Version: 1<<16 | 4<<8, MDTS: 7,
+		EffectsLog: true, Copy: !n.NoCopy, CopyFormats: 1, VolatileCache: true,
+	}
+	l.loopback = nvme.NewLoopback(controller, nvme.LoopbackNamespace{
+		NSID: 1,
+		Namespace: nvme.Namespace{
+			Blocks: uint64(n.Sectors.Bytes()) / uint64(n.Block), BlockSize: uint32(n.Block), Limits: n.Limits,
+			NGUID: [16]byte{15: byte(number)},
+		},
+		Backing: backing{l},
+	})
+	l.facts = remap.Leaf{
+		Driver: "nvme", Identity: nqn, Zoned: "none", WriteCache: "write back",
+		NVMe: &remap.NVMeLeaf{NSID: 1, Subsystem: nqn, Serial: l.serial, Controller: fmt.Sprintf("nvme%d", number)},
+	}
+	return m.add(majorNVMe, "nvme%dn1", &device{size: n.Sectors, block: n.Block, leaf: l})
+}
+
+// AddDisk adds a disk that cannot copy.
+func (m *Machine) AddDisk(size remap.Sector, block int) remap.Dev {
+	l := m.newLeaf(size)
+	l.facts = remap.Leaf{Driver: "scsi", Identity: fmt.Sprintf("naa.%016x", len(m.order)), Zoned: "none", WriteCache: "write back"}
+	return m.add(majorSCSI, "sd%d", &device{size: size, block: block, leaf: l})
+}
+
+func (m *Machine) newLeaf(size remap.Sector) *leaf {
+	l := &leaf{data: make([]byte, size.Bytes()), undo: make(map[int64][]byte), bad: make(map[int64]error)}
+	for s := range int64(size) {
+		m.Stamp(l.data[s*sectorSize:][:sectorSize], uint64(len(m.order)), s)
+	}
+	return l
+}
+
+// AddMapped adds a device of device-mapper.
+func (m *Machine) AddMapped(segments ...Segment) remap.Dev {
+	return m.addTable(majorDM, "dm-%d", mapped, segments)
+}
+
+// AddVolume adds a device of device-mapper that LVM manages.
+func (m *Machine) AddVolume(group string, segments ...Segment) remap.Dev {
+	dev := m.AddMapped(segments...)
+	m.devices[dev].owner = remap.Owner{Manager: "lvm", Group: group}
+	return dev
+}
+
+// AddPartition adds a partition. Nobody can move it while it is open.
+func (m *Machine) AddPartition(of remap.Dev, start, size remap.Sector) remap.Dev {
+	return m.addTable(majorNVMe, "p%d", partition, table{{size, Linear{of, start}}})
+}
+
+// AddMirror adds an array. Its legs in sync are made equal.
+func (m *Machine) AddMirror(size remap.Sector, mirror Mirror) remap.Dev {
+	dev := m.addTable(majorMD, "md%d", array, table{{size, mirror}})
+	content := m.Content(dev, 0, size)
+	for i, leg := range mirror.Legs {
+		if mirror.inSync(i) {
+			m.set(leg.Dev, leg.Start, content)
+		}
+	}
+	return dev
+}
+
+func (m *Machine) addTable(major uint32, name string, k kind, t table) remap.Dev {
+	d := &device{size: t.size(), block: sectorSize, table: t, kind: k}
+	for _, dev := range t.below() {
+		d.block = max(d.block, m.devices[dev].block)
+	}
+	return m.add(major, name, d)
+}
+
+// Remove takes a device away that nothing rests on any more.
+func (m *Machine) Remove(dev remap.Dev) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.devices, dev)
+}
+
+// Loopback is the controller of a namespace, for injecting faults.
+func (m *Machine) Loopback(dev remap.Dev) *nvme.Loopback { return m.devices[dev].leaf.loopback }
+
+// FailReads makes a sector of a disk unreadable, for the host and for the
+// controller.
+func (m *Machine) FailReads(dev remap.Dev, s remap.Sector, err error) {
+	l := m.devices[dev].leaf
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.bad[int64(s)] = err
+}
+
+// Crash takes the power away: what was not flushed is lost, on every disk.
+func (m *Machine) Crash() {
+	for _, d := range m.order {
+		if d.leaf != nil {
+			d.leaf.crash()
+		}
+		d.cache.init()
+	}
+}
+
+// complain notes that the copy did something that nobody may do.
+func (m *Machine) complain(format string, args ...any) {
+	m.broken = append(m.broken, fmt.Sprintf(format, args...))
+}
+
+// call counts a call of a hook.
+func (m *Machine) call(what string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := m.calls[what]
+	m.calls[what]++
+	return n
+}
+
+// Calls tells how often something was done: "stack", "changes", "hold",
+// "command", "read", "write", "zero", "flush", "drop".
+func (m *Machine) Calls(what string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.calls[what]
+}
+
+// open reaches a namespace.
+func (m *Machine) open(n *remap.Node) (nvme.Transport, error) {
+	l := m.devices[n.Dev].leaf
+	return &transport{m: m, leaf: l, Transport: l.loopback}, nil
+}
+
+// transport is a controller with the hooks and the cache of the machine.
+type transport struct {
+	nvme.Transport
+	m    *Machine
+	leaf *leaf
+}
+
+// IO implements nvme.Transport.
+func (t *transport) IO(ctx context.Context, c *nvme.Command) (nvme.Completion, error) {
+	n := t.m.call("command")
+	if hook := t.m.Hooks.Command; hook != nil {
+		hook(n, c)
+	}
+	done, err := t.Transport.IO(ctx, c)
+	if err == nil && c.Opcode == nvme.OpFlush && done.Status.Code() == nvme.StatusSuccess {
+		t.leaf.flush()
+	}
+	if hook := t.m.Hooks.Landed; hook != nil {
+		hook(n, c)
+	}
+	return done, err
+}

@@ -1,0 +1,130 @@
+package fakestack
+
+import (
+	"slices"
+
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// Swap gives a mapped device another table of the same length. As in the kernel
+// it waits until no I/O is in flight through the device, anchors included, and
+// keeps new I/O out meanwhile.
+func (m *Machine) Swap(dev remap.Dev, segments ...Segment) {
+	m.swap(dev, func(d *device) { d.table = segments })
+}
+
+// Move swaps as pvmove does: the contents move to where the new table says, and
+// what was in the old place belongs to somebody else from then on, who writes
+// there at once.
+func (m *Machine) Move(dev remap.Dev, segments ...Segment) {
+	m.swap(dev, func(d *device) {
+		was := m.spots(dev)
+		content := make([][]byte, d.size)
+		expected := make([][]byte, d.size)
+		for s := range content {
+			content[s] = make([]byte, sectorSize)
+			m.readSector(dev, remap.Sector(s), content[s])
+			if m.expect != nil {
+				at := m.firstSpot(dev, remap.Sector(s))
+				expected[s] = slices.Clone(at.in(m.expect[at.leaf]))
+				at.scramble(expected[s])
+			}
+		}
+		d.table = segments
+		for s := range content {
+			for _, at := range m.walk(dev, remap.Sector(s), true) {
+				data := slices.Clone(content[s])
+				at.scramble(data)
+				at.leaf.write(at.sector, data)
+				if m.expect != nil {
+					at.scramble(expected[s])
+					copy(at.in(m.expect[at.leaf]), expected[s])
+					at.scramble(expected[s])
+				}
+			}
+		}
+		now := m.spots(dev)
+		for at := range was {
+			if !now[at] {
+				m.foreign(at)
+			}
+		}
+	})
+}
+
+// foreign gives a sector to somebody else, who writes to it.
+func (m *Machine) foreign(at place) {
+	data := make([]byte, sectorSize)
+	m.Stamp(data, foreignLeaf, at.sector)
+	at.leaf.writeDurable(at.sector, data)
+	if m.expect != nil {
+		copy(m.expect[at.leaf][at.sector*sectorSize:], data)
+	}
+}
+
+func (m *Machine) swap(dev remap.Dev, apply func(*device)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.devices[dev]
+	d.waiting++
+	m.moved.Broadcast()
+	for !m.UnsafeSwaps && m.anchored(dev) {
+		m.moved.Wait()
+	}
+	d.waiting--
+	apply(d)
+	m.moved.Broadcast()
+}
+
+// Begin starts a swap of the device and returns when it is waiting or over. The
+// channel is closed when it is over.
+func (m *Machine) Begin(dev remap.Dev, swap func()) <-chan struct{} {
+	over := make(chan struct{})
+	ended := false
+	go func() {
+		swap()
+		m.change(func() { ended = true })
+		close(over)
+	}()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for !ended && m.devices[dev].waiting == 0 {
+		m.moved.Wait()
+	}
+	return over
+}
+
+// Waiting tells whether a swap of the device waits.
+func (m *Machine) Waiting(dev remap.Dev) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.devices[dev].waiting > 0
+}
+
+// Suspend keeps I/O out of a device until Resume. It does not wait.
+func (m *Machine) Suspend(dev remap.Dev) { m.change(func() { m.devices[dev].suspended = true }) }
+
+// Resume ends Suspend.
+func (m *Machine) Resume(dev remap.Dev) { m.change(func() { m.devices[dev].suspended = false }) }
+
+// Stage loads a table that nobody resumes, or takes it away again: the layout
+// stays, but is about to change.
+func (m *Machine) Stage(dev remap.Dev, staged bool) {
+	m.change(func() { m.devices[dev].staged = staged })
+}
+
+func (m *Machine) change(change func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change()
+	m.moved.Broadcast()
+}
+
+// blocked tells whether I/O to the device has to wait.
+func (m *Machine) blocked(dev remap.Dev) bool {
+	d := m.devices[dev]
+	if d.suspended || d.waiting > 0 && !m.UnsafeSwaps {
+		return true
+	}
+	return slices.ContainsFunc(d.table.below(), m.blocked)
+}

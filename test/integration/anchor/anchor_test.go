@@ -1,0 +1,224 @@
+// Package anchor proves on a real kernel that a hold holds: while it is on, no
+// table below the destination can be swapped, and when it is gone everybody
+// passes.
+package anchor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/vm"
+)
+
+var leaf = vm.Disk{Serial: "leaf", Size: 256 << 20}
+
+func TestMain(m *testing.M) {
+	if hold.IsHelper() {
+		os.Exit(hold.HelperMain())
+	}
+	vm.Main(m, vm.Machine{Disks: []vm.Disk{leaf}})
+}
+
+// linear makes a dm-linear device and removes it with the test.
+func linear(t *testing.T, name, lower string, start, sectors int64) string {
+	t.Helper()
+	vm.Run(t, "dmsetup", "create", name, "--table", fmt.Sprintf("0 %d linear %s %d", sectors, lower, start))
+	t.Cleanup(func() { vm.Run(t, "dmsetup", "remove", "--retry", name) })
+	path, err := filepath.EvalSymlinks("/dev/mapper/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func devOf(t *testing.T, path string) remap.Dev {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	return remap.Dev{Major: unix.Major(st.Rdev), Minor: unix.Minor(st.Rdev)}
+}
+
+// stack makes top on middle on the leaf, and a holder for top.
+func stack(t *testing.T) (*hold.Holder, hold.Request) {
+	t.Helper()
+	disk := vm.Device(t, leaf)
+	middle := linear(t, "middle", disk, 2048, 65536)
+	top := linear(t, "top", middle, 128, 32768)
+	h := hold.NewHolder(hold.Auto, top, devOf(t, top), nil)
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return h, hold.Request{
+		Chains: []hold.Chain{{Start: 64, Len: 4096, Nodes: []remap.Dev{devOf(t, top), devOf(t, middle)}, Leaf: devOf(t, disk)}},
+		// Generous, because software emulation is slow: it bounds a wait, it is no measure.
+		Deadline: 2 * time.Second,
+	}
+}
+
+// begin starts a command that is expected to wait.
+func begin(t *testing.T, name string, args ...string) <-chan error {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	return ended
+}
+
+// waits fails the test if the command ends within a while.
+func waits(t *testing.T, ended <-chan error, what string) {
+	t.Helper()
+	select {
+	case err := <-ended:
+		t.Fatalf("%s did not wait for the hold (%v)", what, err)
+	case <-time.After(1500 * time.Millisecond):
+	}
+}
+
+func ends(t *testing.T, ended <-chan error, what string) {
+	t.Helper()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%s still waits", what)
+	}
+}
+
+func TestSuspendWaitsForRelease(t *testing.T) {
+	for _, node := range []string{"top", "middle"} {
+		for _, flags := range [][]string{nil, {"--noflush"}, {"--nolockfs"}} {
+			t.Run(fmt.Sprint(node, flags), func(t *testing.T) {
+				h, req := stack(t)
+				held, err := h.Hold(context.Background(), req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				suspend := begin(t, "dmsetup", append([]string{"suspend", node}, flags...)...)
+				waits(t, suspend, "suspend")
+				if err := held.Check(); err != nil {
+					t.Errorf("check with a waiter: %v", err)
+				}
+				if err := held.Release(); err != nil {
+					t.Errorf("release: %v", err)
+				}
+				ends(t, suspend, "suspend")
+				vm.Run(t, "dmsetup", "resume", node)
+			})
+		}
+	}
+}
+
+func TestSuspendedDeviceIsContended(t *testing.T) {
+	h, req := stack(t)
+	if err := h.Ready(); err != nil {
+		t.Fatal(err)
+	}
+	vm.Run(t, "dmsetup", "suspend", "middle")
+	_, err := h.Hold(context.Background(), req)
+	vm.Run(t, "dmsetup", "resume", "middle")
+	if !errors.Is(err, hold.ErrContended) {
+		t.Fatalf("hold on a suspended device: %v, want ErrContended", err)
+	}
+	held, err := h.Hold(context.Background(), req)
+	if err != nil {
+		t.Fatalf("hold after the resume: %v", err)
+	}
+	if err := errors.Join(held.Check(), held.Release()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestExpiryAndExtension(t *testing.T) {
+	h, req := stack(t)
+	held, err := h.Hold(context.Background(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	for time.Since(began) < 12*time.Second {
+		time.Sleep(time.Second)
+		if err := held.Extend(); err != nil {
+			t.Fatalf("extend after %v: %v", time.Since(began), err)
+		}
+	}
+	if err := held.Check(); err != nil {
+		t.Fatalf("an extended hold ended: %v", err)
+	}
+	suspend := begin(t, "dmsetup", "suspend", "top")
+	waits(t, suspend, "suspend")
+	// Nobody extends any more: the throttle lets the reads go by itself.
+	ends(t, suspend, "suspend after the expiry")
+	if err := held.Check(); !errors.Is(err, hold.ErrLost) {
+		t.Errorf("check after the expiry: %v, want ErrLost", err)
+	}
+	vm.Run(t, "dmsetup", "resume", "top")
+	if err := held.Release(); err != nil {
+		t.Errorf("release: %v", err)
+	}
+}
+
+func TestManyWindows(t *testing.T) {
+	h, req := stack(t)
+	began := time.Now()
+	const windows = 50
+	for range windows {
+		held, err := h.Hold(context.Background(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(held.Check(), held.Release()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d windows, %v each", windows, time.Since(began)/windows)
+}
+
+// TestManyLongWindows holds for longer than one expiry in sum: what the throttle
+// credits for one window must not end the next ones early.
+func TestManyLongWindows(t *testing.T) {
+	h, req := stack(t)
+	for i := range 24 {
+		held, err := h.Hold(context.Background(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(500 * time.Millisecond)
+		if err := errors.Join(held.Check(), held.Release()); err != nil {
+			t.Fatalf("window %d: %v", i, err)
+		}
+	}
+}
+
+// TestNothingIsLeft comes last.
+func TestNothingIsLeft(t *testing.T) {
+	if left, _ := filepath.Glob("/sys/fs/cgroup/dmcopy-anchor-*"); len(left) > 0 {
+		t.Errorf("cgroups left: %v", left)
+	}
+	control, err := os.ReadFile("/sys/fs/cgroup/cgroup.subtree_control")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(control) > 1 {
+		t.Errorf("subtree_control left as %q", control)
+	}
+}

@@ -1,0 +1,237 @@
+// Package lint holds the rules of this repository that no linter knows: which
+// package may import which, and why.
+package lint
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/dmcopy/dmcopy"
+
+// A room is a package and what it may import of ours. Imports point downwards:
+// what stands below does not know what stands above.
+type room struct {
+	dir    string
+	may    []string
+	reason string
+}
+
+// rooms are all packages outside of test/, the lower ones first.
+var rooms = []room{
+	{"remap", nil, "the arithmetic of layers is pure: whoever reads it need not know anything else"},
+	{"internal/blockio", nil, "block device ioctls know nothing of stacks"},
+	{"copydomain/nvme", nil, "NVMe commands know nothing of stacks, so that they can be used and tested alone"},
+	{"dmtable", []string{"remap"}, "tables are read into layers; they know nothing of sysfs or of md"},
+	{"sysblock", []string{"remap"}, "facts of devices; they know nothing of device-mapper"},
+	{"snapshot", []string{"remap", "dmtable", "sysblock"}, "the one place where the readers of layouts meet"},
+	{"emulation", []string{"internal/..."}, "copying through the host works without knowing what is below a device"},
+	{"copydomain", []string{"remap", "copydomain/nvme"}, "which leaves a command can span; not what a volume is"},
+	{"dispatch/hold", []string{"remap"}, "holding a layout still works for whoever needs it held"},
+	{"dispatch", []string{"remap", "internal/...", "sysblock", "snapshot", "emulation", "copydomain", "dispatch/hold"},
+		"carries copies out; commands reach devices through copydomain only"},
+	{"cmd/dmcopy", []string{"remap", "sysblock", "snapshot", "emulation", "copydomain", "dispatch", "dispatch/hold"},
+		"words, flags and exit codes; nothing imports it"},
+}
+
+// support are packages that help tests and are linked into no program.
+var support = []room{
+	{"internal/blockio/looptest", nil, "loop devices for the tests of whoever does I/O"},
+	{"dmtable/dmtest", []string{"remap"}, "a fake device-mapper must not share code with what it tests"},
+	{"sysblock/sysblocktest", []string{"remap", "sysblock"}, "machines to read facts of"},
+	{"emulation/enginetest", []string{"internal/...", "emulation"}, "the suite that every engine has to pass"},
+	{"test/...", []string{"..."}, "tests of the whole may use the whole"},
+}
+
+// A dependency is a package that is not ours, and the files that may import it.
+type dependency struct {
+	path   string
+	in     []string
+	reason string
+}
+
+// tests are the files that are linked into no program.
+var tests = []string{"*_test.go", "internal/blockio/looptest/...", "dmtable/dmtest/...", "sysblock/sysblocktest/...", "emulation/enginetest/...", "test/..."}
+
+// dependencies are everything outside of the standard library, and the parts
+// of it that not everybody may use. The first line that matches counts.
+var dependencies = []dependency{
+	{"C", nil, "the program is static and is built without a C compiler"},
+	{"unsafe", []string{"*/uapi.go", "*/ioctl.go", "*/uapi_test.go", "test/..."}, "memory is shared with the kernel in few files, each next to the header that it mirrors"},
+	{"golang.org/x/sys/...", append([]string{"internal/blockio/...", "copydomain/nvme/...", "dmtable/...", "sysblock/...",
+		"emulation/...", "dispatch/...", "cmd/dmcopy/..."}, tests...), "only who talks to the kernel knows its numbers"},
+	{"golang.org/x/term", []string{"cmd/dmcopy/..."}, "only the command has a terminal"},
+	{"github.com/sirupsen/logrus/...", []string{"cmd/dmcopy/..."}, "libraries log to a *slog.Logger that they are given"},
+	{"github.com/spf13/...", []string{"cmd/dmcopy/..."}, "flags belong to the command"},
+	{"github.com/anatol/devmapper.go", []string{"test/..."}, "a second opinion for tests; tables are read by dmtable"},
+	{"github.com/rogpeppe/go-internal/...", []string{"*_test.go"}, "test scripts of the command"},
+	{"pgregory.net/rapid", tests, "properties are tests"},
+	{"log", tests, "libraries log to a *slog.Logger that they are given"},
+	{"os/exec", append([]string{"dispatch/hold/client.go"}, tests...), "layouts are asked of the kernel, never of the output of another program; the one child is our own helper"},
+	{"testing/...", tests, "test code is linked into no program"},
+	{"math/rand/...", tests, "what is done to a device does not depend on chance"},
+	{"plugin", nil, "what runs is what was built"},
+	{"net/...", []string{"test/..."}, "nothing listens and nothing calls out"},
+}
+
+// pure is what remap may use of the standard library: nothing that reads a
+// file, knows the time or starts a thread.
+var pure = []string{"cmp", "errors", "fmt", "iter", "maps", "math", "math/bits", "slices", "sort", "strconv", "strings", "unicode/utf8"}
+
+// violation is an import that a rule forbids.
+type violation struct {
+	source
+	rule   string
+	reason string
+}
+
+func (v violation) String() string {
+	return fmt.Sprintf("%s:%d imports %s: %s: %s", v.file, v.line, v.path, v.rule, v.reason)
+}
+
+// check applies the rules to the imports.
+func check(imports []source) (found []violation) {
+	for _, s := range imports {
+		rule, reason := judgeOutside(s)
+		if ours, ok := strings.CutPrefix(s.path, module+"/"); ok {
+			rule, reason = judgeOurs(s, ours)
+		}
+		if rule != "" {
+			found = append(found, violation{s, rule, reason})
+		}
+	}
+	return found
+}
+
+// judgeOurs tells which rule an import of a package of ours breaks, if any.
+func judgeOurs(s source, target string) (rule, reason string) {
+	r, isSupport := find(s.dir())
+	switch {
+	case r == nil:
+		return "unknown room " + s.dir(), "every package has a line in test/lint that says what it may import, and why"
+	case isTest(s.file) && (target == s.dir() || matchAny(supportDirs(), target) || reaches(r, target)):
+		return "", ""
+	case matchAny(r.may, target) && (isSupport || !matchAny(supportDirs(), target)):
+		return "", ""
+	}
+	return "room " + r.dir, r.reason
+}
+
+// judgeOutside tells which rule an import of somebody else's package breaks.
+func judgeOutside(s source) (rule, reason string) {
+	if s.dir() == "remap" && !isTest(s.file) && !slices.Contains(pure, s.path) {
+		return "pure remap", rooms[0].reason
+	}
+	for _, d := range dependencies {
+		if match(d.path, s.path) {
+			if matchAny(d.in, s.file) {
+				return "", ""
+			}
+			return "dependency " + d.path, d.reason
+		}
+	}
+	if first, _, _ := strings.Cut(s.path, "/"); strings.Contains(first, ".") {
+		return "unknown dependency", "every dependency has a line in test/lint that says who may use it, and why"
+	}
+	return "", ""
+}
+
+// find returns the room of a directory.
+func find(dir string) (r *room, isSupport bool) {
+	for i := range support {
+		if match(support[i].dir, dir) {
+			return &support[i], true
+		}
+	}
+	for i := range rooms {
+		if rooms[i].dir == dir {
+			return &rooms[i], false
+		}
+	}
+	return nil, false
+}
+
+func supportDirs() (dirs []string) {
+	for _, r := range support {
+		dirs = append(dirs, r.dir)
+	}
+	return dirs
+}
+
+// reaches tells whether the target stands below the room: tests may reach as
+// deep as they like, never higher.
+func reaches(r *room, target string) bool {
+	if matchAny(r.may, target) {
+		return true
+	}
+	for i := range rooms {
+		if below := &rooms[i]; below != r && matchAny(r.may, below.dir) && reaches(below, target) {
+			return true
+		}
+	}
+	return false
+}
+
+func isTest(file string) bool { return strings.HasSuffix(file, "_test.go") }
+
+func TestImports(t *testing.T) {
+	imports := load(t, "../..")
+	if len(imports) < 500 {
+		t.Fatalf("only %d imports found: is this the repository?", len(imports))
+	}
+	for _, v := range check(imports) {
+		t.Error(v)
+	}
+}
+
+// TestNoRuleIsIdle: a line for a package that is gone says nothing.
+func TestNoRuleIsIdle(t *testing.T) {
+	dirs := make(map[string]bool)
+	for _, s := range load(t, "../..") {
+		dirs[s.dir()] = true
+	}
+	for _, r := range slices.Concat(rooms, support) {
+		if !matchSome(r.dir, slices.Collect(maps.Keys(dirs))) {
+			t.Errorf("there is no package %s", r.dir)
+		}
+	}
+}
+
+// TestRulesBite breaks every rule once. Imports that are marked with a comment
+// are the ones that have to be found.
+func TestRulesBite(t *testing.T) {
+	imports := load(t, "testdata/violations")
+	broken := make(map[string]bool)
+	found := make(map[source]bool)
+	for _, v := range check(imports) {
+		broken[v.rule] = true
+		found[v.source] = true
+		if !v.marked {
+			t.Errorf("not a violation: %s", v)
+		}
+	}
+	for _, s := range imports {
+		if s.marked && !found[s] {
+			t.Errorf("%s:%d imports %s, and no rule is broken", s.file, s.line, s.path)
+		}
+	}
+	rules := []string{"pure remap", "unknown dependency", "unknown room attic"}
+	for _, r := range slices.Concat(rooms, support[:len(support)-1]) { // test/... may use everything
+		rules = append(rules, "room "+r.dir)
+	}
+	for _, d := range dependencies {
+		rules = append(rules, "dependency "+d.path)
+	}
+	for _, rule := range rules {
+		if !broken[rule] {
+			t.Errorf("no fixture breaks the rule %q", rule)
+		}
+		delete(broken, rule)
+	}
+	for rule := range broken {
+		t.Errorf("a rule that is not listed was broken: %q", rule)
+	}
+}

@@ -1,0 +1,6 @@
+package nvme
+
+import (
+	_ "golang.org/x/sys/unix"
+	_ "unsafe"
+)

@@ -1,0 +1,6 @@
+package enginetest
+
+import (
+	_ "github.com/dmcopy/dmcopy/dispatch" // upwards
+	_ "pgregory.net/rapid"
+)

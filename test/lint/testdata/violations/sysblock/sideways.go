@@ -1,0 +1,5 @@
+package sysblock
+
+import (
+	_ "github.com/dmcopy/dmcopy/dmtable" // two readers of layouts
+)
