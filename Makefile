@@ -1,0 +1,105 @@
+# dmcopy. "make" lists what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+export CGO_ENABLED := 0
+
+# The revision comes from git where git is willing to tell; the go command would fail where it is not.
+revision := $(shell git describe --tags --always --dirty 2>/dev/null)
+ifeq ($(revision),)
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+endif
+
+# Packages whose tests boot a guest: package vm and whatever imports it in its tests.
+vm_packages = $$(go list -f '{{.ImportPath}} {{join .TestImports " "}}' ./... | grep -E '/test/vm( |$$)' | cut -d' ' -f1)
+other_packages = $$(go list -f '{{.ImportPath}} {{join .TestImports " "}}' ./... | grep -vE '/test/vm( |$$)' | cut -d' ' -f1)
+
+# Parameters of targets
+TRIALS ?= 5000
+SEED ?= 0
+FUZZTIME ?= 60s
+BENCHTIME ?= 1s
+ROUNDS ?= 7x
+
+define say
+@printf '\n\033[1m== %s\033[0m\n' $(1)
+endef
+
+.PHONY: help
+help: ## list all targets
+	@echo 'usage: make TARGET'
+	@echo
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  %-8s %s\n' "$$name" "$$text"; done
+
+.PHONY: build
+build: go ## build the static binary bin/dmcopy
+	go build -trimpath -ldflags '-s -w $(if $(revision),-X main.version=$(revision))' -o bin/dmcopy ./cmd/dmcopy
+	@bin/dmcopy version
+
+# Guests run one at a time, because each of them can use two cores.
+.PHONY: test
+test: lint guest ## run everything there is to check: lint, unit tests, and the suites that need a real kernel, in guests (as root the first time)
+	$(call say,'unit tests')
+	go test -count=1 -timeout 10m $(other_packages)
+	$(call say,'suites in guests')
+	go test -count=1 -timeout 20m -p 1 $(vm_packages)
+
+.PHONY: demo
+demo: guest ## boot a guest with NVMe disks and show what dmcopy does, with proofs (as root the first time)
+	$(call say,'demo')
+	@go run ./test/vm/cmd/vmrun -machine test/demo/machine.json -program ./cmd/dmcopy -- ./test/demo/demo.sh $$([ -t 2 ] && echo tty || echo plain)
+
+.PHONY: lint
+lint: go ## check format, imports and code: gofmt, go vet, staticcheck and the rules in test/lint
+	$(call say,'lint')
+	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "gofmt -w has something to do for: $$files"; exit 1; }
+	go vet ./...
+	go tool -modfile=tools/go.mod staticcheck ./...
+	go test -count=1 ./test/lint
+	@for script in $$(git ls-files '*.sh' .ci/run); do bash -n "$$script"; done
+
+# The disks of that guest are files in memory: a flush would measure the disk of this machine.
+.PHONY: bench
+bench: guest ## measure, and print tables for docs/benchmarks.md (BENCHTIME=1s, ROUNDS=7x for the copies in a guest)
+	$(call say,'resolving and parsing')
+	@go test -run '^$$' -bench . -benchtime $(BENCHTIME) ./test/bench ./dmtable ./copydomain/nvme | tee >(cat >&2) | awk -f test/bench/table.awk
+	$(call say,'copies in a guest')
+	@TMPDIR=/dev/shm go test -run '^$$' -bench . -benchtime $(ROUNDS) -timeout 60m ./test/bench/offload | tee >(cat >&2) | awk -f test/bench/table.awk
+
+.PHONY: soak
+soak: guest ## copy between random stacks for long (TRIALS=5000; SEED=N repeats a run)
+	go test -count=1 -timeout 0 -v -run '^TestRandom$$' ./test/integration/copies -trials=$(TRIALS) -seed=$(SEED)
+
+.PHONY: fuzz
+fuzz: go ## run every fuzz target for a while (FUZZTIME=60s each)
+	@grep -rE --include='*_test.go' '^func Fuzz' . | sed -E 's|^\./(.*)/[^/]*:func (Fuzz[A-Za-z0-9_]*).*|\1 \2|' | sort | \
+	while read -r package target; do \
+		printf '\n== %s %s\n' "$$package" "$$target"; \
+		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$package" </dev/null; \
+	done
+
+.PHONY: shell
+shell: guest ## a root shell in a guest with NVMe disks and dmcopy, to play in; nothing in it can harm this machine
+	@go run ./test/vm/cmd/vmrun -machine test/demo/machine.json -program ./cmd/dmcopy -shell
+
+.PHONY: clean
+clean: ## remove what was built here; the guest image stays in ~/.cache/dmcopy
+	rm -rf bin
+
+# The machine needs Go; everything else is fetched.
+.PHONY: go
+go:
+	@if ! go list -m >/dev/null 2>&1; then \
+		echo "dmcopy needs the Go of go.mod ($$(sed -n 's/^go //p' go.mod)): get it from https://go.dev/dl/ and put its bin directory on PATH"; \
+		echo "this machine has: $$(go version 2>&1 || true)"; \
+		exit 1; \
+	fi
+
+# Host packages and the guest image: minutes the first time, then nothing.
+.PHONY: guest
+guest: go
+	$(call say,'guest image (QEMU and Debian packages are installed if they are missing)')
+	@test/vm/setup.sh >/dev/null
