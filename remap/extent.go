@@ -67,6 +67,10 @@ type Extent struct {
 	Leg Leg
 	// Legs are the places of a Replica, nil for every other kind.
 	Legs []Leg
+	// Cipher and IV are set for Cipher, as in [Place]; nil and 0 where more
+	// than one layer enciphers.
+	Cipher *CipherKey
+	IV     uint64
 	// Reason is set for Opaque and Error.
 	Reason Reason
 	// Via is the chain of layers that led here.
@@ -80,7 +84,7 @@ func (e *Extent) End() Sector { return e.Start + e.Len }
 // answered as one extent.
 func (e *Extent) follows(prev *Extent) bool {
 	if e.Kind != prev.Kind || e.Via != prev.Via || e.Reason != prev.Reason ||
-		e.Start != prev.End() || len(e.Legs) != len(prev.Legs) {
+		e.Start != prev.End() || len(e.Legs) != len(prev.Legs) || !e.ivFollows(prev) {
 		return false
 	}
 	switch e.Kind {
@@ -108,6 +112,9 @@ func (e *Extent) advance(n Sector) {
 	e.Start += n
 	e.Len -= n
 	e.Leg.Start += n
+	if e.Cipher != nil {
+		e.IV += uint64(n)
+	}
 	if e.Legs != nil {
 		legs := make([]Leg, len(e.Legs))
 		for i, leg := range e.Legs {

@@ -10,6 +10,10 @@ type Place struct {
 	Leg Leg
 	// Legs are the places of a Replica.
 	Legs []Leg
+	// Cipher and IV are set for Cipher: how the run is transformed, and the
+	// position of its first sector that initialization vectors are made of.
+	Cipher *CipherKey
+	IV     uint64
 	// Reason explains Opaque and Error.
 	Reason Reason
 	// Layer names what maps this run, such as "dm:linear". It must be a

@@ -27,6 +27,16 @@ type Node struct {
 	// Transition is set while the layout is being changed or the device is
 	// suspended, and says which.
 	Transition string
+	// Drifts tells that what maps this device gains entries without a change
+	// of layout (a snapshot, whenever its origin is written to): who read
+	// below it resolves again afterwards, and reads again what has moved.
+	Drifts bool
+	// Locked tells that the map for writing is true only while nobody uses
+	// the lock of the volume group.
+	Locked bool
+	// Notes say for people what state the layers of the device are in, and
+	// what follows from it: "leg sdb2 is recovering".
+	Notes []string
 	// Print is a digest of everything that the map and the identity of the
 	// device depend on, transitions excepted. Equal prints mean an unchanged
 	// device. Prints are comparable within one process only.

@@ -111,7 +111,7 @@ func (c *Cursor) locate(node *Node, s, n Sector, via *Via, e *Extent) {
 				return
 			}
 			if p.Kind == Cipher {
-				e.Kind = Cipher
+				e.encipher(&p)
 			}
 			node, s = lower, p.Leg.Start
 		case Replica, Zero:
@@ -179,6 +179,7 @@ func (e *Extent) stop(n Sector, kind Kind, at Leg, reason Reason, via *Via) {
 		reason = ReasonErrorTarget
 	}
 	e.Len, e.Kind, e.Leg, e.Legs, e.Reason, e.Via = n, kind, at, nil, reason, via
+	e.Cipher, e.IV = nil, 0
 }
 
 // holds tells whether the node exists and the run lies on it.

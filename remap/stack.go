@@ -97,6 +97,11 @@ func (st *Stack) Node(dev Dev) *Node { return st.nodes[dev] }
 // Nodes lists all devices by device number.
 func (st *Stack) Nodes() []*Node { return st.order }
 
+// Drifts tells whether dev or a device below it drifts: [Node.Drifts].
+func (st *Stack) Drifts(dev Dev) bool {
+	return slices.ContainsFunc(st.Under(dev), func(n *Node) bool { return n.Drifts })
+}
+
 // Under lists dev and every device below it, each once, upper ones first.
 func (st *Stack) Under(dev Dev) []*Node {
 	var found []*Node
