@@ -15,6 +15,8 @@ type args struct {
 	bad  bool
 	// devs are the devices that were read, in order.
 	devs []remap.Dev
+	// trust is the operator's.
+	trust Trust
 }
 
 // reset starts over with another line, in the same memory.
@@ -68,4 +70,10 @@ func (a *args) number() int64 {
 		a.bad = true
 	}
 	return int64(n)
+}
+
+// opaque is the mapping of a line that is understood, and that is not mapped
+// for the given reason in its present state.
+func (a *args) opaque(t *Target, why string) mapping {
+	return &opaque{layer: "dm:" + t.Type, reason: remap.Reason("layer:" + t.Type + "-" + why)}
 }

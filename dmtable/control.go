@@ -66,6 +66,9 @@ func (c *Control) Table(dev remap.Dev) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.addStatus(t); err != nil {
+		return nil, err
+	}
 	err = c.call("dependencies", unix.DM_TABLE_DEPS, 0, dev, func(r reply) (err error) {
 		t.Deps, err = r.deps()
 		return err
@@ -88,9 +91,21 @@ type State struct {
 // State reads the live table of a device without parsing it.
 func (c *Control) State(dev remap.Dev) (State, error) {
 	var s State
+	var moods bool
 	err := c.call("table", unix.DM_TABLE_STATUS, tableFlags, dev, func(r reply) error {
 		info, err := r.info()
+		if err != nil {
+			return err
+		}
 		s = State{fingerprint(r), info.Transition()}
+		moods, err = hasVitals(r)
+		return err
+	})
+	if err != nil || !moods {
+		return s, err
+	}
+	err = c.call("status", unix.DM_TABLE_STATUS, statusFlags, dev, func(r reply) error {
+		s.Print, err = withVitals(s.Print, r)
 		return err
 	})
 	return s, err
@@ -120,6 +135,9 @@ func (c *Control) List() ([]Listed, error) {
 // kernel's own buffers, and keep thin pools and caches from committing their
 // metadata for the answer.
 const tableFlags = unix.DM_STATUS_TABLE_FLAG | unix.DM_SECURE_DATA_FLAG | unix.DM_NOFLUSH_FLAG
+
+// statusFlags ask for status lines.
+const statusFlags = unix.DM_SECURE_DATA_FLAG | unix.DM_NOFLUSH_FLAG
 
 // call runs one command, hands the reply to read and wipes it.
 func (c *Control) call(op string, command uint, flags uint32, dev remap.Dev, read func(reply) error) error {

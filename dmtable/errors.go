@@ -16,6 +16,9 @@ var (
 	// ErrTooBig: the table does not fit into the largest reply that the
 	// kernel can give.
 	ErrTooBig = errors.New("table is too big to be read")
+	// ErrRace: the table was swapped, or a target changed its state, while it
+	// was read. Reading again may help.
+	ErrRace = errors.New("table changed while it was read")
 	// ErrBadTable: a stored table that no kernel can have printed.
 	ErrBadTable = errors.New("impossible table")
 )

@@ -1,6 +1,7 @@
 package dmtable
 
 import (
+	"slices"
 	"sort"
 	"sync/atomic"
 
@@ -21,12 +22,22 @@ const layerDM = "dm"
 // Layer maps the table. Lines that are not understood are opaque with a reason
 // that names their type; a table whose lines do not follow each other from
 // sector 0 is opaque as a whole.
-func (t *Table) Layer() remap.Layer {
+func (t *Table) Layer() remap.Layer { return t.TrustedLayer(Trust{}) }
+
+// Trust is what the operator lets a source be read without.
+type Trust struct {
+	// Verity and Integrity: the checks of dm-verity and of dm-integrity. The
+	// layers below them are read as they are.
+	Verity, Integrity bool
+}
+
+// TrustedLayer is Layer for an operator who lets checks be left out.
+func (t *Table) TrustedLayer(trust Trust) remap.Layer {
 	if len(t.Targets) == 0 {
 		return remap.OpaqueLayer{Layer: layerDM, Reason: ReasonNoTable, Lower: t.below(nil)}
 	}
 	m := &tableMap{starts: make([]remap.Sector, 0, len(t.Targets)+1), lines: make([]mapping, 0, len(t.Targets))}
-	var p lineParser
+	p := lineParser{trust: trust}
 	end := remap.Sector(0)
 	for i := range t.Targets {
 		target := &t.Targets[i]
@@ -61,9 +72,28 @@ func (t *Table) Named() []remap.Dev {
 	return p.devs.list
 }
 
+// Notes say for people what state the targets are in, each thing once.
+func (t *Table) Notes() []string {
+	var p lineParser
+	var notes []string
+	for i := range t.Targets {
+		n, ok := p.parse(&t.Targets[i]).(noter)
+		if !ok {
+			continue
+		}
+		for _, text := range n.notes() {
+			if !slices.Contains(notes, text) {
+				notes = append(notes, text)
+			}
+		}
+	}
+	return notes
+}
+
 // lineParser parses lines one after the other.
 type lineParser struct {
-	args args
+	trust Trust
+	args  args
 	// devs are the devices of all lines that were accepted, each once.
 	devs devSet
 	// last is kept for the neighbours of an opaque line, which often are
@@ -72,12 +102,13 @@ type lineParser struct {
 }
 
 func (p *lineParser) parse(t *Target) mapping {
-	parse, known := targets[t.Type]
-	if !known {
+	known, ok := targets[t.Type]
+	if !ok {
 		return p.opaque(t.Type, "")
 	}
 	p.args.reset(t.Params)
-	m := parse(t, &p.args)
+	p.args.trust = p.trust
+	m := known.parse(t, &p.args)
 	if !p.args.done() {
 		return p.opaque(t.Type, "-unparsed")
 	}

@@ -78,6 +78,8 @@ type Target struct {
 	Params string `json:"params,omitempty"`
 	// Crypt is what a crypt line says, without its key.
 	Crypt *Crypt `json:"crypt,omitempty"`
+	// Status is the status line of a type whose map depends on it.
+	Status string `json:"status,omitempty"`
 }
 
 // harmless are the target types without a layer of their own yet whose lines
@@ -90,7 +92,8 @@ var harmless = map[string]bool{
 
 // keepsParams tells whether the lines of a type may be stored.
 func keepsParams(typ string) bool {
-	return harmless[typ] || targets[typ] != nil && typ != typeCrypt
+	known, ok := targets[typ]
+	return harmless[typ] || ok && !known.secret
 }
 
 // parse fills the table from a TABLE_STATUS reply. It keeps copies of what is
@@ -175,6 +178,8 @@ func (t *Target) check() error {
 		return fmt.Errorf("%w: target type %q", ErrBadTable, t.Type)
 	case t.Params != "" && !keepsParams(t.Type):
 		return fmt.Errorf("%w: parameters of type %s, which may hold secrets", ErrBadTable, t.Type)
+	case t.Status != "" && targets[t.Type].vital == nil:
+		return fmt.Errorf("%w: status of type %s, whose map does not depend on it", ErrBadTable, t.Type)
 	case t.Crypt != nil && t.Type != typeCrypt:
 		return fmt.Errorf("%w: type %s with parameters of crypt", ErrBadTable, t.Type)
 	case t.Crypt != nil && !t.Crypt.valid():

@@ -4,20 +4,34 @@ import (
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-// targets are the target types that are mapped. Every other type is opaque.
-var targets = map[string]parser{
-	"linear":    parseLinear,
-	"striped":   parseStriped,
-	"unstriped": parseUnstriped,
-	"error":     parseError,
-	"zero":      parseZero,
-	"delay":     parseDelay,
-	typeCrypt:   parseCrypt,
+// targets are the target types that are known. Every other type is opaque.
+var targets = map[string]personality{
+	"linear":    {parse: parseLinear},
+	"striped":   {parse: parseStriped},
+	"unstriped": {parse: parseUnstriped},
+	"error":     {parse: parseError},
+	"zero":      {parse: parseZero},
+	"delay":     {parse: parseDelay},
+	typeCrypt:   {parse: parseCrypt, secret: true},
+}
+
+// A personality is what we know of a target type.
+type personality struct {
+	parse parser
+	// vital condenses the status line of a target to what its map depends on,
+	// leaving out what moves all the time; nil where the map depends on the
+	// table line alone. Equal results mean an equal map. A status line that
+	// is not understood is its own condensate.
+	vital func(status string) string
+	// secret tells that the lines may hold keys, and are never kept.
+	secret bool
 }
 
 // A parser turns the parameters of one target line into its mapping. It reads
 // them from args, which notes what is wrong and which devices are named; the
-// line is accepted only if nothing was wrong and nothing is left over.
+// line is accepted only if nothing was wrong and nothing is left over. What is
+// understood but not mapped in its present state is opaque with a reason of its
+// own: [args.opaque].
 type parser func(t *Target, a *args) mapping
 
 // A mapping is one line of a table.
@@ -26,6 +40,9 @@ type mapping interface {
 	// line. The caller has cut n to the end of the line.
 	place(op remap.Op, off, n remap.Sector) remap.Place
 }
+
+// A noter is a mapping that has something to tell people of its state.
+type noter interface{ notes() []string }
 
 // data is the place of a run that lives at sector s of dev.
 func data(layer string, dev remap.Dev, s, n remap.Sector) remap.Place {
@@ -36,6 +53,11 @@ func data(layer string, dev remap.Dev, s, n remap.Sector) remap.Place {
 	}
 }
 
+// noPlace is the answer for a run that is not mapped.
+func noPlace(layer string, reason remap.Reason, n remap.Sector) remap.Place {
+	return remap.Place{Len: n, Kind: remap.Opaque, Reason: reason, Layer: layer}
+}
+
 // opaque is a line that is not mapped.
 type opaque struct {
 	layer  string
@@ -43,5 +65,5 @@ type opaque struct {
 }
 
 func (m *opaque) place(_ remap.Op, _, n remap.Sector) remap.Place {
-	return remap.Place{Len: n, Kind: remap.Opaque, Reason: m.reason, Layer: m.layer}
+	return noPlace(m.layer, m.reason, n)
 }

@@ -100,7 +100,7 @@ func (r *Reader) Read(ctx context.Context, devs ...remap.Dev) (*Snapshot, error)
 
 // isRace tells whether reading again may help.
 func isRace(err error) bool {
-	return errors.Is(err, ErrRace) || errors.Is(err, sysblock.ErrGone) || errors.Is(err, dmtable.ErrNoDevice)
+	return errors.Is(err, ErrRace) || errors.Is(err, sysblock.ErrGone) || errors.Is(err, dmtable.ErrNoDevice) || errors.Is(err, dmtable.ErrRace)
 }
 
 func (r *Reader) readOnce(ctx context.Context, devs []remap.Dev) (*Snapshot, error) {

@@ -25,6 +25,9 @@ type Device struct {
 	OpenCount int32
 	// Lines is the table, as dmsetup prints it: "0 2048 linear 8:16 0".
 	Lines []string
+	// Status are the status lines of the targets, without position and type;
+	// those that are missing are empty.
+	Status []string
 	// Deps are the devices that the table holds; nil stands for all words of
 	// the table that are device numbers.
 	Deps []remap.Dev
@@ -107,11 +110,15 @@ func (k *Kernel) Ioctl(command uint, buf []byte) error {
 	case unix.DM_TABLE_DEPS:
 		return reply(buf, *d, len(d.Lines), d.deps())
 	case unix.DM_TABLE_STATUS:
-		const want = unix.DM_STATUS_TABLE_FLAG | unix.DM_SECURE_DATA_FLAG | unix.DM_NOFLUSH_FLAG
+		const want = unix.DM_SECURE_DATA_FLAG | unix.DM_NOFLUSH_FLAG
 		if flags&want != want {
 			return unix.EINVAL
 		}
-		records, err := d.table()
+		lines := d.Lines
+		if flags&unix.DM_STATUS_TABLE_FLAG == 0 {
+			lines = d.status()
+		}
+		records, err := table(lines)
 		if err != nil {
 			return err
 		}
@@ -151,10 +158,23 @@ func reply(buf []byte, d Device, targets int, data []byte) error {
 	return nil
 }
 
+// status puts the status lines in the place of the parameters.
+func (d *Device) status() []string {
+	var lines []string
+	for i, line := range d.Lines {
+		line = strings.Join(strings.SplitN(line, " ", 4)[:3], " ")
+		if i < len(d.Status) && d.Status[i] != "" {
+			line += " " + d.Status[i]
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
 // table writes struct dm_target_spec records; next counts from the first one.
-func (d *Device) table() ([]byte, error) {
+func table(lines []string) ([]byte, error) {
 	var out []byte
-	for _, line := range d.Lines {
+	for _, line := range lines {
 		words := strings.SplitN(line, " ", 4)
 		if len(words) < 3 {
 			return nil, fmt.Errorf("dmtest: line %q", line)
