@@ -321,7 +321,7 @@ func (r *run) judge(key pairKey, b *batch, results []copydomain.Result) issued {
 			if err := r.consequence(key, b, f); out.err == nil {
 				out.err = err // one is enough: the others say the same
 			}
-			for _, s := range b.at(f.Dst.Bytes(), f.Len.Bytes()) {
+			for _, s := range b.whole(f.Dst.Bytes(), f.Len.Bytes(), out.redo) {
 				s.toHost(f.Reason)
 				out.redo = append(out.redo, s)
 				out.offloaded -= s.Len

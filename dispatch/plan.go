@@ -53,6 +53,8 @@ type Step struct {
 
 	pair copydomain.Pair
 	via  *remap.Via // of the destination
+	// block is what an offloaded step cannot be cut below.
+	block int64
 }
 
 // plan is what the planner needs to know about one copy.
@@ -167,11 +169,12 @@ func sectors(bytes int64) remap.Sector { return remap.Sector(bytes / remap.Secto
 func (p *plan) classify(ctx context.Context, piece *remap.Piece, s *Step) error {
 	src, dst := &piece.Src, &piece.Dst
 	*s = Step{SrcOff: src.Start.Bytes(), DstOff: dst.Start.Bytes(), Len: src.Len.Bytes(), Method: MethodHost, via: dst.Via}
+	cipher := remap.SameCipher(src, dst)
 	from, readable := sourceLeg(src)
-	if readable {
+	if readable = readable || cipher; readable {
 		s.SrcLeaf, s.SrcLeafOff = p.stack.Node(from.Dev), from.Start.Bytes()
 	}
-	if dst.Kind == remap.Data {
+	if dst.Kind == remap.Data || cipher {
 		s.DstLeaf, s.DstLeafOff = p.stack.Node(dst.Leg.Dev), dst.Leg.Start.Bytes()
 	}
 	switch {
@@ -182,14 +185,26 @@ func (p *plan) classify(ctx context.Context, piece *remap.Piece, s *Step) error 
 		s.Method, s.Reason = MethodZero, ReasonZeroSource
 	case p.policy == OffloadNever:
 		s.Reason = ReasonPolicyNever
-	case dst.Kind != remap.Data:
+	case dst.Kind != remap.Data && !cipher:
 		s.Reason = whyNot(dst, ReasonRedundant)
 	case !readable:
 		s.Reason = whyNot(src, ReasonNoLeg)
+	case cipher && !inPhase(src, dst):
+		s.Reason = ReasonAlignment
 	default:
 		p.choose(ctx, s)
 	}
+	if cipher {
+		s.block = max(s.block, dst.Cipher.Block.Bytes())
+	}
 	return nil
+}
+
+// inPhase tells whether the blocks of a cipher begin at multiples of their size
+// on either leaf, so that steps that are cut there hold whole blocks.
+func inPhase(src, dst *remap.Extent) bool {
+	block := uint64(dst.Cipher.Block)
+	return (uint64(src.Leg.Start)-src.IV)%block == 0 && (uint64(dst.Leg.Start)-dst.IV)%block == 0
 }
 
 // sourceLeg returns the place to read an extent from, if there is one.
@@ -197,6 +212,8 @@ func sourceLeg(e *remap.Extent) (remap.Leg, bool) {
 	switch e.Kind {
 	case remap.Data:
 		return e.Leg, true
+	case remap.Cipher: // for a cipher that is the same on the other side
+		return e.Leg, false
 	case remap.Replica:
 		for _, leg := range e.Legs {
 			if leg.Readable {
@@ -239,7 +256,7 @@ func (p *plan) choose(ctx context.Context, s *Step) {
 		s.Reason = pair.Reason
 		return
 	}
-	s.Method, s.Domain, s.pair = Method(pair.Method), pair.Domain, pair
+	s.Method, s.Domain, s.pair, s.block = Method(pair.Method), pair.Domain, pair, int64(pair.Block)
 }
 
 // align yields an offloaded step in pieces that fit the blocks of its leaves,
@@ -249,7 +266,7 @@ func (s *Step) align(yield func(*Step, error) bool) bool {
 	if !s.Method.offloads() {
 		return yield(s, nil)
 	}
-	block := int64(s.pair.Block)
+	block := s.block
 	head := (block - s.DstLeafOff%block) % block
 	if (s.SrcLeafOff+head)%block != 0 || head >= s.Len {
 		s.toHost(ReasonAlignment)
@@ -291,5 +308,5 @@ func (s *Step) part(off, n int64) Step {
 
 // toHost makes the step one that goes through the host.
 func (s *Step) toHost(why remap.Reason) {
-	s.Method, s.Reason, s.Domain, s.pair = MethodHost, why, "", copydomain.Pair{}
+	s.Method, s.Reason, s.Domain, s.pair, s.block = MethodHost, why, "", copydomain.Pair{}, 0
 }

@@ -200,6 +200,14 @@ func (r *run) carryOut(ctx context.Context, w *window) error {
 		if stale = errors.Is(err, errRedone); err != nil && !stale {
 			return err
 		}
+		if err == nil {
+			drifted, err := r.drifted(ctx, offload, redo)
+			if err != nil {
+				return err
+			}
+			stale = len(drifted) > 0
+			redo = append(redo, drifted...)
+		}
 		rest = append(rest, redo...)
 	}
 	if err := r.mayCopy(rest); err != nil {

@@ -36,9 +36,9 @@ func (w *window) take(s *Step, size, most int64) *Step {
 	if s.Method.offloads() {
 		room = min(room, size-w.offload)
 		// A cut must not make an unaligned piece of an aligned one.
-		room -= room % int64(s.pair.Block)
+		room -= room % s.block
 		if len(w.steps) == 0 {
-			room = max(room, int64(s.pair.Block)) // or there would never be room
+			room = max(room, s.block) // or there would never be room
 		}
 	}
 	if len(w.steps) == maxSteps || room <= 0 {
@@ -126,6 +126,51 @@ func (b *batch) at(off, n int64) []Step {
 		parts = append(parts, s.part(start-s.DstLeafOff, end-start))
 	}
 	return parts
+}
+
+// whole is at, rounded out to what the steps cannot be cut below: of a block
+// that is enciphered as one, the host cannot copy a half. What is taken already
+// is left out.
+func (b *batch) whole(off, n int64, taken []Step) []Step {
+	parts := b.at(off, n)
+	rounded := false
+	for i, s := range parts {
+		head := s.DstLeafOff % s.block
+		tail := (s.block - (s.DstLeafOff+s.Len)%s.block) % s.block
+		rounded = rounded || head+tail > 0
+		parts[i] = s.part(-head, head+s.Len+tail)
+	}
+	if !rounded {
+		return parts
+	}
+	return without(parts, taken)
+}
+
+// without returns what is left of the steps when others, by their place on the
+// destination, are taken away.
+func without(steps, taken []Step) []Step {
+	taken = slices.SortedFunc(slices.Values(taken), func(a, b Step) int { return cmp.Compare(a.DstOff, b.DstOff) })
+	var left []Step
+	for _, s := range steps {
+		first, _ := slices.BinarySearchFunc(taken, s.DstOff, func(t Step, off int64) int {
+			return cmp.Compare(t.DstOff+t.Len, off+1)
+		})
+		end := s.DstOff + s.Len
+		for _, t := range taken[first:] {
+			if t.DstOff >= end {
+				break
+			}
+			if before := t.DstOff - s.DstOff; before > 0 {
+				left = append(left, s.part(0, before))
+			}
+			cut := min(max(t.DstOff+t.Len-s.DstOff, 0), s.Len)
+			s = s.part(cut, s.Len-cut)
+		}
+		if s.Len > 0 {
+			left = append(left, s)
+		}
+	}
+	return left
 }
 
 // request lists what has to be held for the steps: one chain per way from the
