@@ -25,6 +25,7 @@ var rooms = []room{
 	{"remap", nil, "the arithmetic of layers is pure: whoever reads it need not know anything else"},
 	{"internal/blockio", nil, "block device ioctls know nothing of stacks"},
 	{"copydomain/nvme", nil, "NVMe commands know nothing of stacks, so that they can be used and tested alone"},
+	{"raidmap", []string{"remap"}, "the arithmetic of RAID levels knows neither md nor device-mapper, because both use it"},
 	{"dmtable", []string{"remap"}, "tables are read into layers; they know nothing of sysfs or of md"},
 	{"sysblock", []string{"remap"}, "facts of devices; they know nothing of device-mapper"},
 	{"snapshot", []string{"remap", "dmtable", "sysblock"}, "the one place where the readers of layouts meet"},
