@@ -1,6 +1,7 @@
 package dmtable
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -76,4 +77,49 @@ func (a *args) number() int64 {
 // for the given reason in its present state.
 func (a *args) opaque(t *Target, why string) mapping {
 	return &opaque{layer: "dm:" + t.Type, reason: remap.Reason("layer:" + t.Type + "-" + why)}
+}
+
+// big takes an unsigned number of 64 bits.
+func (a *args) big() uint64 {
+	n, err := strconv.ParseUint(a.word(), 10, 64)
+	if err != nil {
+		a.bad = true
+	}
+	return n
+}
+
+// ratio takes two numbers with a slash in between.
+func (a *args) ratio() (part, whole uint64) {
+	left, right, _ := strings.Cut(a.word(), "/")
+	part, err := strconv.ParseUint(left, 10, 64)
+	whole, err2 := strconv.ParseUint(right, 10, 64)
+	if err != nil || err2 != nil {
+		a.bad = true
+	}
+	return part, whole
+}
+
+// oneOf takes a word that is one of a few.
+func (a *args) oneOf(words ...string) string {
+	word := a.word()
+	if !slices.Contains(words, word) {
+		a.bad = true
+	}
+	return word
+}
+
+// flags takes "<count> <word>…" with words of a set; the group may be missing.
+func (a *args) flags(set map[string]bool) (found map[string]bool) {
+	if !a.more() {
+		return nil
+	}
+	found = make(map[string]bool)
+	for n := a.number(); n > 0 && !a.bad; n-- {
+		word := a.word()
+		if !set[word] || found[word] {
+			a.bad = true
+		}
+		found[word] = true
+	}
+	return found
 }

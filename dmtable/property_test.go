@@ -184,13 +184,20 @@ func TestCutLinearLine(t *testing.T) {
 func FuzzLine(f *testing.F) {
 	for typ := range targets {
 		for _, v := range readVectors(f, "testdata/"+typ+".txt") {
-			for _, line := range v.lines {
+			for i, line := range v.lines {
+				if strings.HasPrefix(line, "status ") {
+					continue
+				}
+				status := ""
+				if i+1 < len(v.lines) {
+					_, status, _ = strings.Cut(v.lines[i+1], "status ")
+				}
 				words := append(strings.SplitN(line, " ", 4), "")
-				f.Add(words[2], words[3], int64(parseInt(f, words[1])))
+				f.Add(words[2], words[3], int64(parseInt(f, words[1])), status)
 			}
 		}
 	}
-	f.Fuzz(func(t *testing.T, typ, params string, length int64) {
+	f.Fuzz(func(t *testing.T, typ, params string, length int64, status string) {
 		if length < 1 || remap.Sector(length) > remap.MaxSectors || !validType(typ) || strings.Contains(params, "\x00") {
 			return
 		}
@@ -199,6 +206,10 @@ func FuzzLine(f *testing.F) {
 		target, err := k.keep(line{length: uint64(length), typ: []byte(typ), params: []byte(params)})
 		if err != nil {
 			t.Fatal(err)
+		}
+		if vital := targets[typ].vital; vital != nil {
+			target.Status = status
+			vital(status)
 		}
 		if err := target.check(); err != nil {
 			t.Fatalf("what is kept of the line is impossible: %v", err)

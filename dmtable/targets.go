@@ -6,13 +6,14 @@ import (
 
 // targets are the target types that are known. Every other type is opaque.
 var targets = map[string]personality{
-	"linear":    {parse: parseLinear},
-	"striped":   {parse: parseStriped},
-	"unstriped": {parse: parseUnstriped},
-	"error":     {parse: parseError},
-	"zero":      {parse: parseZero},
-	"delay":     {parse: parseDelay},
-	typeCrypt:   {parse: parseCrypt, secret: true},
+	"linear":     {parse: parseLinear},
+	"striped":    {parse: parseStriped},
+	"unstriped":  {parse: parseUnstriped},
+	"error":      {parse: parseError},
+	"zero":       {parse: parseZero},
+	"delay":      {parse: parseDelay},
+	typeCrypt:    {parse: parseCrypt, secret: true},
+	typeThinPool: {parse: parsePool, vital: poolVital},
 }
 
 // A personality is what we know of a target type.
