@@ -1,6 +1,7 @@
 package dmtable
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dmcopy/dmcopy/dmtable/exstore"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -20,8 +22,8 @@ type tb interface {
 }
 
 // A vector is a table and what it maps, in testdata/<type>.txt: lines as
-// dmsetup prints them, each followed by "status TEXT" if it has a status line,
-// then queries "read START LENGTH", each with its answers
+// dmsetup prints them, each followed by "status TEXT" if it has a status line, and
+// by what was read of its metadata, as JSON: "exceptions {…}". Then queries "read START LENGTH", each with its answers
 // indented below. An empty line ends the vector.
 type vector struct {
 	name    string
@@ -87,6 +89,14 @@ func tableOf(t tb, lines ...string) *Table {
 	for _, text := range lines {
 		if status, ok := strings.CutPrefix(text, "status "); ok {
 			table.Targets[len(table.Targets)-1].Status = status
+			continue
+		}
+		if text, ok := strings.CutPrefix(text, "exceptions "); ok {
+			target := &table.Targets[len(table.Targets)-1]
+			target.Exceptions = new(exstore.Store)
+			if err := json.Unmarshal([]byte(text), target.Exceptions); err != nil {
+				t.Fatal(err)
+			}
 			continue
 		}
 		words := append(strings.SplitN(text, " ", 4), "")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/dmcopy/dmcopy/dmtable/exstore"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -80,14 +81,17 @@ type Target struct {
 	Crypt *Crypt `json:"crypt,omitempty"`
 	// Status is the status line of a type whose map depends on it.
 	Status string `json:"status,omitempty"`
+	// Exceptions are what a snapshot has in its copy-on-write device, if they
+	// were read: [Target.ExceptionStore].
+	Exceptions *exstore.Store `json:"exceptions,omitempty"`
 }
 
 // harmless are the target types without a layer of their own yet whose lines
 // hold no secrets: they are kept for people to see what is in the way.
 var harmless = map[string]bool{
 	"cache": true, "clone": true, "dust": true, "ebs": true, "era": true, "flakey": true, "log-writes": true,
-	"mirror": true, "multipath": true, "raid": true, "snapshot": true, "snapshot-merge": true, "snapshot-origin": true,
-	"switch": true, "thin": true, "thin-pool": true, "writecache": true,
+	"mirror": true, "multipath": true, "raid": true, "snapshot-merge": true, "snapshot-origin": true,
+	"switch": true, "thin": true, "writecache": true,
 }
 
 // keepsParams tells whether the lines of a type may be stored.
@@ -178,6 +182,8 @@ func (t *Target) check() error {
 		return fmt.Errorf("%w: target type %q", ErrBadTable, t.Type)
 	case t.Params != "" && !keepsParams(t.Type):
 		return fmt.Errorf("%w: parameters of type %s, which may hold secrets", ErrBadTable, t.Type)
+	case t.Exceptions != nil && t.Type != typeSnapshot:
+		return fmt.Errorf("%w: type %s with exceptions of a snapshot", ErrBadTable, t.Type)
 	case t.Status != "" && targets[t.Type].vital == nil:
 		return fmt.Errorf("%w: status of type %s, whose map does not depend on it", ErrBadTable, t.Type)
 	case t.Crypt != nil && t.Type != typeCrypt:

@@ -13,6 +13,7 @@ var targets = map[string]personality{
 	"zero":       {parse: parseZero},
 	"delay":      {parse: parseDelay},
 	typeCrypt:    {parse: parseCrypt, secret: true},
+	typeSnapshot: {parse: parseSnapshot, vital: snapshotVital},
 	typeThinPool: {parse: parsePool, vital: poolVital},
 }
 
