@@ -26,6 +26,8 @@ func (g geometry) check() error {
 		return fmt.Errorf("%w: device of %d sectors", ErrFormat, g.size)
 	case g.chunk < 1 || g.chunk > maxChunkSize || g.chunk&(g.chunk-1) != 0:
 		return fmt.Errorf("%w: chunks of %d sectors", ErrFormat, g.chunk)
+	case g.chunks() < 2:
+		return fmt.Errorf("%w: %d sectors have no room for chunks of %d", ErrTruncated, g.size, g.chunk)
 	}
 	return nil
 }

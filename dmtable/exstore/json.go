@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"strconv"
 
+	"github.com/dmcopy/dmcopy/dmtable/internal/rows"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -19,17 +19,11 @@ type stored struct {
 
 // MarshalJSON writes the store for [Store.UnmarshalJSON].
 func (s *Store) MarshalJSON() ([]byte, error) {
-	runs := []byte{'['}
-	for i, r := range s.runs {
-		if i > 0 {
-			runs = append(runs, ',')
-		}
-		runs = append(runs, '[')
-		runs = append(strconv.AppendUint(runs, r.old, 10), ',')
-		runs = append(strconv.AppendUint(runs, r.new, 10), ',')
-		runs = append(strconv.AppendUint(runs, r.n, 10), ']')
+	var runs []byte
+	for _, r := range s.runs {
+		runs = rows.Append(runs, r.old, r.new, r.n)
 	}
-	return json.Marshal(stored{s.chunk, s.size, append(runs, ']')})
+	return json.Marshal(stored{s.chunk, s.size, rows.Close(runs)})
 }
 
 // UnmarshalJSON reads a stored store. It accepts only what [Read] can have
@@ -54,7 +48,7 @@ func load(text []byte) (*Store, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	if err := s.loadRuns(in.Runs); err != nil {
+	if err := rows.Parse(in.Runs, 3, s.loadRun); err != nil {
 		return nil, err
 	}
 	var err error
@@ -62,32 +56,15 @@ func load(text []byte) (*Store, error) {
 	return s, err
 }
 
-// loadRuns reads the rows one by one: there may be millions.
-func (s *Store) loadRuns(text []byte) error {
-	rows := json.NewDecoder(bytes.NewReader(text))
-	if token, err := rows.Token(); err != nil || token != json.Delim('[') {
-		return fmt.Errorf("%w: no runs", ErrFormat)
+func (s *Store) loadRun(row []uint64) (err error) {
+	r := run{row[0], row[1], row[2]}
+	if last := len(s.runs) - 1; last >= 0 && r.old <= s.runs[last].old {
+		return fmt.Errorf("%w: runs are not sorted", ErrFormat)
 	}
-	var row []uint64
-	for rows.More() {
-		if err := rows.Decode(&row); err != nil {
-			return err
-		}
-		if len(row) != 3 {
-			return fmt.Errorf("%w: a run of %d numbers", ErrFormat, len(row))
-		}
-		r := run{row[0], row[1], row[2]}
-		if last := len(s.runs) - 1; last >= 0 && r.old <= s.runs[last].old {
-			return fmt.Errorf("%w: runs are not sorted", ErrFormat)
-		}
-		if err := s.checkRun(r); err != nil {
-			return err
-		}
-		var err error
-		if s.runs, err = add(s.runs, r); err != nil {
-			return err
-		}
-		s.count += r.n
+	if err := s.checkRun(r); err != nil {
+		return err
 	}
-	return nil
+	s.runs, err = add(s.runs, r)
+	s.count += r.n
+	return err
 }

@@ -1,0 +1,3 @@
+package exstore
+
+import _ "github.com/dmcopy/dmcopy/dmtable" // upwards

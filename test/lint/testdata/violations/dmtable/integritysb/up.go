@@ -1,0 +1,3 @@
+package integritysb
+
+import _ "github.com/dmcopy/dmcopy/dmtable" // upwards

@@ -1,0 +1,3 @@
+package rows
+
+import _ "github.com/dmcopy/dmcopy/remap" // rows know no units

@@ -1,0 +1,3 @@
+package thinmeta
+
+import _ "github.com/dmcopy/dmcopy/dmtable" // upwards
