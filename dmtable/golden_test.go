@@ -23,7 +23,7 @@ type tb interface {
 
 // A vector is a table and what it maps, in testdata/<type>.txt: lines as
 // dmsetup prints them, each followed by "status TEXT" if it has a status line, and
-// by what was read of its metadata, as JSON: "exceptions {…}". Then queries "read START LENGTH", each with its answers
+// by what was read of its metadata, as JSON: "exceptions {…}", "thin {…}". Then queries "read START LENGTH", each with its answers
 // indented below. An empty line ends the vector.
 type vector struct {
 	name    string
@@ -95,6 +95,14 @@ func tableOf(t tb, lines ...string) *Table {
 			target := &table.Targets[len(table.Targets)-1]
 			target.Exceptions = new(exstore.Store)
 			if err := json.Unmarshal([]byte(text), target.Exceptions); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if text, ok := strings.CutPrefix(text, "thin "); ok {
+			target := &table.Targets[len(table.Targets)-1]
+			target.Thin = new(Thin)
+			if err := json.Unmarshal([]byte(text), target.Thin); err != nil {
 				t.Fatal(err)
 			}
 			continue

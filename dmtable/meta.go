@@ -16,3 +16,47 @@ func (t *Target) ExceptionStore() (cow remap.Dev, ok bool) {
 	m := readSnapshot(&a)
 	return m.cow, a.done() && !m.transient
 }
+
+// ThinVolume tells by which number which pool knows a thin volume; what the
+// metadata of the pool tells of it goes to Thin. Of an external origin the size
+// is needed too.
+func (t *Target) ThinVolume() (v ThinVolume, ok bool) {
+	if t.Type != typeThin || thinVital(t.Status) != thinWorks {
+		return v, false
+	}
+	var a args
+	a.reset(t.Params)
+	m := readThin(&a)
+	return ThinVolume{m.pool, m.id, m.origin, m.external}, a.done()
+}
+
+// ThinVolume is a thin volume in its pool.
+type ThinVolume struct {
+	Pool remap.Dev
+	ID   uint32
+	// Origin is set if External is.
+	Origin   remap.Dev
+	External bool
+}
+
+// Locks tells whether what the table maps for writing is true only as long as
+// nobody uses the lock of the volume group: a snapshot of a thin volume that is
+// taken meanwhile would share the blocks.
+func (t *Table) Locks() bool {
+	for i := range t.Targets {
+		if t.Targets[i].Thin != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Drifts tells whether a map gains entries without a change of the table.
+func (t *Table) Drifts() bool {
+	for i := range t.Targets {
+		if t.Targets[i].Exceptions != nil {
+			return true
+		}
+	}
+	return false
+}

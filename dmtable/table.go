@@ -84,6 +84,9 @@ type Target struct {
 	// Exceptions are what a snapshot has in its copy-on-write device, if they
 	// were read: [Target.ExceptionStore].
 	Exceptions *exstore.Store `json:"exceptions,omitempty"`
+	// Thin is where the blocks of a thin volume are, if that was read:
+	// [Target.ThinVolume].
+	Thin *Thin `json:"thin,omitempty"`
 }
 
 // harmless are the target types without a layer of their own yet whose lines
@@ -91,7 +94,7 @@ type Target struct {
 var harmless = map[string]bool{
 	"cache": true, "clone": true, "dust": true, "ebs": true, "era": true, "flakey": true, "log-writes": true,
 	"mirror": true, "multipath": true, "raid": true, "snapshot-merge": true, "snapshot-origin": true,
-	"switch": true, "thin": true, "writecache": true,
+	"switch": true, "writecache": true,
 }
 
 // keepsParams tells whether the lines of a type may be stored.
@@ -184,6 +187,8 @@ func (t *Target) check() error {
 		return fmt.Errorf("%w: parameters of type %s, which may hold secrets", ErrBadTable, t.Type)
 	case t.Exceptions != nil && t.Type != typeSnapshot:
 		return fmt.Errorf("%w: type %s with exceptions of a snapshot", ErrBadTable, t.Type)
+	case t.Thin != nil && (t.Type != typeThin || !t.Thin.valid()):
+		return fmt.Errorf("%w: map of a thin volume, type %s", ErrBadTable, t.Type)
 	case t.Status != "" && targets[t.Type].vital == nil:
 		return fmt.Errorf("%w: status of type %s, whose map does not depend on it", ErrBadTable, t.Type)
 	case t.Crypt != nil && t.Type != typeCrypt:

@@ -14,6 +14,7 @@ var targets = map[string]personality{
 	"delay":      {parse: parseDelay},
 	typeCrypt:    {parse: parseCrypt, secret: true},
 	typeSnapshot: {parse: parseSnapshot, vital: snapshotVital},
+	typeThin:     {parse: parseThin, vital: thinVital},
 	typeThinPool: {parse: parsePool, vital: poolVital},
 }
 
