@@ -47,15 +47,20 @@ func fillStamp(buffer []byte, seed, offset uint64) {
 	}
 }
 
-// describeSector says what a sector seems to hold.
-func describeSector(sector []byte) string {
-	address, seed := binary.LittleEndian.Uint64(sector), binary.LittleEndian.Uint64(sector[8:])
-	want := make([]byte, sectorSize)
-	if bytes.Equal(sector, want) {
+// ParseStamp returns the seed and the byte address of the stamp that a sector holds; ok is false if it holds none.
+func ParseStamp(sector []byte) (seed, address uint64, ok bool) {
+	address, seed = binary.LittleEndian.Uint64(sector), binary.LittleEndian.Uint64(sector[8:])
+	var want [sectorSize]byte
+	fillStamp(want[:], seed, address)
+	return seed, address, bytes.Equal(sector, want[:])
+}
+
+// DescribeSector says what a sector seems to hold.
+func DescribeSector(sector []byte) string {
+	if bytes.Equal(sector, make([]byte, sectorSize)) {
 		return "zeroes"
 	}
-	fillStamp(want, seed, address)
-	if bytes.Equal(sector, want) {
+	if seed, address, ok := ParseStamp(sector); ok {
 		return fmt.Sprintf("the stamp of byte %d, seed %d", address, seed)
 	}
 	return fmt.Sprintf("no stamp: %x…", sector[:32])
@@ -72,6 +77,9 @@ type StampError struct {
 func (e *StampError) Error() string {
 	return fmt.Sprintf("%s: sector at byte %d holds %s, want %s", e.Device, e.Offset, e.Holds, e.Wants)
 }
+
+// FillStamp writes into a buffer of whole sectors what [Stamp] writes at offset bytes of a device.
+func FillStamp(buffer []byte, seed uint64, offset int64) { fillStamp(buffer, seed, uint64(offset)) }
 
 // Stamp stamps length bytes of a device from offset with O_DIRECT: each 512-byte sector gets its own address and the seed.
 // Offset and length are bytes, multiples of the device's logical block size.
@@ -108,8 +116,8 @@ func TryStamp(device string, seed uint64, offset, stampOffset, length int64) err
 		}
 		for i := 0; ; i += sectorSize {
 			if !bytes.Equal(chunk[i:i+sectorSize], want[i:i+sectorSize]) {
-				return &StampError{Device: device, Offset: at + int64(i), Holds: describeSector(chunk[i : i+sectorSize]),
-					Wants: describeSector(want[i : i+sectorSize])}
+				return &StampError{Device: device, Offset: at + int64(i), Holds: DescribeSector(chunk[i : i+sectorSize]),
+					Wants: DescribeSector(want[i : i+sectorSize])}
 			}
 		}
 	})
@@ -154,8 +162,8 @@ func Compare(a string, aOffset int64, b string, bOffset, length int64) error {
 		}
 		sector := i / sectorSize * sectorSize
 		return fmt.Errorf("%w: %s at byte %d holds %s, %s at byte %d holds %s", ErrDiffer,
-			a, at+int64(sector), describeSector(chunk[sector:sector+sectorSize]),
-			b, at-aOffset+bOffset+int64(sector), describeSector(other[sector:sector+sectorSize]))
+			a, at+int64(sector), DescribeSector(chunk[sector:sector+sectorSize]),
+			b, at-aOffset+bOffset+int64(sector), DescribeSector(other[sector:sector+sectorSize]))
 	})
 }
 
