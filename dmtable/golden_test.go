@@ -191,7 +191,7 @@ func TestEveryTargetIsTested(t *testing.T) {
 }
 
 func TestBelow(t *testing.T) {
-	table := tableOf(t, "0 8 linear 8:16 0", "8 8 linear 8:32 0", "16 8 linear 8:16 8", "24 8 thin 253:9 1", "32 8 linear 8:99")
+	table := tableOf(t, "0 8 linear 8:16 0", "8 8 linear 8:32 0", "16 8 linear 8:16 8", "24 8 zoned 253:9 1", "32 8 linear 8:99")
 	table.Deps = []remap.Dev{{Major: 253, Minor: 9}, {Major: 8, Minor: 32}}
 	want := []remap.Dev{{Major: 253, Minor: 9}, {Major: 8, Minor: 32}, {Major: 8, Minor: 16}}
 	if got := table.Layer().Below(); !slices.Equal(got, want) {
