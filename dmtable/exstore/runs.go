@@ -8,7 +8,7 @@ import (
 
 // MaxRuns bounds the memory of a store: 24 bytes a run. Consecutive chunks
 // that were copied to consecutive chunks are one run.
-const MaxRuns = 1 << 24
+const MaxRuns = 1 << 23
 
 // run is n exceptions: old+i is at new+i.
 type run struct {
