@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dmcopy/dmcopy/dmtable"
+	"github.com/dmcopy/dmcopy/dmtable/exstore"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/sysblock"
 )
@@ -30,18 +32,43 @@ type Options struct {
 	// DM answers for mapped devices. If it is nil, the kernel of this machine
 	// is asked, and only once a mapped device is met.
 	DM *dmtable.Control
+	// HoldRoots lets the Reader take metadata snapshots of thin pools, without
+	// which thin volumes are not mapped. They are held until Close.
+	HoldRoots bool
+	// State is the directory where it is written down which ones were taken.
+	State string
+	// Trust is for the snapshots that are made.
+	Trust Trust
 	// Log may be nil.
 	Log *slog.Logger
 }
 
+// DefaultState is where it is written down which metadata snapshots were
+// taken. It has to survive a reboot, as they do.
+const DefaultState = "/var/lib/dmcopy"
+
+// Trust is what the operator lets a source be read without.
+type Trust = dmtable.Trust
+
 // Reader reads the stacks of a machine. It is safe for concurrent use.
 type Reader struct {
-	fs  sysblock.FS
-	log *slog.Logger
+	fs        sysblock.FS
+	log       *slog.Logger
+	holdRoots bool
+	state     string
+	trust     Trust
 
 	mu     sync.Mutex
 	dm     *dmtable.Control
 	opened bool // dm was opened by the Reader
+	roots  map[remap.Dev]*heldRoot
+	stores map[storeKey]*exstore.Store
+}
+
+// storeKey names a snapshot device with its table.
+type storeKey struct {
+	dev   remap.Dev
+	print remap.Fingerprint
 }
 
 // NewReader makes a Reader.
@@ -49,19 +76,71 @@ func NewReader(o Options) *Reader {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Reader{fs: o.FS, log: o.Log, dm: o.DM}
+	return &Reader{
+		fs: o.FS, log: o.Log, dm: o.DM, holdRoots: o.HoldRoots, state: cmp.Or(o.State, DefaultState), trust: o.Trust,
+		roots: make(map[remap.Dev]*heldRoot), stores: make(map[storeKey]*exstore.Store),
+	}
 }
 
-// Close closes what the Reader opened.
+// Close gives back what the Reader has taken and closes what it opened.
 func (r *Reader) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.opened {
-		return nil
+	var errs []error
+	for _, h := range r.roots {
+		errs = append(errs, h.release())
 	}
-	dm := r.dm
-	r.dm, r.opened = nil, false
-	return dm.Close()
+	clear(r.roots)
+	if r.opened {
+		errs = append(errs, r.dm.Close())
+		r.dm, r.opened = nil, false
+	}
+	return errors.Join(errs...)
+}
+
+// hold takes a metadata snapshot of a pool, unless it is there already, and
+// returns the block that it is in.
+func (r *Reader) hold(pool *dmtable.Table) (root uint64, err error) {
+	dm, err := r.control()
+	if err != nil {
+		return 0, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := r.roots[pool.Dev]
+	if h != nil {
+		if now, err := h.current(); err != nil || now == h.root {
+			return h.root, err
+		}
+		// Somebody has released it: what it told is true no more.
+		delete(r.roots, pool.Dev)
+		if err := h.note.Close(); err != nil {
+			return 0, err
+		}
+	}
+	if h, err = holdRoot(dm, r.state, pool); err != nil {
+		return 0, err
+	}
+	r.roots[pool.Dev] = h
+	return h.root, nil
+}
+
+// store returns the exceptions of a snapshot as they were read last.
+func (r *Reader) store(key storeKey) *exstore.Store {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stores[key]
+}
+
+// keep notes the exceptions of a snapshot; nil forgets them.
+func (r *Reader) keep(key storeKey, s *exstore.Store) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s == nil {
+		delete(r.stores, key)
+		return
+	}
+	r.stores[key] = s
 }
 
 // control returns the interface to device-mapper, which needs root and a
@@ -113,7 +192,7 @@ func (r *Reader) readOnce(ctx context.Context, devs []remap.Dev) (*Snapshot, err
 			return nil, err
 		}
 	}
-	s := &Snapshot{Schema: Schema, Created: time.Now().UTC().Round(time.Second), Kernel: kernel}
+	s := &Snapshot{trust: r.trust, Schema: Schema, Created: time.Now().UTC().Round(time.Second), Kernel: kernel}
 	seen := make(map[remap.Dev]bool)
 	for queue := slices.Clone(devs); len(queue) > 0; queue = queue[1:] {
 		if seen[queue[0]] {
@@ -131,7 +210,7 @@ func (r *Reader) readOnce(ctx context.Context, devs []remap.Dev) (*Snapshot, err
 		queue = append(queue, n.below()...)
 	}
 	slices.SortFunc(s.Nodes, func(a, b Node) int { return sysblock.CompareDevs(a.Dev, b.Dev) })
-	return s, nil
+	return s, r.addMetadata(ctx, s)
 }
 
 // node reads one device: its vitals before and after everything else, so that

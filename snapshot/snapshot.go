@@ -55,6 +55,15 @@ type Snapshot struct {
 	Kernel string `json:"kernel"`
 	// Nodes are in order of device number.
 	Nodes []Node `json:"nodes"`
+
+	trust Trust
+}
+
+// Trusting is the snapshot for an operator who lets checks be left out.
+func (s *Snapshot) Trusting(trust Trust) *Snapshot {
+	t := *s
+	t.trust = trust
+	return &t
 }
 
 // Node is one device.
@@ -64,6 +73,8 @@ type Node struct {
 	DM *dmtable.Table `json:"dm,omitempty"`
 	// Offload is set for leaves that were asked how they copy.
 	Offload *Offload `json:"offload,omitempty"`
+	// Problems say why maps that are on disk could not be read.
+	Problems []string `json:"problems,omitempty"`
 
 	// print is set by a Reader.
 	print remap.Fingerprint
@@ -74,7 +85,7 @@ type Node struct {
 func (s *Snapshot) Stack() (*remap.Stack, error) {
 	nodes := make([]*remap.Node, 0, len(s.Nodes))
 	for i := range s.Nodes {
-		n, err := s.Nodes[i].node()
+		n, err := s.Nodes[i].node(s.trust)
 		if err != nil {
 			return nil, &Error{s.Nodes[i].describe(), err}
 		}
@@ -83,7 +94,7 @@ func (s *Snapshot) Stack() (*remap.Stack, error) {
 	return remap.New(nodes)
 }
 
-func (n *Node) node() (*remap.Node, error) {
+func (n *Node) node(trust Trust) (*remap.Node, error) {
 	if err := n.check(); err != nil {
 		return nil, err
 	}
@@ -92,9 +103,11 @@ func (n *Node) node() (*remap.Node, error) {
 		Layer: n.Layer(), Leaf: n.Leaf(), Mutable: n.Stacked() && n.Kind != sysblock.Partition, Print: n.print,
 	}
 	if t := n.DM; t != nil {
-		node.Layer = t.Layer()
+		node.Layer, node.Drifts, node.Locked = t.TrustedLayer(trust), t.Drifts(), t.Locks()
+		node.Notes = t.Notes()
 		node.Label, node.Owner, node.Transition = t.Label(), t.Owner(), t.Transition()
 	}
+	node.Notes = append(node.Notes, n.Problems...)
 	if node.Print == (remap.Fingerprint{}) {
 		stored, err := json.Marshal(n)
 		if err != nil {

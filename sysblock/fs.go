@@ -24,6 +24,9 @@ func (f FS) path(elem ...string) string {
 // "!" in such names stands for a slash (drivers/base/core.c, device_get_devnode).
 func DevPath(name string) string { return "/dev/" + strings.ReplaceAll(name, "!", "/") }
 
+// Device is the node below the root of the device with the kernel's name.
+func (f FS) Device(name string) string { return f.path(DevPath(name)) }
+
 // dir is the directory of one device in sysfs.
 type dir string
 

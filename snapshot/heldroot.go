@@ -1,0 +1,187 @@
+package snapshot
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/dmtable"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// A thin pool can keep one snapshot of its metadata (dm-thin.c,
+// process_reserve_metadata_snap_mesg). As long as it is there, no data block that
+// it maps is given to another volume. Somebody else may have taken it, and then
+// it is not touched. Who took it is written down before and after, so that one
+// that was left behind by a crash is given back, and nobody's else.
+
+// ErrRootHeld: the pool's metadata snapshot belongs to somebody else.
+var ErrRootHeld = errors.New("the pool has a metadata snapshot that is not ours")
+
+// heldRoot is a metadata snapshot of ours.
+type heldRoot struct {
+	dm   *dmtable.Control
+	pool remap.Dev
+	root uint64
+	note *os.File
+}
+
+// rootNote is what is written down, in a file of the pool that its owner keeps
+// locked: a lock dies with its owner.
+type rootNote struct {
+	Pool string `json:"pool"`
+	// Root is the block of the metadata snapshot, 0 while it is being taken.
+	Root uint64 `json:"root"`
+}
+
+// maxNote bounds the file, in bytes.
+const maxNote = 1024
+
+// holdRoot takes a metadata snapshot of the pool. One that a dead process of
+// ours has left behind is given back first.
+func holdRoot(dm *dmtable.Control, dir string, pool *dmtable.Table) (*heldRoot, error) {
+	note, err := openNote(dir, pool)
+	if err != nil {
+		return nil, err
+	}
+	h := &heldRoot{dm: dm, pool: pool.Dev, note: note}
+	if err := h.take(poolID(pool)); err != nil {
+		return nil, errors.Join(err, note.Close())
+	}
+	return h, nil
+}
+
+// poolID is the most durable name of a pool.
+func poolID(pool *dmtable.Table) string {
+	if pool.UUID != "" {
+		return pool.UUID
+	}
+	return pool.Name
+}
+
+// openNote opens and locks the file of the pool.
+func openNote(dir string, pool *dmtable.Table) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	name := "root-" + poolID(pool)
+	if !validName(name) {
+		return nil, &Error{pool.Name, fmt.Errorf("%w: name of a pool", ErrImpossible)}
+	}
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = fmt.Errorf("%w: another dmcopy holds it", ErrRootHeld)
+		}
+		return nil, errors.Join(&Error{pool.Name, err}, f.Close())
+	}
+	return f, nil
+}
+
+func (h *heldRoot) take(id string) error {
+	held, err := h.current()
+	if err != nil {
+		return err
+	}
+	if held != 0 {
+		if err := h.giveBackLeft(id, held); err != nil {
+			return err
+		}
+	}
+	if err := h.write(rootNote{Pool: id}); err != nil {
+		return err
+	}
+	if err := h.dm.Message(h.pool, "reserve_metadata_snap"); err != nil {
+		if errors.Is(err, unix.EBUSY) {
+			err = errors.Join(ErrRootHeld, err)
+		}
+		return errors.Join(err, h.forget())
+	}
+	if h.root, err = h.current(); err == nil && h.root == 0 {
+		err = &Error{id, fmt.Errorf("%w: the metadata snapshot is gone", ErrRace)}
+	}
+	if err != nil {
+		return err
+	}
+	return h.write(rootNote{Pool: id, Root: h.root})
+}
+
+// giveBackLeft releases a metadata snapshot that a dead process of ours took.
+func (h *heldRoot) giveBackLeft(id string, held uint64) error {
+	note, err := h.read()
+	if err != nil {
+		return err
+	}
+	if note.Pool != id || note.Root != held {
+		return &Error{id, fmt.Errorf("%w (block %d): if nobody uses it any more, dmsetup message releases it (release_metadata_snap)", ErrRootHeld, held)}
+	}
+	return h.dm.Message(h.pool, "release_metadata_snap")
+}
+
+// current asks the pool which block its metadata snapshot is in, 0 for none.
+func (h *heldRoot) current() (uint64, error) {
+	t, err := h.dm.Table(h.pool)
+	if err != nil {
+		return 0, err
+	}
+	if _, ok := t.Pool(); !ok {
+		return 0, &Error{t.Name, fmt.Errorf("%w: no thin pool any more", ErrRace)}
+	}
+	s, err := dmtable.ParsePoolStatus(t.Targets[0].Status)
+	return s.HeldRoot, err
+}
+
+// release gives the metadata snapshot back, unless somebody else did so before.
+func (h *heldRoot) release() error {
+	held, err := h.current()
+	if err == nil && held == h.root {
+		err = h.dm.Message(h.pool, "release_metadata_snap")
+	}
+	if errors.Is(err, dmtable.ErrNoDevice) {
+		err = nil // the pool is gone, and with it whoever could have lost blocks
+	}
+	if err == nil {
+		err = h.forget()
+	}
+	return errors.Join(err, h.note.Close())
+}
+
+// read reads the file; an empty one, or one that is cut short, says nothing.
+func (h *heldRoot) read() (rootNote, error) {
+	text, err := io.ReadAll(io.NewSectionReader(h.note, 0, maxNote))
+	if err != nil {
+		return rootNote{}, err
+	}
+	var note rootNote
+	if json.Unmarshal(text, &note) != nil {
+		return rootNote{}, nil
+	}
+	return note, nil
+}
+
+// write replaces the file and makes it durable.
+func (h *heldRoot) write(note rootNote) error {
+	text, err := json.Marshal(note)
+	if err != nil {
+		return err
+	}
+	if err := h.forget(); err != nil {
+		return err
+	}
+	if _, err := h.note.WriteAt(text, 0); err != nil {
+		return err
+	}
+	return h.note.Sync()
+}
+
+func (h *heldRoot) forget() error {
+	return errors.Join(h.note.Truncate(0), h.note.Sync())
+}

@@ -1,0 +1,205 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dmcopy/dmcopy/dmtable"
+	"github.com/dmcopy/dmcopy/dmtable/exstore"
+	"github.com/dmcopy/dmcopy/dmtable/thinmeta"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// Some maps are data on disk. They are read once all tables are known, and what
+// cannot be read leaves its line opaque, with a note that says why.
+
+// metadata reads the maps of one snapshot.
+type metadata struct {
+	r     *Reader
+	s     *Snapshot
+	nodes map[remap.Dev]*Node
+	// pools are the superblocks of the metadata snapshots of thin pools, and
+	// what went wrong with taking them.
+	pools map[remap.Dev]*poolMeta
+}
+
+type poolMeta struct {
+	dmtable.Pool
+	root  uint64
+	super *thinmeta.Super
+	err   error
+}
+
+// addMetadata completes the tables of a snapshot.
+func (r *Reader) addMetadata(ctx context.Context, s *Snapshot) error {
+	m := &metadata{r: r, s: s, nodes: make(map[remap.Dev]*Node, len(s.Nodes)), pools: make(map[remap.Dev]*poolMeta)}
+	for i := range s.Nodes {
+		m.nodes[s.Nodes[i].Dev] = &s.Nodes[i]
+	}
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
+		if n.DM == nil {
+			continue
+		}
+		for j := range n.DM.Targets {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := m.complete(ctx, n, &n.DM.Targets[j]); err != nil {
+				n.Problems = append(n.Problems, err.Error())
+				r.log.Warn("metadata is not read", "device", n.Name, "error", err)
+			}
+		}
+	}
+	return nil
+}
+
+// complete reads what one line needs.
+func (m *metadata) complete(ctx context.Context, n *Node, t *dmtable.Target) error {
+	if cow, ok := t.ExceptionStore(); ok {
+		return m.exceptions(ctx, n, t, cow)
+	}
+	if v, ok := t.ThinVolume(); ok && m.r.holdRoots {
+		return m.thin(ctx, t, v)
+	}
+	return nil
+}
+
+// open opens a device that nobody has suspended, nor anything below it: reading
+// it would wait.
+func (m *metadata) open(ctx context.Context, dev remap.Dev) (*onDisk, error) {
+	n := m.nodes[dev]
+	if n == nil {
+		return nil, &Error{dev.String(), ErrRace}
+	}
+	if why := m.moving(n, remap.MaxDepth); why != "" {
+		return nil, &Error{n.describe(), errors.New(why)}
+	}
+	return openDisk(ctx, m.r.fs.Device(n.Name), n.Size)
+}
+
+// moving says whether a device or one below it is in transition.
+func (m *metadata) moving(n *Node, depth int) string {
+	if n.DM != nil && n.DM.Transition() != "" {
+		return n.DM.Name + " is " + n.DM.Transition()
+	}
+	for _, dev := range n.below() {
+		if lower := m.nodes[dev]; lower != nil && depth > 0 {
+			if why := m.moving(lower, depth-1); why != "" {
+				return why
+			}
+		}
+	}
+	return ""
+}
+
+// exceptions reads the exception store of a snapshot, or what was added to it
+// since it was read for an earlier one.
+func (m *metadata) exceptions(ctx context.Context, n *Node, t *dmtable.Target, cow remap.Dev) (err error) {
+	disk, err := m.open(ctx, cow)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, disk.Close()) }()
+	key := storeKey{n.Dev, n.print}
+	if last := m.r.store(key); last != nil {
+		t.Exceptions, err = last.Reread(disk)
+	} else {
+		t.Exceptions, err = exstore.Read(disk, m.nodes[cow].Size)
+	}
+	if err != nil {
+		t.Exceptions = nil
+	}
+	m.r.keep(key, t.Exceptions)
+	return err
+}
+
+// thin reads where the blocks of a thin volume are.
+func (m *metadata) thin(ctx context.Context, t *dmtable.Target, v dmtable.ThinVolume) (err error) {
+	p, err := m.pool(ctx, v.Pool)
+	if err != nil {
+		return err
+	}
+	disk, err := m.open(ctx, p.Metadata)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, disk.Close()) }()
+	thin := &dmtable.Thin{Root: p.root}
+	if v.External {
+		origin := m.nodes[v.Origin]
+		if origin == nil {
+			return &Error{v.Origin.String(), ErrRace}
+		}
+		thin.External = origin.Size
+	}
+	if thin.Map, _, err = thinmeta.Device(disk, p.super, v.ID); err != nil {
+		return err
+	}
+	t.Thin = thin
+	return nil
+}
+
+// pool takes a metadata snapshot of a thin pool, once, and reads its
+// superblock.
+func (m *metadata) pool(ctx context.Context, dev remap.Dev) (*poolMeta, error) {
+	p := m.pools[dev]
+	if p == nil {
+		p = &poolMeta{}
+		m.pools[dev] = p
+		p.err = m.readPool(ctx, dev, p)
+	}
+	return p, p.err
+}
+
+func (m *metadata) readPool(ctx context.Context, dev remap.Dev, p *poolMeta) error {
+	n := m.nodes[dev]
+	if n == nil || n.DM == nil {
+		return &Error{dev.String(), ErrRace}
+	}
+	var ok bool
+	if p.Pool, ok = n.DM.Pool(); !ok {
+		return &Error{n.describe(), errors.New("the table of the pool is not understood")}
+	}
+	status, err := dmtable.ParsePoolStatus(n.DM.Targets[0].Status)
+	if err != nil {
+		return err
+	}
+	if status.NeedsCheck {
+		return &Error{n.describe(), errors.New("the pool needs a check (thin_check)")}
+	}
+	if p.root, err = m.r.hold(n.DM); err != nil {
+		return err
+	}
+	// Taking the metadata snapshot has changed the status of the pool.
+	if err := m.refresh(n); err != nil {
+		return err
+	}
+	disk, err := m.open(ctx, p.Metadata)
+	if err != nil {
+		return err
+	}
+	p.super, err = thinmeta.ReadSuper(disk, p.root)
+	if err == nil && p.super.NeedsCheck {
+		err = &Error{n.describe(), errors.New("the pool needs a check (thin_check)")}
+	}
+	if err == nil && p.super.DataBlockSize != p.Block {
+		err = &Error{n.describe(), fmt.Errorf("%w: blocks of %d sectors in the table, of %d in the metadata", ErrRace, p.Block, p.super.DataBlockSize)}
+	}
+	return errors.Join(err, disk.Close())
+}
+
+// refresh reads a device again; it must be the one that it was.
+func (m *metadata) refresh(n *Node) error {
+	now, err := m.r.node(n.Dev)
+	if err != nil {
+		return err
+	}
+	if now.DM == nil || now.DM.Name != n.DM.Name || now.DM.UUID != n.DM.UUID || len(now.DM.Targets) != 1 ||
+		now.DM.Targets[0].Params != n.DM.Targets[0].Params {
+		return &Error{n.describe(), ErrRace}
+	}
+	*n = *now
+	return nil
+}
