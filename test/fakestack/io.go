@@ -14,116 +14,151 @@ import (
 
 var errGone error = unix.ENXIO
 
-// spot is a sector of a disk, and what its contents are scrambled with.
-type spot struct {
-	leaf   *leaf
-	sector int64
-	keys   []uint64
-}
-
-// place is a spot without what is in it.
+// place is a sector of a disk.
 type place struct {
 	leaf   *leaf
 	sector int64
 }
 
 // in returns the sector of an image of the disk.
-func (s spot) in(image []byte) []byte { return image[s.sector*sectorSize:][:sectorSize] }
+func (at place) in(image []byte) []byte { return image[at.sector*sectorSize:][:sectorSize] }
 
 // scramble turns plain contents into stored ones, or back.
-func (s spot) scramble(p []byte) {
-	for _, key := range s.keys {
-		word := key
-		for i := 0; i < len(p); i += 8 {
-			word = mix(word)
-			binary.LittleEndian.PutUint64(p[i:], binary.LittleEndian.Uint64(p[i:])^word)
+func scramble(key uint64, p []byte) {
+	word := key
+	for i := 0; i < len(p); i += 8 {
+		word = mix(word)
+		binary.LittleEndian.PutUint64(p[i:], binary.LittleEndian.Uint64(p[i:])^word)
+	}
+}
+
+// bioOf asks the table of a device what becomes of a sector. The device is nil
+// for a disk.
+func (m *Machine) bioOf(dev remap.Dev, s remap.Sector, write bool) (b bio, disk *leaf, err error) {
+	d := m.devices[dev]
+	switch {
+	case d == nil || s < 0 || s >= d.size:
+		return bio{}, nil, unix.EIO
+	case d.leaf != nil:
+		return bio{}, d.leaf, nil
+	}
+	return d.table.bio(write, s), nil, nil
+}
+
+// read follows one sector of a device down to the disks, through the current
+// tables.
+func (m *Machine) read(on medium, dev remap.Dev, s remap.Sector, p []byte) error {
+	b, disk, err := m.bioOf(dev, s, false)
+	switch {
+	case err != nil:
+		return err
+	case disk != nil:
+		return on.read(place{disk, int64(s)}, p)
+	case b.err != nil:
+		return b.err
+	case b.sealed != nil:
+		return m.unseal(on, b, p)
+	}
+	clear(p)
+	for _, to := range b.to {
+		if err := m.read(on, to.Dev, to.Start, p); err != nil {
+			return err
 		}
 	}
-}
-
-// walk follows one sector down to the disks, through the current tables. It
-// returns nothing for what reads as zeroes.
-func (m *Machine) walk(dev remap.Dev, s remap.Sector, write bool) []spot {
-	spots, _ := m.follow(dev, s, write, nil)
-	return spots
-}
-
-func (m *Machine) follow(dev remap.Dev, s remap.Sector, write bool, keys []uint64) ([]spot, error) {
-	d := m.devices[dev]
-	if d == nil || s < 0 || s >= d.size {
-		return nil, unix.EIO
-	}
-	if d.leaf != nil {
-		return []spot{{d.leaf, int64(s), keys}}, nil
-	}
-	b := d.table.bio(write, s)
 	if b.key != 0 {
-		keys = append(keys[:len(keys):len(keys)], b.key)
+		scramble(b.key, p)
 	}
-	var spots []spot
-	err := b.err
+	return nil
+}
+
+// write does the same for writing. Of several places it writes as many as it
+// can.
+func (m *Machine) write(on medium, dev remap.Dev, s remap.Sector, p []byte) error {
+	b, disk, err := m.bioOf(dev, s, true)
+	switch {
+	case err != nil:
+		return err
+	case disk != nil:
+		on.write(place{disk, int64(s)}, p)
+		return nil
+	case b.sealed != nil:
+		return m.seal(on, b, p)
+	}
+	for _, snap := range b.cow {
+		m.preserve(on, snap, s)
+	}
+	data := append([]byte(nil), p...)
+	if b.key != 0 {
+		scramble(b.key, data)
+	}
+	err = b.err
 	for _, to := range b.to {
-		below, failed := m.follow(to.Dev, to.Start, write, keys)
-		spots = append(spots, below...)
-		err = errors.Join(err, failed)
+		err = errors.Join(err, m.write(on, to.Dev, to.Start, data))
 	}
-	return spots, err
+	return err
+}
+
+// places are the sectors of disks that writing a sector of a device changes:
+// of what is enciphered as one, all.
+func (m *Machine) places(dev remap.Dev, s remap.Sector) (all []place) {
+	b, disk, err := m.bioOf(dev, s, true)
+	switch {
+	case err != nil:
+		return nil
+	case disk != nil:
+		return []place{{disk, int64(s)}}
+	case b.sealed != nil:
+		b.to = b.block()
+	}
+	for _, to := range b.to {
+		all = append(all, m.places(to.Dev, to.Start)...)
+	}
+	return all
 }
 
 // Direct follows one sector of a device to where it lies as it is, in one place
 // only, so that somebody could copy it there. It reports false for sectors that
-// are zero, failing, scrambled or, for writing, mirrored.
+// are zero, failing, scrambled, enciphered or, for writing, mirrored.
 func (m *Machine) Direct(dev remap.Dev, s remap.Sector, write bool) (Place, bool) {
+	at, seal, ok := m.Stored(dev, s, write)
+	return at, ok && seal == nil
+}
+
+// Stored is Direct for sectors that may be enciphered, but once.
+func (m *Machine) Stored(dev remap.Dev, s remap.Sector, write bool) (at Place, seal *Seal, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for m.devices[dev].leaf == nil {
 		d := m.devices[dev]
 		b := d.table.bio(write, s)
-		if len(b.to) != 1 || b.key != 0 || d.kind == array && write {
-			return Place{}, false
+		if len(b.to) != 1 || b.err != nil || b.key != 0 || d.kind == array && write || seal != nil && (b.sealed != nil || d.kind == array) {
+			return Place{}, nil, false
+		}
+		if b.sealed != nil {
+			seal = b.sealed
 		}
 		dev, s = b.to[0].Dev, b.to[0].Start
 	}
-	return Place{dev, s}, true
+	return Place{dev, s}, seal, true
 }
-
-// firstSpot is where a sector is read from.
-func (m *Machine) firstSpot(dev remap.Dev, s remap.Sector) spot { return m.walk(dev, s, false)[0] }
 
 // spots are all sectors that belong to a device.
 func (m *Machine) spots(dev remap.Dev) map[place]bool {
 	all := make(map[place]bool)
 	for s := range m.devices[dev].size {
-		for _, at := range m.walk(dev, s, true) {
-			all[place{at.leaf, at.sector}] = true
+		for _, at := range m.places(dev, s) {
+			all[at] = true
 		}
 	}
 	return all
 }
 
 func (m *Machine) readSector(dev remap.Dev, s remap.Sector, p []byte) error {
-	spots, err := m.follow(dev, s, false, nil)
-	if err != nil {
-		return err
-	}
-	clear(p)
-	for _, at := range spots {
-		if err := at.leaf.read(at.sector, p); err != nil {
-			return err
-		}
-		at.scramble(p)
-	}
-	return nil
+	return m.read(disks{}, dev, s, p)
 }
 
 func (m *Machine) writeSector(dev remap.Dev, s remap.Sector, p []byte) error {
-	spots, err := m.follow(dev, s, true, nil)
-	for _, at := range spots {
-		data := append([]byte(nil), p...)
-		at.scramble(data)
-		at.leaf.write(at.sector, data)
-	}
-	return err
+	return m.write(disks{}, dev, s, p)
 }
 
 // Content reads a device the way the kernel would, past all hooks.
@@ -145,13 +180,22 @@ func (m *Machine) Fill(dev remap.Dev, start remap.Sector, data []byte) { m.set(d
 func (m *Machine) set(dev remap.Dev, start remap.Sector, data []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.writeAll(durably{}, dev, start, data)
+}
+
+// writeAll writes whole sectors, as far as they can be written.
+func (m *Machine) writeAll(on medium, dev remap.Dev, start remap.Sector, data []byte) {
 	for i := 0; i < len(data); i += sectorSize {
-		for _, at := range m.walk(dev, start+remap.Sector(i/sectorSize), true) {
-			stored := append([]byte(nil), data[i:][:sectorSize]...)
-			at.scramble(stored)
-			at.leaf.writeDurable(at.sector, stored)
-		}
+		m.write(on, dev, start+remap.Sector(i/sectorSize), data[i:][:sectorSize])
 	}
+}
+
+// Scribble is what somebody else writes during a copy. It is expected to be
+// found where it was written.
+func (m *Machine) Scribble(dev remap.Dev, start remap.Sector, data []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.writeAll(foretold{m.expect}, dev, start, data)
 }
 
 // Top is a device, opened for direct I/O. Each transfer resolves through the

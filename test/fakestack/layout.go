@@ -91,7 +91,7 @@ func (d *device) node() *remap.Node {
 	case d.kind == array:
 		n.Layer = d.table[0].Target.(Mirror)
 	default:
-		n.Layer = d.table.dm()
+		n.Layer, n.Drifts = d.table.layer(), d.table.drifts()
 	}
 	return n
 }

@@ -107,14 +107,13 @@ func (e *Expectation) check(copied bool) error {
 	}
 	for i, r := range e.ranges {
 		for off := int64(0); off < r.Len; off += sectorSize {
-			for _, at := range m.walk(e.dst, remap.Sector((r.Dst+off)/sectorSize), true) {
-				sector := at.in(want[at.leaf])
-				if copied {
-					copy(sector, e.want[i][off:])
-					at.scramble(sector)
-				} else {
-					copy(sector, at.in(found[at.leaf]))
-				}
+			to := remap.Sector((r.Dst + off) / sectorSize)
+			if copied {
+				m.write(image(want), e.dst, to, e.want[i][off:][:sectorSize])
+				continue
+			}
+			for _, at := range m.places(e.dst, to) {
+				copy(at.in(want[at.leaf]), at.in(found[at.leaf]))
 			}
 		}
 	}

@@ -24,23 +24,16 @@ func (m *Machine) Move(dev remap.Dev, segments ...Segment) {
 		for s := range content {
 			content[s] = make([]byte, sectorSize)
 			m.readSector(dev, remap.Sector(s), content[s])
+			expected[s] = make([]byte, sectorSize)
 			if m.expect != nil {
-				at := m.firstSpot(dev, remap.Sector(s))
-				expected[s] = slices.Clone(at.in(m.expect[at.leaf]))
-				at.scramble(expected[s])
+				m.read(image(m.expect), dev, remap.Sector(s), expected[s])
 			}
 		}
 		d.table = segments
 		for s := range content {
-			for _, at := range m.walk(dev, remap.Sector(s), true) {
-				data := slices.Clone(content[s])
-				at.scramble(data)
-				at.leaf.write(at.sector, data)
-				if m.expect != nil {
-					at.scramble(expected[s])
-					copy(at.in(m.expect[at.leaf]), expected[s])
-					at.scramble(expected[s])
-				}
+			m.write(disks{}, dev, remap.Sector(s), content[s])
+			if m.expect != nil {
+				m.write(image(m.expect), dev, remap.Sector(s), expected[s])
 			}
 		}
 		now := m.spots(dev)

@@ -2,6 +2,7 @@ package fakestack
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -39,6 +40,11 @@ type bio struct {
 	key  uint64  // what is stored there is scrambled with this, unless 0
 	zero bool    // reads as zeroes, writes are dropped
 	err  error
+	// sealed is set where the sector is enciphered together with others; to
+	// is where its share of the ciphertext lies.
+	sealed *Seal
+	// cow are the snapshots that want what is there before it is written.
+	cow []*Snapshot
 }
 
 // Linear is one run of another device.
@@ -187,6 +193,29 @@ func (t table) String() string {
 		fmt.Fprintf(&b, "%d %s %s\n", seg.Len, typ, params)
 	}
 	return b.String()
+}
+
+// layer maps the table as the machine would read it now.
+func (t table) layer() remap.Layer {
+	l := ownMap{starts: []remap.Sector{0}, dm: t.dm(), lower: t.below()}
+	own := false
+	for _, seg := range t {
+		var places mapping
+		if p, ok := seg.Target.(placer); ok {
+			places, own = p.freeze(), true
+		}
+		l.own = append(l.own, places)
+		l.starts = append(l.starts, l.starts[len(l.starts)-1]+seg.Len)
+	}
+	if !own {
+		return l.dm
+	}
+	return l
+}
+
+// drifts tells whether the layer gains entries by itself.
+func (t table) drifts() bool {
+	return slices.ContainsFunc(t, func(seg Segment) bool { _, ok := seg.Target.(*Snapshot); return ok })
 }
 
 // dm is the table as package dmtable reads it.
