@@ -238,7 +238,7 @@ func whyNot(e *remap.Extent, fallback remap.Reason) remap.Reason {
 
 // choose picks the method for a step with a place on either side.
 func (p *plan) choose(ctx context.Context, s *Step) {
-	if p.hold == hold.None && p.mutable(s.via) {
+	if p.hold == hold.None && p.mutable(s.via) || p.hold != hold.Trust && p.unlockable(s.via) {
 		s.Reason = ReasonHoldUnavailable
 		return
 	}

@@ -71,6 +71,18 @@ func (p *plan) mutable(via *remap.Via) bool {
 	return false
 }
 
+// unlockable tells whether a chain passes a device whose map is true only under
+// the lock of a volume group, and that belongs to none.
+func (p *plan) unlockable(via *remap.Via) bool {
+	for _, link := range via.Chain() {
+		n := p.stack.Node(link.Dev)
+		if n.Locked && (n.Owner.Manager != "lvm" || n.Owner.Group == "") {
+			return true
+		}
+	}
+	return false
+}
+
 // refuseContained refuses a copy between a device and one that it is made of in
 // a way that is not understood: what is written could be what is yet to be read.
 func (p *plan) refuseContained(piece *remap.Piece) error {

@@ -15,6 +15,7 @@ import (
 // copyFlags are the flags of dmcopy copy; plan has most of them.
 type copyFlags struct {
 	rangeFlags
+	layersFlag
 	offload choice[dispatch.Policy]
 	hold    choice[hold.Mode]
 	verify  choice[dispatch.Verify]
@@ -99,10 +100,16 @@ func (a *app) copyCommand() *cobra.Command {
 	return cmd
 }
 
+// layers looks through thin pools unless nothing is to be offloaded anyway.
+func (f *copyFlags) layers() layersFlag {
+	return layersFlag{trust: f.trust, roots: f.offload.value != dispatch.OffloadNever}
+}
+
 // addPolicy adds the flags that decide the plan.
 func (f *copyFlags) addPolicy(flags *pflag.FlagSet) {
 	flags.Var(&f.offload, "offload", "let disks copy: where possible, or everything, or nothing")
 	flags.Var(&f.hold, "hold", "what holds the layout of a mapped destination")
+	f.layersFlag.add(flags)
 	flags.BoolVar(&f.liveSource, "live-source", false, "accept a source that is being written to")
 }
 
@@ -138,7 +145,7 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	if err != nil {
 		return explain(ctx, f.timeout, err)
 	}
-	w := a.live()
+	w := a.live(f.layers())
 	report, err := a.carryOut(ctx, w, job, opts, f.progress.value)
 	err = errors.Join(err, job.Dst.Close(), job.Src.Close(), w.close())
 	err = explain(ctx, f.timeout, err)

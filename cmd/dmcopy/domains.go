@@ -35,7 +35,7 @@ and why one disk cannot copy to another. Disks are only asked, never written to.
 }
 
 func (a *app) runDomains(ctx context.Context, names []string, stack stackFlag) error {
-	w, err := a.world(stack)
+	w, err := a.world(stack, layersFlag{})
 	if err != nil {
 		return err
 	}

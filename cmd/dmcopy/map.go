@@ -15,10 +15,11 @@ type mapFlags struct {
 	offset, length sizeFlag
 	op             choice[string]
 	stack          stackFlag
+	layers         layersFlag
 }
 
 func (a *app) mapCommand() *cobra.Command {
-	f := mapFlags{op: choice[string]{"read", []string{"read", "write"}}}
+	f := mapFlags{layers: layersFlag{roots: true}, op: choice[string]{"read", []string{"read", "write"}}}
 	cmd := &cobra.Command{
 		Use:   "map DEV",
 		Short: "Show where the blocks of a device are",
@@ -45,6 +46,7 @@ Offsets and lengths are bytes, with a suffix (K, M, G, T) where that is exact.`,
 	cmd.Flags().Var(&f.offset, "offset", "begin at this offset")
 	cmd.Flags().Var(&f.length, "length", "this many bytes (default: up to the end)")
 	cmd.Flags().Var(&f.op, "for", "what the answer is for: a mirror is read from any leg, but written to all")
+	f.layers.add(cmd.Flags())
 	f.stack.add(cmd.Flags())
 	a.addJSON(cmd.Flags(), "the extents")
 	return cmd
@@ -52,7 +54,7 @@ Offsets and lengths are bytes, with a suffix (K, M, G, T) where that is exact.`,
 
 func (a *app) runMap(cmd *cobra.Command, name string, f *mapFlags) error {
 	ctx := cmd.Context()
-	w, err := a.world(f.stack)
+	w, err := a.world(f.stack, f.layers)
 	if err != nil {
 		return err
 	}

@@ -97,7 +97,7 @@ func (a *app) planWith(ctx context.Context, f *copyFlags, open func([]dispatch.R
 	if err != nil {
 		return err
 	}
-	w := a.live()
+	w := a.live(f.layers())
 	d := dispatch.New(w, opts)
 	err = a.printPlan(d.Plan(ctx, job), job)
 	if err == nil {
@@ -116,7 +116,7 @@ func (a *app) planStack(ctx context.Context, from, to string, f *copyFlags, stac
 	if err != nil {
 		return err
 	}
-	w, err := a.world(stack)
+	w, err := a.world(stack, f.layersFlag)
 	if err != nil {
 		return err
 	}

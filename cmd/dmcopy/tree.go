@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -16,6 +17,7 @@ import (
 
 func (a *app) treeCommand() *cobra.Command {
 	var stack stackFlag
+	var layers layersFlag
 	cmd := &cobra.Command{
 		Use:   "tree [DEV…]",
 		Short: "Show the storage stacks of this machine",
@@ -32,16 +34,18 @@ Whether a disk can copy is a question of its own: see dmcopy domains.`,
   dmcopy tree vg/home`,
 		ValidArgsFunction: completeDevices(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.runTree(cmd.Context(), args, stack)
+			layers.roots = len(args) > 0
+			return a.runTree(cmd.Context(), args, stack, layers)
 		},
 	}
+	layers.add(cmd.Flags())
 	stack.add(cmd.Flags())
 	a.addJSON(cmd.Flags(), "the devices")
 	return cmd
 }
 
-func (a *app) runTree(ctx context.Context, names []string, stack stackFlag) error {
-	w, err := a.world(stack)
+func (a *app) runTree(ctx context.Context, names []string, stack stackFlag, layers layersFlag) error {
+	w, err := a.world(stack, layers)
 	if err != nil {
 		return err
 	}
@@ -214,6 +218,7 @@ type deviceJSON struct {
 	Layers      []string    `json:"layers"`
 	Manager     string      `json:"manager,omitempty"`
 	Transition  string      `json:"transition,omitempty"`
+	Notes       []string    `json:"notes"`
 	Below       []remap.Dev `json:"below"`
 	Source      *allowance  `json:"source"`
 	Destination *allowance  `json:"destination"`
@@ -258,7 +263,7 @@ func newDeviceJSON(st *remap.Stack, n *remap.Node) (deviceJSON, error) {
 	return deviceJSON{
 		Device: n.Dev, Name: n.Name, Label: n.Label, Path: n.Path, Size: n.Size.Bytes(), BlockSize: n.BlockSize,
 		ReadOnly: n.ReadOnly, Layers: layers, Manager: n.Owner.Manager, Transition: n.Transition,
-		Below: lower(n), Source: source, Destination: destination,
+		Notes: append([]string{}, n.Notes...), Below: lower(n), Source: source, Destination: destination,
 	}, nil
 }
 
@@ -276,6 +281,7 @@ func (a *app) treeText(st *remap.Stack, roots []*remap.Node) error {
 	}
 	w := bufio.NewWriter(a.out)
 	t.print(w)
+	t.explain(w)
 	return w.Flush()
 }
 
@@ -283,6 +289,9 @@ type treePrinter struct {
 	st   *remap.Stack
 	done map[remap.Dev]bool
 	rows []treeRow
+	// notes and reasons are explained below the tree, in order of appearance.
+	notes   []string
+	reasons []remap.Reason
 }
 
 func (t *treePrinter) visit(n *remap.Node, branch, indent string) error {
@@ -307,6 +316,14 @@ func (t *treePrinter) visit(n *remap.Node, branch, indent string) error {
 	t.rows = append(t.rows, row)
 	if repeated {
 		return nil
+	}
+	for _, text := range n.Notes {
+		t.notes = append(t.notes, n.DisplayName()+": "+text)
+	}
+	for _, why := range slices.Concat(source.Reasons, destination.Reasons) {
+		if !slices.Contains(t.reasons, why) {
+			t.reasons = append(t.reasons, why)
+		}
 	}
 	t.done[n.Dev] = true
 	for i, dev := range below {
@@ -337,6 +354,19 @@ func (t *treePrinter) print(w *bufio.Writer) {
 			}
 		}
 		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
+	}
+}
+
+// explain prints in words what the tree says in slugs, and what state the
+// layers are in.
+func (t *treePrinter) explain(w io.Writer) {
+	for _, why := range t.reasons {
+		if text := words(why); text != "" {
+			fmt.Fprintf(w, "%s: %s\n", why, text)
+		}
+	}
+	for _, note := range t.notes {
+		fmt.Fprintln(w, note)
 	}
 }
 

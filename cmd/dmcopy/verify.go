@@ -66,7 +66,7 @@ func (a *app) runVerify(ctx context.Context, from, to string, f *verifyFlags) er
 	if err != nil {
 		return explain(ctx, f.timeout, err)
 	}
-	w := a.live()
+	w := a.live(layersFlag{})
 	started := time.Now()
 	found, err := a.compare(ctx, w, job, f)
 	err = errors.Join(err, failures(found.Failures), job.Src.Close(), job.Dst.Close(), w.close())

@@ -42,21 +42,34 @@ func (f *stackFlag) add(flags *pflag.FlagSet) {
 
 func (f *stackFlag) given() bool { return f.file != "" }
 
+// layersFlag says how far layers are looked through.
+type layersFlag struct {
+	trust snapshot.Trust
+	// roots lets metadata snapshots of thin pools be taken, for as long as the
+	// command runs.
+	roots bool
+}
+
+func (f *layersFlag) add(flags *pflag.FlagSet) {
+	flags.BoolVar(&f.trust.Verity, "trust-verity", false, "read a source below dm-verity, without its checks")
+	flags.BoolVar(&f.trust.Integrity, "trust-integrity", false, "read a source below dm-integrity, without its checks")
+}
+
 // world opens what the flag chose.
-func (a *app) world(f stackFlag) (*world, error) {
+func (a *app) world(f stackFlag, l layersFlag) (*world, error) {
 	if !f.given() {
-		return a.live(), nil
+		return a.live(l), nil
 	}
 	s, err := a.loadStack(string(f.file))
 	if err != nil {
 		return nil, err
 	}
-	return newCaptured(s, string(f.file))
+	return newCaptured(s.Trusting(l.trust), string(f.file))
 }
 
 // live is this machine.
-func (a *app) live() *world {
-	reader := snapshot.NewReader(snapshot.Options{Log: a.log})
+func (a *app) live(l layersFlag) *world {
+	reader := snapshot.NewReader(snapshot.Options{HoldRoots: l.roots, Trust: l.trust, Log: a.log})
 	machine := dispatch.NewMachine(reader, a.log)
 	return &world{
 		Machine: machine,
