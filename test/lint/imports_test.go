@@ -26,6 +26,7 @@ var rooms = []room{
 	{"internal/blockio", nil, "block device ioctls know nothing of stacks"},
 	{"copydomain/nvme", nil, "NVMe commands know nothing of stacks, so that they can be used and tested alone"},
 	{"raidmap", []string{"remap"}, "the arithmetic of RAID levels knows neither md nor device-mapper, because both use it"},
+	{"mdraid", []string{"remap", "raidmap"}, "arrays are read into layers; they know nothing of device-mapper, and find their own way in sysfs"},
 	{"dmtable/internal/rows", nil, "tables of numbers in JSON, whatever they mean"},
 	{"dmtable/exstore", []string{"remap", "dmtable/internal/rows"}, "what lies on a disk is read without knowing whose table it belongs to"},
 	{"dmtable/thinmeta", []string{"remap", "dmtable/internal/rows"}, "what lies on a disk is read without knowing whose table it belongs to"},
@@ -46,6 +47,7 @@ var rooms = []room{
 var support = []room{
 	{"internal/blockio/looptest", nil, "loop devices for the tests of whoever does I/O"},
 	{"dmtable/dmtest", []string{"remap"}, "a fake device-mapper must not share code with what it tests"},
+	{"mdraid/mdraidtest", nil, "fixtures must not share code with what reads them"},
 	{"sysblock/sysblocktest", []string{"remap", "sysblock"}, "machines to read facts of"},
 	{"emulation/enginetest", []string{"internal/...", "emulation"}, "the suite that every engine has to pass"},
 	{"test/...", []string{"..."}, "tests of the whole may use the whole"},
@@ -59,7 +61,7 @@ type dependency struct {
 }
 
 // tests are the files that are linked into no program.
-var tests = []string{"*_test.go", "internal/blockio/looptest/...", "dmtable/dmtest/...", "sysblock/sysblocktest/...", "emulation/enginetest/...", "test/..."}
+var tests = []string{"*_test.go", "internal/blockio/looptest/...", "dmtable/dmtest/...", "mdraid/mdraidtest/...", "sysblock/sysblocktest/...", "emulation/enginetest/...", "test/..."}
 
 // dependencies are everything outside of the standard library, and the parts
 // of it that not everybody may use. The first line that matches counts.

@@ -1,0 +1,41 @@
+package mdraid
+
+import (
+	"errors"
+	"fmt"
+)
+
+// What can be wrong besides the errnos of the kernel. They arrive wrapped in an
+// [Error].
+var (
+	// ErrGone: the array is gone, or its number was given to another one.
+	ErrGone = errors.New("array is gone")
+	// ErrNotArray: the device is not an md array.
+	ErrNotArray = errors.New("not an md array")
+	// ErrUnsteady: the array changes faster than it can be read.
+	ErrUnsteady = errors.New("array keeps changing")
+	// ErrBadArray: a stored array that no kernel can have described.
+	ErrBadArray = errors.New("impossible array")
+	// ErrNoSuper: there is no superblock.
+	ErrNoSuper = errors.New("no superblock")
+	// ErrBadSuper: a superblock that md would not accept either.
+	ErrBadSuper = errors.New("impossible superblock")
+	// ErrDiffers: a superblock says something else than sysfs.
+	ErrDiffers = errors.New("superblock and sysfs differ")
+)
+
+// Error tells which file or device an error is about.
+type Error struct {
+	// Subject is a path or a device.
+	Subject string
+	Err     error
+}
+
+func (e *Error) Error() string { return e.Subject + ": " + e.Err.Error() }
+
+// Unwrap gives access to the sentinel or errno.
+func (e *Error) Unwrap() error { return e.Err }
+
+func fail(subject string, sentinel error, format string, args ...any) error {
+	return &Error{subject, fmt.Errorf("%w: %s", sentinel, fmt.Sprintf(format, args...))}
+}

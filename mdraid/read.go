@@ -1,0 +1,176 @@
+package mdraid
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// tries is how often an array is read until it was the same twice. Recovery and
+// resync do not count: see Print.
+const tries = 10
+
+// Read reads an array. Its files are read one by one, so all of them are read
+// until they say the same twice in a row. If the array vanishes meanwhile, or
+// its number is given to another one, the error is ErrGone.
+func Read(root FS, dev remap.Dev) (*Array, error) {
+	var before *Array
+	for range tries {
+		a, err := readOnce(root, dev)
+		switch {
+		case errors.Is(err, errTorn):
+			before = nil
+		case err != nil:
+			return nil, err
+		case before != nil && before.Print() == a.Print() && before.Transition() == a.Transition():
+			return a, nil
+		default:
+			before = a
+		}
+	}
+	return nil, &Error{dev.String(), ErrUnsteady}
+}
+
+// State is what tells whether an array is still the one that was read.
+type State struct {
+	// Print is that of [Array.Print].
+	Print remap.Fingerprint
+	// Transition is that of [Array.Transition].
+	Transition string
+}
+
+// ReadState reads what State is made of, once: for the times between the windows
+// of a copy. A print that is equal to an earlier one was read of an unchanged
+// array; one that is not may be torn.
+func ReadState(root FS, dev remap.Dev) (State, error) {
+	for range tries {
+		a, err := readOnce(root, dev)
+		if errors.Is(err, errTorn) {
+			continue
+		}
+		if err != nil {
+			return State{}, err
+		}
+		return State{a.Print(), a.Transition()}, nil
+	}
+	return State{}, &Error{dev.String(), ErrUnsteady}
+}
+
+// errTorn: something changed while it was read.
+var errTorn = errors.New("changed while it was read")
+
+// readOnce reads each file once, and the pivots again at the end.
+func readOnce(root FS, dev remap.Dev) (*Array, error) {
+	link := root.path("sys/dev/block", dev.String())
+	disk, err := filepath.EvalSymlinks(link)
+	if vanished(err) {
+		return nil, &Error{dev.String(), ErrGone}
+	}
+	if err != nil {
+		return nil, &Error{dev.String(), err}
+	}
+	a, err := readDisk(dev, dir(disk))
+	now, nowErr := filepath.EvalSymlinks(link)
+	switch {
+	case nowErr != nil && vanished(nowErr), nowErr == nil && now != disk:
+		return nil, &Error{dev.String() + " (" + filepath.Base(disk) + ")", ErrGone}
+	case err != nil && vanished(err) && !isArray(dir(disk)):
+		return nil, &Error{dev.String() + " (" + filepath.Base(disk) + ")", ErrNotArray}
+	case err != nil:
+		return nil, &Error{dev.String() + " (" + filepath.Base(disk) + ")", err}
+	}
+	return a, nil
+}
+
+func isArray(disk dir) bool {
+	_, err := os.Stat(disk.path("md"))
+	return err == nil
+}
+
+func readDisk(dev remap.Dev, disk dir) (*Array, error) {
+	a := &Array{Dev: dev, Name: filepath.Base(string(disk)), Attrs: make(map[string]string)}
+	md := dir(disk.path("md"))
+	if err := md.attrs(a.Attrs, pivots); err != nil {
+		return nil, err
+	}
+	if err := md.attrs(a.Attrs, arrayAttrs); err != nil {
+		return nil, err
+	}
+	if err := a.readSize(disk); err != nil {
+		return nil, err
+	}
+	if err := a.readMembers(md); err != nil {
+		return nil, err
+	}
+	return a, a.readAgain(md)
+}
+
+func (a *Array) readSize(disk dir) error {
+	text, err := disk.text("size")
+	if err != nil {
+		return err
+	}
+	if a.Size, err = remap.ParseSector(text); err != nil {
+		return &Error{disk.path("size"), err}
+	}
+	return nil
+}
+
+// readMembers reads all members. One that is removed meanwhile makes the array
+// torn.
+func (a *Array) readMembers(md dir) error {
+	entries, err := os.ReadDir(string(md))
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		name, isMember := strings.CutPrefix(entry.Name(), "dev-")
+		if !isMember {
+			continue
+		}
+		m, err := readMember(name, dir(md.path(entry.Name())))
+		if vanished(err) {
+			return errTorn
+		}
+		if err != nil {
+			return err
+		}
+		a.Members = append(a.Members, m)
+	}
+	slices.SortFunc(a.Members, func(x, y Member) int { return strings.Compare(x.Name, y.Name) })
+	return nil
+}
+
+// readMember reads a member. A disk that was unplugged stays a member, with a
+// link that leads nowhere, until md is told to remove it.
+func readMember(name string, d dir) (Member, error) {
+	m := Member{Name: name, Attrs: make(map[string]string)}
+	if err := d.attrs(m.Attrs, memberAttrs); err != nil {
+		return m, err
+	}
+	dev, err := d.dev("block/dev")
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, nil
+	}
+	m.Dev = dev
+	return m, err
+}
+
+// readAgain tells whether the pivots still say what they said.
+func (a *Array) readAgain(md dir) error {
+	again := make(map[string]string)
+	if err := md.attrs(again, pivots); err != nil {
+		return err
+	}
+	for _, attr := range pivots {
+		if normal(a.Level(), attr.name, again[attr.name]) != normal(a.Level(), attr.name, a.Attrs[attr.name]) {
+			return errTorn
+		}
+	}
+	return nil
+}
