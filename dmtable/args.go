@@ -123,3 +123,89 @@ func (a *args) flags(set map[string]bool) (found map[string]bool) {
 	}
 	return found
 }
+
+// options takes "<count> <word>…" where each word is one of a set, at most
+// once, and takes as many more words with it as the set tells. The group may be
+// missing. It returns the words that were taken along.
+func (a *args) options(set map[string]int) (found map[string][]string) {
+	if !a.more() {
+		return nil
+	}
+	return a.optionsOf(a.number(), set)
+}
+
+// optionsOf is options with the count of words already read.
+func (a *args) optionsOf(count int64, set map[string]int) (found map[string][]string) {
+	found = make(map[string][]string)
+	for left := count; left > 0 && !a.bad; {
+		name := a.word()
+		values, known := set[name]
+		left -= int64(1 + values)
+		if _, again := found[name]; !known || again || left < 0 {
+			a.bad = true
+			return nil
+		}
+		found[name] = a.words(int64(values))
+	}
+	return found
+}
+
+// words takes so many words of any kind.
+func (a *args) words(n int64) (words []string) {
+	for ; n > 0 && !a.bad; n-- {
+		words = append(words, a.word())
+	}
+	return words
+}
+
+// counted takes "<count> <word>…" with words of any kind.
+func (a *args) counted() []string { return a.words(a.number()) }
+
+// blankAtEnd allows for a space behind the last word, which the lines of some
+// targets have. To be called before the first word.
+func (a *args) blankAtEnd() { a.rest = strings.TrimSuffix(a.rest, " ") }
+
+// closed is the mapping of a line that is understood, of a type that is never
+// mapped.
+func (a *args) closed(t *Target) mapping {
+	return &opaque{layer: "dm:" + t.Type, reason: remap.Reason("layer:" + t.Type)}
+}
+
+// absolute is the mapping of a target that passes on the sectors of the device
+// as they are, whatever the start of its line. Only where both are the same
+// is it what anybody can have meant.
+func (a *args) absolute(t *Target, m mapping) mapping {
+	if t.Start != 0 {
+		return a.opaque(t, "begin")
+	}
+	return m
+}
+
+// numbers demands that words which were read are unsigned numbers.
+func (a *args) numbers(words []string) {
+	for _, word := range words {
+		a.must(isNumber([]byte(word)))
+	}
+}
+
+// must rejects the line unless ok.
+func (a *args) must(ok bool) {
+	if !ok {
+		a.bad = true
+	}
+}
+
+// hex takes bytes in hexadecimal; a given word may stand for none.
+func (a *args) hex(none string) {
+	word := a.word()
+	a.must(word == none || isHex([]byte(word)) && len(word)%2 == 0)
+}
+
+// maybeDev takes a device number, or "-", which stands for none.
+func (a *args) maybeDev() remap.Dev {
+	if a.rest == "-" || strings.HasPrefix(a.rest, "- ") {
+		a.word()
+		return remap.Dev{}
+	}
+	return a.dev()
+}

@@ -77,6 +77,10 @@ func runs(t tb, l remap.Layer, op remap.Op, s, n remap.Sector) []string {
 		for range p.Len {
 			got = append(got, describe(p))
 			p.Leg.Start++
+			p.Legs = slices.Clone(p.Legs)
+			for i := range p.Legs {
+				p.Legs[i].Start++
+			}
 		}
 		s, n = s+p.Len, n-p.Len
 	}
@@ -185,7 +189,7 @@ func FuzzLine(f *testing.F) {
 	for typ := range targets {
 		for _, v := range readVectors(f, "testdata/"+typ+".txt") {
 			for i, line := range v.lines {
-				if strings.HasPrefix(line, "status ") || strings.HasPrefix(line, "exceptions ") || strings.HasPrefix(line, "thin ") {
+				if strings.HasPrefix(line, "status ") || strings.HasPrefix(line, "exceptions ") || strings.HasPrefix(line, "thin ") || strings.HasPrefix(line, "super ") {
 					continue
 				}
 				status := ""
@@ -215,27 +219,36 @@ func FuzzLine(f *testing.F) {
 			t.Fatalf("what is kept of the line is impossible: %v", err)
 		}
 		table := Table{Targets: []Target{target}}
-		l := table.Layer()
-		for _, op := range []remap.Op{remap.Read, remap.Write} {
-			for _, s := range []remap.Sector{0, 1, n / 3, n / 2, n - 1} {
-				if s >= n {
-					continue
-				}
-				p := l.Map(op, s, n-s)
-				switch {
-				case p.Len < 1 || p.Len > n-s:
-					t.Fatalf("Map(%v, %d, %d) is %d sectors long", op, s, n-s, p.Len)
-				case p.Kind == remap.Data && (p.Leg.Start < 0 || !slices.Contains(l.Below(), p.Leg.Dev)):
-					t.Fatalf("Map(%v, %d) leads to %+v, below are %v", op, s, p.Leg, l.Below())
-				case p.Kind == remap.Opaque && !strings.HasPrefix(string(p.Reason), "layer:"+typ):
-					t.Fatalf("Map(%v, %d) has reason %q", op, s, p.Reason)
-				}
-				if one := l.Map(op, s+p.Len-1, 1); p.Kind == remap.Data && one.Leg.Start != p.Leg.Start+p.Len-1 {
-					t.Fatalf("the run at %d ends at %d, its last sector alone is %d", s, p.Leg.Start+p.Len-1, one.Leg.Start)
-				}
+		table.Notes()
+		checkLine(t, typ, n, table.Layer())
+		checkLine(t, typ, n, table.TrustedLayer(Trust{Verity: true, Integrity: true}))
+	})
+}
+
+// checkLine asks for parts of a line of n sectors.
+func checkLine(t *testing.T, typ string, n remap.Sector, l remap.Layer) {
+	t.Helper()
+	for _, op := range []remap.Op{remap.Read, remap.Write} {
+		for _, s := range []remap.Sector{0, 1, n / 3, n / 2, n - 1} {
+			if s >= n {
+				continue
+			}
+			p := l.Map(op, s, n-s)
+			switch {
+			case p.Len < 1 || p.Len > n-s:
+				t.Fatalf("Map(%v, %d, %d) is %d sectors long", op, s, n-s, p.Len)
+			case p.Kind == remap.Data && (p.Leg.Start < 0 || !slices.Contains(l.Below(), p.Leg.Dev)):
+				t.Fatalf("Map(%v, %d) leads to %+v, below are %v", op, s, p.Leg, l.Below())
+			case p.Kind == remap.Replica && slices.ContainsFunc(p.Legs, func(leg remap.Leg) bool { return leg.Start < 0 || !slices.Contains(l.Below(), leg.Dev) }):
+				t.Fatalf("Map(%v, %d) leads to %+v, below are %v", op, s, p.Legs, l.Below())
+			case p.Kind == remap.Opaque && !strings.HasPrefix(string(p.Reason), "layer:"+typ):
+				t.Fatalf("Map(%v, %d) has reason %q", op, s, p.Reason)
+			}
+			if one := l.Map(op, s+p.Len-1, 1); p.Kind == remap.Data && one.Leg.Start != p.Leg.Start+p.Len-1 {
+				t.Fatalf("the run at %d ends at %d, its last sector alone is %d", s, p.Leg.Start+p.Len-1, one.Leg.Start)
 			}
 		}
-	})
+	}
 }
 
 // Nothing of a crypt line that could be a key is kept.

@@ -79,6 +79,8 @@ type Target struct {
 	Params string `json:"params,omitempty"`
 	// Crypt is what a crypt line says, without its key.
 	Crypt *Crypt `json:"crypt,omitempty"`
+	// Integrity is what an integrity line says, without its keys.
+	Integrity *Integrity `json:"integrity,omitempty"`
 	// Status is the status line of a type whose map depends on it.
 	Status string `json:"status,omitempty"`
 	// Exceptions are what a snapshot has in its copy-on-write device, if they
@@ -91,11 +93,7 @@ type Target struct {
 
 // harmless are the target types without a layer of their own yet whose lines
 // hold no secrets: they are kept for people to see what is in the way.
-var harmless = map[string]bool{
-	"cache": true, "clone": true, "dust": true, "ebs": true, "era": true, "flakey": true, "log-writes": true,
-	"mirror": true, "multipath": true, "raid": true, "snapshot-merge": true, "snapshot-origin": true,
-	"switch": true, "writecache": true,
-}
+var harmless = map[string]bool{"switch": true}
 
 // keepsParams tells whether the lines of a type may be stored.
 func keepsParams(typ string) bool {
@@ -163,6 +161,9 @@ func (k *keeper) keep(l line) (Target, error) {
 	if k.typ == typeCrypt {
 		t.Crypt = parseCryptLine(l.params)
 	}
+	if k.typ == typeIntegrity {
+		t.Integrity = parseIntegrityLine(l.params)
+	}
 	return t, nil
 }
 
@@ -193,6 +194,8 @@ func (t *Target) check() error {
 		return fmt.Errorf("%w: status of type %s, whose map does not depend on it", ErrBadTable, t.Type)
 	case t.Crypt != nil && t.Type != typeCrypt:
 		return fmt.Errorf("%w: type %s with parameters of crypt", ErrBadTable, t.Type)
+	case t.Integrity != nil && (t.Type != typeIntegrity || !t.Integrity.valid()):
+		return fmt.Errorf("%w: parameters of integrity, type %s", ErrBadTable, t.Type)
 	case t.Crypt != nil && !t.Crypt.valid():
 		return fmt.Errorf("%w: parameters of crypt", ErrBadTable)
 	}

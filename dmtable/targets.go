@@ -16,6 +16,22 @@ var targets = map[string]personality{
 	typeSnapshot: {parse: parseSnapshot, vital: snapshotVital},
 	typeThin:     {parse: parseThin, vital: thinVital},
 	typeThinPool: {parse: parsePool, vital: poolVital},
+
+	"cache":           {parse: parseCache, vital: cacheVital},
+	"clone":           {parse: parseClone, vital: cloneVital},
+	"dust":            {parse: parseDust},
+	"ebs":             {parse: parseEBS},
+	"era":             {parse: parseEra},
+	"flakey":          {parse: parseFlakey},
+	typeIntegrity:     {parse: parseIntegrity, secret: true},
+	"log-writes":      {parse: parseLogWrites},
+	"mirror":          {parse: parseMirror, vital: mirrorVital},
+	"multipath":       {parse: parseMultipath, vital: pathVital},
+	"raid":            {parse: parseRaid, vital: raidVital},
+	"snapshot-merge":  {parse: parseMerge},
+	"snapshot-origin": {parse: parseOrigin},
+	"verity":          {parse: parseVerity, vital: verityVital},
+	"writecache":      {parse: parseWritecache, vital: writecacheVital},
 }
 
 // A personality is what we know of a target type.

@@ -1,0 +1,73 @@
+package dmtable
+
+import (
+	"fmt"
+
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// raidState is what the status line of an array says (dm-raid.c, raid_status):
+//
+//	<type> <members> <health> <in sync>/<sectors of a member> <action> <mismatches> <data offset> <journal>
+type raidState struct {
+	typ string
+	// health has a letter for each member: A in sync, a not in sync, D
+	// failed, - missing.
+	health string
+	// synced tells that nothing is left to be done.
+	synced bool
+	// quiet: the action changes nothing that is in sync.
+	quiet bool
+	// offset is where the data begins on the members.
+	offset remap.Sector
+	// journal is A for one that is written through, a for one that is written
+	// back, D for one that has failed, - for none.
+	journal string
+}
+
+const raidAlive = 'A'
+
+func parseRaidStatus(line string) (s raidState, ok bool) {
+	var a args
+	a.reset(line)
+	s.typ = a.word()
+	members := a.number()
+	s.health = a.word()
+	for i := range len(s.health) {
+		switch s.health[i] {
+		case raidAlive, 'a', 'D', '-':
+		default:
+			a.reject()
+		}
+	}
+	done, whole := a.ratio()
+	s.synced = done == whole
+	switch a.oneOf("idle", "frozen", "check", "repair", "resync", "recover", "reshape") {
+	case "idle", "frozen", "check", "repair":
+		s.quiet = true
+	}
+	a.big()
+	s.offset = a.sector()
+	s.journal = a.oneOf("A", "a", "D", "-")
+	return s, a.done() && int64(len(s.health)) == members && done <= whole
+}
+
+// stable tells whether members that are alive are in sync, and stay so.
+func (s *raidState) stable() bool {
+	for i := range len(s.health) {
+		if s.health[i] == 'a' {
+			return false
+		}
+	}
+	return s.synced && s.quiet
+}
+
+// raidVital: how far members are in sync does not matter before the end, nor
+// do mismatches, which are counted.
+func raidVital(line string) string {
+	s, ok := parseRaidStatus(line)
+	if !ok {
+		return line
+	}
+	return fmt.Sprintf("%s %s stable %v at %d journal %s", s.typ, s.health, s.stable(), s.offset, s.journal)
+}
