@@ -13,6 +13,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/dmtable"
 	"github.com/dmcopy/dmcopy/dmtable/exstore"
+	"github.com/dmcopy/dmcopy/mdraid"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/sysblock"
 )
@@ -55,7 +56,7 @@ type Reader struct {
 	fs        sysblock.FS
 	log       *slog.Logger
 	holdRoots bool
-	state     string
+	stateDir  string
 	trust     Trust
 
 	mu     sync.Mutex
@@ -77,7 +78,7 @@ func NewReader(o Options) *Reader {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Reader{
-		fs: o.FS, log: o.Log, dm: o.DM, holdRoots: o.HoldRoots, state: cmp.Or(o.State, DefaultState), trust: o.Trust,
+		fs: o.FS, log: o.Log, dm: o.DM, holdRoots: o.HoldRoots, stateDir: cmp.Or(o.State, DefaultState), trust: o.Trust,
 		roots: make(map[remap.Dev]*heldRoot), stores: make(map[storeKey]*exstore.Store),
 	}
 }
@@ -118,7 +119,7 @@ func (r *Reader) hold(pool *dmtable.Table) (root uint64, err error) {
 			return 0, err
 		}
 	}
-	if h, err = holdRoot(dm, r.state, pool); err != nil {
+	if h, err = holdRoot(dm, r.stateDir, pool); err != nil {
 		return 0, err
 	}
 	r.roots[pool.Dev] = h
@@ -179,7 +180,8 @@ func (r *Reader) Read(ctx context.Context, devs ...remap.Dev) (*Snapshot, error)
 
 // isRace tells whether reading again may help.
 func isRace(err error) bool {
-	return errors.Is(err, ErrRace) || errors.Is(err, sysblock.ErrGone) || errors.Is(err, dmtable.ErrNoDevice) || errors.Is(err, dmtable.ErrRace)
+	return errors.Is(err, ErrRace) || errors.Is(err, sysblock.ErrGone) || errors.Is(err, dmtable.ErrNoDevice) || errors.Is(err, dmtable.ErrRace) ||
+		errors.Is(err, mdraid.ErrGone) || errors.Is(err, mdraid.ErrUnsteady)
 }
 
 func (r *Reader) readOnce(ctx context.Context, devs []remap.Dev) (*Snapshot, error) {
@@ -232,25 +234,45 @@ func (r *Reader) node(dev remap.Dev) (*Node, error) {
 	return n, err
 }
 
-// read reads everything about a device. The table is that of a mapped device.
-func (r *Reader) read(dev remap.Dev) (n *Node, table remap.Fingerprint, err error) {
+// read reads everything about a device. The print is that of the table of a
+// mapped device, or of an array.
+func (r *Reader) read(dev remap.Dev) (n *Node, print remap.Fingerprint, err error) {
 	facts, err := r.fs.Facts(dev)
 	if err != nil {
-		return nil, table, err
+		return nil, print, err
 	}
 	n = &Node{Facts: *facts}
-	if n.Kind != sysblock.DM {
-		return n, table, nil
+	switch n.Kind {
+	case sysblock.MD:
+		return r.readArray(n)
+	case sysblock.DM:
+		return r.readTable(n)
 	}
+	return n, print, nil
+}
+
+func (r *Reader) readArray(n *Node) (_ *Node, print remap.Fingerprint, err error) {
+	if n.MD, err = mdraid.Read(mdraid.FS(r.fs), n.Dev); err != nil {
+		return nil, print, err
+	}
+	for _, dev := range n.MD.Below() {
+		if !slices.Contains(n.Slaves, dev) {
+			return nil, print, &Error{n.describe(), fmt.Errorf("%w: member %s is not among the slaves", ErrRace, dev)}
+		}
+	}
+	return n, n.MD.Print(), nil
+}
+
+func (r *Reader) readTable(n *Node) (_ *Node, print remap.Fingerprint, err error) {
 	dm, err := r.control()
 	if err != nil {
-		return nil, table, err
+		return nil, print, err
 	}
-	if n.DM, err = dm.Table(dev); err != nil {
-		return nil, table, err
+	if n.DM, err = dm.Table(n.Dev); err != nil {
+		return nil, print, err
 	}
 	if err := n.checkTable(); err != nil {
-		return nil, table, &Error{n.describe(), err}
+		return nil, print, &Error{n.describe(), err}
 	}
 	return n, n.DM.Print, nil
 }
@@ -326,26 +348,34 @@ func (r *Reader) change(n *remap.Node) (remap.Change, error) {
 	if err != nil {
 		return c, err
 	}
-	var state dmtable.State
-	if vitals.Kind == sysblock.DM {
-		dm, err := r.control()
-		if err != nil {
-			return c, err
-		}
-		state, err = dm.State(n.Dev)
-		if errors.Is(err, dmtable.ErrNoDevice) {
-			c.What = "gone"
-			return c, nil
-		}
-		if err != nil {
-			return c, err
-		}
-	}
+	print, transition, err := r.state(n.Dev, vitals.Kind)
 	switch {
-	case fingerprint(vitals, state.Print) != n.Print:
+	case errors.Is(err, dmtable.ErrNoDevice), errors.Is(err, mdraid.ErrGone):
+		c.What = "gone"
+	case err != nil:
+		return c, err
+	case fingerprint(vitals, print) != n.Print:
 		c.What = "layout changed"
-	case state.Transition != "":
-		c.What, c.Moving = state.Transition, true
+	case transition != "":
+		c.What, c.Moving = transition, true
 	}
 	return c, nil
+}
+
+// state reads what tells whether the map of a device is still the one that was
+// read, and whether it is about to change.
+func (r *Reader) state(dev remap.Dev, kind sysblock.Kind) (print remap.Fingerprint, transition string, err error) {
+	switch kind {
+	case sysblock.DM:
+		dm, err := r.control()
+		if err != nil {
+			return print, "", err
+		}
+		s, err := dm.State(dev)
+		return s.Print, s.Transition, err
+	case sysblock.MD:
+		s, err := mdraid.ReadState(mdraid.FS(r.fs), dev)
+		return s.Print, s.Transition, err
+	}
+	return print, "", nil
 }

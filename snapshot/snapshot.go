@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dmcopy/dmcopy/dmtable"
+	"github.com/dmcopy/dmcopy/mdraid"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/sysblock"
 )
@@ -71,6 +72,8 @@ type Node struct {
 	sysblock.Facts
 	// DM is the table of a mapped device.
 	DM *dmtable.Table `json:"dm,omitempty"`
+	// MD is what an md array is made of.
+	MD *mdraid.Array `json:"md,omitempty"`
 	// Offload is set for leaves that were asked how they copy.
 	Offload *Offload `json:"offload,omitempty"`
 	// Problems say why maps that are on disk could not be read.
@@ -107,6 +110,9 @@ func (n *Node) node(trust Trust) (*remap.Node, error) {
 		node.Notes = t.Notes()
 		node.Label, node.Owner, node.Transition = t.Label(), t.Owner(), t.Transition()
 	}
+	if a := n.MD; a != nil {
+		node.Layer, node.Owner, node.Transition, node.Notes = a.Layer(), remap.Owner{Manager: "md"}, a.Transition(), a.Notes()
+	}
 	node.Notes = append(node.Notes, n.Problems...)
 	if node.Print == (remap.Fingerprint{}) {
 		stored, err := json.Marshal(n)
@@ -135,6 +141,10 @@ func (n *Node) check() error {
 		return bad("partition starts at sector %d", n.Part.Start)
 	case n.Offload != nil && (n.Stacked() || !n.Offload.valid()):
 		return bad("record of how it copies")
+	case (n.MD != nil) && (n.Kind != sysblock.MD || n.MD.Dev != n.Dev || n.MD.Size != n.Size):
+		return bad("kind %s with an array of %s, %d sectors", n.Kind, n.MD.Dev, n.MD.Size)
+	case n.MD != nil:
+		return n.MD.Check()
 	case n.DM == nil:
 		return nil
 	case !isDM:

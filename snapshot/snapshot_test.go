@@ -14,6 +14,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/dmtable"
 	"github.com/dmcopy/dmcopy/dmtable/dmtest"
+	"github.com/dmcopy/dmcopy/mdraid/mdraidtest"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/snapshot"
 	"github.com/dmcopy/dmcopy/sysblock"
@@ -32,6 +33,19 @@ type rig struct {
 
 var lvmUUID = "LVM-" + strings.Repeat("v", 32) + strings.Repeat("l", 32)
 
+// setArray makes an array of a device.
+func setArray(m *sysblocktest.Machine, name string, a *mdraidtest.Array, members ...string) {
+	for attr, value := range a.Attrs {
+		m.Set(name, "md/"+attr, value)
+	}
+	for i, member := range members {
+		for attr, value := range a.Members[i].Attrs {
+			m.Set(name, "md/dev-"+member+"/"+attr, value)
+		}
+		m.Set(name, "md/dev-"+member+"/block/dev", m.Dev(member).String())
+	}
+}
+
 func newRig(t testing.TB) *rig {
 	t.Helper()
 	m := sysblocktest.New(t)
@@ -42,7 +56,7 @@ func newRig(t testing.TB) *rig {
 	m.Mapped("dm-1", "253:1", "luks", 2000, "dm-0")
 	m.Mapped("dm-2", "253:2", "nothing", 100)
 	m.Stacked("md0", "9:0", 4096, "nvme0n1", "nvme1n1")
-	m.Set("md0", "md/level", "raid1")
+	setArray(m, "md0", mdraidtest.New("raid1", 2, 4096), "nvme0n1", "nvme1n1")
 	m.Disk("loop0", "7:0", 0)
 	k := dmtest.New(
 		mapped(m.Dev("dm-0"), "vg-home", lvmUUID, "0 1000 linear 259:2 384", "1000 2000 striped 2 100 259:1 0 259:2 5000"),
@@ -136,7 +150,7 @@ func TestStack(t *testing.T) {
 	for name, want := range map[string][]string{
 		"dm-1": {"0 +2000 opaque 253:1:0 layer:crypt [dm:crypt]"},
 		"dm-2": {"0 +50 zero 253:2:0  [dm:zero]", "50 +50 error 253:2:50 layer:error [dm:error]"},
-		"md0":  {"0 +4096 opaque 9:0:0 layer:md [md]"},
+		"md0":  {"0 +4096 replica 259:0:2048  [md:raid1]"},
 	} {
 		if got := resolve(t, st, r.Dev(name), remap.Read); !slices.Equal(got, want) {
 			t.Errorf("%s: got %q\nwant %q", name, got, want)

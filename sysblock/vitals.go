@@ -14,7 +14,7 @@ type Vitals struct {
 	// Link is where sysfs keeps the device: its name, and where it is plugged
 	// in or, of a partition, which disk it is part of.
 	Link     string
-	Kind     Kind // Partition, DM, or "" for every other
+	Kind     Kind // Partition, DM, MD, or "" for every other
 	Size     remap.Sector
 	ReadOnly bool
 	// Start is where a partition begins.
@@ -61,7 +61,7 @@ func (v *Vitals) read(d dir) (err error) {
 	for _, is := range []struct {
 		kind Kind
 		attr string
-	}{{Partition, "partition"}, {DM, "dm"}} {
+	}{{Partition, "partition"}, {DM, "dm"}, {MD, "md"}} {
 		found, err := d.has(is.attr)
 		if err != nil {
 			return err
@@ -73,7 +73,7 @@ func (v *Vitals) read(d dir) (err error) {
 	switch v.Kind {
 	case Partition:
 		v.Start, err = d.sectors("start")
-	case "":
+	case MD, "":
 		err = v.readDisk(d)
 	}
 	return err
