@@ -125,6 +125,13 @@ func TestHeldRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	image := small()
+	f := image.finish()
+	f.held = 1 << 60
+	image.super(0, f)
+	if _, err := ReadSuper(strict{t, image.bytes}, f.held); !errors.Is(err, ErrFormat) {
+		t.Errorf("beyond the device: %v", err)
+	}
 }
 
 // leaf is the number of the only node of the first device of small.

@@ -95,6 +95,9 @@ func readSuper(r io.ReaderAt, block uint64) (*Super, error) {
 	if live.HeldRoot != block {
 		return nil, fmt.Errorf("%w: block %d, held is %d", ErrNotHeld, block, live.HeldRoot)
 	}
+	if block >= live.MetadataBlocks {
+		return nil, fmt.Errorf("%w: held root %d of %d metadata blocks", ErrFormat, block, live.MetadataBlocks)
+	}
 	held, err := parseSuperAt(r, block)
 	if err != nil {
 		return nil, err
