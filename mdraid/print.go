@@ -64,11 +64,12 @@ func mirrors(level string) bool {
 }
 
 // Transition says how the layout is about to change; it is empty for an array
-// at rest. A recovery or resync is no change of layout.
+// at rest. A recovery or resync is no change of layout, and a reshape, which may
+// take days, is nothing to wait for: the array is opaque meanwhile.
 func (a *Array) Transition() string {
 	switch {
 	case a.reshaping():
-		return "reshape"
+		return ""
 	case a.Attrs["array_state"] == "suspended":
 		return "suspended"
 	}

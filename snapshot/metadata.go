@@ -7,6 +7,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/dmtable"
 	"github.com/dmcopy/dmcopy/dmtable/exstore"
+	"github.com/dmcopy/dmcopy/dmtable/integritysb"
 	"github.com/dmcopy/dmcopy/dmtable/thinmeta"
 	"github.com/dmcopy/dmcopy/remap"
 )
@@ -63,7 +64,24 @@ func (m *metadata) complete(ctx context.Context, n *Node, t *dmtable.Target) err
 	if v, ok := t.ThinVolume(); ok && m.r.holdRoots {
 		return m.thin(ctx, t, v)
 	}
+	if dev, start, ok := t.IntegritySuper(); ok {
+		return m.integrity(ctx, t, dev, start)
+	}
 	return nil
+}
+
+// integrity reads the superblock of a device with tags.
+func (m *metadata) integrity(ctx context.Context, t *dmtable.Target, dev remap.Dev, start remap.Sector) error {
+	disk, err := m.open(ctx, dev)
+	if err != nil {
+		return err
+	}
+	text := make([]byte, integritysb.MinSize)
+	_, err = disk.ReadAt(text, start.Bytes())
+	if err == nil {
+		t.Integrity.Super, err = integritysb.Parse(text)
+	}
+	return errors.Join(err, disk.Close())
 }
 
 // open opens a device that nobody has suspended, nor anything below it: reading
