@@ -1,9 +1,6 @@
 package dmtable
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -205,13 +202,8 @@ func (c *Control) check(r reply, command uint, dev remap.Dev) error {
 	return nil
 }
 
-// printKey keeps digests of key material from being looked up in tables or
-// compared between machines.
-var printKey = sync.OnceValue(func() []byte {
-	key := make([]byte, sha256.Size)
-	rand.Read(key) // never fails, crypto/rand
-	return key
-})
+// printKey is the key of fingerprints.
+var printKey = sync.OnceValue(randomKey)
 
 // printFlags are the flags that belong to the layout of a device. Those of a
 // transition are told apart from it: [Info.Transition].
@@ -222,7 +214,7 @@ const printFlags = unix.DM_READONLY_FLAG | unix.DM_ACTIVE_PRESENT_FLAG
 // are zero, because the buffer was before the call and the kernel copies it in
 // (dm-ioctl.c, copy_params).
 func fingerprint(r reply) remap.Fingerprint {
-	mac := hmac.New(sha256.New, printKey())
+	mac := newDigester(printKey())
 	var head [16]byte
 	binary.NativeEndian.PutUint64(head[0:], r.u64(offDev))
 	binary.NativeEndian.PutUint32(head[8:], r.u32(offFlags)&printFlags)
@@ -230,5 +222,5 @@ func fingerprint(r reply) remap.Fingerprint {
 	mac.Write(head[:])
 	mac.Write(r[offName:offData])
 	mac.Write(r[sizeofHeader:])
-	return remap.Fingerprint(mac.Sum(nil))
+	return mac.sum()
 }

@@ -220,7 +220,11 @@ func TestCryptFields(t *testing.T) {
 		Cipher: "aes-xts-plain64", KeyKind: "raw", KeyBytes: 32, IVOffset: 8, Dev: remap.Dev{Major: 8, Minor: 16}, Start: 4096,
 		Options: []string{"allow_discards", "sector_size:4096"},
 	}
-	if got := table.Targets[0].Crypt; !reflect.DeepEqual(got, want) {
+	got := table.Targets[0].Crypt
+	if got != nil {
+		want.KeyDigest = got.KeyDigest
+	}
+	if !reflect.DeepEqual(got, want) || len(want.KeyDigest) != 2*digestBytes {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	for word, want := range map[string]string{
@@ -276,6 +280,8 @@ func TestCheckStoredTable(t *testing.T) {
 		"unknown parameters":     {Len: 8, Type: "inlinecrypt", Params: "x"},
 		"crypt of another type":  {Len: 8, Type: "linear", Params: "8:16 0", Crypt: &Crypt{}},
 		"crypt without a cipher": {Len: 8, Type: "crypt", Crypt: &Crypt{KeyKind: "none"}},
+		"crypt with a type":      {Len: 8, Type: "crypt", Crypt: &Crypt{Cipher: "aes-xts-plain64", KeyKind: "wrapped"}},
+		"a key of a keyring":     {Len: 8, Type: "inlinecrypt", Crypt: &Crypt{Cipher: "aes-xts-plain64", KeyKind: "logon"}},
 		"crypt with a key":       {Len: 8, Type: "crypt", Crypt: &Crypt{Cipher: "aes-xts-plain64", KeyKind: "00112233"}},
 		"crypt with an option":   {Len: 8, Type: "crypt", Crypt: &Crypt{Cipher: "aes-xts-plain64", KeyKind: "raw", Options: []string{"00112233"}}},
 	} {

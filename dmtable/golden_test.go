@@ -165,6 +165,8 @@ func describe(p remap.Place) string {
 		return text
 	case remap.Zero:
 		return "zero"
+	case remap.Cipher:
+		return fmt.Sprintf("cipher %s:%d iv %d", p.Leg.Dev, p.Leg.Start, p.IV)
 	}
 	return fmt.Sprintf("%s %s", p.Kind, p.Reason)
 }

@@ -77,7 +77,7 @@ type Target struct {
 	// Params is the rest of the line as the kernel prints it, empty for every
 	// type that is not known to print no secrets.
 	Params string `json:"params,omitempty"`
-	// Crypt is what a crypt line says, without its key.
+	// Crypt is what a line of crypt or inlinecrypt says, without its key.
 	Crypt *Crypt `json:"crypt,omitempty"`
 	// Integrity is what an integrity line says, without its keys.
 	Integrity *Integrity `json:"integrity,omitempty"`
@@ -158,8 +158,8 @@ func (k *keeper) keep(l line) (Target, error) {
 		k.texts.Write(l.params)
 		t.Params = k.texts.String()[from:]
 	}
-	if k.typ == typeCrypt {
-		t.Crypt = parseCryptLine(l.params)
+	if parse := cryptLines[k.typ]; parse != nil {
+		t.Crypt = parse(l.params)
 	}
 	if k.typ == typeIntegrity {
 		t.Integrity = parseIntegrityLine(l.params)
@@ -192,11 +192,11 @@ func (t *Target) check() error {
 		return fmt.Errorf("%w: map of a thin volume, type %s", ErrBadTable, t.Type)
 	case t.Status != "" && targets[t.Type].vital == nil:
 		return fmt.Errorf("%w: status of type %s, whose map does not depend on it", ErrBadTable, t.Type)
-	case t.Crypt != nil && t.Type != typeCrypt:
+	case t.Crypt != nil && cryptLines[t.Type] == nil:
 		return fmt.Errorf("%w: type %s with parameters of crypt", ErrBadTable, t.Type)
 	case t.Integrity != nil && (t.Type != typeIntegrity || !t.Integrity.valid()):
 		return fmt.Errorf("%w: parameters of integrity, type %s", ErrBadTable, t.Type)
-	case t.Crypt != nil && !t.Crypt.valid():
+	case t.Crypt != nil && !t.Crypt.valid(t.Type):
 		return fmt.Errorf("%w: parameters of crypt", ErrBadTable)
 	}
 	return nil

@@ -6,16 +6,17 @@ import (
 
 // targets are the target types that are known. Every other type is opaque.
 var targets = map[string]personality{
-	"linear":     {parse: parseLinear},
-	"striped":    {parse: parseStriped},
-	"unstriped":  {parse: parseUnstriped},
-	"error":      {parse: parseError},
-	"zero":       {parse: parseZero},
-	"delay":      {parse: parseDelay},
-	typeCrypt:    {parse: parseCrypt, secret: true},
-	typeSnapshot: {parse: parseSnapshot, vital: snapshotVital},
-	typeThin:     {parse: parseThin, vital: thinVital},
-	typeThinPool: {parse: parsePool, vital: poolVital},
+	"linear":        {parse: parseLinear},
+	"striped":       {parse: parseStriped},
+	"unstriped":     {parse: parseUnstriped},
+	"error":         {parse: parseError},
+	"zero":          {parse: parseZero},
+	"delay":         {parse: parseDelay},
+	typeCrypt:       {parse: parseCrypt, secret: true},
+	typeInlineCrypt: {parse: parseInlineCrypt, secret: true},
+	typeSnapshot:    {parse: parseSnapshot, vital: snapshotVital},
+	typeThin:        {parse: parseThin, vital: thinVital},
+	typeThinPool:    {parse: parsePool, vital: poolVital},
 
 	"cache":           {parse: parseCache, vital: cacheVital},
 	"clone":           {parse: parseClone, vital: cloneVital},

@@ -147,8 +147,11 @@ func TestStack(t *testing.T) {
 	if got := resolve(t, st, r.Dev("dm-0"), remap.Write); !slices.Equal(got[:4], want) {
 		t.Errorf("got %q\nwant %q", got[:4], want)
 	}
+	want = []string{"0 +100 cipher 259:1:0  [dm:crypt dm:striped]", "100 +100 cipher 259:0:7048  [dm:crypt dm:striped partition]"}
+	if got := resolve(t, st, r.Dev("dm-1"), remap.Read); !slices.Equal(got[:2], want) {
+		t.Errorf("got %q\nwant %q", got[:2], want)
+	}
 	for name, want := range map[string][]string{
-		"dm-1": {"0 +2000 opaque 253:1:0 layer:crypt [dm:crypt]"},
 		"dm-2": {"0 +50 zero 253:2:0  [dm:zero]", "50 +50 error 253:2:50 layer:error [dm:error]"},
 		"md0":  {"0 +4096 replica 259:0:2048  [md:raid1]"},
 	} {

@@ -14,6 +14,13 @@ import (
 var reasonWords = map[remap.Reason]string{
 	"layer:crypt":                 "encrypted: the data has to pass the kernel's encryption",
 	"layer:cipher":                "encrypted: the data has to pass the kernel's encryption",
+	"layer:crypt-integrity":       "encrypted with tags, which belong to the places of their sectors",
+	"layer:crypt-random-iv":       "encrypted with vectors that are stored with the sectors",
+	"layer:crypt-iv-offset":       "encrypted with positions that wrap",
+	"layer:crypt-alignment":       "encrypted in sectors that the table does not respect",
+	"layer:inlinecrypt-iv-offset": "encrypted with positions that wrap",
+	"layer:inlinecrypt-alignment": "encrypted in sectors that the table does not respect",
+	"layer:default-key":           "encrypted with keys that only the filesystem knows",
 	"layer:dm-gap":                "the device-mapper table has a gap here",
 	"layer:dm-no-table":           "the mapped device has no table",
 	"layer:error":                 "the error target: reads and writes fail here",
