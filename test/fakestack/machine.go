@@ -210,6 +210,11 @@ func (m *Machine) addTable(major uint32, name string, k kind, t table) remap.Dev
 	for _, dev := range t.below() {
 		d.block = max(d.block, m.devices[dev].block)
 	}
+	for _, seg := range t {
+		if c, ok := seg.Target.(Crypt); ok {
+			d.block = max(d.block, int(c.Key.Block.Bytes()))
+		}
+	}
 	return m.add(major, name, d)
 }
 
