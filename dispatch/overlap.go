@@ -62,13 +62,44 @@ func (s *sieve) suspect(bucket remap.Sector) bool {
 }
 
 // overlaps is the sieves of all devices that a copy touches.
-type overlaps map[remap.Dev]*sieve
+type overlaps struct {
+	stack  *remap.Stack
+	sieves map[remap.Dev]*sieve
+	// storage leads from a device to the one that stands for its storage.
+	storage map[remap.Dev]remap.Dev
+}
 
-func (o overlaps) at(st *remap.Stack, dev remap.Dev) *sieve {
-	s := o[dev]
+func newOverlaps(st *remap.Stack) *overlaps {
+	return &overlaps{stack: st, sieves: make(map[remap.Dev]*sieve), storage: make(map[remap.Dev]remap.Dev)}
+}
+
+// same returns the device that stands for the storage of dev: paths to one
+// logical unit are different devices. Equal names are no proof that two disks
+// are one, but reason enough to keep a copy from writing what it reads.
+func (o *overlaps) same(dev remap.Dev) remap.Dev {
+	if first, known := o.storage[dev]; known {
+		return first
+	}
+	first := dev
+	n := o.stack.Node(dev)
+	if n.Leaf != nil && n.Leaf.Identity != "" {
+		for _, other := range o.stack.Nodes() {
+			if other.Leaf != nil && other.Leaf.Identity == n.Leaf.Identity && other.Size == n.Size {
+				first = other.Dev
+				break
+			}
+		}
+	}
+	o.storage[dev] = first
+	return first
+}
+
+func (o *overlaps) at(dev remap.Dev) *sieve {
+	dev = o.same(dev)
+	s := o.sieves[dev]
 	if s == nil {
-		s = &sieve{width: st.Node(dev).Size/buckets + 1, end: -1}
-		o[dev] = s
+		s = &sieve{width: o.stack.Node(dev).Size/buckets + 1, end: -1}
+		o.sieves[dev] = s
 	}
 	return s
 }
@@ -88,14 +119,14 @@ func places(e *remap.Extent, f func(remap.Leg)) {
 }
 
 // add notes where a piece is read and written.
-func (o overlaps) add(st *remap.Stack, piece *remap.Piece) {
-	places(&piece.Src, func(leg remap.Leg) { o.at(st, leg.Dev).noteRead(leg, piece.Len()) })
-	places(&piece.Dst, func(leg remap.Leg) { o.at(st, leg.Dev).noteWritten(leg, piece.Len()) })
+func (o *overlaps) add(piece *remap.Piece) {
+	places(&piece.Src, func(leg remap.Leg) { o.at(leg.Dev).noteRead(leg, piece.Len()) })
+	places(&piece.Dst, func(leg remap.Leg) { o.at(leg.Dev).noteWritten(leg, piece.Len()) })
 }
 
 // any tells whether there is anything to compare exactly.
-func (o overlaps) any() bool {
-	for _, s := range o {
+func (o *overlaps) any() bool {
+	for _, s := range o.sieves {
 		for i := range s.written {
 			if s.written[i]&(s.read[i]|s.again[i]) != 0 {
 				return true
@@ -108,9 +139,9 @@ func (o overlaps) any() bool {
 // census counts the suspect runs in each bucket, over all devices.
 type census [buckets]uint32
 
-func (c *census) count(o overlaps, piece *remap.Piece) {
+func (c *census) count(o *overlaps, piece *remap.Piece) {
 	note := func(leg remap.Leg) {
-		s := o[leg.Dev]
+		s := o.at(leg.Dev)
 		first, last := s.span(leg, piece.Len())
 		for i := first; i <= last; i++ {
 			if s.suspect(i) {
@@ -141,14 +172,14 @@ type suspectRun struct {
 
 // closeLook compares the suspect runs of one slice.
 type closeLook struct {
-	sieves     overlaps
+	sieves     *overlaps
 	first, end remap.Sector // buckets
 	room       int          // for so many runs
 	read       map[remap.Dev][]suspectRun
 	written    map[remap.Dev][]suspectRun
 }
 
-func newCloseLook(o overlaps, first, end remap.Sector, room int) *closeLook {
+func newCloseLook(o *overlaps, first, end remap.Sector, room int) *closeLook {
 	return &closeLook{o, first, end, room, make(map[remap.Dev][]suspectRun), make(map[remap.Dev][]suspectRun)}
 }
 
@@ -161,7 +192,8 @@ func (c *closeLook) add(piece *remap.Piece) {
 // merged as they come, so that striped volumes need no more room than linear
 // ones.
 func (c *closeLook) note(runs map[remap.Dev][]suspectRun, leg remap.Leg, n remap.Sector) {
-	s := c.sieves[leg.Dev]
+	dev := c.sieves.same(leg.Dev)
+	s := c.sieves.at(dev)
 	first, last := s.span(leg, n)
 	first, last = max(first, c.first), min(last, c.end-1)
 	for first <= last && !s.suspect(first) {
@@ -174,7 +206,7 @@ func (c *closeLook) note(runs map[remap.Dev][]suspectRun, leg remap.Leg, n remap
 		return
 	}
 	r := suspectRun{max(leg.Start, first*s.width), min(leg.Start+n, (last+1)*s.width)}
-	list := runs[leg.Dev]
+	list := runs[dev]
 	if list == nil {
 		list = make([]suspectRun, 0, c.room)
 	}
@@ -182,7 +214,7 @@ func (c *closeLook) note(runs map[remap.Dev][]suspectRun, leg remap.Leg, n remap
 		list[k-1].end = r.end
 		return
 	}
-	runs[leg.Dev] = append(list, r)
+	runs[dev] = append(list, r)
 }
 
 // shared finds a sector that is both read and written, or written twice.

@@ -22,7 +22,7 @@ type survey struct {
 // policy.
 func (p *plan) look(ctx context.Context, ranges []Range) (*survey, error) {
 	sv := &survey{tally: newTally()}
-	shared := make(overlaps)
+	shared := newOverlaps(p.stack)
 	count := func(s *Step, _ error) bool {
 		sv.total += s.Len
 		sv.add(s.Method, s.Reason, s.Len)
@@ -46,7 +46,7 @@ func (p *plan) look(ctx context.Context, ranges []Range) (*survey, error) {
 			if err != nil {
 				return nil, err
 			}
-			shared.add(p.stack, piece)
+			shared.add(piece)
 			if !step.align(count) {
 				return nil, interrupted(ctx)
 			}
@@ -100,7 +100,7 @@ func (p *plan) madeOf(upper, lower remap.Dev) bool {
 }
 
 // refuseOverlap compares the suspects exactly.
-func (p *plan) refuseOverlap(ctx context.Context, ranges []Range, shared overlaps) error {
+func (p *plan) refuseOverlap(ctx context.Context, ranges []Range, shared *overlaps) error {
 	var suspects census
 	if err := p.each(ctx, ranges, func(piece *remap.Piece) { suspects.count(shared, piece) }); err != nil {
 		return err
