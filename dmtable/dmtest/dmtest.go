@@ -4,6 +4,7 @@
 package dmtest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"strconv"
@@ -28,9 +29,33 @@ type Device struct {
 	// Status are the status lines of the targets, without position and type;
 	// those that are missing are empty.
 	Status []string
+	// Secret is a key in hex, each digit veiled by [Veil]. The reply has it in
+	// the place of [Hidden] digits in Lines: it stands nowhere in memory but in
+	// the buffer of whoever asked.
+	Secret []byte
 	// Deps are the devices that the table holds; nil stands for all words of
 	// the table that are device numbers.
 	Deps []remap.Dev
+}
+
+// Veil is what the digits of a secret are changed by: no digit becomes one.
+const Veil = 0x80
+
+// Hidden stands for a secret of n digits in a line.
+func Hidden(n int) string { return strings.Repeat("?", n) }
+
+// unveil writes the secret into a reply.
+func (d *Device) unveil(buf []byte) {
+	hidden := []byte(Hidden(len(d.Secret)))
+	for len(hidden) > 0 {
+		at := bytes.Index(buf, hidden)
+		if at < 0 {
+			return
+		}
+		for i, digit := range d.Secret {
+			buf[at+i] = digit ^ Veil
+		}
+	}
 }
 
 // Kernel answers ioctls for a set of devices. It is safe for concurrent use.
@@ -122,7 +147,9 @@ func (k *Kernel) Ioctl(command uint, buf []byte) error {
 		if err != nil {
 			return err
 		}
-		return reply(buf, *d, len(d.Lines), records)
+		err = reply(buf, *d, len(d.Lines), records)
+		d.unveil(buf[headerSize:])
+		return err
 	}
 	return unix.ENOTTY
 }
