@@ -37,7 +37,7 @@ func parseCache(t *Target, a *args) mapping {
 	case s.broken:
 		return a.opaque(t, "needs-check")
 	case s.dirty != 0:
-		return a.opaque(t, "dirty")
+		return &noted{a.opaque(t, "dirty"), []string{fmt.Sprintf("%d blocks of the cache are newer than its origin", s.dirty)}}
 	}
 	return m
 }

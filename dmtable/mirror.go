@@ -45,7 +45,7 @@ func parseMirror(t *Target, a *args) mapping {
 			return m
 		}
 	}
-	return a.opaque(t, "no-leg")
+	return &noted{a.opaque(t, "no-leg"), m.notes()}
 }
 
 // mirrorLog reads what kind of log the mirror has, and tells whether it is one

@@ -45,7 +45,7 @@ func parseMultipath(t *Target, a *args) mapping {
 		return a.opaque(t, "status")
 	}
 	if m.state.chosen.IsZero() {
-		return a.opaque(t, "no-path")
+		return &noted{a.opaque(t, "no-path"), m.notes()}
 	}
 	return m
 }
@@ -73,6 +73,9 @@ func (m *multipath) place(_ remap.Op, off, n remap.Sector) remap.Place {
 
 func (m *multipath) notes() []string {
 	notes := []string{fmt.Sprintf("path %s of the multipath device is used", m.state.chosen)}
+	if m.state.chosen.IsZero() {
+		notes[0] = "no path of the multipath device works"
+	}
 	for _, dev := range m.state.failed {
 		notes = append(notes, fmt.Sprintf("path %s of the multipath device has failed", dev))
 	}

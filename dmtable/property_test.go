@@ -11,14 +11,15 @@ import (
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-// genLine draws a line of a type that is mapped: parameters and length.
-func genLine(t *rapid.T) (typ, params string, length int64) {
+// genLine draws a line of a type that is mapped: parameters and length, and the
+// lines of a vector that belong to it.
+func genLine(t *rapid.T) (typ, params string, length int64, more []string) {
 	dev := func() string { return fmt.Sprintf("8:%d", rapid.IntRange(0, 3).Draw(t, "minor")) }
 	start := func() int64 { return rapid.Int64Range(0, 1<<40).Draw(t, "start") }
 	chunk := rapid.Int64Range(1, 40).Draw(t, "chunk")
 	rows := rapid.Int64Range(1, 6).Draw(t, "rows")
 	stripes := rapid.IntRange(1, 5).Draw(t, "stripes")
-	typ = rapid.SampledFrom([]string{"linear", "striped", "unstriped", "error", "zero", "delay", "thin", typeCrypt}).Draw(t, "type")
+	typ = rapid.SampledFrom([]string{"linear", "striped", "unstriped", "error", "zero", "delay", "thin", typeCrypt, "stateful"}).Draw(t, "type")
 	length = rapid.Int64Range(1, 200).Draw(t, "length")
 	switch typ {
 	case "linear":
@@ -39,8 +40,14 @@ func genLine(t *rapid.T) (typ, params string, length int64) {
 		params = "253:4 1"
 	case typeCrypt:
 		params = fmt.Sprintf("aes-xts-plain64 00112233 %d %s %d", start(), dev(), start())
+	case "stateful":
+		typ = rapid.SampledFrom(statefulTypes).Draw(t, "stateful type")
+		if typ == "raid" {
+			length = wholeStripes
+		}
+		params, more = stateful[typ](t, length)
 	}
-	return typ, params, length
+	return typ, params, length, more
 }
 
 // genTable draws a table of several lines.
@@ -48,8 +55,9 @@ func genTable(t *rapid.T) []string {
 	var lines []string
 	end := int64(0)
 	for range rapid.IntRange(1, 6).Draw(t, "lines") {
-		typ, params, length := genLine(t)
+		typ, params, length, more := genLine(t)
 		lines = append(lines, strings.TrimSuffix(fmt.Sprintf("%d %d %s %s", end, length, typ, params), " "))
+		lines = append(lines, more...)
 		end += length
 	}
 	return lines
@@ -96,7 +104,7 @@ func TestSplitQueriesAreTheWhole(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		lines := genTable(t)
 		table := tableOf(t, lines...)
-		l := table.Layer()
+		l := table.TrustedLayer(Trust{Verity: true, Integrity: true})
 		start := remap.Sector(rapid.Int64Range(0, int64(table.Size())-1).Draw(t, "from"))
 		n := remap.Sector(rapid.Int64Range(1, int64(table.Size()-start)).Draw(t, "n"))
 		for _, op := range []remap.Op{remap.Read, remap.Write} {
@@ -154,6 +162,28 @@ func TestStripedDealsChunks(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Every type that has a state is mapped in some state, or the properties above
+// would say nothing of it.
+func TestGeneratedLinesAreMapped(t *testing.T) {
+	for _, typ := range statefulTypes {
+		mapped := false
+		for seed := range 200 {
+			lines := rapid.Custom(func(t *rapid.T) []string {
+				params, more := stateful[typ](t, wholeStripes)
+				return append([]string{fmt.Sprintf("0 %d %s %s", wholeStripes, typ, params)}, more...)
+			}).Example(seed)
+			p := tableOf(t, lines...).TrustedLayer(Trust{Verity: true, Integrity: true}).Map(remap.Read, 0, wholeStripes)
+			mapped = mapped || p.Kind != remap.Opaque
+			if strings.HasSuffix(string(p.Reason), "-unparsed") || strings.HasSuffix(string(p.Reason), "-status") {
+				t.Fatalf("%q: %s", lines, describe(p))
+			}
+		}
+		if !mapped {
+			t.Errorf("no line of type %s is mapped", typ)
+		}
+	}
 }
 
 // The hint of the last line makes no difference: any order of queries gives

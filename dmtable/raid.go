@@ -72,7 +72,7 @@ func parseRaid(t *Target, a *args) mapping {
 	case m.options.writeback || m.state.journal == "a" || m.state.journal == "D":
 		return a.opaque(t, "journal")
 	case !m.state.stable():
-		return a.opaque(t, "syncing")
+		return &noted{a.opaque(t, "syncing"), m.notes()}
 	case m.options.format == raid10Far:
 		return a.opaque(t, "far")
 	}
@@ -228,10 +228,12 @@ func (m *raid) place(op remap.Op, off, n remap.Sector) remap.Place { return m.ar
 
 func (m *raid) notes() (notes []string) {
 	for i, dev := range m.data {
-		switch {
-		case dev.IsZero() || m.state.health[i] == '-':
+		switch health := m.state.health[i]; {
+		case dev.IsZero() || health == '-':
 			notes = append(notes, fmt.Sprintf("member %d of the array is missing", i))
-		case m.state.health[i] != raidAlive:
+		case health == 'a':
+			notes = append(notes, fmt.Sprintf("member %d (%s) of the array is not in sync", i, dev))
+		case health != raidAlive:
 			notes = append(notes, fmt.Sprintf("member %d (%s) of the array has failed", i, dev))
 		}
 	}

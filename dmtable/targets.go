@@ -64,6 +64,14 @@ type mapping interface {
 // A noter is a mapping that has something to tell people of its state.
 type noter interface{ notes() []string }
 
+// noted is a mapping with notes of its own.
+type noted struct {
+	mapping
+	texts []string
+}
+
+func (m *noted) notes() []string { return m.texts }
+
 // data is the place of a run that lives at sector s of dev.
 func data(layer string, dev remap.Dev, s, n remap.Sector) remap.Place {
 	return remap.Place{

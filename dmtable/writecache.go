@@ -39,7 +39,7 @@ func parseWritecache(t *Target, a *args) mapping {
 	case s.failed:
 		return a.opaque(t, "failed")
 	case !s.clean():
-		return a.opaque(t, "dirty")
+		return &noted{a.opaque(t, "dirty"), []string{fmt.Sprintf("%d blocks of the writecache are not on its origin yet", s.blocks-s.free)}}
 	}
 	if _, cleaning := options[writecacheCleaner]; cleaning {
 		return &cleaned{origin}
