@@ -71,6 +71,8 @@ func parseRaid(t *Target, a *args) mapping {
 		return a.opaque(t, "reshape")
 	case m.options.writeback || m.state.journal == "a" || m.state.journal == "D":
 		return a.opaque(t, "journal")
+	case m.state.health[0] != raidAlive:
+		return &noted{a.opaque(t, "first-member"), m.notes()}
 	case !m.state.stable():
 		return &noted{a.opaque(t, "syncing"), m.notes()}
 	case m.options.format == raid10Far:

@@ -16,9 +16,11 @@ type raidState struct {
 	health string
 	// synced tells that nothing is left to be done.
 	synced bool
-	// quiet: the action changes nothing that is in sync.
+	// quiet: nothing is being checked or changed. In a check, members count as
+	// in sync whether they are or not (rs_get_progress).
 	quiet bool
-	// offset is where the data begins on the members.
+	// offset is where the data begins on the members. It is that of the first
+	// one, if it is there.
 	offset remap.Sector
 	// journal is A for one that is written through, a for one that is written
 	// back, D for one that has failed, - for none.
@@ -42,10 +44,8 @@ func parseRaidStatus(line string) (s raidState, ok bool) {
 	}
 	done, whole := a.ratio()
 	s.synced = done == whole
-	switch a.oneOf("idle", "frozen", "check", "repair", "resync", "recover", "reshape") {
-	case "idle", "frozen", "check", "repair":
-		s.quiet = true
-	}
+	action := a.oneOf("idle", "frozen", "check", "repair", "resync", "recover", "reshape")
+	s.quiet = action == "idle" || action == "frozen"
 	a.big()
 	s.offset = a.sector()
 	s.journal = a.oneOf("A", "a", "D", "-")

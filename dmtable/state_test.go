@@ -89,8 +89,8 @@ func TestVitals(t *testing.T) {
 		},
 		{
 			typ: "raid", status: "raid1 2 AA 1000/1000 idle 0 0 -",
-			same:    []string{"raid1 2 AA 1000/1000 repair 12 0 -"},
-			changed: []string{"raid1 2 AA 10/1000 resync 0 0 -", "raid1 2 AD 1000/1000 idle 0 0 -", "raid1 2 AA 1000/1000 idle 0 8 -", "raid1 2 AA 1000/1000 reshape 0 0 -", "raid5_ls 2 AA 1000/1000 idle 0 0 -", "raid1 2 AA 1000/1000 idle 0 0 A", ""},
+			same:    []string{"raid1 2 AA 1000/1000 frozen 12 0 -"},
+			changed: []string{"raid1 2 AA 10/1000 resync 0 0 -", "raid1 2 AA 1000/1000 repair 0 0 -", "raid1 2 AD 1000/1000 idle 0 0 -", "raid1 2 AA 1000/1000 idle 0 8 -", "raid1 2 AA 1000/1000 reshape 0 0 -", "raid5_ls 2 AA 1000/1000 idle 0 0 -", "raid1 2 AA 1000/1000 idle 0 0 A", ""},
 		},
 	} {
 		vital := targets[test.typ].vital

@@ -61,6 +61,7 @@ var reasonWords = map[remap.Reason]string{
 	"layer:multipath-status":      "the multipath device says what dmcopy does not know",
 	"layer:raid-begin":            "an array that does not begin at the start of its device",
 	"layer:raid-far":              "a raid10 with far copies: only its superblocks tell at what distance",
+	"layer:raid-first-member":     "the first member of the array, which tells where its data begins, is missing",
 	"layer:raid-journal":          "the journal of the array may have what its members have not",
 	"layer:raid-reshape":          "the array is, or was, reshaped or rebuilt",
 	"layer:raid-status":           "the array says what dmcopy does not know",
