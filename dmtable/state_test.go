@@ -15,7 +15,7 @@ import (
 // all: path selectors, logs and policies.
 func TestUnknownTypes(t *testing.T) {
 	for _, typ := range []string{
-		"bow", "default-key", "inlinecrypt", "pcache", "switch", "user", "vdo", "zoned",
+		"bow", "default-key", "pcache", "switch", "user", "vdo", "zoned",
 		"thin-pool2", "thin_pool", "thinpool", "cache2", "snapshot-cow", "raid1", "raid45", "mirror2", "crypto", "linear2",
 		"smq", "mq", "cleaner", "default", "round-robin", "queue-length", "service-time", "historical-service-time",
 		"io-affinity", "core", "disk", "userspace", "clustered-disk", "kcopyd", "bufio", "frobnicate",
