@@ -42,6 +42,9 @@ func TestGolden(t *testing.T) {
 	}{
 		"8 MiB":                  {vm, 8 + 176, 256},
 		"fixed padding":          {fields{version: 4, interleave: 15, tag: 4, sections: 1, provided: 15944, flags: 8}, 184, 256},
+		"seen, 4096-byte blocks": {fields{version: 1, interleave: 10, tag: 4, sections: 1, provided: 15504, block: 3}, 400, 256},
+		"seen, fixed padding":    {fields{version: 4, interleave: 9, tag: 32, sections: 1, provided: 18720, flags: 8}, 96, 32},
+		"seen, 56 sections":      {fields{version: 4, interleave: 15, tag: 32, sections: 56, provided: 13016, flags: 8}, 4936, 2048},
 		"narrow, not fixed":      {fields{version: 1, interleave: 10, tag: 4, sections: 1, provided: 8}, 184, 256},
 		"narrow, fixed":          {fields{version: 4, interleave: 10, tag: 4, sections: 1, provided: 8, flags: 8}, 184, 8},
 		"22 sections":            {fields{version: 1, interleave: 15, tag: 4, sections: 22, provided: 8}, 8 + 22*176, 256},

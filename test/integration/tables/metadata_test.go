@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dmtable/exstore"
+	"github.com/dmcopy/dmcopy/dmtable/integritysb"
 	"github.com/dmcopy/dmcopy/dmtable/thinmeta"
 	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/remap"
@@ -80,8 +81,8 @@ func TestExceptionStore(t *testing.T) {
 				t.Fatalf("an empty store: %+v, %v", s, err)
 			}
 			random := rand.New(rand.NewPCG(1, 2))
-			for round := range 4 {
-				for range 100 {
+			for round := range 3 {
+				for range 90 {
 					length := v.chunk * (1 + random.Int64N(4))
 					at := random.Int64N((originSize-length)/v.chunk) * v.chunk
 					vm.Stamp(t, "/dev/mapper/x-origin", uint64(round), at*512, length*512)
@@ -181,8 +182,8 @@ func (d *dumpDevice) places() map[uint64]place {
 const thinBlocks = 1500
 
 // thinPool makes a pool with a device 1 that has a snapshot 2, and an empty
-// device 3.
-func thinPool(t *testing.T) {
+// device 3. The volume is written to that often before the snapshot.
+func thinPool(t *testing.T, writes int) {
 	t.Helper()
 	vm.Run(t, "dd", "if=/dev/zero", "of="+vm.Device(t, diskC), "bs=1M", "count=8", "oflag=direct")
 	meta := create(t, "y-meta", fmt.Sprintf("0 16384 linear %s 0", number(t, diskC)))
@@ -193,11 +194,11 @@ func thinPool(t *testing.T) {
 	}
 	message(t, "delete 5")
 	create(t, "y-thin", fmt.Sprintf("0 %d thin %s 1", thinBlocks*128, pool))
-	scatter(t, 1, 700)
+	scatter(t, 1, writes)
 	vm.Run(t, "dmsetup", "suspend", "y-thin")
 	message(t, "create_snap 2 1")
 	vm.Run(t, "dmsetup", "resume", "y-thin")
-	scatter(t, 2, 200)
+	scatter(t, 2, writes/4)
 }
 
 func message(t *testing.T, text string) {
@@ -229,7 +230,7 @@ func reserve(t *testing.T) uint64 {
 // Maps of a live pool are those that thin_dump finds, stay so while the pool is
 // written to, and lead to what the thin device shows.
 func TestThinMetadata(t *testing.T) {
-	thinPool(t)
+	thinPool(t, 700)
 	held := reserve(t)
 	r := openDirect(t, "/dev/mapper/y-meta")
 	super, err := thinmeta.ReadSuper(r, held)
@@ -257,7 +258,7 @@ func TestThinMetadata(t *testing.T) {
 	}
 
 	// The pool goes on; what is held stays.
-	scatter(t, 3, 300)
+	scatter(t, 3, 150)
 	vm.Run(t, "sync")
 	checkThin(t, r, super, want.Devices)
 	if again, err := thinmeta.ReadSuper(r, held); err != nil || *again != *super {
@@ -313,7 +314,7 @@ func checkContent(t *testing.T, m *thinmeta.Map) {
 // A pool whose metadata device has grown: the superblock's own count of blocks
 // is the old one.
 func TestThinMetadataGrows(t *testing.T) {
-	thinPool(t)
+	thinPool(t, 20)
 	vm.Run(t, "dmsetup", "suspend", "y-thin")
 	vm.Run(t, "dmsetup", "suspend", "y-pool")
 	vm.Run(t, "dmsetup", "load", "y-meta", "--table", fmt.Sprintf("0 40000 linear %s 0", number(t, diskC)))
@@ -336,5 +337,49 @@ func TestThinMetadataGrows(t *testing.T) {
 	}
 	if _, _, err := thinmeta.Device(r, super, 2); err != nil {
 		t.Error(err)
+	}
+}
+
+// The superblock of integrity says where data are.
+func TestIntegritySuperblock(t *testing.T) {
+	for name, v := range map[string]struct {
+		options string
+		fixed   bool
+	}{
+		"sectors":         {"1 internal_hash:crc32c", false},
+		"blocks of 4096":  {"3 internal_hash:crc32c block_size:4096 interleave_sectors:1024", false},
+		"fixed padding":   {"3 internal_hash:sha256 fix_padding interleave_sectors:512", true},
+		"sections galore": {"3 internal_hash:sha256 fix_padding journal_sectors:5000", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := vm.Device(t, diskB)
+			vm.Run(t, "dd", "if=/dev/zero", "of="+path, "bs=4096", "count=3", "oflag=direct")
+			base := create(t, "z-base", fmt.Sprintf("0 20000 linear %s 8", number(t, diskB)))
+			vm.Run(t, "dmsetup", "create", "z-format", "--table", fmt.Sprintf("0 8 integrity %s 0 - D %s", base, v.options))
+			vm.Run(t, "dmsetup", "remove", "--retry", "z-format")
+			first := make([]byte, 4096)
+			if _, err := openDirect(t, "/dev/mapper/z-base").ReadAt(first, 0); err != nil {
+				t.Fatal(err)
+			}
+			super, err := integritysb.Parse(first)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fixed := super.Flags&integritysb.FixedPadding != 0; fixed != v.fixed {
+				t.Errorf("%+v", super)
+			}
+			create(t, "z-top", fmt.Sprintf("0 %d integrity %s 0 - D %s", super.Provided, base, v.options))
+			if words := strings.Fields(vm.Run(t, "dmsetup", "status", "z-top")); words[4] != fmt.Sprint(int64(super.Provided)) {
+				t.Errorf("%d sectors, the kernel says %q", super.Provided, words)
+			}
+			vm.Stamp(t, "/dev/mapper/z-top", 9, 0, super.Provided.Bytes())
+			for at := remap.Sector(0); at < super.Provided; at += super.Interleave {
+				area := at / super.Interleave
+				place := super.Initial() + at + (area+1)*super.Run()
+				n := min(super.Interleave, super.Provided-at)
+				vm.CheckStamp(t, "/dev/mapper/z-base", 9, place.Bytes(), at.Bytes(), n.Bytes())
+			}
+			t.Logf("%+v: initial %d, run %d", *super, super.Initial(), super.Run())
+		})
 	}
 }
