@@ -47,6 +47,10 @@ func normal(level, name, value string) string {
 		if actions[value] == harmless || actions[value] == resyncing && !mirrors(level) {
 			return "harmless"
 		}
+	case "reshape_position":
+		if value != "none" {
+			return "moving"
+		}
 	case "resync_start":
 		if !mirrors(level) {
 			return ""

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/dmcopy/dmcopy/mdraid/mdraidtest"
 	"github.com/dmcopy/dmcopy/remap"
@@ -95,12 +96,13 @@ func TestReadFails(t *testing.T) {
 
 // trap replaces a file by a pipe: while the reader waits for what is in it, for
 // the given number of times, change is called; then the file has the value again.
-func trap(t *testing.T, path, value string, times int, change func(turn int)) (done chan struct{}) {
+// wait waits until that has happened.
+func trap(t *testing.T, path, value string, times int, change func(turn int)) (wait func()) {
 	t.Helper()
 	if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	done = make(chan struct{})
+	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for turn := range times {
@@ -127,7 +129,19 @@ func trap(t *testing.T, path, value string, times int, change func(turn int)) (d
 			}
 		}
 	}()
-	return done
+	return func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(10 * time.Second): // nobody reads the pipe: let the writer fail
+				if pipe, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0); err == nil {
+					pipe.Close()
+				}
+				t.Error("the file was not read as often as it should")
+			}
+		}
+	}
 }
 
 // A layout that changes between two files is not mixed with the old one.
@@ -146,9 +160,9 @@ func TestReadWhileItChanges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			root, disk := tree(t, before)
-			done := trap(t, disk+"/md/uuid", before.Attrs["uuid"], 1, func(int) { change(disk) })
+			wait := trap(t, disk+"/md/uuid", before.Attrs["uuid"], 1, func(int) { change(disk) })
 			got, err := Read(root, md0)
-			<-done
+			wait()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -163,13 +177,13 @@ func TestReadWhileItChanges(t *testing.T) {
 func TestMemberLeavesWhileRead(t *testing.T) {
 	f := fixture(t, "raid1 2 8192 8192")
 	root, disk := tree(t, f)
-	done := trap(t, disk+"/md/dev-sda/offset", "2048", 1, func(int) {
+	wait := trap(t, disk+"/md/dev-sda/offset", "2048", 1, func(int) {
 		if err := os.RemoveAll(disk + "/md/dev-sda"); err != nil {
 			t.Error(err)
 		}
 	})
 	got, err := Read(root, md0)
-	<-done
+	wait()
 	if err != nil || len(got.Members) != 1 || got.Members[0].Name != "sdb" {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -183,11 +197,11 @@ func TestUnsteady(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			root, disk := tree(t, f)
-			done := trap(t, disk+"/md/uuid", f.Attrs["uuid"], tries, func(turn int) {
-				write(t, disk+"/md/reshape_position", string(rune('0'+turn)))
+			wait := trap(t, disk+"/md/uuid", f.Attrs["uuid"], tries, func(turn int) {
+				write(t, disk+"/md/layout", string(rune('a'+turn)))
 			})
 			err := read(root)
-			<-done
+			wait()
 			if !errors.Is(err, ErrUnsteady) {
 				t.Error(err)
 			}
@@ -201,7 +215,7 @@ func TestGoneWhileRead(t *testing.T) {
 	for name, again := range map[string]bool{"gone": false, "number used again": true} {
 		t.Run(name, func(t *testing.T) {
 			root, disk := tree(t, f)
-			done := trap(t, disk+"/md/uuid", f.Attrs["uuid"], 1, func(int) {
+			wait := trap(t, disk+"/md/uuid", f.Attrs["uuid"], 1, func(int) {
 				link := root.path("sys/dev/block", f.Dev)
 				if err := os.Remove(link); err != nil {
 					t.Error(err)
@@ -213,7 +227,7 @@ func TestGoneWhileRead(t *testing.T) {
 				}
 			})
 			_, err := Read(root, md0)
-			<-done
+			wait()
 			if !errors.Is(err, ErrGone) {
 				t.Error(err)
 			}
@@ -232,6 +246,8 @@ func TestPrint(t *testing.T) {
 		{"raid1 2 8192 8192", "raid1 2 8192 8192 sync_action=check", true},
 		{"raid1 2 8192 8192", "raid1 2 8192 8192 degraded=1 suspend_hi=8 bitmap/location=+8", true},
 		{"raid1 2 8192 8192\nsdb state=spare recovery_start=0", "raid1 2 8192 8192\nsdb state=spare recovery_start=1024", true},
+		{"raid5 3 2048 4096 reshape_position=8", "raid5 3 2048 4096 reshape_position=16", true},
+		{"raid5 3 2048 4096 reshape_position=0", "raid5 3 2048 4096", false},
 		{"raid5 3 2048 4096 resync_start=0 sync_action=resync", "raid5 3 2048 4096", true},
 		{"raid1 2 8192 8192 resync_start=0 sync_action=resync", "raid1 2 8192 8192", false},
 		{"raid1 2 8192 8192 resync_start=8", "raid1 2 8192 8192", false},

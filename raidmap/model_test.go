@@ -126,13 +126,6 @@ func setsOf(disks, size int) (sets [][]int) {
 	return sets
 }
 
-// A parityRow is a row of the simplest array with some layout: the disk of P,
-// that of Q or -1, and the disks of data in their order.
-type parityRow struct {
-	p, q int
-	data []int
-}
-
 // parityWay says how rows follow each other, in words of drivers/md/raid5.h and
 // of mdadm's restripe.c.
 type parityWay struct {
