@@ -295,13 +295,19 @@ func flawless(results []copydomain.Result) bool {
 	return true
 }
 
-// poison sends a pair through the host that has not done what it said.
+// poison sends a pair through the host that has not done what it said. Below a
+// source that drifts, somebody else can have written to what was read back: then
+// the next window has to prove the pair again.
 func (r *run) poison(key pairKey, b *batch, cause error, out issued) issued {
-	if out.err != nil {
+	switch {
+	case out.err != nil:
 		return out
+	case errors.Is(cause, errUnequal) && r.plan.stack.Drifts(r.job.Src.Dev):
+		r.log.Info("copy offload could not be proven while the source drifts", "pair", b.pair.Domain, "error", cause)
+	default:
+		r.log.Warn("copy offload failed its proof and is not used any more", "pair", b.pair.Domain, "error", cause)
+		r.poisoned[key] = ReasonProofFailed
 	}
-	r.log.Warn("copy offload failed its proof and is not used any more", "pair", b.pair.Domain, "error", cause)
-	r.poisoned[key] = ReasonProofFailed
 	return issued{redo: allToHost(map[pairKey][]Step{key: b.steps}, ReasonProofFailed)}
 }
 

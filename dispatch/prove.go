@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -63,9 +64,10 @@ func (r *run) prove(ctx context.Context, st *pairState, b *batch, moves []copydo
 	return proof{result: result, rest: rest}, nil
 }
 
+var errUnequal = errors.New("reported as copied and not equal to the source")
+
 func unequal(m copydomain.Move, b *batch) error {
-	return fmt.Errorf("%d sectors at sector %d of %s were reported as copied and are not equal to the source",
-		m.Len, m.Dst, b.pair.Dst.DisplayName())
+	return fmt.Errorf("%d sectors at sector %d of %s: %w", m.Len, m.Dst, b.pair.Dst.DisplayName(), errUnequal)
 }
 
 // confirm reads back everything that was copied for a pair that could not be

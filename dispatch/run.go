@@ -151,7 +151,7 @@ func (r *run) report(err error) *Report {
 func (r *run) byMethod() map[Method]int64 {
 	methods := make(map[Method]int64)
 	for m, bytes := range r.tally.methods {
-		if m.offloads() {
+		if m.offloads() && bytes > 0 { // all of it can have been done again
 			methods[m] = bytes
 		}
 	}
