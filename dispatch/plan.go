@@ -34,7 +34,7 @@ const (
 	ReasonAlignment   remap.Reason = "limit:alignment"
 	ReasonFile        remap.Reason = "layer:file"
 	ReasonRedundant   remap.Reason = "layer:redundant-destination"
-	ReasonCipher      remap.Reason = "layer:cipher"
+	ReasonCipher                   = remap.ReasonCipher
 	ReasonNoLeg       remap.Reason = "layer:no-readable-leg"
 )
 

@@ -14,7 +14,7 @@ const (
 	// ReasonErrorTarget: reads and writes fail here.
 	ReasonErrorTarget Reason = "layer:error"
 	// ReasonCipher: what lies below is not what is read from above.
-	ReasonCipher Reason = "layer:cipher"
+	ReasonCipher Reason = "layer:crypt"
 	// ReasonLegs: a leg of a replica is not plain data all the way down.
 	ReasonLegs Reason = "layer:replica-legs"
 )

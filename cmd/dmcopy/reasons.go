@@ -13,7 +13,6 @@ import (
 // one that is missing here prints as it is.
 var reasonWords = map[remap.Reason]string{
 	"layer:crypt":                 "encrypted: the data has to pass the kernel's encryption",
-	"layer:cipher":                "encrypted: the data has to pass the kernel's encryption",
 	"layer:crypt-integrity":       "encrypted with tags, which belong to the places of their sectors",
 	"layer:crypt-random-iv":       "encrypted with vectors that are stored with the sectors",
 	"layer:crypt-iv-offset":       "encrypted with positions that wrap",

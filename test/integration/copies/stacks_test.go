@@ -134,7 +134,7 @@ var stackCases = []stackCase{
 		},
 	},
 	{
-		name: "LUKS", host: 4, reasons: []remap.Reason{"layer:cipher"},
+		name: "LUKS", host: 4, reasons: []remap.Reason{"layer:crypt"},
 		build: func(t *testing.T) (string, string, int64) {
 			group(t, "vg", vm.Device(t, alpha))
 			lower := volume(t, "vg", "a", stackSize+16*mib) // the header takes 16 MiB
