@@ -22,7 +22,7 @@ func SameCipher(src, dst *Extent) bool {
 		return false
 	}
 	a, b := src.Cipher, dst.Cipher
-	return a.ID != "" && a.ID == b.ID && a.Block == b.Block && a.Anywhere == b.Anywhere && (a.Anywhere || src.IV == dst.IV)
+	return a.ID != "" && a.Block > 0 && a.ID == b.ID && a.Block == b.Block && a.Anywhere == b.Anywhere && (a.Anywhere || src.IV == dst.IV)
 }
 
 // encipher notes that a layer enciphers the run. No single key tells what is
