@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Remap is one event of the tracepoint block:block_bio_remap: the kernel hands a bio from one device down to the next
@@ -121,10 +123,12 @@ func parseRemaps(text []byte) ([]Remap, error) {
 
 // DeviceNumber returns "major:minor" of a block device, as in [Remap].
 func DeviceNumber(device string) (string, error) {
-	resolved, err := filepath.EvalSymlinks(device)
-	if err != nil {
-		return "", err
+	var st unix.Stat_t
+	if err := unix.Stat(device, &st); err != nil {
+		return "", &os.PathError{Op: "stat", Path: device, Err: err}
 	}
-	text, err := os.ReadFile(filepath.Join("/sys/class/block", filepath.Base(resolved), "dev"))
-	return strings.TrimSpace(string(text)), err
+	if st.Mode&unix.S_IFMT != unix.S_IFBLK {
+		return "", fmt.Errorf("%s is no block device", device)
+	}
+	return fmt.Sprintf("%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev)), nil
 }

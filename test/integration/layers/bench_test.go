@@ -26,6 +26,7 @@ type disk struct {
 	size  remap.Sector
 	next  remap.Sector // first sector that is not taken
 	parts int32        // partitions made so far
+	whole bool         // used as a whole: the kernel lets nobody have a partition of it then
 }
 
 // pool is the disks of the machine.
@@ -100,8 +101,12 @@ type bench struct {
 func newBench(t *testing.T, p *pool, rng *rand.Rand) *bench {
 	b := &bench{T: t, Rand: rng, pool: p, disks: p.plain, align: 1}
 	for _, d := range p.byDev {
-		d.next, d.parts = 0, 0
+		d.next, d.parts, d.whole = 0, 0, false
 	}
+	for _, i := range rng.Perm(len(p.plain))[:len(p.plain)/2] {
+		p.plain[i].whole = true
+	}
+	p.bigBlocks[rng.IntN(len(p.bigBlocks))].whole = true
 	return b
 }
 
@@ -126,13 +131,18 @@ func (b *bench) between(least, most, unit remap.Sector) remap.Sector {
 // pick is one of the values.
 func pick[T any](b *bench, values ...T) T { return values[b.IntN(len(values))] }
 
-// take takes n sectors of unused space somewhere, and stamps them: each tells
-// its place.
+// take takes n sectors of unused space on a disk, to make a partition of it.
 func (b *bench) take(n remap.Sector) run {
+	b.Helper()
+	return b.takeFrom(false, n)
+}
+
+// takeFrom takes n sectors of unused space and stamps them: each tells its place.
+func (b *bench) takeFrom(whole bool, n remap.Sector) run {
 	b.Helper()
 	var fit []*disk
 	for _, d := range b.disks {
-		if d.size-d.next >= n+64 {
+		if d.whole == whole && d.size-d.next >= n+64 {
 			fit = append(fit, d)
 		}
 	}
@@ -198,9 +208,10 @@ func (b *bench) part(r run) string {
 		b.Fatalf("partition %d of %s at %d, %d sectors: %v", number, r.disk.path, r.start, r.len, err)
 	}
 	b.Cleanup(func() {
-		if err := change(unix.BLKPG_DEL_PARTITION); err != nil {
-			b.Errorf("partition %d of %s: %v", number, r.disk.path, err)
-		}
+		// Some targets let go of their devices a moment after they are gone.
+		vm.Eventually(b, fmt.Sprintf("end of partition %d of %s", number, r.disk.path), func() error {
+			return change(unix.BLKPG_DEL_PARTITION)
+		})
 	})
 	if last := r.disk.path[len(r.disk.path)-1]; '0' <= last && last <= '9' {
 		return fmt.Sprintf("%sp%d", r.disk.path, number)
@@ -212,8 +223,8 @@ func (b *bench) part(r run) string {
 // a partition.
 func (b *bench) place(n remap.Sector) string {
 	b.Helper()
-	if b.IntN(3) > 0 {
-		return b.take(n).arg()
+	if b.IntN(2) > 0 {
+		return b.takeFrom(true, n).arg()
 	}
 	skip := b.upTo(100, b.align)
 	return fmt.Sprintf("%s %d", b.part(b.take(n+skip)), skip)
@@ -229,9 +240,18 @@ func (b *bench) newName() string {
 func (b *bench) mapped(lines ...string) string {
 	b.Helper()
 	name := b.newName()
-	vm.Run(b, "dmsetup", "create", name, "--table", strings.Join(lines, "\n"))
+	b.load("create", name, lines...)
 	b.owns(name)
 	return "/dev/mapper/" + name
+}
+
+// load hands a table to the kernel, which says in its log what it does not like.
+func (b *bench) load(command, name string, lines ...string) {
+	b.Helper()
+	if _, err := vm.TryRun("dmsetup", command, name, "--table", strings.Join(lines, "\n")); err != nil {
+		text, _ := vm.TryRun("sh", "-c", "dmesg | tail -n 4")
+		b.Fatalf("%v\n%s", err, text)
+	}
 }
 
 // owns removes a mapped device with the trial.
@@ -248,7 +268,7 @@ func (b *bench) owns(name string) {
 func (b *bench) reload(path string, lines ...string) {
 	b.Helper()
 	name := filepath.Base(path)
-	vm.Run(b, "dmsetup", "load", name, "--table", strings.Join(lines, "\n"))
+	b.load("load", name, lines...)
 	vm.Run(b, "dmsetup", "resume", name)
 }
 

@@ -19,9 +19,13 @@ var cryptKinds = []kind{
 	{name: "crypt/stacked", needs: []string{"crypt"}, build: buildCryptStacked},
 }
 
-// crypt makes a mapped device that enciphers.
+// crypt makes a mapped device that enciphers, somewhere unless a place is given.
 func (b *bench) crypt(name, key string, n remap.Sector, lower string) string {
 	block := pick(b, remap.Sector(1), 1, 2, 4, 8)
+	if lower == "" {
+		b.align = max(b.align, block)
+		lower = b.place(n)
+	}
 	options := []string{fmt.Sprintf("sector_size:%d", block.Bytes())}
 	if b.IntN(2) == 0 && block > 1 {
 		options = append(options, "iv_large_sectors")
@@ -51,7 +55,7 @@ func buildCrypt(b *bench) []*subject {
 	b.sometimesBigBlocks()
 	n := b.between(1000, 4000, 8)
 	cipherOf := pick(b, "aes-xts-plain64", "aes-xts-plain", "aes-cbc-essiv:sha256", "aes-cbc-plain64be", "aes-ecb", "capi:xts(aes)-plain64")
-	path := b.crypt(cipherOf, b.key(32), n, b.place(n))
+	path := b.crypt(cipherOf, b.key(32), n, "")
 	b.fill(path)
 	return []*subject{{path: path, name: cipherOf, read: cipher, write: cipher, followed: true}}
 }
@@ -60,7 +64,7 @@ func buildCrypt(b *bench) []*subject {
 // sectors are.
 func buildCryptNull(b *bench) []*subject {
 	n := b.between(1000, 4000, 8)
-	path := b.crypt("cipher_null-ecb", "-", n, b.place(n))
+	path := b.crypt("cipher_null-ecb", "-", n, "")
 	b.fill(path)
 	return []*subject{{path: path, read: cipher, write: cipher, followed: true, clear: true}}
 }

@@ -34,8 +34,10 @@ func buildIntegrity(b *bench, mode string, apart bool) []*subject {
 		options = append(options, "meta_device:"+b.part(meta))
 		lower = data + " 0"
 	} else {
-		r := b.zeroed(n)
-		lower = r.arg()
+		skip := b.upTo(100, block)
+		r := b.take(skip + n)
+		b.wipe(r.disk.path, r.start+skip, 256)
+		lower = fmt.Sprintf("%s %d", b.part(r), skip)
 	}
 	line := func(mode string, n remap.Sector) string {
 		text := fmt.Sprintf("0 %d integrity %s 4 %s %d", n, lower, mode, len(options))
@@ -45,7 +47,7 @@ func buildIntegrity(b *bench, mode string, apart bool) []*subject {
 		return text
 	}
 	name := b.newName()
-	vm.Run(b, "dmsetup", "create", name, "--table", line("J", block))
+	b.load("create", name, line("J", block))
 	provided, err := strconv.Atoi(b.status("/dev/mapper/" + name)[1])
 	if err != nil {
 		b.Fatal(err)
@@ -55,13 +57,13 @@ func buildIntegrity(b *bench, mode string, apart bool) []*subject {
 	s := &subject{path: "/dev/mapper/" + name, name: mode, read: inPlace, write: opaque}
 	switch mode {
 	case "R": // read-only, so that something else has to fill it
-		vm.Run(b, "dmsetup", "create", name, "--table", line("D", size))
+		b.load("create", name, line("D", size))
 		b.fill("/dev/mapper/" + name)
 		vm.Run(b, "dmsetup", "remove", name)
 	case "J":
 		s.read = opaque
 	}
-	vm.Run(b, "dmsetup", "create", name, "--table", line(mode, size))
+	b.load("create", name, line(mode, size))
 	b.owns(name)
 	if mode != "R" {
 		b.fill(s.path)

@@ -10,9 +10,11 @@
 package layers
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"hash/fnv"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"testing"
@@ -120,4 +122,14 @@ func noUdev(t *testing.T) {
 	}
 	vm.Settle(t)
 	vm.Run(t, "udevadm", "control", "--exit")
+	vm.Eventually(t, "end of udevd", func() error {
+		if running, err := vm.TryRun("pidof", "systemd-udevd", "udevd", "udevadm"); err == nil {
+			return fmt.Errorf("still running: %s", running)
+		}
+		return nil
+	})
+	// It leaves its socket, by which libraries tell that it runs.
+	if err := os.Remove("/run/udev/control"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
 }

@@ -96,56 +96,63 @@ func (b *bench) members(count int, least, more remap.Sector) (paths []string) {
 	return paths
 }
 
-// metadataArgs picks a version, and where the data begin.
-func (b *bench) metadataArgs() (version string, extra []string) {
+// metadataArgs picks a version, and where the data begin. The oldest version has
+// no room for the layout of zones.
+func (b *bench) metadataArgs(zones bool) (version string, extra []string, offset remap.Sector) {
 	version = pick(b, "0.90", "1.0", "1.1", "1.2", "1.2")
-	if version == "1.1" || version == "1.2" {
-		extra = append(extra, fmt.Sprintf("--data-offset=%dK", 4*(16+b.IntN(200))))
+	if zones && version == "0.90" {
+		version = "1.0"
 	}
-	return version, extra
+	if version == "1.1" || version == "1.2" {
+		offset = 8 * (32 + b.upTo(150, 1))
+		extra = append(extra, fmt.Sprintf("--data-offset=%dK", offset/2))
+	}
+	return version, extra, offset + 256 // the other versions use the end
 }
 
 func buildMD(b *bench, level, layout string, least int) []*subject {
-	version, extra := b.metadataArgs()
+	a := mdArgs{level: level, layout: layout}
 	count := least + b.IntN(4)
-	a := mdArgs{level: level, layout: layout, metadata: version}
-	size := b.between(4000, 5000, 8)
-	more := remap.Sector(700)
-	hasBitmap := false
+	// The pages of parity stripes travel one by one, so that these are small.
+	size, more := b.between(1000, 2000, 8), remap.Sector(400)
+	redundant := true
 	switch level {
-	case "raid0", "linear":
+	case "raid0":
+		redundant = false
+		a.chunk = pick(b, 4, 12, 16, 20, 64, 80)
+		size, more = 3000, 2500
+		if layout == "" { // members of one size have no zones
+			count, more = max(count, 2), 1
+		}
+	case "linear":
+		redundant = false
+		a.chunk = pick(b, 4, 16, 64)
 		more = 2500
-		a.chunk = 4 * (1 + b.IntN(20))
-		if level == "linear" {
-			a.chunk = pick(b, 4, 16, 64)
-		}
-		if layout != "" && version == "0.90" {
-			a.metadata, extra = "1.0", nil // the other one has no room for a layout
-		}
 	case "multipath", "faulty":
+		redundant = false
 		count = least
 	case "raid1":
-		hasBitmap = true
+		size = 3000
 	default:
 		a.chunk = pick(b, 4, 8, 32, 64)
-		hasBitmap = true
 	}
-	if hasBitmap {
-		extra = append(extra, "--assume-clean", "--bitmap="+pick(b, "none", "internal"))
+	var offset remap.Sector
+	a.metadata, a.extra, offset = b.metadataArgs(layout == "original" || layout == "alternate")
+	if a.metadata == "0.90" && a.chunk&(a.chunk-1) != 0 {
+		a.chunk = 64 // the oldest version wants powers of two
 	}
-	if layout == "" && level == "raid0" { // members of one size have no zones
-		count = max(count, 2)
-		size = size / 8 * 8
-		more = 1
+	if redundant {
+		a.extra = append(a.extra, "--assume-clean", "--bitmap="+pick(b, "none", "internal"))
 	}
-	a.extra, a.members = extra, b.members(count, size, more)
 	if level == "multipath" {
 		a.members = []string{b.pool.paths[0].path, b.pool.paths[1].path}
 		b.taken = append(b.taken, run{b.pool.paths[0], 0, b.pool.paths[0].size})
+	} else {
+		a.members = b.members(count, offset+size, more)
 	}
 	made := b.create(a, count)
 	b.fill(made.path)
-	s := &subject{path: made.path, name: version, followed: true}
+	s := &subject{path: made.path, name: a.metadata, followed: true}
 	switch level {
 	case "raid0", "linear", "multipath":
 		s.read, s.write = inPlace, inPlace
@@ -173,11 +180,11 @@ func (a *array) get(name string) string {
 	return strings.TrimSpace(string(text))
 }
 
+// set writes an attribute. Threads that have done their work stay for a moment,
+// in which some attributes cannot be changed.
 func (a *array) set(name, value string) {
 	a.Helper()
-	if err := os.WriteFile(a.attribute(name), []byte(value), 0); err != nil {
-		a.Fatal(err)
-	}
+	vm.Eventually(a, name+" = "+value, func() error { return os.WriteFile(a.attribute(name), []byte(value), 0) })
 }
 
 // member is an attribute of the i-th device.
@@ -188,5 +195,7 @@ func (a *array) member(i int, name string) string {
 // synced waits until nothing is being rebuilt.
 func (a *array) synced() {
 	a.Helper()
-	a.until("array in sync", func() bool { return a.get("sync_action") == "idle" && a.get("degraded") == "0" })
+	a.until("array in sync", func() bool {
+		return a.get("sync_action") == "idle" && a.get("degraded") == "0" && a.get("resync_start") == "none"
+	})
 }

@@ -40,13 +40,16 @@ var mdStateKinds = []kind{
 	{name: "md-state/raid0-default-layout", needs: []string{"md:raid0"}, trials: 2, build: buildDefaultLayout},
 }
 
+// memberSize leaves room for what lies before and behind the data.
+const memberSize remap.Sector = 3000
+
 // healthy makes an array in sync, filled.
 func healthy(b *bench, level, layout string, count int, extra ...string) *array {
 	version := pick(b, "1.0", "1.1", "1.2")
 	if version != "1.0" {
 		extra = append(extra, fmt.Sprintf("--data-offset=%dK", 4*(40+b.IntN(100))))
 	}
-	args := mdArgs{level: level, layout: layout, metadata: version, extra: extra, members: b.members(count, 4000, 100)}
+	args := mdArgs{level: level, layout: layout, metadata: version, extra: extra, members: b.members(count, memberSize, 100)}
 	if level != "raid1" {
 		args.chunk = pick(b, 4, 16, 64)
 	}
@@ -116,7 +119,7 @@ func (a *array) remove(member string) {
 // about halfway.
 func (a *array) freezeHalfway(start func()) {
 	a.Helper()
-	half := a.componentSize() / 2 / 128 * 128
+	half := a.componentSize() / 2 / 128 * 128 // of whole chunks
 	a.set("sync_max", fmt.Sprint(half))
 	start()
 	a.until("half of it", func() bool {
@@ -136,7 +139,7 @@ func buildRecovering(b *bench, level, layout string, count int, read answers) []
 	lost := b.IntN(count)
 	vm.Run(b, "mdadm", a.path, "--fail", a.members[lost])
 	a.remove(a.members[lost])
-	fresh := b.part(b.take(4200))
+	fresh := b.part(b.take(memberSize+100))
 	a.freezeHalfway(func() { vm.Run(b, "mdadm", a.path, "--add", fresh) })
 	return a.subject(level+" rebuilds "+fresh, read)
 }
@@ -144,7 +147,7 @@ func buildRecovering(b *bench, level, layout string, count int, read answers) []
 // buildReplacing copies a member to another one, and has copied a part.
 func buildReplacing(b *bench, level, layout string, count int, read, write answers) []*subject {
 	a := healthy(b, level, layout, count, "--bitmap=none")
-	fresh := b.part(b.take(4200))
+	fresh := b.part(b.take(memberSize+100))
 	vm.Run(b, "mdadm", a.path, "--add", fresh)
 	a.freezeHalfway(func() { vm.Run(b, "mdadm", a.path, "--replace", a.members[b.IntN(count)], "--with", fresh) })
 	return []*subject{{path: a.path, name: level + " replaces a member by " + fresh, read: read, write: write}}
@@ -174,15 +177,17 @@ func buildResync(b *bench, level, layout string, count int) []*subject {
 	}
 	set("1", "1")
 	defer set("1000", "200000")
-	args := mdArgs{level: level, layout: layout, metadata: "1.2", extra: []string{"--bitmap=none", "--force"}, members: b.members(count, 6000, 100)}
+	args := mdArgs{level: level, layout: layout, metadata: "1.2", extra: []string{"--bitmap=none", "--force"}, members: b.members(count, 5000, 100)}
 	if level != "raid1" {
 		args.chunk = 16
 	}
 	a := b.create(args, count)
-	a.freezeHalfway(func() { set("1000", "200000") })
+	a.set("sync_action", "frozen")
+	set("1000", "200000")
+	a.freezeHalfway(func() { a.set("sync_action", "idle") })
 	read := dataParts
 	if level != "raid6" {
-		read = answers{[]remap.Kind{remap.Replica, remap.Data}, 0}
+		read = someLegs
 	}
 	return a.subject(level+" half in sync", read)
 }

@@ -11,8 +11,11 @@ var mirrorKinds = []kind{
 	{name: "mirror", needs: []string{"mirror"}, trials: 3, build: buildMirror},
 }
 
-// readLegs is what redundant data may be read from.
-var readLegs = answers{[]remap.Kind{remap.Replica, remap.Data}, 1}
+// What redundant data may be read from: one leg, or several.
+var (
+	readLegs = answers{[]remap.Kind{remap.Replica, remap.Data}, 1}
+	someLegs = answers{[]remap.Kind{remap.Replica, remap.Data}, 0}
+)
 
 func buildMirror(b *bench) []*subject {
 	n := b.between(2000, 4000, 8)
