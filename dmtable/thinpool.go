@@ -32,6 +32,7 @@ const (
 )
 
 func readPool(a *args) Pool {
+	a.blankAtEnd()
 	p := Pool{Metadata: a.dev(), Data: a.dev(), Block: a.sector()}
 	a.sector() // low water mark, in blocks
 	a.flags(poolFeatures)
@@ -93,6 +94,7 @@ type PoolStatus struct {
 func ParsePoolStatus(line string) (PoolStatus, error) {
 	var a args
 	a.reset(line)
+	a.blankAtEnd()
 	var s PoolStatus
 	s.Transaction = a.big()
 	a.ratio()
