@@ -24,7 +24,8 @@ type tb interface {
 
 // A vector is a table and what it maps, in testdata/<type>.txt: lines as
 // dmsetup prints them, each followed by "status TEXT" if it has a status line, and
-// by what was read of its metadata, as JSON: "exceptions {…}", "thin {…}", "super {…}". Then queries "read START LENGTH", each with its answers
+// by what was read of its metadata, as JSON: see attachments. Then queries
+// "read START LENGTH", each with its answers
 // indented below. An empty line ends the vector.
 //
 // A line "trust verity" or "trust integrity" says what the operator trusts.
@@ -94,32 +95,8 @@ func tableOf(t tb, lines ...string) *Table {
 	table := &Table{Info: Info{Active: true}}
 	var k keeper
 	for _, text := range lines {
-		if status, ok := strings.CutPrefix(text, "status "); ok {
-			table.Targets[len(table.Targets)-1].Status = status
-			continue
-		}
-		if text, ok := strings.CutPrefix(text, "exceptions "); ok {
-			target := &table.Targets[len(table.Targets)-1]
-			target.Exceptions = new(exstore.Store)
-			if err := json.Unmarshal([]byte(text), target.Exceptions); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		if text, ok := strings.CutPrefix(text, "thin "); ok {
-			target := &table.Targets[len(table.Targets)-1]
-			target.Thin = new(Thin)
-			if err := json.Unmarshal([]byte(text), target.Thin); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		if text, ok := strings.CutPrefix(text, "super "); ok {
-			target := &table.Targets[len(table.Targets)-1]
-			target.Integrity.Super = new(integritysb.Super)
-			if err := json.Unmarshal([]byte(text), target.Integrity.Super); err != nil {
-				t.Fatal(err)
-			}
+		if isAttachment(text) {
+			attach(t, &table.Targets[len(table.Targets)-1], text)
 			continue
 		}
 		words := append(strings.SplitN(text, " ", 4), "")
@@ -133,6 +110,41 @@ func tableOf(t tb, lines ...string) *Table {
 		table.Targets = append(table.Targets, target)
 	}
 	return table
+}
+
+// attachments are the lines of a vector that belong to the line above: what was
+// read besides the table.
+var attachments = []string{"status ", "exceptions ", "thin ", "super ", "member "}
+
+func isAttachment(line string) bool {
+	return slices.ContainsFunc(attachments, func(kind string) bool { return strings.HasPrefix(line, kind) })
+}
+
+// attach gives a target what an attachment says.
+func attach(t tb, target *Target, line string) {
+	t.Helper()
+	kind, text, _ := strings.Cut(line, " ")
+	var into any
+	switch kind {
+	case "status":
+		target.Status = text
+		return
+	case "exceptions":
+		target.Exceptions = new(exstore.Store)
+		into = target.Exceptions
+	case "thin":
+		target.Thin = new(Thin)
+		into = target.Thin
+	case "super":
+		target.Integrity.Super = new(integritysb.Super)
+		into = target.Integrity.Super
+	case "member":
+		target.RaidSuper = new(RaidSuper)
+		into = target.RaidSuper
+	}
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // walk asks for a range until it is covered.

@@ -222,7 +222,7 @@ func FuzzLine(f *testing.F) {
 	for typ := range targets {
 		for _, v := range readVectors(f, "testdata/"+typ+".txt") {
 			for i, line := range v.lines {
-				if strings.HasPrefix(line, "status ") || strings.HasPrefix(line, "exceptions ") || strings.HasPrefix(line, "thin ") || strings.HasPrefix(line, "super ") {
+				if isAttachment(line) {
 					continue
 				}
 				status := ""

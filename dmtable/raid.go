@@ -19,8 +19,9 @@ type raid struct {
 	typ     string
 	chunk   remap.Sector
 	options raidOptions
-	// data is the device in each slot, zero for a missing one.
-	data  []remap.Dev
+	// meta and data are the devices in each slot, zero for missing ones.
+	meta, data []remap.Dev
+
 	array *raidmap.Array
 	state raidState
 }
@@ -75,11 +76,14 @@ func parseRaid(t *Target, a *args) mapping {
 		return &noted{a.opaque(t, "first-member"), m.notes()}
 	case !m.state.stable():
 		return &noted{a.opaque(t, "syncing"), m.notes()}
-	case m.options.format == raid10Far:
+	}
+	_, part, err := m.geometry(t.Len)
+	if m.options.format == raid10Far && !t.RaidSuper.agrees(m, part) {
 		return a.opaque(t, "far")
 	}
-	var err error
-	m.array, err = m.assemble(t.Len)
+	if err == nil {
+		m.array, err = m.assemble(t.Len)
+	}
 	if err != nil || m.array.Geometry.Size() < t.Len {
 		a.reject()
 		return nil
@@ -97,7 +101,7 @@ func readRaid(a *args) *raid {
 	m.chunk = a.sector()
 	m.options = readRaidOptions(a, count-1)
 	for n := a.number(); n > 0 && !a.bad; n-- {
-		a.maybeDev() // superblock and bitmap
+		m.meta = append(m.meta, a.maybeDev()) // superblock and bitmap
 		m.data = append(m.data, a.maybeDev())
 	}
 	return m

@@ -86,6 +86,9 @@ type Target struct {
 	// Exceptions are what a snapshot has in its copy-on-write device, if they
 	// were read: [Target.ExceptionStore].
 	Exceptions *exstore.Store `json:"exceptions,omitempty"`
+	// RaidSuper is the superblock of an array's member, if it was read:
+	// [Target.RaidMember].
+	RaidSuper *RaidSuper `json:"raid_super,omitempty"`
 	// Thin is where the blocks of a thin volume are, if that was read:
 	// [Target.ThinVolume].
 	Thin *Thin `json:"thin,omitempty"`
@@ -188,6 +191,8 @@ func (t *Target) check() error {
 		return fmt.Errorf("%w: parameters of type %s, which may hold secrets", ErrBadTable, t.Type)
 	case t.Exceptions != nil && t.Type != typeSnapshot:
 		return fmt.Errorf("%w: type %s with exceptions of a snapshot", ErrBadTable, t.Type)
+	case t.RaidSuper != nil && t.Type != "raid":
+		return fmt.Errorf("%w: type %s with a superblock of an array", ErrBadTable, t.Type)
 	case t.Thin != nil && (t.Type != typeThin || !t.Thin.valid()):
 		return fmt.Errorf("%w: map of a thin volume, type %s", ErrBadTable, t.Type)
 	case t.Status != "" && targets[t.Type].vital == nil:

@@ -65,23 +65,31 @@ func (m *metadata) complete(ctx context.Context, n *Node, t *dmtable.Target) err
 		return m.thin(ctx, t, v)
 	}
 	if dev, start, ok := t.IntegritySuper(); ok {
-		return m.integrity(ctx, t, dev, start)
+		text, err := m.head(ctx, dev, start, integritysb.MinSize)
+		if err == nil {
+			t.Integrity.Super, err = integritysb.Parse(text)
+		}
+		return err
+	}
+	if dev, ok := t.RaidMember(); ok {
+		text, err := m.head(ctx, dev, 0, dmtable.RaidSuperSize)
+		if err == nil {
+			t.RaidSuper, err = dmtable.ParseRaidSuper(text)
+		}
+		return err
 	}
 	return nil
 }
 
-// integrity reads the superblock of a device with tags.
-func (m *metadata) integrity(ctx context.Context, t *dmtable.Target, dev remap.Dev, start remap.Sector) error {
+// head reads the first bytes from a sector on.
+func (m *metadata) head(ctx context.Context, dev remap.Dev, start remap.Sector, size int) ([]byte, error) {
 	disk, err := m.open(ctx, dev)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	text := make([]byte, integritysb.MinSize)
+	text := make([]byte, size)
 	_, err = disk.ReadAt(text, start.Bytes())
-	if err == nil {
-		t.Integrity.Super, err = integritysb.Parse(text)
-	}
-	return errors.Join(err, disk.Close())
+	return text, errors.Join(err, disk.Close())
 }
 
 // open opens a device that nobody has suspended, nor anything below it: reading

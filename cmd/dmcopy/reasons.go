@@ -59,7 +59,7 @@ var reasonWords = map[remap.Reason]string{
 	"layer:multipath-no-path":     "no path of the multipath device works",
 	"layer:multipath-status":      "the multipath device says what dmcopy does not know",
 	"layer:raid-begin":            "an array that does not begin at the start of its device",
-	"layer:raid-far":              "a raid10 with far copies: only its superblocks tell at what distance",
+	"layer:raid-far":              "far copies, whose distance only the superblock of a member tells, and it was not read or does not fit",
 	"layer:raid-first-member":     "the first member of the array, which tells where its data begins, is missing",
 	"layer:raid-journal":          "the journal of the array may have what its members have not",
 	"layer:raid-reshape":          "the array is, or was, reshaped or rebuilt",
