@@ -119,6 +119,9 @@ func (b *budget) passed(now time.Time) int64 {
 // drop puts an anchor in flight and proves that it is.
 func (a *Anchor) drop(ctx context.Context, req Request) (*dropped, error) {
 	chains := cover(req.Chains)
+	if err := a.holdable(chains); err != nil {
+		return nil, fail("anchor", a.device.Name(), errors.Join(err, ErrUnavailable))
+	}
 	spans, leaves := spansOf(chains)
 	d := &dropped{anchor: a, leaves: leaves}
 	err := a.spend(leaves)
@@ -136,6 +139,28 @@ func (a *Anchor) drop(ctx context.Context, req Request) (*dropped, error) {
 		return nil, errors.Join(fail("anchor", a.device.Name(), err), d.Release())
 	}
 	return d, nil
+}
+
+// errRequests: the throttle of the leaf does not see what comes down.
+var errRequests = errors.New("hands on requests, which pass the throttle")
+
+// holdable finds devices below which no read can be kept in flight: dm devices of
+// requests (multipath, as a rule) clone them into the queue of the leaf behind
+// its throttle, which is for bios (block/blk-mq.c, blk_insert_cloned_request).
+// They are those with hardware queues (block/blk-mq-sysfs.c).
+func (a *Anchor) holdable(chains []Chain) error {
+	for _, c := range chains {
+		for _, node := range c.Nodes {
+			_, err := os.Stat(filepath.Join(a.sysfs, "dev/block", node.String(), "mq"))
+			if err == nil {
+				err = fmt.Errorf("%s %w", node, errRequests)
+			}
+			if !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // spansOf chooses one read per chain, and adds up what each leaf withholds.
