@@ -2,6 +2,9 @@ package dmtable
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -22,8 +25,13 @@ func (c *Control) Message(dev remap.Dev, text string) error {
 	}
 	binary.NativeEndian.PutUint64(body, 0)
 	copy(body[8:], text)
-	if err := c.kernel.Ioctl(unix.DM_TARGET_MSG, c.buf); err != nil {
-		return &Error{"message " + text, dev, err}
+	err := c.kernel.Ioctl(unix.DM_TARGET_MSG, c.buf)
+	if errors.Is(err, unix.ENXIO) {
+		err = fmt.Errorf("%w: %w", ErrNoDevice, err)
+	}
+	if err != nil {
+		what, _, _ := strings.Cut(text, " ") // what follows may be a key
+		return &Error{"message " + what, dev, err}
 	}
 	return nil
 }

@@ -34,8 +34,14 @@ type thin struct {
 	read         *Thin
 }
 
+// maxThin is the largest number of a volume (dm-thin.c, MAX_DEV_ID).
+const maxThin = 1<<24 - 1
+
 func readThin(a *args) *thin {
-	m := &thin{pool: a.dev(), id: uint32(a.number())}
+	m := &thin{pool: a.dev()}
+	id := a.number()
+	a.must(id <= maxThin)
+	m.id = uint32(id)
 	if m.external = a.more(); m.external {
 		m.origin = a.dev()
 	}

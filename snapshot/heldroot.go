@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 
@@ -27,6 +28,8 @@ var ErrRootHeld = errors.New("the pool has a metadata snapshot that is not ours"
 type heldRoot struct {
 	dm   *dmtable.Control
 	pool remap.Dev
+	// id is that of the pool: another one may get its number.
+	id   string
 	root uint64
 	note *os.File
 }
@@ -39,6 +42,15 @@ type rootNote struct {
 	Root uint64 `json:"root"`
 }
 
+// Messages to a pool (dm-thin.c, pool_message).
+const (
+	reserveRoot = "reserve_metadata_snap"
+	releaseRoot = "release_metadata_snap"
+)
+
+// errAnotherPool: the number of the pool belongs to another device by now.
+var errAnotherPool = errors.New("not the pool any more")
+
 // maxNote bounds the file, in bytes.
 const maxNote = 1024
 
@@ -49,8 +61,8 @@ func holdRoot(dm *dmtable.Control, dir string, pool *dmtable.Table) (*heldRoot, 
 	if err != nil {
 		return nil, err
 	}
-	h := &heldRoot{dm: dm, pool: pool.Dev, note: note}
-	if err := h.take(poolID(pool)); err != nil {
+	h := &heldRoot{dm: dm, pool: pool.Dev, id: poolID(pool), note: note}
+	if err := h.take(); err != nil {
 		return nil, errors.Join(err, note.Close())
 	}
 	return h, nil
@@ -64,16 +76,14 @@ func poolID(pool *dmtable.Table) string {
 	return pool.Name
 }
 
-// openNote opens and locks the file of the pool.
+// openNote opens and locks the file of the pool. What the kernel takes for a
+// uuid or a name may hold slashes.
 func openNote(dir string, pool *dmtable.Table) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	name := "root-" + poolID(pool)
-	if !validName(name) {
-		return nil, &Error{pool.Name, fmt.Errorf("%w: name of a pool", ErrImpossible)}
-	}
-	f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	path := filepath.Join(dir, "root-"+url.PathEscape(poolID(pool)))
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -86,44 +96,53 @@ func openNote(dir string, pool *dmtable.Table) (*os.File, error) {
 	return f, nil
 }
 
-func (h *heldRoot) take(id string) error {
+func (h *heldRoot) take() error {
 	held, err := h.current()
 	if err != nil {
 		return err
 	}
 	if held != 0 {
-		if err := h.giveBackLeft(id, held); err != nil {
+		if err := h.giveBackLeft(held); err != nil {
 			return err
 		}
 	}
-	if err := h.write(rootNote{Pool: id}); err != nil {
+	if err := h.write(rootNote{Pool: h.id}); err != nil {
 		return err
 	}
-	if err := h.dm.Message(h.pool, "reserve_metadata_snap"); err != nil {
+	if err := h.dm.Message(h.pool, reserveRoot); err != nil {
 		if errors.Is(err, unix.EBUSY) {
 			err = errors.Join(ErrRootHeld, err)
 		}
 		return errors.Join(err, h.forget())
 	}
-	if h.root, err = h.current(); err == nil && h.root == 0 {
-		err = &Error{id, fmt.Errorf("%w: the metadata snapshot is gone", ErrRace)}
+	if err := h.noteTaken(); err != nil {
+		// It is ours, and what is written down does not tell so.
+		return errors.Join(err, h.dm.Message(h.pool, releaseRoot))
 	}
-	if err != nil {
+	return nil
+}
+
+// noteTaken writes down what was just taken.
+func (h *heldRoot) noteTaken() (err error) {
+	if h.root, err = h.current(); err != nil {
 		return err
 	}
-	return h.write(rootNote{Pool: id, Root: h.root})
+	if h.root == 0 {
+		return &Error{h.id, fmt.Errorf("%w: the metadata snapshot is gone", ErrRace)}
+	}
+	return h.write(rootNote{Pool: h.id, Root: h.root})
 }
 
 // giveBackLeft releases a metadata snapshot that a dead process of ours took.
-func (h *heldRoot) giveBackLeft(id string, held uint64) error {
+func (h *heldRoot) giveBackLeft(held uint64) error {
 	note, err := h.read()
 	if err != nil {
 		return err
 	}
-	if note.Pool != id || note.Root != held {
-		return &Error{id, fmt.Errorf("%w (block %d): if nobody uses it any more, dmsetup message releases it (release_metadata_snap)", ErrRootHeld, held)}
+	if note.Pool != h.id || note.Root != held {
+		return &Error{h.id, fmt.Errorf("%w (block %d): if nobody uses it any more, dmsetup message releases it (release_metadata_snap)", ErrRootHeld, held)}
 	}
-	return h.dm.Message(h.pool, "release_metadata_snap")
+	return h.dm.Message(h.pool, releaseRoot)
 }
 
 // current asks the pool which block its metadata snapshot is in, 0 for none.
@@ -132,24 +151,26 @@ func (h *heldRoot) current() (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if _, ok := t.Pool(); !ok {
-		return 0, &Error{t.Name, fmt.Errorf("%w: no thin pool any more", ErrRace)}
+	if _, ok := t.Pool(); !ok || poolID(t) != h.id {
+		return 0, &Error{h.id, fmt.Errorf("%w: %w", ErrRace, errAnotherPool)}
 	}
 	s, err := dmtable.ParsePoolStatus(t.Targets[0].Status)
 	return s.HeldRoot, err
 }
 
 // release gives the metadata snapshot back, unless somebody else did so before.
+// That of a pool that is inactive is still in its metadata, and stays written
+// down for whoever meets the pool next.
 func (h *heldRoot) release() error {
 	held, err := h.current()
 	if err == nil && held == h.root {
-		err = h.dm.Message(h.pool, "release_metadata_snap")
-	}
-	if errors.Is(err, dmtable.ErrNoDevice) {
-		err = nil // the pool is gone, and with it whoever could have lost blocks
+		err = h.dm.Message(h.pool, releaseRoot)
 	}
 	if err == nil {
 		err = h.forget()
+	}
+	if errors.Is(err, dmtable.ErrNoDevice) || errors.Is(err, errAnotherPool) {
+		err = nil
 	}
 	return errors.Join(err, h.note.Close())
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/dmcopy/dmcopy/dmtable"
 	"github.com/dmcopy/dmcopy/dmtable/exstore"
@@ -48,12 +51,23 @@ func (r *Reader) addMetadata(ctx context.Context, s *Snapshot) error {
 				return err
 			}
 			if err := m.complete(ctx, n, &n.DM.Targets[j]); err != nil {
-				n.Problems = append(n.Problems, err.Error())
+				n.Problems = append(n.Problems, oneLine(err.Error()))
 				r.log.Warn("metadata is not read", "device", n.Name, "error", err)
 			}
 		}
 	}
 	return nil
+}
+
+// oneLine makes one printable line of the text of an error: it is stored, and
+// may hold names that somebody else has given.
+func oneLine(text string) string {
+	return strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return ' '
+		}
+		return c
+	}, strings.ReplaceAll(text, "\n", "; "))
 }
 
 // complete reads what one line needs.
@@ -99,23 +113,43 @@ func (m *metadata) open(ctx context.Context, dev remap.Dev) (*onDisk, error) {
 	if n == nil {
 		return nil, &Error{dev.String(), ErrRace}
 	}
-	if why := m.moving(n, remap.MaxDepth); why != "" {
-		return nil, &Error{n.describe(), errors.New(why)}
+	if err := m.atRest(n); err != nil {
+		return nil, err
 	}
 	return openDisk(ctx, m.r.fs.Device(n.Name), n.Size)
 }
 
-// moving says whether a device or one below it is in transition.
-func (m *metadata) moving(n *Node, depth int) string {
-	if n.DM != nil && n.DM.Transition() != "" {
-		return n.DM.Name + " is " + n.DM.Transition()
+// atRest fails for a device that is in transition, or one below it.
+func (m *metadata) atRest(n *Node) error {
+	for _, lower := range m.under(n) {
+		if why := lower.transition(); why != "" {
+			return &Error{n.describe(), fmt.Errorf("%s is %s", lower.describe(), why)}
+		}
 	}
-	for _, dev := range n.below() {
-		if lower := m.nodes[dev]; lower != nil && depth > 0 {
-			if why := m.moving(lower, depth-1); why != "" {
-				return why
+	return nil
+}
+
+// under lists a device and everything below it, each once.
+func (m *metadata) under(n *Node) []*Node {
+	list, seen := []*Node{n}, map[remap.Dev]bool{n.Dev: true}
+	for i := 0; i < len(list); i++ {
+		for _, dev := range list[i].below() {
+			if lower := m.nodes[dev]; lower != nil && !seen[dev] {
+				seen[dev] = true
+				list = append(list, lower)
 			}
 		}
+	}
+	return list
+}
+
+// transition says how the layout of a device is about to change.
+func (n *Node) transition() string {
+	switch {
+	case n.DM != nil:
+		return n.DM.Transition()
+	case n.MD != nil:
+		return n.MD.Transition()
 	}
 	return ""
 }
@@ -128,16 +162,16 @@ func (m *metadata) exceptions(ctx context.Context, n *Node, t *dmtable.Target, c
 		return err
 	}
 	defer func() { err = errors.Join(err, disk.Close()) }()
-	key := storeKey{n.Dev, n.print}
-	if last := m.r.store(key); last != nil {
+	size := m.nodes[cow].Size
+	if last := m.r.store(n); last != nil && last.Size() == size {
 		t.Exceptions, err = last.Reread(disk)
 	} else {
-		t.Exceptions, err = exstore.Read(disk, m.nodes[cow].Size)
+		t.Exceptions, err = exstore.Read(disk, size)
 	}
 	if err != nil {
 		t.Exceptions = nil
 	}
-	m.r.keep(key, t.Exceptions)
+	m.r.keep(n, t.Exceptions)
 	return err
 }
 
@@ -195,11 +229,14 @@ func (m *metadata) readPool(ctx context.Context, dev remap.Dev, p *poolMeta) err
 	if status.NeedsCheck {
 		return &Error{n.describe(), errors.New("the pool needs a check (thin_check)")}
 	}
+	if err := m.writeBack(ctx, n); err != nil {
+		return err
+	}
 	if p.root, err = m.r.hold(n.DM); err != nil {
 		return err
 	}
 	// Taking the metadata snapshot has changed the status of the pool.
-	if err := m.refresh(n); err != nil {
+	if err := m.refresh(n, p.root); err != nil {
 		return err
 	}
 	disk, err := m.open(ctx, p.Metadata)
@@ -216,8 +253,32 @@ func (m *metadata) readPool(ctx context.Context, dev remap.Dev, p *poolMeta) err
 	return errors.Join(err, disk.Close())
 }
 
-// refresh reads a device again; it must be the one that it was.
-func (m *metadata) refresh(n *Node) error {
+// writeBack has the page caches of a pool's volumes, and of what lies above
+// them, written: blocks that they are given for it afterwards would be
+// missing in the metadata snapshot. The pool commits its metadata when it is
+// taken, which is I/O below; if that would have to wait, so would we.
+func (m *metadata) writeBack(ctx context.Context, pool *Node) error {
+	if err := m.atRest(pool); err != nil {
+		return err
+	}
+	for i := range m.s.Nodes {
+		n := &m.s.Nodes[i]
+		if n == pool || !slices.Contains(m.under(n), pool) {
+			continue
+		}
+		disk, err := m.open(ctx, n.Dev)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(disk.Sync(), disk.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refresh reads a pool again; it must be the one that it was, with our root.
+func (m *metadata) refresh(n *Node, root uint64) error {
 	now, err := m.r.node(n.Dev)
 	if err != nil {
 		return err
@@ -227,5 +288,9 @@ func (m *metadata) refresh(n *Node) error {
 		return &Error{n.describe(), ErrRace}
 	}
 	*n = *now
-	return nil
+	status, err := dmtable.ParsePoolStatus(n.DM.Targets[0].Status)
+	if err == nil && status.HeldRoot != root {
+		err = &Error{n.describe(), ErrRace}
+	}
+	return err
 }

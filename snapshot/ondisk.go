@@ -31,7 +31,7 @@ type onDisk struct {
 	memory *blockio.Pool
 	buf    []byte
 	size   int64
-	// lost: a read has not come back. The thread in it owns file and buf.
+	// lost: a call has not come back. The thread in it owns file and buf.
 	lost bool
 }
 
@@ -52,7 +52,7 @@ func openDisk(ctx context.Context, path string, size remap.Sector) (*onDisk, err
 	return &onDisk{file: file, memory: memory, buf: buf, size: size.Bytes()}, nil
 }
 
-// Close lets the device go, unless a read of it is still under way.
+// Close lets the device go, unless a call of it is still under way.
 func (d *onDisk) Close() error {
 	if d.lost {
 		return nil
@@ -97,8 +97,20 @@ func (d *onDisk) some(p []byte, off int64) (int, error) {
 
 // pread reads with a deadline.
 func (d *onDisk) pread(buf []byte, off int64) (int, error) {
+	return d.call("pread", func() (int, error) { return d.file.Pread(buf, off) })
+}
+
+// Sync has the page cache of the device written, with a deadline.
+func (d *onDisk) Sync() error {
+	_, err := d.call("fsync", func() (int, error) { return 0, d.file.Sync() })
+	return err
+}
+
+// call waits for a system call, but no longer than diskWait.
+func (d *onDisk) call(op string, do func() (int, error)) (int, error) {
+	silent := &blockio.Error{Op: op, Path: d.file.Path(), Err: errSilent}
 	if d.lost {
-		return 0, &blockio.Error{Op: "pread", Path: d.file.Path(), Err: errSilent}
+		return 0, silent
 	}
 	type result struct {
 		n   int
@@ -106,7 +118,7 @@ func (d *onDisk) pread(buf []byte, off int64) (int, error) {
 	}
 	answer := make(chan result, 1)
 	go func() {
-		n, err := d.file.Pread(buf, off)
+		n, err := do()
 		answer <- result{n, err}
 	}()
 	deadline := time.NewTimer(diskWait)
@@ -116,6 +128,6 @@ func (d *onDisk) pread(buf []byte, off int64) (int, error) {
 		return r.n, r.err
 	case <-deadline.C:
 		d.lost = true
-		return 0, &blockio.Error{Op: "pread", Path: d.file.Path(), Err: errSilent}
+		return 0, silent
 	}
 }

@@ -63,13 +63,13 @@ type Reader struct {
 	dm     *dmtable.Control
 	opened bool // dm was opened by the Reader
 	roots  map[remap.Dev]*heldRoot
-	stores map[storeKey]*exstore.Store
+	stores map[remap.Dev]lastStore
 }
 
-// storeKey names a snapshot device with its table.
-type storeKey struct {
-	dev   remap.Dev
+// lastStore is what was read last of the store of a snapshot with some table.
+type lastStore struct {
 	print remap.Fingerprint
+	store *exstore.Store
 }
 
 // NewReader makes a Reader.
@@ -79,7 +79,7 @@ func NewReader(o Options) *Reader {
 	}
 	return &Reader{
 		fs: o.FS, log: o.Log, dm: o.DM, holdRoots: o.HoldRoots, stateDir: cmp.Or(o.State, DefaultState), trust: o.Trust,
-		roots: make(map[remap.Dev]*heldRoot), stores: make(map[storeKey]*exstore.Store),
+		roots: make(map[remap.Dev]*heldRoot), stores: make(map[remap.Dev]lastStore),
 	}
 }
 
@@ -110,8 +110,12 @@ func (r *Reader) hold(pool *dmtable.Table) (root uint64, err error) {
 	defer r.mu.Unlock()
 	h := r.roots[pool.Dev]
 	if h != nil {
-		if now, err := h.current(); err != nil || now == h.root {
-			return h.root, err
+		now, err := h.current()
+		if err == nil && now == h.root {
+			return h.root, nil
+		}
+		if err != nil && !errors.Is(err, errAnotherPool) {
+			return 0, err
 		}
 		// Somebody has released it: what it told is true no more.
 		delete(r.roots, pool.Dev)
@@ -126,22 +130,22 @@ func (r *Reader) hold(pool *dmtable.Table) (root uint64, err error) {
 	return h.root, nil
 }
 
-// store returns the exceptions of a snapshot as they were read last.
-func (r *Reader) store(key storeKey) *exstore.Store {
+// store returns the exceptions of a snapshot as they were read last, nil if that
+// was another table.
+func (r *Reader) store(n *Node) *exstore.Store {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.stores[key]
+	if last := r.stores[n.Dev]; last.print == n.print {
+		return last.store
+	}
+	return nil
 }
 
 // keep notes the exceptions of a snapshot; nil forgets them.
-func (r *Reader) keep(key storeKey, s *exstore.Store) {
+func (r *Reader) keep(n *Node, s *exstore.Store) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if s == nil {
-		delete(r.stores, key)
-		return
-	}
-	r.stores[key] = s
+	r.stores[n.Dev] = lastStore{n.print, s}
 }
 
 // control returns the interface to device-mapper, which needs root and a

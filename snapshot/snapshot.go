@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dmcopy/dmcopy/dmtable"
@@ -139,6 +140,8 @@ func (n *Node) check() error {
 		return bad("kind %s, but partition facts present: %v", n.Kind, n.Part != nil)
 	case isPart && (n.Part.Start < 0 || n.Part.Start > remap.MaxSectors):
 		return bad("partition starts at sector %d", n.Part.Start)
+	case slices.ContainsFunc(n.Problems, func(text string) bool { return text != oneLine(text) }):
+		return bad("problems %q", n.Problems)
 	case n.Offload != nil && (n.Stacked() || !n.Offload.valid()):
 		return bad("record of how it copies")
 	case (n.MD != nil) && (n.Kind != sysblock.MD || n.MD.Dev != n.Dev || n.MD.Size != n.Size):

@@ -36,6 +36,10 @@ type Device struct {
 	// Deps are the devices that the table holds; nil stands for all words of
 	// the table that are device numbers.
 	Deps []remap.Dev
+	// Message takes messages to the target at the beginning of the device. It
+	// may change the device, which is what the kernel shows from then on,
+	// but not ask the Kernel. Without it, messages are not understood.
+	Message func(d *Device, text string) error
 }
 
 // Veil is what the digits of a secret are changed by: no digit becomes one.
@@ -134,6 +138,8 @@ func (k *Kernel) Ioctl(command uint, buf []byte) error {
 		return reply(buf, *d, len(d.Lines), nil)
 	case unix.DM_TABLE_DEPS:
 		return reply(buf, *d, len(d.Lines), d.deps())
+	case unix.DM_TARGET_MSG:
+		return d.message(buf)
 	case unix.DM_TABLE_STATUS:
 		const want = unix.DM_SECURE_DATA_FLAG | unix.DM_NOFLUSH_FLAG
 		if flags&want != want {
@@ -152,6 +158,21 @@ func (k *Kernel) Ioctl(command uint, buf []byte) error {
 		return err
 	}
 	return unix.ENOTTY
+}
+
+// message takes a struct dm_target_msg the way target_message does: it has to lie
+// behind the header, and its text to end inside of the buffer.
+func (d *Device) message(buf []byte) error {
+	start := int(binary.NativeEndian.Uint32(buf[atDataStart:]))
+	if start < atData || start > len(buf)-8 {
+		return unix.EINVAL
+	}
+	sector := binary.NativeEndian.Uint64(buf[start:])
+	text, _, ended := bytes.Cut(buf[start+8:], []byte{0})
+	if !ended || len(bytes.Fields(text)) == 0 || sector != 0 || d.Message == nil {
+		return unix.EINVAL
+	}
+	return d.Message(d, string(text))
 }
 
 func (k *Kernel) find(number uint64) *Device {
