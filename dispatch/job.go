@@ -23,7 +23,12 @@ type Endpoint struct {
 	Dev remap.Dev
 	// Device reads and writes through the top.
 	Device emulation.Device
+	// storage is the ID of what a loop device is stored in, if it is known.
+	storage string
 }
+
+// storedIn tells whether the end is a loop device on the other end.
+func (e Endpoint) storedIn(o Endpoint) bool { return e.storage != "" && e.storage == o.Device.ID() }
 
 // Job is what to copy.
 type Job struct {

@@ -338,10 +338,29 @@ func (o *opener) open(mode blockio.Mode) (Endpoint, error) {
 		end.Dev = o.facts.Dev
 		err = o.refuseReplaced(file)
 	}
+	if o.facts != nil && err == nil {
+		end.storage, err = o.storage()
+	}
 	if err != nil {
 		return Endpoint{}, errors.Join(err, end.Close())
 	}
 	return end, nil
+}
+
+// storage is the ID of the file or device that a loop device is stored in; "" if
+// it is none, or does not tell.
+func (o *opener) storage() (string, error) {
+	if o.facts.Kind != sysblock.Loop {
+		return "", nil
+	}
+	l, err := o.sys.LoopFile(o.facts)
+	if err != nil {
+		return "", wrap("open", err)
+	}
+	if l == nil {
+		return "", nil
+	}
+	return l.ID, nil
 }
 
 // refuseReplaced compares the open descriptor with what was looked up. While

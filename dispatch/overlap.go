@@ -67,15 +67,75 @@ type overlaps struct {
 	sieves map[remap.Dev]*sieve
 	// storage leads from a device to the one that stands for its storage.
 	storage map[remap.Dev]remap.Dev
+	// rooms are what several devices may be stored in, by the one that stands
+	// for it.
+	rooms map[remap.Dev]room
+}
+
+// room is what several devices may be stored in: the file of loop devices.
+type room struct {
+	end remap.Sector
+	// ragged: some devices begin within a sector of it.
+	ragged bool
 }
 
 func newOverlaps(st *remap.Stack) *overlaps {
-	return &overlaps{stack: st, sieves: make(map[remap.Dev]*sieve), storage: make(map[remap.Dev]remap.Dev)}
+	o := &overlaps{stack: st, sieves: make(map[remap.Dev]*sieve), storage: make(map[remap.Dev]remap.Dev), rooms: make(map[remap.Dev]room)}
+	var stored []*remap.Node
+	for _, n := range st.Nodes() {
+		if n.Storage != nil {
+			o.join(n, stored)
+			stored = append(stored, n)
+		}
+	}
+	for _, n := range stored {
+		r := o.rooms[o.storage[n.Dev]]
+		r.end, r.ragged = max(r.end, n.Storage.Start+n.Size), r.ragged || n.Storage.Ragged
+		o.rooms[o.storage[n.Dev]] = r
+	}
+	return o
+}
+
+// join finds out which earlier devices n shares its storage with. They need not
+// have known of each other.
+func (o *overlaps) join(n *remap.Node, earlier []*remap.Node) {
+	o.storage[n.Dev] = n.Dev
+	for _, m := range earlier {
+		if !n.Storage.Same(m.Storage) {
+			continue
+		}
+		old := o.storage[m.Dev]
+		for _, k := range earlier {
+			if o.storage[k.Dev] == old {
+				o.storage[k.Dev] = n.Dev
+			}
+		}
+	}
+}
+
+// stored returns where a leg is in the storage that its device may share.
+func (o *overlaps) stored(leg remap.Leg) remap.Leg {
+	if s := o.stack.Node(leg.Dev).Storage; s != nil {
+		leg.Start += s.Start
+	}
+	return leg
+}
+
+// read returns where a run that is read lies in such storage: with a sector more
+// on either side if sectors do not match there.
+func (o *overlaps) read(leg remap.Leg, n remap.Sector) (remap.Leg, remap.Sector) {
+	leg = o.stored(leg)
+	if o.rooms[o.same(leg.Dev)].ragged {
+		before := min(leg.Start, 1)
+		return remap.Leg{Dev: leg.Dev, Start: leg.Start - before}, n + before + 1
+	}
+	return leg, n
 }
 
 // same returns the device that stands for the storage of dev: paths to one
-// logical unit are different devices. Equal names are no proof that two disks
-// are one, but reason enough to keep a copy from writing what it reads.
+// logical unit are different devices, and so are loop devices on one file.
+// Equal names are no proof that two of them are one, but reason enough to keep a
+// copy from writing what it reads.
 func (o *overlaps) same(dev remap.Dev) remap.Dev {
 	if first, known := o.storage[dev]; known {
 		return first
@@ -98,7 +158,7 @@ func (o *overlaps) at(dev remap.Dev) *sieve {
 	dev = o.same(dev)
 	s := o.sieves[dev]
 	if s == nil {
-		s = &sieve{width: o.stack.Node(dev).Size/buckets + 1, end: -1}
+		s = &sieve{width: max(o.stack.Node(dev).Size, o.rooms[dev].end+1)/buckets + 1, end: -1}
 		o.sieves[dev] = s
 	}
 	return s
@@ -120,8 +180,8 @@ func places(e *remap.Extent, f func(remap.Leg)) {
 
 // add notes where a piece is read and written.
 func (o *overlaps) add(piece *remap.Piece) {
-	places(&piece.Src, func(leg remap.Leg) { o.at(leg.Dev).noteRead(leg, piece.Len()) })
-	places(&piece.Dst, func(leg remap.Leg) { o.at(leg.Dev).noteWritten(leg, piece.Len()) })
+	places(&piece.Src, func(leg remap.Leg) { o.at(leg.Dev).noteRead(o.read(leg, piece.Len())) })
+	places(&piece.Dst, func(leg remap.Leg) { o.at(leg.Dev).noteWritten(o.stored(leg), piece.Len()) })
 }
 
 // any tells whether there is anything to compare exactly.
@@ -140,17 +200,17 @@ func (o *overlaps) any() bool {
 type census [buckets]uint32
 
 func (c *census) count(o *overlaps, piece *remap.Piece) {
-	note := func(leg remap.Leg) {
+	note := func(leg remap.Leg, n remap.Sector) {
 		s := o.at(leg.Dev)
-		first, last := s.span(leg, piece.Len())
+		first, last := s.span(leg, n)
 		for i := first; i <= last; i++ {
 			if s.suspect(i) {
 				c[i]++
 			}
 		}
 	}
-	places(&piece.Src, note)
-	places(&piece.Dst, note)
+	places(&piece.Src, func(leg remap.Leg) { note(o.read(leg, piece.Len())) })
+	places(&piece.Dst, func(leg remap.Leg) { note(o.stored(leg), piece.Len()) })
 }
 
 // slice returns the end of a slice of the buckets, from first on, that holds no
@@ -184,8 +244,11 @@ func newCloseLook(o *overlaps, first, end remap.Sector, room int) *closeLook {
 }
 
 func (c *closeLook) add(piece *remap.Piece) {
-	places(&piece.Src, func(leg remap.Leg) { c.note(c.read, leg, piece.Len()) })
-	places(&piece.Dst, func(leg remap.Leg) { c.note(c.written, leg, piece.Len()) })
+	places(&piece.Src, func(leg remap.Leg) {
+		leg, n := c.sieves.read(leg, piece.Len())
+		c.note(c.read, leg, n)
+	})
+	places(&piece.Dst, func(leg remap.Leg) { c.note(c.written, c.sieves.stored(leg), piece.Len()) })
 }
 
 // note keeps the suspect part of a run that lies in the slice. Neighbours are

@@ -17,6 +17,9 @@ import (
 // The error is a [Refusal] of kind ErrUsage, or of kind ErrRefused if the
 // destination is too small.
 func Ranges(src, dst Endpoint, ranges []Range) ([]Range, error) {
+	if src.storedIn(dst) || dst.storedIn(src) {
+		return nil, refuse(dst.Name, "and %s are the same: one is the storage of the other", "choose another destination", src.Name)
+	}
 	if len(ranges) == 0 {
 		if src.Device.Size() == 0 {
 			return []Range{}, nil

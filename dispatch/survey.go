@@ -117,10 +117,18 @@ func (p *plan) refuseOverlap(ctx context.Context, ranges []Range, shared *overla
 		}
 		if dev, at, found := look.shared(); found {
 			return refuse(p.dst.Name, "shares blocks with %s, or shows a block twice: sector %d of %s",
-				"choose ranges that do not overlap", p.src.Name, at, p.stack.Node(dev).DisplayName())
+				"choose ranges that do not overlap", p.src.Name, at, sharedName(p.stack.Node(dev)))
 		}
 	}
 	return nil
+}
+
+// sharedName names what positions of shared blocks are counted on.
+func sharedName(n *remap.Node) string {
+	if n.Storage != nil {
+		return n.Storage.Name
+	}
+	return n.DisplayName()
 }
 
 // each walks the pieces of all ranges.

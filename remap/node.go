@@ -34,6 +34,9 @@ type Node struct {
 	// Locked tells that the map for writing is true only while nobody uses
 	// the lock of the volume group.
 	Locked bool
+	// Storage is set for devices that are stored in something that is no
+	// device, and that other devices may be stored in as well.
+	Storage *Storage
 	// Notes say for people what state the layers of the device are in, and
 	// what follows from it: "leg sdb2 is recovering".
 	Notes []string
@@ -49,6 +52,22 @@ func (n *Node) DisplayName() string {
 		return n.Label
 	}
 	return n.Name
+}
+
+// Storage is something with room for several devices: the file of loop devices.
+type Storage struct {
+	// ID and Name are equal for two devices only if their storage may be the
+	// same: an identity, and a path. Either may be empty, for unknown.
+	ID, Name string
+	// Start is where the device begins there. Ragged tells that it begins
+	// within that sector.
+	Start  Sector
+	Ragged bool
+}
+
+// Same tells whether two devices may be stored in the same thing.
+func (s *Storage) Same(o *Storage) bool {
+	return s != nil && o != nil && (s.ID == o.ID && s.ID != "" || s.Name == o.Name && s.Name != "")
 }
 
 // Owner is the manager of a mapped device.

@@ -21,6 +21,8 @@ const (
 	Partition Kind = "partition"
 	DM        Kind = "dm"
 	MD        Kind = "md"
+	Bcache    Kind = "bcache"
+	Loop      Kind = "loop"
 	NVMe      Kind = "nvme"
 	SCSI      Kind = "scsi"
 	Virtio    Kind = "virtio"
@@ -29,7 +31,7 @@ const (
 // stackers are drivers, by the stem of their kernel names, whose devices are
 // made of other devices or of files without always showing it in slaves.
 var stackers = map[Kind]bool{
-	MD: true, "loop": true, "bcache": true, "drbd": true, "pktcdvd": true, "zloop": true,
+	MD: true, Loop: true, Bcache: true, "drbd": true, "pktcdvd": true, "zloop": true,
 }
 
 // Facts are what sysfs tells of one block device.

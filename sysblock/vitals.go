@@ -2,6 +2,7 @@ package sysblock
 
 import (
 	"os"
+	"path/filepath"
 
 	"github.com/dmcopy/dmcopy/remap"
 )
@@ -14,7 +15,7 @@ type Vitals struct {
 	// Link is where sysfs keeps the device: its name, and where it is plugged
 	// in or, of a partition, which disk it is part of.
 	Link     string
-	Kind     Kind // Partition, DM, MD, or "" for every other
+	Kind     Kind // Partition, DM, MD, Bcache, or "" for every other
 	Size     remap.Sector
 	ReadOnly bool
 	// Start is where a partition begins.
@@ -70,10 +71,14 @@ func (v *Vitals) read(d dir) (err error) {
 			v.Kind = is.kind
 		}
 	}
+	// Backing and cache devices have a directory bcache as well.
+	if v.Kind == "" && stem(filepath.Base(v.Link)) == Bcache {
+		v.Kind = Bcache
+	}
 	switch v.Kind {
 	case Partition:
 		v.Start, err = d.sectors("start")
-	case MD, "":
+	case MD, Bcache, "":
 		err = v.readDisk(d)
 	}
 	return err
