@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/dmcopy/dmcopy/bcache"
 	"github.com/dmcopy/dmcopy/dmtable"
 	"github.com/dmcopy/dmcopy/dmtable/exstore"
 	"github.com/dmcopy/dmcopy/dmtable/integritysb"
@@ -43,6 +44,9 @@ func (r *Reader) addMetadata(ctx context.Context, s *Snapshot) error {
 	}
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
+		if n.Bcache != nil {
+			m.note(n, m.bcache(ctx, n.Bcache))
+		}
 		if n.DM == nil {
 			continue
 		}
@@ -50,13 +54,18 @@ func (r *Reader) addMetadata(ctx context.Context, s *Snapshot) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := m.complete(ctx, n, &n.DM.Targets[j]); err != nil {
-				n.Problems = append(n.Problems, oneLine(err.Error()))
-				r.log.Warn("metadata is not read", "device", n.Name, "error", err)
-			}
+			m.note(n, m.complete(ctx, n, &n.DM.Targets[j]))
 		}
 	}
 	return nil
+}
+
+// note says what could not be read.
+func (m *metadata) note(n *Node, err error) {
+	if err != nil {
+		n.Problems = append(n.Problems, oneLine(err.Error()))
+		m.r.log.Warn("metadata is not read", "device", n.Name, "error", err)
+	}
 }
 
 // oneLine makes one printable line of the text of an error: it is stored, and
@@ -93,6 +102,19 @@ func (m *metadata) complete(ctx context.Context, n *Node, t *dmtable.Target) err
 		return err
 	}
 	return nil
+}
+
+// bcache reads the superblock of a backing device.
+func (m *metadata) bcache(ctx context.Context, d *bcache.Device) error {
+	dev, wanted := d.Wanted()
+	if !wanted {
+		return nil
+	}
+	text, err := m.head(ctx, dev, bcache.SuperStart, bcache.SuperSize)
+	if err == nil {
+		d.Super, err = bcache.ParseSuper(text)
+	}
+	return err
 }
 
 // head reads the first bytes from a sector on.

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dmcopy/dmcopy/bcache"
 	"github.com/dmcopy/dmcopy/dmtable"
 	"github.com/dmcopy/dmcopy/dmtable/exstore"
 	"github.com/dmcopy/dmcopy/mdraid"
@@ -185,7 +186,7 @@ func (r *Reader) Read(ctx context.Context, devs ...remap.Dev) (*Snapshot, error)
 // isRace tells whether reading again may help.
 func isRace(err error) bool {
 	return errors.Is(err, ErrRace) || errors.Is(err, sysblock.ErrGone) || errors.Is(err, dmtable.ErrNoDevice) || errors.Is(err, dmtable.ErrRace) ||
-		errors.Is(err, mdraid.ErrGone) || errors.Is(err, mdraid.ErrUnsteady)
+		errors.Is(err, mdraid.ErrGone) || errors.Is(err, mdraid.ErrUnsteady) || errors.Is(err, bcache.ErrGone) || errors.Is(err, bcache.ErrUnsteady)
 }
 
 func (r *Reader) readOnce(ctx context.Context, devs []remap.Dev) (*Snapshot, error) {
@@ -251,6 +252,11 @@ func (r *Reader) read(dev remap.Dev) (n *Node, print remap.Fingerprint, err erro
 		return r.readArray(n)
 	case sysblock.DM:
 		return r.readTable(n)
+	case sysblock.Bcache:
+		return r.readBcache(n)
+	case sysblock.Loop:
+		n.Loop, err = r.fs.LoopFile(facts)
+		return n, print, err
 	}
 	return n, print, nil
 }
@@ -265,6 +271,16 @@ func (r *Reader) readArray(n *Node) (_ *Node, print remap.Fingerprint, err error
 		}
 	}
 	return n, n.MD.Print(), nil
+}
+
+func (r *Reader) readBcache(n *Node) (_ *Node, print remap.Fingerprint, err error) {
+	if n.Bcache, err = bcache.Read(bcache.FS(r.fs), n.Dev); err != nil {
+		return nil, print, err
+	}
+	if !slices.Equal(n.Bcache.Below(), n.Slaves) || n.Bcache.Size != n.Size {
+		return nil, print, &Error{n.describe(), fmt.Errorf("%w: a cache comes or goes", ErrRace)}
+	}
+	return n, n.Bcache.Print(), nil
 }
 
 func (r *Reader) readTable(n *Node) (_ *Node, print remap.Fingerprint, err error) {
@@ -288,6 +304,8 @@ func (n *Node) below() []remap.Dev {
 		return []remap.Dev{n.Part.Parent}
 	case n.DM != nil:
 		return n.DM.Deps
+	case n.Loop != nil && n.Loop.Block != nil:
+		return []remap.Dev{*n.Loop.Block}
 	}
 	return n.Slaves
 }
@@ -354,7 +372,7 @@ func (r *Reader) change(n *remap.Node) (remap.Change, error) {
 	}
 	print, transition, err := r.state(n.Dev, vitals.Kind)
 	switch {
-	case errors.Is(err, dmtable.ErrNoDevice), errors.Is(err, mdraid.ErrGone):
+	case errors.Is(err, dmtable.ErrNoDevice), errors.Is(err, mdraid.ErrGone), errors.Is(err, bcache.ErrGone):
 		c.What = "gone"
 	case err != nil:
 		return c, err
@@ -379,6 +397,9 @@ func (r *Reader) state(dev remap.Dev, kind sysblock.Kind) (print remap.Fingerpri
 		return s.Print, s.Transition, err
 	case sysblock.MD:
 		s, err := mdraid.ReadState(mdraid.FS(r.fs), dev)
+		return s.Print, s.Transition, err
+	case sysblock.Bcache:
+		s, err := bcache.ReadState(bcache.FS(r.fs), dev)
 		return s.Print, s.Transition, err
 	}
 	return print, "", nil

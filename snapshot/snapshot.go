@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dmcopy/dmcopy/bcache"
 	"github.com/dmcopy/dmcopy/dmtable"
 	"github.com/dmcopy/dmcopy/mdraid"
 	"github.com/dmcopy/dmcopy/remap"
@@ -75,6 +76,10 @@ type Node struct {
 	DM *dmtable.Table `json:"dm,omitempty"`
 	// MD is what an md array is made of.
 	MD *mdraid.Array `json:"md,omitempty"`
+	// Bcache is what a bcache device is made of.
+	Bcache *bcache.Device `json:"bcache,omitempty"`
+	// Loop is the file of a loop device.
+	Loop *sysblock.LoopFile `json:"loop,omitempty"`
 	// Offload is set for leaves that were asked how they copy.
 	Offload *Offload `json:"offload,omitempty"`
 	// Problems say why maps that are on disk could not be read.
@@ -114,6 +119,13 @@ func (n *Node) node(trust Trust) (*remap.Node, error) {
 	if a := n.MD; a != nil {
 		node.Layer, node.Owner, node.Transition, node.Notes = a.Layer(), remap.Owner{Manager: "md"}, a.Transition(), a.Notes()
 	}
+	if b := n.Bcache; b != nil {
+		node.Layer, node.Owner, node.Transition, node.Notes = b.Layer(), remap.Owner{Manager: "bcache"}, b.Transition(), b.Notes()
+	}
+	if l := n.Loop; l != nil {
+		node.Layer = remap.OpaqueLayer{Layer: string(n.Kind), Reason: "layer:loop", Lower: n.below()}
+		node.Storage, node.Notes = l.Storage(), []string{l.Note()}
+	}
 	node.Notes = append(node.Notes, n.Problems...)
 	if node.Print == (remap.Fingerprint{}) {
 		stored, err := json.Marshal(n)
@@ -148,6 +160,14 @@ func (n *Node) check() error {
 		return bad("kind %s with an array of %s, %d sectors", n.Kind, n.MD.Dev, n.MD.Size)
 	case n.MD != nil:
 		return n.MD.Check()
+	case n.Bcache != nil && (n.Kind != sysblock.Bcache || n.Bcache.Dev != n.Dev || n.Bcache.Size != n.Size):
+		return bad("kind %s with a bcache device %s, %d sectors", n.Kind, n.Bcache.Dev, n.Bcache.Size)
+	case n.Bcache != nil:
+		return n.Bcache.Check()
+	case n.Loop != nil && n.Kind != sysblock.Loop:
+		return bad("kind %s with a file", n.Kind)
+	case n.Loop != nil:
+		return n.Loop.Check()
 	case n.DM == nil:
 		return nil
 	case !isDM:
