@@ -111,6 +111,9 @@ func (n *Node) node(trust Trust) (*remap.Node, error) {
 		Dev: n.Dev, Name: n.Name, Path: n.Path(), Size: n.Size, BlockSize: n.LogicalBlock, ReadOnly: n.ReadOnly,
 		Layer: n.Layer(), Leaf: n.Leaf(), Mutable: n.Stacked() && n.Kind != sysblock.Partition, Print: n.print,
 	}
+	if remark := n.Remark(); remark != "" {
+		node.Notes = []string{remark}
+	}
 	if t := n.DM; t != nil {
 		node.Layer, node.Drifts, node.Locked = t.TrustedLayer(trust), t.Drifts(), t.Locks()
 		node.Notes = t.Notes()
