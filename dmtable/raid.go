@@ -169,10 +169,13 @@ func raid10Layout(format string, copies int64, nearSets bool) int64 {
 	return layout
 }
 
-// isOf tells whether the status is that of the same array.
+// isOf tells whether the status is that of the same array. The status names the
+// format of a raid10, but for near copies, which it calls by the first name that
+// fits (dm-raid.c, get_raid_type_by_ll): "raid10".
 func (m *raid) isOf(s raidState) bool {
+	near := m.options.format == raid10Near && s.typ == "raid10"
 	typ := m.typ
-	if typ == "raid10" {
+	if typ == "raid10" && !near {
 		typ += "_" + m.options.format
 	}
 	return s.typ == typ && len(s.health) == len(m.data)
