@@ -23,6 +23,8 @@ var reasonWords = map[remap.Reason]string{
 	"layer:dm-gap":                "the device-mapper table has a gap here",
 	"layer:dm-no-table":           "the mapped device has no table",
 	"layer:error":                 "the error target: reads and writes fail here",
+	"layer:snapshot-begin":        "a snapshot that does not begin at the start of its device",
+	"layer:thin-pool-begin":       "a thin pool that does not begin at the start of its device",
 	"layer:snapshot-write":        "writing to a snapshot makes exceptions, which the kernel has to note",
 	"layer:snapshot-transient":    "the exceptions of this snapshot are in memory only",
 	"layer:snapshot-invalid":      "the snapshot is full or invalid",
@@ -82,9 +84,35 @@ var reasonWords = map[remap.Reason]string{
 	"layer:impossible-map":        "a layer gave an answer that cannot be true",
 	"layer:no-readable-leg":       "no leg of the mirror can be read below it",
 	"layer:redundant-destination": "mirrors and parity are written through the kernel only, which keeps them consistent",
-	"layer:md":                    "md array, which is not mapped yet",
+	"layer:replica-legs":          "a leg of the mirror is not plain data all the way down",
+	"layer:md":                    "an md array that was not read",
+	"layer:md-bitmap":             "the bitmap of the array allows its copies to differ, or is not known",
+	"layer:md-broken":             "the array is broken: too many members have failed",
+	"layer:md-clustered":          "the array is shared by the nodes of a cluster",
+	"layer:md-container":          "a container of arrays, which holds no data itself",
+	"layer:md-external":           "a process keeps the metadata of the array: the kernel has to tell it what is written",
+	"layer:md-gap":                "beyond the end of the array",
+	"layer:md-geometry":           "what the kernel says of the array does not fit together",
+	"layer:md-inactive":           "the array is not running",
+	"layer:md-journal":            "the newest data may be in the journal of the array only",
+	"layer:md-layout":             "the layout of the array is not known, or does not tell where its data is",
+	"layer:md-readonly":           "the array is read-only",
+	"layer:md-reshape":            "the array is being reshaped, or is about to be",
+	"layer:md-suspended":          "the array is suspended",
+	"layer:md-unsynced":           "the copies in the array are not in sync here",
+	"layer:dm-unsynced":           "the copies in the array are not in sync here",
 	"layer:loop":                  "loop device: its storage is a file",
 	"layer:bcache":                "bcache: part of the data may be in the cache",
+	"layer:bcache-detaching":      "bcache: the cache is being attached or detached",
+	"layer:bcache-dirty":          "bcache: a part of the data is in the cache only",
+	"layer:bcache-errors":         "bcache: I/O to the backing device has failed, which may lack what the cache has",
+	"layer:bcache-flash":          "bcache: a volume that lives in the cache alone",
+	"layer:bcache-inconsistent":   "bcache: run without the cache that has a part of its data",
+	"layer:bcache-stopped":        "bcache: the device is stopped, or I/O to it is disabled",
+	"layer:bcache-superblock":     "bcache: the superblock of the backing device is not that of the device",
+	"layer:bcache-unread":         "bcache: the superblock of the backing device, which tells where the data begins, was not read",
+	"layer:bcache-write":          "what is written below a bcache device would be hidden by its cache",
+	"layer:bcache-writeback":      "bcache in mode writeback: the newest data may be in the cache only",
 	"layer:drbd":                  "drbd: the data is on other machines as well",
 
 	"domain:no-method":            "the disk has no copy command that dmcopy knows",
@@ -104,8 +132,20 @@ var reasonWords = map[remap.Reason]string{
 	"domain:metadata":             "the namespace has metadata or protection information",
 	"domain:write-protected":      "the namespace is write-protected",
 
+	"domain:block-size":              "source and destination have blocks of different sizes",
+	"domain:descriptors":             "the disk does not know the descriptors of EXTENDED COPY that dmcopy sends",
+	"domain:different-target":        "nothing proves that one target has both disks",
+	"domain:duplicate-designator":    "both disks have the same name",
+	"domain:no-designator":           "the disk has no name that a command could use",
+	"domain:no-operating-parameters": "the disk does not tell the limits of its copy commands",
+	"domain:not-a-disk":              "the device is not a disk",
+	"domain:not-distinct":            "the two disks cannot be told apart",
+	"domain:one-unit-only":           "the disk copies within one logical unit only",
+
 	"limit:alignment": "not aligned to the blocks of the disk on both sides",
 	"limit:zero":      "the namespace reports a limit of zero for Copy",
+
+	"limit:granularity": "does not fit the units in which the disk copies",
 
 	"layout:drifted":   "moved out of the way of a write to the origin while it was copied",
 	"hold:unavailable": "nothing can hold the layout of the destination still",
@@ -115,15 +155,17 @@ var reasonWords = map[remap.Reason]string{
 
 	"policy:never": "asked for with --offload=never",
 	"source:zero":  "the source reads as zeroes here",
-	"small":        "too small to be worth a command",
 
-	"device:changed":      "the disk does not look as it did",
-	"device:timeout":      "the disk did not answer in time",
-	"device:no-answer":    "the disk did not answer",
-	"device:not-issued":   "the command could not be sent",
-	"device:status-0x002": "the disk refused the command (Invalid Field)",
-	"device:status-0x183": "the disk refused the command (Command Size Limit Exceeded)",
-	"device:status-0x281": "the disk could not read what it was to copy (Unrecovered Read Error)",
+	"device:changed":        "the disk does not look as it did",
+	"device:identify":       "the disk does not answer when it is asked who it is",
+	"device:list-id":        "too many commands are under way to number another one",
+	"device:short-transfer": "the disk has not taken the whole command",
+	"device:timeout":        "the disk did not answer in time",
+	"device:no-answer":      "the disk did not answer",
+	"device:not-issued":     "the command could not be sent",
+	"device:status-0x002":   "the disk refused the command (Invalid Field)",
+	"device:status-0x183":   "the disk refused the command (Command Size Limit Exceeded)",
+	"device:status-0x281":   "the disk could not read what it was to copy (Unrecovered Read Error)",
 }
 
 // reasonFamilies explain the slugs that name something in their second half.
@@ -133,10 +175,27 @@ var reasonFamilies = []struct{ prefix, words string }{
 	{"device:errno-", "the kernel refused the command with this error"},
 }
 
+// reasonEndings explain the slugs that name a layer in their first half and
+// something that befalls layers of several types in their second.
+var reasonEndings = []struct{ suffix, words string }{
+	{"-unparsed", "the kernel says of this layer what dmcopy does not understand"},
+	{"-gap", "beyond the end of the layer"},
+	{"-missing-member", "the member of the array that has this cannot be read"},
+	{"-degraded", "a member of the array is missing: the kernel has to note what it lacks"},
+	{"-parity", "the kernel has to compute the parity of what is written"},
+}
+
 // words is what a slug means; "" if there is nothing to add to it.
 func words(why remap.Reason) string {
 	if text, ok := reasonWords[why]; ok {
 		return text
+	}
+	if strings.HasPrefix(string(why), "layer:") {
+		for _, ending := range reasonEndings {
+			if strings.HasSuffix(string(why), ending.suffix) {
+				return ending.words
+			}
+		}
 	}
 	for _, family := range reasonFamilies {
 		if strings.HasPrefix(string(why), family.prefix) {
