@@ -81,6 +81,9 @@ type room struct {
 
 func newOverlaps(st *remap.Stack) *overlaps {
 	o := &overlaps{stack: st, sieves: make(map[remap.Dev]*sieve), storage: make(map[remap.Dev]remap.Dev), rooms: make(map[remap.Dev]room)}
+	if st == nil { // an end is a regular file: nothing is resolved
+		return o
+	}
 	var stored []*remap.Node
 	for _, n := range st.Nodes() {
 		if n.Storage != nil {
