@@ -184,16 +184,17 @@ func (m *metadata) exceptions(ctx context.Context, n *Node, t *dmtable.Target, c
 		return err
 	}
 	defer func() { err = errors.Join(err, disk.Close()) }()
-	size := m.nodes[cow].Size
-	if last := m.r.store(n); last != nil && last.Size() == size {
+	c := m.nodes[cow]
+	key := storeKey{n.print, c.print, n.DiskSeq, c.DiskSeq}
+	if last := m.r.store(n.Dev, key); last != nil {
 		t.Exceptions, err = last.Reread(disk)
 	} else {
-		t.Exceptions, err = exstore.Read(disk, size)
+		t.Exceptions, err = exstore.Read(disk, c.Size)
 	}
 	if err != nil {
 		t.Exceptions = nil
 	}
-	m.r.keep(n, t.Exceptions)
+	m.r.keep(n.Dev, key, t.Exceptions)
 	return err
 }
 

@@ -67,10 +67,18 @@ type Reader struct {
 	stores map[remap.Dev]lastStore
 }
 
-// lastStore is what was read last of the store of a snapshot with some table.
+// lastStore is what was read last of the store of a snapshot.
 type lastStore struct {
-	print remap.Fingerprint
+	of    storeKey
 	store *exstore.Store
+}
+
+// storeKey is what has to be equal for a store to be the one that was read: the
+// tables of the snapshot and of its copy-on-write device, and that neither has
+// been made anew with the same table.
+type storeKey struct {
+	snapshot, cow       remap.Fingerprint
+	snapshotSeq, cowSeq uint64
 }
 
 // NewReader makes a Reader.
@@ -131,22 +139,21 @@ func (r *Reader) hold(pool *dmtable.Table) (root uint64, err error) {
 	return h.root, nil
 }
 
-// store returns the exceptions of a snapshot as they were read last, nil if that
-// was another table.
-func (r *Reader) store(n *Node) *exstore.Store {
+// store returns what was read last of a store, nil if it is another one now.
+func (r *Reader) store(dev remap.Dev, key storeKey) *exstore.Store {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if last := r.stores[n.Dev]; last.print == n.print {
+	if last := r.stores[dev]; last.of == key {
 		return last.store
 	}
 	return nil
 }
 
-// keep notes the exceptions of a snapshot; nil forgets them.
-func (r *Reader) keep(n *Node, s *exstore.Store) {
+// keep notes what was read of a store; nil forgets it.
+func (r *Reader) keep(dev remap.Dev, key storeKey, s *exstore.Store) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.stores[n.Dev] = lastStore{n.print, s}
+	r.stores[dev] = lastStore{key, s}
 }
 
 // control returns the interface to device-mapper, which needs root and a

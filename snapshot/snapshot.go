@@ -142,43 +142,51 @@ func (n *Node) node(trust Trust) (*remap.Node, error) {
 
 // check finds what no Reader can have seen.
 func (n *Node) check() error {
-	bad := func(what string, args ...any) error {
-		return fmt.Errorf("%w: %s", ErrImpossible, fmt.Sprintf(what, args...))
-	}
-	isPart, isDM := n.Kind == sysblock.Partition, n.Kind == sysblock.DM
+	isPart := n.Kind == sysblock.Partition
 	switch {
 	case !validName(n.Name):
-		return bad("name %q", n.Name)
+		return impossible("name %q", n.Name)
 	case !validName(string(n.Kind)):
-		return bad("kind %q", n.Kind)
+		return impossible("kind %q", n.Kind)
 	case isPart != (n.Part != nil):
-		return bad("kind %s, but partition facts present: %v", n.Kind, n.Part != nil)
+		return impossible("kind %s, but partition facts present: %v", n.Kind, n.Part != nil)
 	case isPart && (n.Part.Start < 0 || n.Part.Start > remap.MaxSectors):
-		return bad("partition starts at sector %d", n.Part.Start)
+		return impossible("partition starts at sector %d", n.Part.Start)
 	case slices.ContainsFunc(n.Problems, func(text string) bool { return text != oneLine(text) }):
-		return bad("problems %q", n.Problems)
+		return impossible("problems %q", n.Problems)
 	case n.Offload != nil && (n.Stacked() || !n.Offload.valid()):
-		return bad("record of how it copies")
-	case (n.MD != nil) && (n.Kind != sysblock.MD || n.MD.Dev != n.Dev || n.MD.Size != n.Size):
-		return bad("kind %s with an array of %s, %d sectors", n.Kind, n.MD.Dev, n.MD.Size)
+		return impossible("record of how it copies")
+	}
+	return n.checkMade()
+}
+
+// checkMade checks what a device is made of. It is of one kind only.
+func (n *Node) checkMade() error {
+	switch {
+	case n.MD != nil && (n.Kind != sysblock.MD || n.MD.Dev != n.Dev || n.MD.Size != n.Size):
+		return impossible("kind %s with an array of %s, %d sectors", n.Kind, n.MD.Dev, n.MD.Size)
+	case n.Bcache != nil && (n.Kind != sysblock.Bcache || n.Bcache.Dev != n.Dev || n.Bcache.Size != n.Size):
+		return impossible("kind %s with a bcache device %s, %d sectors", n.Kind, n.Bcache.Dev, n.Bcache.Size)
+	case n.Loop != nil && n.Kind != sysblock.Loop:
+		return impossible("kind %s with a file", n.Kind)
+	case n.DM != nil && n.Kind != sysblock.DM:
+		return impossible("kind %s with a table of device-mapper", n.Kind)
+	case n.DM != nil && n.DM.Dev != n.Dev:
+		return impossible("table of %s", n.DM.Dev)
 	case n.MD != nil:
 		return n.MD.Check()
-	case n.Bcache != nil && (n.Kind != sysblock.Bcache || n.Bcache.Dev != n.Dev || n.Bcache.Size != n.Size):
-		return bad("kind %s with a bcache device %s, %d sectors", n.Kind, n.Bcache.Dev, n.Bcache.Size)
 	case n.Bcache != nil:
 		return n.Bcache.Check()
-	case n.Loop != nil && n.Kind != sysblock.Loop:
-		return bad("kind %s with a file", n.Kind)
 	case n.Loop != nil:
 		return n.Loop.Check()
-	case n.DM == nil:
-		return nil
-	case !isDM:
-		return bad("kind %s with a table of device-mapper", n.Kind)
-	case n.DM.Dev != n.Dev:
-		return bad("table of %s", n.DM.Dev)
+	case n.DM != nil:
+		return n.DM.Check()
 	}
-	return n.DM.Check()
+	return nil
+}
+
+func impossible(what string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrImpossible, fmt.Sprintf(what, args...))
 }
 
 // validName tells whether s can be a kernel's name: it becomes a part of

@@ -49,8 +49,8 @@ func read(r io.ReaderAt, size remap.Sector) (*Store, error) {
 
 // Reread reads what has been appended since s was read, and returns the store
 // as it is now. Areas that were full before are read once more, later ones
-// never again. Exceptions that are read again have to be the ones of s
-// ([ErrChanged]).
+// never again, but for the beginning of the list, by which another list would
+// show. Exceptions that are read again have to be the ones of s ([ErrChanged]).
 func (s *Store) Reread(r io.ReaderAt) (*Store, error) {
 	now, err := s.reread(r)
 	if err != nil {
@@ -70,6 +70,9 @@ func (s *Store) reread(r io.ReaderAt) (*Store, error) {
 	}
 	if g != s.geometry {
 		return nil, fmt.Errorf("%w: chunks of %d sectors were %d before", ErrChanged, g.chunk, s.chunk)
+	}
+	if err := s.confirmBeginning(in); err != nil {
+		return nil, err
 	}
 	count := s.settled * s.perArea()
 	var added []run
@@ -96,6 +99,29 @@ func (s *Store) confirm(e run) error {
 		return fmt.Errorf("%w: chunk %d is at %d now", ErrChanged, e.old, e.new)
 	}
 	return nil
+}
+
+// confirmBeginning reads the beginning of the first area again, if that is not
+// done anyway.
+func (s *Store) confirmBeginning(in *input) error {
+	if s.settled == 0 {
+		return nil
+	}
+	piece, err := in.at(s.offset(s.area(0)), s.chunk.Bytes())
+	if err != nil {
+		return err
+	}
+	for ; len(piece) > 0; piece = piece[entrySize:] {
+		if err := s.confirm(entry(piece)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entry reads one entry of an area.
+func entry(b []byte) run {
+	return run{binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:]), 1}
 }
 
 // with is s with runs that were appended and every full area of s settled.
@@ -160,7 +186,7 @@ func (g geometry) scanArea(in *input, area uint64, visit func(n uint64, e run) e
 		}
 		done += int64(len(piece))
 		for ; len(piece) > 0; piece = piece[entrySize:] {
-			e := run{binary.LittleEndian.Uint64(piece), binary.LittleEndian.Uint64(piece[8:]), 1}
+			e := entry(piece)
 			if e.new == 0 {
 				return false, nil
 			}

@@ -184,14 +184,27 @@ func TestReread(t *testing.T) {
 	if _, _, excepted := first.Find(5); excepted {
 		t.Error("the older store has changed")
 	}
-	// The full area has been confirmed: only what comes behind it is read.
-	m.bytes[512] ^= 1
+	// The second area is full and confirmed: only the beginning of the list is
+	// read again, and what comes behind it.
+	m = newImage(512, 200)
+	for i := range 65 {
+		m.add(uint64(1000+i), m.allocate(i))
+	}
+	first = m.mustRead(t)
+	if second, err = first.Reread(strict{t, m.bytes}); err != nil {
+		t.Fatal(err)
+	}
+	m.bytes[34*512] ^= 1
 	third, err := second.Reread(strict{t, m.bytes})
 	if err != nil || !equal(second, third) {
 		t.Errorf("%v, %v", third, err)
 	}
 	if _, err := first.Reread(strict{t, m.bytes}); !errors.Is(err, ErrChanged) {
 		t.Errorf("an area that was written while it was read: %v", err)
+	}
+	m.bytes[512+16] ^= 1
+	if _, err := second.Reread(strict{t, m.bytes}); !errors.Is(err, ErrChanged) {
+		t.Errorf("another list: %v", err)
 	}
 }
 
