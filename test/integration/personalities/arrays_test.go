@@ -39,7 +39,7 @@ var arrayKinds = []kind{
 	{name: "md raid1 degraded", build: func(b *bench) *subject {
 		a := b.array("raid1", 2, "--bitmap=none")
 		a.fail(0)
-		return &subject{path: a.path, source: raw, target: host("layer:md-degraded")}
+		return &subject{path: a.path, source: raw, target: host("layer:raid1-degraded")}
 	}},
 	{name: "md raid5 degraded", build: func(b *bench) *subject {
 		a := b.array("raid5", 3, "--bitmap=none")
@@ -48,6 +48,7 @@ var arrayKinds = []kind{
 	}},
 	{name: "md raid5 journal", build: func(b *bench) *subject {
 		a := b.array("raid5", 3, "--write-journal="+b.part(8*mib))
+		a.until("parity", func() bool { return a.get("degraded") == "0" })
 		a.set("journal_mode", "write-back")
 		return &subject{path: a.path, source: host("layer:md-journal"), target: host("layer:md-journal")}
 	}},
@@ -137,7 +138,7 @@ func (a *array) set(name, value string) {
 // rests waits until nothing is going on.
 func (a *array) rests() {
 	a.Helper()
-	a.until(a.path+" at rest", func() bool { return a.get("sync_action") == "idle" })
+	a.until(a.path+" at rest", func() bool { return a.get("sync_action") == "idle" && a.get("resync_start") == "none" })
 }
 
 // scrub has the array compare all copies, or all parity.

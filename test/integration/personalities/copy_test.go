@@ -12,6 +12,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/vm"
 )
 
 // share is how much of a copy the disk does by itself.
@@ -38,22 +39,22 @@ func host(reasons ...remap.Reason) *outcome { return &outcome{noneRaw, reasons} 
 // partly is a copy parts of which go through the host, for reasons.
 func partly(reasons ...remap.Reason) *outcome { return &outcome{someRaw, reasons} }
 
-// try runs the program and returns its report.
-func try(args ...string) (*dispatch.Report, error) {
+// try runs the program and returns its report, and what it says besides.
+func try(args ...string) (*dispatch.Report, string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.Command("dmcopy", append([]string{"copy", "--json"}, args...)...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("%v: %w: %s%s", args, err, stderr.Bytes(), stdout.Bytes())
+		return nil, "", fmt.Errorf("%v: %w: %s%s", args, err, stderr.Bytes(), stdout.Bytes())
 	}
 	var report dispatch.Report
 	if err := json.Unmarshal(stdout.Bytes(), &report); err != nil {
-		return nil, fmt.Errorf("%v: %w in %s", args, err, stdout.Bytes())
+		return nil, "", fmt.Errorf("%v: %w in %s", args, err, stdout.Bytes())
 	}
 	if report.Result != dispatch.OutcomeOK || report.Offloaded+report.Host+report.Zeroed+report.Skipped != report.Total {
-		return nil, errors.New(stdout.String())
+		return nil, "", errors.New(stdout.String())
 	}
-	return &report, nil
+	return &report, stderr.String(), nil
 }
 
 // transfer is a copy to be made and checked.
@@ -65,9 +66,25 @@ type transfer struct {
 	want         *outcome
 }
 
-// run copies. The destination must hold the source where it was written, and
-// what it held before everywhere else; the source must hold what it held.
+// run copies and checks, again if the hold did not last: on a machine with
+// little time for us it may expire, which costs nothing but time, and says
+// nothing of the layers.
 func (b *bench) run(x transfer) {
+	b.Helper()
+	const attempts = 3
+	for n := range attempts {
+		report := b.once(x)
+		if report.Redone+report.Fallbacks == 0 || x.want.share != allRaw || n == attempts-1 {
+			x.want.check(b.T, report)
+			return
+		}
+		b.fill(x.dst)
+	}
+}
+
+// once copies. The destination must hold the source where it was written, and
+// what it held before everywhere else; the source must hold what it held.
+func (b *bench) once(x transfer) *dispatch.Report {
 	b.Helper()
 	srcBefore, want := b.read(x.src, 0, b.size(x.src)), b.read(x.dst, 0, b.size(x.dst))
 	copied := srcBefore[x.srcAt : x.srcAt+x.length]
@@ -76,16 +93,16 @@ func (b *bench) run(x transfer) {
 	}
 	copy(want[x.dstAt:], copied)
 	b.readCached(x.dst, x.dstAt, x.length) // a cache that will be stale
-	report, err := try(append(slices.Clone(x.args), "--range", fmt.Sprintf("%d:%d:%d", x.srcAt, x.dstAt, x.length), x.src, x.dst)...)
+	report, said, err := try(append(slices.Clone(x.args), "--range", fmt.Sprintf("%d:%d:%d", x.srcAt, x.dstAt, x.length), x.src, x.dst)...)
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Logf("offloaded %d, host %d, zeroed %d, reasons %v, %.1fs", report.Offloaded, report.Host, report.Zeroed, report.Reasons, report.Seconds)
+	b.Logf("offloaded %d, host %d, zeroed %d, reasons %v, %.1fs %s", report.Offloaded, report.Host, report.Zeroed, report.Reasons, report.Seconds, said)
 	b.same("destination through the page cache", x.dst, b.readCached(x.dst, x.dstAt, x.length), want[x.dstAt:][:min(x.length, mib)])
 	b.same("destination", x.dst, b.read(x.dst, 0, int64(len(want))), want)
 	b.same("source", x.src, b.read(x.src, 0, int64(len(srcBefore))), srcBefore)
 	b.checkGaps()
-	x.want.check(b.T, report)
+	return report
 }
 
 // check compares a report with what has to become of the copy.
@@ -110,15 +127,18 @@ func (o *outcome) check(t *testing.T, r *dispatch.Report) {
 	if given, wanted := slices.Sorted(maps.Keys(reasons)), slices.Sorted(slices.Values(o.reasons)); !slices.Equal(given, wanted) {
 		t.Errorf("reasons %v, want %v", given, wanted)
 	}
-	if r.Redone != 0 || r.Fallbacks != 0 {
+	if o.share != noneRaw && (r.Redone != 0 || r.Fallbacks != 0) {
 		t.Errorf("%d bytes done again, %d fallbacks", r.Redone, r.Fallbacks)
+	}
+	if t.Failed() {
+		t.Logf("tables:\n%s\nstatus:\n%s", vm.Run(t, "dmsetup", "table"), vm.Run(t, "dmsetup", "status", "--noflush"))
 	}
 }
 
 // subject is a device with a kind of layer in it.
 type subject struct {
 	path string
-	args []string // of the program, when it is a source
+	args []string // of the program
 	// source and target are what becomes of copies from it and to it; nil where
 	// there are none.
 	source, target *outcome
@@ -153,7 +173,7 @@ func (b *bench) exercise(s *subject) {
 			b := b.in(t)
 			src := b.part(size)
 			b.fill(src)
-			b.run(transfer{src: src, dst: s.path, srcAt: margin + skew, dstAt: margin, length: length, want: s.target})
+			b.run(transfer{src: src, dst: s.path, srcAt: margin + skew, dstAt: margin, length: length, args: s.args, want: s.target})
 			check()
 		})
 	}

@@ -59,19 +59,29 @@ var plainKinds = []kind{
 			path: b.mapped(fmt.Sprintf("0 %d linear %s 0", half, b.filledPart(volumeSize/2)), fmt.Sprintf("%d %d zero", half, half))}
 	}},
 	{name: "multipath", build: func(b *bench) *subject {
-		b.multipath()
+		b.multipath("queue_mode bio")
 		return &subject{path: b.part(volumeSize), source: raw, target: raw}
+	}},
+	{name: "multipath of requests", build: func(b *bench) *subject {
+		// Requests are not throttled at the disk, so that nothing holds them. Both
+		// ends are destinations of this kind.
+		b.multipath("queue_mode mq")
+		return &subject{path: b.part(volumeSize), source: host("hold:unavailable"), target: host("hold:unavailable")}
+	}},
+	{name: "multipath of requests, trusted", build: func(b *bench) *subject {
+		b.multipath("queue_mode mq")
+		return &subject{path: b.part(volumeSize), args: []string{"--hold=trust"}, source: raw, target: raw}
 	}},
 	{name: "flakey", build: func(b *bench) *subject { // never comes to the time in which it fails
 		return &subject{path: b.mapped(fmt.Sprintf("0 %d flakey %s 0 3600 0", sectors(volumeSize), b.part(volumeSize))),
 			source: host("layer:flakey"), target: host("layer:flakey")}
 	}},
 	{name: "switch", build: func(b *bench) *subject {
-		return &subject{path: b.mapped(fmt.Sprintf("0 %d switch 2 128 0 %s 0 %s 0", sectors(volumeSize), b.part(volumeSize/2), b.part(volumeSize/2))),
+		return &subject{path: b.mapped(fmt.Sprintf("0 %d switch 2 128 0 %s 0 %s 0", sectors(volumeSize), b.part(volumeSize), b.part(volumeSize))),
 			source: host("layer:switch"), target: host("layer:switch")}
 	}},
 	{name: "crypt", build: func(b *bench) *subject {
-		return &subject{path: b.crypt(b.part(volumeSize), 512), source: host("layer:crypt"), target: host("layer:cipher")}
+		return &subject{path: b.crypt(b.part(volumeSize), 512), source: host("layer:crypt"), target: host("layer:crypt")}
 	}},
 }
 
@@ -198,18 +208,21 @@ var cacheKinds = []kind{
 		return &subject{path: path, filled: true, source: host("layer:cache-dirty"), target: host("layer:cache-dirty")}
 	}},
 	{name: "writecache dirty", build: func(b *bench) *subject {
-		return &subject{path: b.writecache(), source: host("layer:writecache-dirty"), target: host("layer:writecache-dirty")}
+		return &subject{path: b.writecache(""), source: host("layer:writecache-dirty"), target: host("layer:writecache-dirty")}
 	}},
 	{name: "writecache clean", build: func(b *bench) *subject {
-		path := b.writecache()
+		path := b.writecache("")
 		b.fill(path)
-		b.message(path, "cleaner")
+		b.message(path, "cleaner") // which its table does not show
 		b.message(path, "flush")
 		b.until("writecache is clean", func() bool {
 			f := b.status(path)
 			return f[1] == f[2] && f[3] == "0"
 		})
-		return &subject{path: path, filled: true, source: raw, target: raw}
+		return &subject{path: path, filled: true, source: raw, target: host("layer:writecache-write")}
+	}},
+	{name: "writecache cleaning", build: func(b *bench) *subject {
+		return &subject{path: b.writecache(" cleaner"), source: raw, target: raw}
 	}},
 }
 
@@ -230,18 +243,19 @@ func (b *bench) promote(path string) {
 	})
 }
 
-func (b *bench) writecache() string {
+func (b *bench) writecache(options string) string {
 	b.Helper()
-	return b.mapped(fmt.Sprintf("0 %d writecache s %s %s 4096 0", sectors(volumeSize), b.part(volumeSize), b.part(2*volumeSize)))
+	return b.mapped(fmt.Sprintf("0 %d writecache s %s %s 4096 %d%s", sectors(volumeSize), b.part(volumeSize), b.part(2*volumeSize),
+		len(strings.Fields(options)), options))
 }
 
 // multipath makes one device of both paths of a disk, in groups of their own,
 // and builds everything from now on upon it: nobody else can have the disk.
-func (b *bench) multipath() {
+func (b *bench) multipath(mode string) {
 	b.Helper()
 	ways := waysTo(b.T, paths)
-	b.base = b.mapped(fmt.Sprintf("0 %d multipath 1 queue_if_no_path 0 2 1 service-time 0 1 1 %s 1 round-robin 0 1 1 %s 1",
-		sectors(paths.Size), ways[0], ways[1]))
+	b.base = b.mapped(fmt.Sprintf("0 %d multipath 3 queue_if_no_path %s 0 2 1 service-time 0 1 1 %s 1 round-robin 0 1 1 %s 1",
+		sectors(paths.Size), mode, ways[0], ways[1]))
 }
 
 // waysTo finds a disk under all of its names.

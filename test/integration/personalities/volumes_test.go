@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -185,7 +184,7 @@ func (g *group) pool() *pool {
 
 func (p *pool) thin(name string) string {
 	p.Helper()
-	vm.Run(p, "lvcreate", "--yes", "--quiet", "--wipesignatures=n", "--zero=n", "--type=thin", "--virtualsize=16m", "--thinpool=pool", "--name="+name, p.name)
+	vm.Run(p, "lvcreate", "--yes", "--quiet", "--wipesignatures=n", "--type=thin", "--virtualsize=16m", "--thinpool=pool", "--name="+name, p.name)
 	return p.group.path(name)
 }
 
@@ -209,6 +208,3 @@ func (p *pool) rests() {
 		p.Errorf("metadata snapshot %s of %s was left behind", root, p.path)
 	}
 }
-
-// encrypted is what keeps a copy of ciphertext from the disk.
-const encrypted remap.Reason = "layer:crypt"
