@@ -1,0 +1,57 @@
+package scsi
+
+import "slices"
+
+// Span says whether one command can copy from src to dst, which may be the same
+// device, and within which limits.
+//
+// A command names its logical units, so the names must lead to where the caller
+// means: two devices that have a name in common are two paths to one unit, or two
+// units that were given one name, and nothing tells which. Nor does a copy manager
+// reach what belongs to another target.
+func Span(src, dst *Device) (Limits, Support) {
+	for _, d := range []*Device{dst, src} {
+		if d.Support.Verdict != Yes {
+			return Limits{}, d.Support
+		}
+	}
+	if src == dst {
+		return dst.Limits, Support{Verdict: Yes}
+	}
+	limits := dst.Limits.Min(src.Limits)
+	switch common, found := share(of(src.Designators, LogicalUnit), of(dst.Designators, LogicalUnit)); {
+	case found:
+		return Limits{}, no("domain:duplicate-designator", "both logical units are called %v", common)
+	case src.Serial != "" && src.Serial == dst.Serial:
+		return Limits{}, no("domain:not-distinct", "both logical units have serial number %q", src.Serial)
+	case !sameTarget(src, dst):
+		return Limits{}, no("domain:different-target", "nothing proves that the logical units belong to one target")
+	case src.Capacity.BlockSize != dst.Capacity.BlockSize:
+		return Limits{}, no("domain:block-size", "blocks of %d and of %d bytes", src.Capacity.BlockSize, dst.Capacity.BlockSize)
+	case min(src.Parameters.Descriptors, dst.Parameters.Descriptors) < 2:
+		return Limits{}, no("domain:one-unit-only", "the target takes one logical unit in a command")
+	case src.Form != dst.Form:
+		return Limits{}, no("domain:different-target", "the logical units know different forms of EXTENDED COPY")
+	case !limits.Valid():
+		return Limits{}, no("limit:zero", "no command fits the limits of both (%v)", limits)
+	}
+	return limits, Support{Verdict: Yes}
+}
+
+// sameTarget: the units name the same target device, or the same port of it. Names
+// that are unique in the world count only: ports and groups are numbered from 1 in
+// every target.
+func sameTarget(a, b *Device) bool {
+	for _, association := range []Association{TargetDevice, TargetPort} {
+		if _, found := share(worldwide(of(a.Designators, association)), worldwide(of(b.Designators, association))); found {
+			return true
+		}
+	}
+	return false
+}
+
+func worldwide(all []Designator) []Designator {
+	return slices.DeleteFunc(all, func(d Designator) bool {
+		return d.Type != TypeNAA && d.Type != TypeEUI && d.Type != TypeName || zero(d.Value)
+	})
+}
