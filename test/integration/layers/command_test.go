@@ -30,8 +30,14 @@ func (c *check) command() {
 	op := pick(c.bench, remap.Read, remap.Write)
 	start := remap.Sector(c.Int64N(int64(c.node.Size)))
 	part := remap.Range{Dev: c.dev, Start: start, Len: min(2000, c.node.Size-start)}
-	text := vm.Run(c, "dmcopy", "map", "--json", "--for", op.String(), "--offset", fmt.Sprint(part.Start.Bytes()),
-		"--length", fmt.Sprint(part.Len.Bytes()), c.path)
+	args := []string{"map", "--json", "--for", op.String(), "--offset", fmt.Sprint(part.Start.Bytes()), "--length", fmt.Sprint(part.Len.Bytes())}
+	if c.trust.Verity {
+		args = append(args, "--trust-verity")
+	}
+	if c.trust.Integrity {
+		args = append(args, "--trust-integrity")
+	}
+	text := vm.Run(c, "dmcopy", append(args, c.path)...)
 	var got mapJSON
 	if err := json.Unmarshal([]byte(text), &got); err != nil {
 		c.Fatal(err)

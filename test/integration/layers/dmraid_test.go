@@ -112,8 +112,6 @@ func (r *dmRaid) answers() (read, write answers) {
 	switch {
 	case r.typ == "raid0":
 		return inPlace, inPlace
-	case r.typ == "raid10_far": // only superblocks tell how far
-		return someLegs, anyLegs
 	case strings.HasPrefix(r.typ, "raid1"):
 		return readLegs, anyLegs
 	}

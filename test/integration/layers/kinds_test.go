@@ -24,9 +24,9 @@ var kinds = slices.Concat(plainKinds, serviceKinds, cryptKinds, verityKinds, int
 // with up to a slash. The others are built as well, and have to be opaque.
 var mapped = map[string]bool{
 	"linear": true, "striped": true, "unstriped": true, "fixed": true, "delay": true,
-	"log-writes": true, "era": true, "multipath": true, "crypt": true,
+	"log-writes": true, "era": true, "multipath": true, "crypt": true, "verity": true, "integrity": true,
 	"mirror": true, "raid": true, "snapshot": true, "cache": true, "writecache": true, "clone": true,
-	"md": true, "md-state": true, "lvm": true, "origin": true, "thin": true,
+	"md": true, "md-state": true, "lvm": true, "origin": true, "thin": true, "thin-pool": true,
 }
 
 func (k *kind) isMapped() bool {

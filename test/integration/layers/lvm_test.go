@@ -84,8 +84,8 @@ func buildLVMThin(b *bench) []*subject {
 	b.scribble(snap, 8)
 	b.scribble(thin, 8)
 	return []*subject{
-		{path: thin, name: "origin", read: thinParts, write: thinWrites, followed: true},
-		{path: snap, name: "snapshot", read: thinParts, write: thinWrites, followed: true},
+		{path: thin, name: "origin", read: thinParts, write: thinWrites},
+		{path: snap, name: "snapshot", read: thinParts, write: thinWrites},
 	}
 }
 

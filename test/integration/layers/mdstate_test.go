@@ -135,19 +135,19 @@ func (a *array) freezeHalfway(start func()) {
 // buildRecovering has a member of which a part is rebuilt. The rest holds what it
 // held before it came.
 func buildRecovering(b *bench, level, layout string, count int, read answers) []*subject {
+	fresh := b.part(b.take(memberSize + 100))
 	a := healthy(b, level, layout, count, "--bitmap=none")
 	lost := b.IntN(count)
 	vm.Run(b, "mdadm", a.path, "--fail", a.members[lost])
 	a.remove(a.members[lost])
-	fresh := b.part(b.take(memberSize+100))
 	a.freezeHalfway(func() { vm.Run(b, "mdadm", a.path, "--add", fresh) })
 	return a.subject(level+" rebuilds "+fresh, read)
 }
 
 // buildReplacing copies a member to another one, and has copied a part.
 func buildReplacing(b *bench, level, layout string, count int, read, write answers) []*subject {
+	fresh := b.part(b.take(memberSize + 100))
 	a := healthy(b, level, layout, count, "--bitmap=none")
-	fresh := b.part(b.take(memberSize+100))
 	vm.Run(b, "mdadm", a.path, "--add", fresh)
 	a.freezeHalfway(func() { vm.Run(b, "mdadm", a.path, "--replace", a.members[b.IntN(count)], "--with", fresh) })
 	return []*subject{{path: a.path, name: level + " replaces a member by " + fresh, read: read, write: write}}
@@ -220,17 +220,18 @@ func buildPPL(b *bench) []*subject {
 	return a.subject("raid5 with partial parity", dataParts)
 }
 
-// buildReshaping is between two geometries.
+// buildReshaping is between two geometries. Nobody reads it: a kernel may crash
+// that reads where it has not been yet (6.12, md_end_clone_io called twice).
 func buildReshaping(b *bench) []*subject {
+	fresh := b.part(b.take(8200))
 	a := b.create(mdArgs{level: "raid5", metadata: "1.2", chunk: 64, extra: []string{"--bitmap=none", "--force"}, members: b.members(3, 8000, 100)}, 3)
 	a.synced()
-	b.fill(a.path)
-	vm.Run(b, "mdadm", a.path, "--add", b.part(b.take(8200)))
+	vm.Run(b, "mdadm", a.path, "--add", fresh)
 	a.freezeHalfway(func() {
 		a.set("raid_disks", "4")
 		a.set("sync_action", "reshape")
 	})
-	return []*subject{{path: a.path, name: "raid5 grows", read: dataParts, write: opaque}}
+	return []*subject{{path: a.path, name: "raid5 grows", read: opaque, write: opaque, still: true}}
 }
 
 // buildDefaultLayout has zones and no layout in its metadata: a parameter of the
@@ -242,7 +243,7 @@ func buildDefaultLayout(b *bench) []*subject {
 		b.Fatal(err)
 	}
 	defer os.WriteFile(parameter, []byte("0"), 0)
-	a := b.create(mdArgs{level: "raid0", metadata: "0.90", chunk: 16, members: b.members(4, 4000, 2500)}, 4)
+	a := b.create(mdArgs{level: "raid0", layout: "dangerous", metadata: "1.2", chunk: 16, members: b.members(4, 4000, 2500)}, 4)
 	b.fill(a.path)
 	return []*subject{{path: a.path, name: filepath.Base(parameter) + " " + layout, read: dataParts, write: dataParts, followed: true}}
 }

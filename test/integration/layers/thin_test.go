@@ -74,8 +74,8 @@ func buildThinShared(b *bench) []*subject {
 	b.scribble(snap, 8)
 	b.scribble(path, 8)
 	return []*subject{
-		{path: path, name: "origin", read: thinParts, write: thinWrites, followed: true},
-		{path: snap, name: "snapshot", read: thinParts, write: thinWrites, followed: true},
+		{path: path, name: "origin", read: thinParts, write: thinWrites},
+		{path: snap, name: "snapshot", read: thinParts, write: thinWrites},
 	}
 }
 
@@ -91,7 +91,7 @@ func buildThinExternal(b *bench) []*subject {
 	return []*subject{{path: path, read: thinParts, write: thinWrites}}
 }
 
-// buildThinPool opens a pool itself, as nobody should.
+// buildThinPool opens a pool itself, as nobody should: it is its data device.
 func buildThinPool(b *bench) []*subject {
-	return []*subject{{path: newThinPool(b).path, read: opaque, write: opaque}}
+	return []*subject{{path: newThinPool(b).path, read: inPlace, write: dataParts}}
 }

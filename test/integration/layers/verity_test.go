@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/snapshot"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -37,5 +38,6 @@ func buildVerity(b *bench, read answers, options ...string) []*subject {
 	root := strings.Fields(after)[0]
 	vm.Run(b, "veritysetup", append([]string{"open", data, name, hash, root}, open...)...)
 	b.owns(name)
-	return []*subject{{path: "/dev/mapper/" + name, read: read, write: answers{[]remap.Kind{remap.Error}, 0}}}
+	return []*subject{{path: "/dev/mapper/" + name, read: read, write: answers{[]remap.Kind{remap.Error}, 0},
+		trust: snapshot.Trust{Verity: true}}}
 }
