@@ -211,36 +211,83 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte(capture(disk("8:0"), linear("253:0", "8:0"))))
 	f.Add([]byte(capture(linear("253:0", "253:1"), linear("253:1", "253:0"))))
 	f.Add([]byte(`{"schema":1,"nodes":[{"dev":"8:0","name":"a","kind":"partition","size":8,"logical_block":512,"partition":{"number":1,"start":8,"parent":"8:1"}}]}`))
+	for _, path := range zooFiles(f) {
+		s := zoo(f, path)
+		for i := range s.Nodes { // small inputs get further
+			if s.Nodes[i].DM != nil {
+				f.Add(captured(f, s, i))
+			}
+		}
+	}
+	for _, s := range []*snapshot.Snapshot{newThinRig(f).read(f), arrays(f)} {
+		for i := range s.Nodes {
+			f.Add(captured(f, s, i))
+		}
+	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		s, err := snapshot.Load(bytes.NewReader(text))
 		if err != nil {
 			return
 		}
-		st, err := s.Stack()
+		st, err := s.Trusting(snapshot.Trust{Verity: true, Integrity: true}).Stack()
 		if err != nil {
 			return
 		}
 		for _, n := range st.Nodes() {
-			for _, r := range []remap.Range{{Dev: n.Dev, Len: n.Size}, {Dev: n.Dev, Start: n.Size / 2, Len: n.Size / 4}} {
-				next, extents := r.Start, 0
-				for e, err := range st.Resolve(remap.Write, r) {
-					if err != nil {
-						t.Fatalf("%v: %v", r, err)
-					}
-					if e.Start != next || e.Len < 1 || e.End() > r.End() {
-						t.Fatalf("%v: extent %+v at %d", r, e, next)
-					}
-					if e.Kind == remap.Data && (e.Leg.Start < 0 || e.Leg.Start+e.Len > st.Node(e.Leg.Dev).Size) {
-						t.Fatalf("%v: extent %+v is not on its leaf", r, e)
-					}
-					if next, extents = e.End(), extents+1; extents > 1000 {
-						break
-					}
-				}
-				if extents <= 1000 && next != r.End() {
-					t.Fatalf("%v is covered up to %d", r, next)
-				}
+			for _, op := range []remap.Op{remap.Read, remap.Write} {
+				checkCovered(t, st, op, remap.Range{Dev: n.Dev, Len: n.Size})
+				checkCovered(t, st, op, remap.Range{Dev: n.Dev, Start: n.Size / 2, Len: n.Size / 4})
 			}
 		}
 	})
+}
+
+// captured is the capture of one device and of what lies below it.
+func captured(t testing.TB, s *snapshot.Snapshot, i int) []byte {
+	t.Helper()
+	st := stackOf(t, s)
+	one := *s
+	one.Nodes = nil
+	for _, n := range st.Under(s.Nodes[i].Dev) {
+		for _, node := range s.Nodes {
+			if node.Dev == n.Dev {
+				one.Nodes = append(one.Nodes, node)
+			}
+		}
+	}
+	var text bytes.Buffer
+	if err := one.Write(&text); err != nil {
+		t.Fatal(err)
+	}
+	return text.Bytes()
+}
+
+// checkCovered fails unless the first extents of a range follow each other to its
+// end, and what has a place lies on its leaf.
+func checkCovered(t *testing.T, st *remap.Stack, op remap.Op, r remap.Range) {
+	t.Helper()
+	next, extents := r.Start, 0
+	for e, err := range st.Resolve(op, r) {
+		if err != nil {
+			t.Fatalf("%v: %v", r, err)
+		}
+		if e.Start != next || e.Len < 1 || e.End() > r.End() {
+			t.Fatalf("%v: extent %+v at %d", r, e, next)
+		}
+		legs := e.Legs
+		if e.Kind == remap.Data || e.Kind == remap.Cipher {
+			legs = []remap.Leg{e.Leg}
+		}
+		for _, leg := range legs {
+			if n := st.Node(leg.Dev); leg.Start < 0 || n.Leaf == nil || leg.Start+e.Len > n.Size {
+				t.Fatalf("%v: extent %+v is not on its leaf", r, e)
+			}
+		}
+		if next, extents = e.End(), extents+1; extents > 200 {
+			return
+		}
+	}
+	if next != r.End() {
+		t.Fatalf("%v is covered up to %d", r, next)
+	}
 }
