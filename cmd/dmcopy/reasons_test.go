@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -45,6 +46,36 @@ func TestReasonsHaveWords(t *testing.T) {
 // TestWordsHaveReasons: a sentence for what nobody says is a slug that was
 // misspelt, or is gone.
 func TestWordsHaveReasons(t *testing.T) {
+	said := saidReasons(t)
+	for why := range reasonWords {
+		elsewhere := strings.HasPrefix(string(why), "device:") || strings.HasPrefix(string(why), "domain:") || strings.HasPrefix(string(why), "limit:")
+		if said[string(why)] == "" && !elsewhere {
+			t.Errorf("nobody says %s", why)
+		}
+	}
+}
+
+// TestDocsNameReasons: the table of layers names reasons that there are.
+func TestDocsNameReasons(t *testing.T) {
+	said := saidReasons(t)
+	text, err := os.ReadFile("../../docs/layers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`((?:layer|domain|hold|limit|layout):[a-z0-9-]+)`").FindAllStringSubmatch(string(text), -1)
+	if len(named) < 40 {
+		t.Errorf("only %d reasons found: has the form of the table changed?", len(named))
+	}
+	for _, match := range named {
+		if said[match[1]] == "" {
+			t.Errorf("nobody says %s", match[1])
+		}
+	}
+}
+
+// saidReasons are all reasons that the program can give, and other strings.
+func saidReasons(t *testing.T) map[string]string {
+	t.Helper()
 	said := tableReasons(t)
 	maps.Copy(said, arrayReasons(t))
 	for path, file := range sources(t, "../..") {
@@ -57,15 +88,10 @@ func TestWordsHaveReasons(t *testing.T) {
 	}
 	// Those of whole devices and of target types without a parser are made of the
 	// name of the kind.
-	for _, kind := range []string{"md", "bcache", "drbd", "default-key"} {
+	for _, kind := range []string{"md", "bcache", "drbd", "zloop", "pktcdvd", "default-key"} {
 		said["layer:"+kind] = "sysblock, dmtable"
 	}
-	for why := range reasonWords {
-		colleague := strings.HasPrefix(string(why), "device:") || strings.HasPrefix(string(why), "domain:") || strings.HasPrefix(string(why), "limit:")
-		if said[string(why)] == "" && !colleague {
-			t.Errorf("nobody says %s", why)
-		}
-	}
+	return said
 }
 
 // TestReasonsArePlain: sentences fit into a line behind a number of bytes.
