@@ -13,8 +13,9 @@ import (
 // Options of a Copier. The zero value is usable.
 type Options struct {
 	// InFlight is the number of commands under way at once, over all calls of
-	// Copy. Default 2: every one occupies a thread, and vendors advise against
-	// crowding out ordinary I/O.
+	// Copy, and over all Copiers of a Ledger that write to the same namespace,
+	// of which the first decides. Default 2: every one occupies a thread, and
+	// vendors advise against crowding out ordinary I/O.
 	InFlight int
 
 	// Timeout after which the kernel aborts a command. Default 2 minutes.
@@ -28,6 +29,10 @@ type Options struct {
 	// MaxCommandBytes bounds the bytes one command copies. Default: the limits
 	// of the namespace only.
 	MaxCommandBytes uint64
+
+	// Ledger is shared by all Copiers that touch one of the namespaces. Default:
+	// one of its own.
+	Ledger *Ledger
 
 	// Logger; nil discards. Only what ends a batch early is logged.
 	Logger *slog.Logger
@@ -43,6 +48,9 @@ func (o Options) withDefaults() Options {
 	if o.Grace <= 0 {
 		o.Grace = 10 * time.Second
 	}
+	if o.Ledger == nil {
+		o.Ledger = NewLedger()
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -55,23 +63,21 @@ func (o Options) withDefaults() Options {
 // at a time. The command must not be kept.
 type Guard func(*CopyCommand) error
 
-// Copier copies pieces inside one namespace. Use one Copier for a namespace in
-// a process: it knows which blocks are under way and which are fenced, and
-// refuses to mix them. It is safe for concurrent use.
+// Copier copies pieces inside one namespace, or from one to another. Use one
+// Copier for a namespace, or a pair of them, in a process, and one [Ledger] for
+// all that have a namespace in common: it knows which blocks are under way and
+// which are fenced, and refuses to mix them. It is safe for concurrent use.
 type Copier struct {
-	dev   *Device
-	opts  Options
-	slots chan *slot
+	src    *Device // the same as dev within a namespace
+	dev    *Device // which is written, and gets the commands
+	opts   Options
+	slots  chan *slot
+	ledger *Ledger
 
 	mu       sync.Mutex
 	reported Limits // what Identify said last
 	limits   Limits // what commands are made to, never above reported
-	active   map[*extents]struct{}
-	fences   []*Fence
 }
-
-// extents are the blocks that a batch reads and writes.
-type extents struct{ src, dst []span }
 
 // Failure is a piece that was not copied, or not for sure.
 type Failure struct {
@@ -107,23 +113,35 @@ type Result struct {
 }
 
 // NewCopier prepares copies on a namespace that Probe found able.
-func NewCopier(dev *Device, opts Options) (*Copier, error) {
-	if dev.Support.Verdict != Yes {
-		return nil, opError("new copier", dev.String(), fmt.Errorf("%w: %s (%s)", ErrNotSupported, dev.Support.Reason, dev.Support.Detail))
+func NewCopier(dev *Device, opts Options) (*Copier, error) { return newCopier(dev, dev, opts) }
+
+// NewCrossCopier prepares copies from a namespace to another one that is attached
+// to every controller that may execute the commands, where these take descriptor
+// format 2: see [Crossing].
+func NewCrossCopier(src, dst *Device, opts Options) (*Copier, error) {
+	if why := Crossing(src, dst); why.Verdict != Yes {
+		return nil, opError("new copier", dst.String(), fmt.Errorf("%w: %s (%s)", ErrNotSupported, why.Reason, why.Detail))
+	}
+	return newCopier(src, dst, opts)
+}
+
+func newCopier(src, dst *Device, opts Options) (*Copier, error) {
+	for _, d := range []*Device{dst, src} {
+		if d.Support.Verdict != Yes {
+			return nil, opError("new copier", d.String(), fmt.Errorf("%w: %s (%s)", ErrNotSupported, d.Support.Reason, d.Support.Detail))
+		}
 	}
 	opts = opts.withDefaults()
-	c := &Copier{
-		dev:      dev,
+	reported := src.Namespace.Limits.Min(dst.Namespace.Limits)
+	return &Copier{
+		src:      src,
+		dev:      dst,
 		opts:     opts,
-		slots:    make(chan *slot, opts.InFlight),
-		reported: dev.Namespace.Limits,
-		limits:   dev.Namespace.Limits.Cap(opts.MaxCommandBytes, dev.Namespace.BlockSize),
-		active:   make(map[*extents]struct{}),
-	}
-	for range opts.InFlight {
-		c.slots <- new(slot)
-	}
-	return c, nil
+		slots:    opts.Ledger.room(dst, opts.InFlight),
+		ledger:   opts.Ledger,
+		reported: reported,
+		limits:   reported.Cap(opts.MaxCommandBytes, dst.Namespace.BlockSize),
+	}, nil
 }
 
 // Limits that the next commands will be made to.
@@ -151,11 +169,11 @@ func (c *Copier) CopyGuarded(ctx context.Context, pieces []Piece, guard Guard) (
 	SortByDestination(pieces)
 	claim, err := c.claim(pieces)
 	if err != nil {
-		return nil, opError("copy", c.dev.String(), err)
+		return nil, opError("copy", c.name(), err)
 	}
-	defer c.release(claim)
+	defer c.ledger.release(claim)
 
-	b := &batch{Copier: c, guard: guard, pending: pieces, landed: make(chan *flight, c.opts.InFlight)}
+	b := &batch{Copier: c, guard: guard, pending: pieces, landed: make(chan *flight, cap(c.slots))}
 	for len(b.pending) > 0 && b.cause == nil {
 		b.round(ctx)
 	}
@@ -165,55 +183,41 @@ func (c *Copier) CopyGuarded(ctx context.Context, pieces []Piece, guard Guard) (
 	return b.finish(), nil
 }
 
+// name is what the Copier copies between, for people.
+func (c *Copier) name() string {
+	if c.src == c.dev {
+		return c.dev.String()
+	}
+	return fmt.Sprintf("%v from nsid %d", c.dev, c.src.NSID)
+}
+
 // claim checks the pieces, which are in order of destination, against the
-// namespace, each other, what is under way and what is fenced.
+// namespaces, each other, what is under way and what is fenced.
 func (c *Copier) claim(pieces []Piece) (*extents, error) {
 	for i, p := range pieces {
 		if !p.valid() {
 			return nil, fmt.Errorf("%w: piece %v", ErrInvalid, p)
 		}
-		if max(p.source().end, p.destination().end) > c.dev.Namespace.Blocks {
-			return nil, fmt.Errorf("%w: piece %v of %d blocks", ErrOutOfRange, p, c.dev.Namespace.Blocks)
+		if p.source().end > c.src.Namespace.Blocks || p.destination().end > c.dev.Namespace.Blocks {
+			return nil, fmt.Errorf("%w: piece %v from %d to %d blocks", ErrOutOfRange, p, c.src.Namespace.Blocks, c.dev.Namespace.Blocks)
 		}
 		if i > 0 && pieces[i-1].destination().end > p.DstLBA {
 			return nil, fmt.Errorf("%w: pieces %v and %v in the destination", ErrOverlap, pieces[i-1], p)
 		}
 	}
-	e := &extents{src: spansOf(pieces, Piece.source), dst: spansOf(pieces, Piece.destination)}
-	if s, bad := meet(e.src, e.dst); bad {
+	e := &extents{from: c.src, to: c.dev, src: spansOf(pieces, Piece.source), dst: spansOf(pieces, Piece.destination)}
+	if s, bad := meet(e.src, e.dst); bad && c.src == c.dev {
 		return nil, fmt.Errorf("%w: blocks %v are source and destination", ErrOverlap, s)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for other := range c.active {
-		if s, bad := e.conflict(other); bad {
-			return nil, fmt.Errorf("%w: blocks %v are under way in another batch", ErrOverlap, s)
-		}
-	}
-	c.fences = slices.DeleteFunc(c.fences, (*Fence).over)
-	for _, f := range c.fences {
-		if s, bad := e.conflict(&extents{dst: f.spans}); bad {
-			return nil, fmt.Errorf("%w: blocks %v", ErrFenced, s)
-		}
-	}
-	c.active[e] = struct{}{}
-	return e, nil
+	return e, c.ledger.claim(e)
 }
 
-// conflict: one writes what the other reads or writes.
-func (e *extents) conflict(o *extents) (span, bool) {
-	for _, pair := range [...][2][]span{{e.dst, o.dst}, {e.dst, o.src}, {e.src, o.dst}} {
-		if s, bad := meet(pair[0], pair[1]); bad {
-			return s, true
-		}
+// encode makes the wire form of a command in its slot.
+func (c *Copier) encode(s *slot) error {
+	if c.src == c.dev {
+		return s.copy.Encode(&s.cmd, c.dev.NSID, s.buf[:])
 	}
-	return span{}, false
-}
-
-func (c *Copier) release(e *extents) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.active, e)
+	return s.copy.EncodeFrom(&s.cmd, c.src.NSID, c.dev.NSID, s.buf[:])
 }
 
 // slot is what one command in flight needs; there are InFlight of them.
@@ -319,7 +323,7 @@ func (b *batch) pump(ctx context.Context) {
 // issue sends the next command. The check comes last, right before it.
 func (b *batch) issue(ctx context.Context, s *slot) {
 	b.packer.Next(&s.copy)
-	err := s.copy.Encode(&s.cmd, b.dev.NSID, s.buf[:])
+	err := b.encode(s)
 	if err == nil {
 		err = b.guard(&s.copy)
 	}
@@ -389,7 +393,7 @@ func (b *batch) stop(o Outcome) {
 	}
 	b.cause = &o
 	if o.Action != ActionCanceled {
-		b.opts.Logger.Warn("copy stops early", "device", b.dev.String(), "action", o.Action, "reason", o.Reason, "error", o.Err)
+		b.opts.Logger.Warn("copy stops early", "device", b.name(), "action", o.Action, "reason", o.Reason, "error", o.Err)
 	}
 }
 

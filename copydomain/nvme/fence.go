@@ -11,6 +11,7 @@ type Fence struct {
 	Reason string
 	Err    error
 
+	on     *Device
 	spans  []span
 	flight *flight
 }
@@ -37,13 +38,12 @@ func (b *batch) fence(f *flight, lost []Piece, o Outcome) {
 		Pieces: lost,
 		Reason: o.Reason,
 		Err:    o.Err,
+		on:     b.dev,
 		spans:  spansOf(lost, Piece.destination),
 		flight: f,
 	}
 	b.result.Fenced = append(b.result.Fenced, fence)
-	b.mu.Lock()
-	b.fences = append(b.fences, fence)
-	b.mu.Unlock()
+	b.ledger.fence(fence)
 
 	abandon(f.slot)
 	b.slots <- new(slot)

@@ -30,11 +30,11 @@ type Controller struct {
 	// limit. It bounds the list of ranges, not the length of a copy.
 	MDTS uint8
 
-	EffectsLog     bool   // LPA bit 1: the Commands Supported and Effects log exists
-	Copy           bool   // ONCS bit 8
-	CopyFormats    uint16 // OCFS: bit n for descriptor format n
-	VolatileCache  bool   // VWC bit 0
-	CopySingleAtom bool   // ONCS bit 9 (NVMCSA): not relied upon
+	EffectsLog     bool    // LPA bit 1: the Commands Supported and Effects log exists
+	Copy           bool    // ONCS bit 8
+	CopyFormats    Formats // OCFS, which later revisions call CDFS
+	VolatileCache  bool    // VWC bit 0
+	CopySingleAtom bool    // ONCS bit 9 (NVMCSA): not relied upon
 }
 
 // Namespace is what Identify Namespace (CNS 00h) says, as far as it matters for
@@ -70,7 +70,7 @@ func ParseController(b []byte) (Controller, error) {
 		Copy:           oncs&(1<<8) != 0,
 		CopySingleAtom: oncs&(1<<9) != 0,
 		VolatileCache:  b[525]&1 != 0,
-		CopyFormats:    binary.LittleEndian.Uint16(b[534:]),
+		CopyFormats:    Formats(binary.LittleEndian.Uint16(b[534:])),
 	}, nil
 }
 

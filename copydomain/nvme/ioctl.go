@@ -22,15 +22,18 @@ import (
 // commands may be in flight at once; each occupies a thread.
 type File struct {
 	f        *os.File
-	nsid     uint32
+	nsid     uint32 // 0 for a controller, which takes admin commands only
 	writable bool
+
+	// maySet is set by AllowSetBehavior.
+	maySet atomic.Bool
 
 	// only32 is set once an old kernel has answered ENOTTY to a 64 bit ioctl,
 	// which it does before anything is issued.
 	only32 atomic.Bool
 }
 
-var _ Transport = (*File)(nil)
+var _ BehaviorSetter = (*File)(nil)
 
 // kernelName is the name of a whole namespace: a partition (nvme0n1p1) has LBAs
 // of its own, which passthrough does not translate, and a path (nvme0c1n1) has
@@ -72,6 +75,26 @@ func openIn(dev, name string, write bool) (*File, error) {
 	return file, nil
 }
 
+// controllerName is the name of a controller, whose character device takes admin
+// commands. On a multipath head the kernel chooses the controller of each
+// command; here it has no choice.
+var controllerName = regexp.MustCompile(`^nvme[0-9]+$`)
+
+// OpenController opens the controller with the kernel name name ("nvme0"), for
+// admin commands.
+func OpenController(name string) (*File, error) { return openControllerIn("/dev", name) }
+
+func openControllerIn(dev, name string) (*File, error) {
+	if !controllerName.MatchString(name) {
+		return nil, opError("open", name, ErrNotNVMe)
+	}
+	f, err := os.OpenFile(filepath.Join(dev, name), os.O_RDWR, 0)
+	if err != nil {
+		return nil, opError("open", name, err)
+	}
+	return &File{f: f, writable: true}, nil
+}
+
 // NewFile wraps an open namespace device, which it then owns. It asks the driver
 // for the namespace ID and fails with [ErrNotNVMe] for anything else.
 func NewFile(f *os.File) (*File, error) {
@@ -104,18 +127,22 @@ func openedForWriting(f *os.File) (bool, error) {
 	return flags&unix.O_ACCMODE == unix.O_RDWR, errors.Join(err, errno)
 }
 
-// NSID is the namespace that the descriptor belongs to. The kernel refuses I/O
-// commands for any other.
+// NSID is the namespace that the descriptor belongs to, 0 for a controller. The
+// kernel refuses I/O commands for any other. It does not look at the namespaces
+// that a Copy command reads from.
 func (t *File) NSID() uint32 { return t.nsid }
 
 // Close closes the descriptor. Commands in flight keep the device open until
 // they come back.
 func (t *File) Close() error { return opError("close", t.f.Name(), t.f.Close()) }
 
+// AllowSetBehavior implements BehaviorSetter.
+func (t *File) AllowSetBehavior() { t.maySet.Store(true) }
+
 // Admin implements Transport. On a multipath head the kernel chooses the
 // controller.
 func (t *File) Admin(ctx context.Context, c *Command) (Completion, error) {
-	if err := checkAdmin(c); err != nil {
+	if err := checkAdmin(c, t.maySet.Load()); err != nil {
 		return Completion{}, t.refused("admin", err)
 	}
 	return t.submit(ctx, "admin", ioctlAdmin64, ioctlAdmin, c)
@@ -126,7 +153,7 @@ func (t *File) IO(ctx context.Context, c *Command) (Completion, error) {
 	if err := checkIO(c); err != nil {
 		return Completion{}, t.refused("io", err)
 	}
-	if c.NSID != t.nsid {
+	if t.nsid == 0 || c.NSID != t.nsid {
 		return Completion{}, t.refused("io", fmt.Errorf("%w: namespace %d on a descriptor of %d", ErrInvalid, c.NSID, t.nsid))
 	}
 	if c.Opcode == OpCopy && !t.writable {

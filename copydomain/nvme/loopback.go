@@ -11,13 +11,15 @@ import (
 )
 
 // Loopback is an NVMe controller in memory: a Transport for tests, without a
-// kernel. It answers Identify, the effects log, Copy and Flush, and behaves where
-// the specification leaves a choice as QEMU 10 does, which is the less
-// comfortable choice:
+// kernel. It answers Identify, the effects log, Host Behavior Support, Copy within
+// and between its namespaces, and Flush, and behaves where the specification
+// leaves a choice as QEMU 10 does, which is the less comfortable choice:
 //
 //   - the number of ranges and the sum of their blocks are checked before
 //     anything moves, but MSSRL and the bounds of the namespace range by range,
 //     when earlier ranges have been written already;
+//   - between two namespaces MSSRL is that of the source, the others are those
+//     of the destination;
 //   - ranges are executed in order, each read as a whole and then written;
 //     overlaps are not noticed;
 //   - after a failure DW0 is the number of the range that failed.
@@ -28,13 +30,16 @@ type Loopback struct {
 	mu         sync.Mutex
 	controller Controller
 	namespaces map[uint32]*loopbackNamespace
+	behavior   HostBehavior
+	maySet     bool
 	fault      func(n int, c *Command) Fault
+	adminFault func(c *Command) (Status, error)
 	log        []LoopbackEntry
 	arrived    int // I/O commands in log
 	late       sync.WaitGroup
 }
 
-var _ Transport = (*Loopback)(nil)
+var _ BehaviorSetter = (*Loopback)(nil)
 
 // LoopbackNamespace describes a namespace of a Loopback.
 type LoopbackNamespace struct {
@@ -152,6 +157,37 @@ func (l *Loopback) SetFault(hook func(n int, c *Command) Fault) {
 	l.fault = hook
 }
 
+// SetAdminFault installs a hook that is asked about every admin command. A status
+// or an error takes the place of the answer, and then nothing is done. The hook
+// must not call the Loopback.
+func (l *Loopback) SetAdminFault(hook func(c *Command) (Status, error)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.adminFault = hook
+}
+
+// AllowSetBehavior implements BehaviorSetter.
+func (l *Loopback) AllowSetBehavior() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.maySet = true
+}
+
+// Behavior is what the host has set.
+func (l *Loopback) Behavior() HostBehavior {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.behavior
+}
+
+// SetBehavior is what somebody else sets, or the driver when it has reset the
+// controller.
+func (l *Loopback) SetBehavior(b HostBehavior) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.behavior = b
+}
+
 // SetReported changes the limits that Identify reports.
 func (l *Loopback) SetReported(nsid uint32, limits Limits) {
 	l.mu.Lock()
@@ -180,13 +216,24 @@ func (l *Loopback) Copies() ([]CopyCommand, error) {
 		if e.Admin || e.Command.Opcode != OpCopy {
 			continue
 		}
-		ranges, err := DecodeRanges(nil, e.Command.Data)
+		cmd, _, err := decodeCopy(&e.Command)
 		if err != nil {
 			return nil, err
 		}
-		copies = append(copies, CopyCommand{DstLBA: e.Command.DstLBA(), Ranges: ranges})
+		copies = append(copies, cmd)
 	}
 	return copies, nil
+}
+
+// decodeCopy takes a Copy command apart, and tells which namespace it reads.
+func decodeCopy(c *Command) (CopyCommand, uint32, error) {
+	cmd, snsid, err := CopyCommand{DstLBA: c.DstLBA()}, c.NSID, error(nil)
+	if formatOf(c) == Format2 {
+		cmd.Ranges, snsid, err = DecodeRangesFrom(nil, c.Data)
+	} else {
+		cmd.Ranges, err = DecodeRanges(nil, c.Data)
+	}
+	return cmd, snsid, err
 }
 
 // Wait returns when no command runs in the background any more.
@@ -197,16 +244,25 @@ func (l *Loopback) Close() error { return nil }
 
 // Admin implements Transport.
 func (l *Loopback) Admin(ctx context.Context, c *Command) (Completion, error) {
-	if err := admit(ctx, c, checkAdmin); err != nil {
-		return Completion{}, err
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	completion := Completion{Status: l.admin(c)}
+	if err := admit(ctx, c, func(c *Command) error { return checkAdmin(c, l.maySet) }); err != nil {
+		return Completion{}, err
+	}
+	completion, err := l.answer(c)
 	logged := *c
 	logged.Data = nil
-	l.log = append(l.log, LoopbackEntry{Admin: true, Command: logged, Completion: completion})
-	return completion, nil
+	l.log = append(l.log, LoopbackEntry{Admin: true, Command: logged, Completion: completion, Err: err})
+	return completion, err
+}
+
+func (l *Loopback) answer(c *Command) (Completion, error) {
+	if l.adminFault != nil {
+		if status, err := l.adminFault(c); err != nil || status != StatusSuccess {
+			return Completion{Status: status}, opError("loopback", "", err)
+		}
+	}
+	return Completion{Status: l.admin(c)}, nil
 }
 
 // admit is what the ioctl transport does before it issues anything.
@@ -227,6 +283,11 @@ func (l *Loopback) admin(c *Command) Status {
 		reply = l.controller.effectsLog()
 	case c.Opcode == OpGetLogPage:
 		return StatusInvalidLogPage | StatusDNR
+	case c.Opcode == OpSetFeatures:
+		l.behavior = HostBehavior(c.Data)
+		return StatusSuccess
+	case c.Opcode == OpGetFeatures:
+		reply = l.behavior[:]
 	case c.CDW10&0xFF == cnsController:
 		reply = l.controller.identify()
 	default:
@@ -298,12 +359,8 @@ func (l *Loopback) run(c *Command, f Fault) (Completion, error) {
 
 func (l *Loopback) execute(c *Command, f Fault) Completion {
 	l.mu.Lock()
-	n, ok := l.namespaces[c.NSID]
-	var limits Limits
-	if ok {
-		limits = n.enforced
-	}
-	able := l.controller.Copy && l.controller.CopyFormats&1 != 0
+	dst, ok := l.namespaces[c.NSID]
+	able := l.controller.Copy
 	l.mu.Unlock()
 	switch {
 	case !ok:
@@ -315,7 +372,7 @@ func (l *Loopback) execute(c *Command, f Fault) Completion {
 	case !able:
 		return Completion{Status: StatusInvalidOpcode | StatusDNR}
 	}
-	done, status := n.copy(c, limits, f)
+	done, status := l.copy(c, dst, f)
 	completion := Completion{Status: status}
 	if status != StatusSuccess {
 		completion.Result = uint64(done)
@@ -326,40 +383,61 @@ func (l *Loopback) execute(c *Command, f Fault) Completion {
 	return completion
 }
 
+// source finds the namespace that a command reads, and what is enforced.
+func (l *Loopback) source(c *Command, snsid uint32, dst *loopbackNamespace) (*loopbackNamespace, Limits, Status) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	format := formatOf(c)
+	told := l.behavior.CopyFormats().Has(format) || format < Format2
+	if !l.controller.CopyFormats.Has(format) || !told {
+		return nil, Limits{}, StatusInvalidField | StatusDNR
+	}
+	src, ok := l.namespaces[snsid]
+	if !ok {
+		return nil, Limits{}, StatusInvalidField | StatusDNR
+	}
+	if src.BlockSize != dst.BlockSize || src.MetadataSize != dst.MetadataSize || src.Protection != dst.Protection {
+		return nil, Limits{}, StatusIncompatible | StatusDNR
+	}
+	limits := dst.enforced
+	limits.RangeBlocks = src.enforced.RangeBlocks
+	return src, limits, StatusSuccess
+}
+
 // copy returns the number of ranges copied before status ended it.
-func (n *loopbackNamespace) copy(c *Command, limits Limits, f Fault) (int, Status) {
-	ranges, err := DecodeRanges(nil, c.Data)
+func (l *Loopback) copy(c *Command, dst *loopbackNamespace, f Fault) (int, Status) {
+	cmd, snsid, err := decodeCopy(c)
 	if err != nil {
 		return 0, StatusInvalidField | StatusDNR
 	}
-	cmd := CopyCommand{DstLBA: c.DstLBA(), Ranges: ranges}
-	if len(ranges) > int(limits.Ranges) || cmd.Blocks() > uint64(limits.CommandBlocks) {
+	src, limits, status := l.source(c, snsid, dst)
+	if status != StatusSuccess {
+		return 0, status
+	}
+	if len(cmd.Ranges) > int(limits.Ranges) || cmd.Blocks() > uint64(limits.CommandBlocks) {
 		return 0, StatusCommandSizeLimit | StatusDNR
 	}
 	var skip uint64
-	for i, r := range ranges {
+	for i, r := range cmd.Ranges {
 		p := cmd.piece(i, skip)
 		skip += p.Blocks
 		if f.Status != StatusSuccess && i >= f.At {
 			if f.Junk {
-				n.move(p, true)
+				move(src, dst, p, true)
 			}
 			return i, f.Status
 		}
 		if r.Blocks > limits.RangeBlocks {
 			return i, StatusCommandSizeLimit | StatusDNR
 		}
-		if !n.contains(p.SrcLBA, p.Blocks) || !n.contains(p.DstLBA, p.Blocks) {
-			return i, StatusLBAOutOfRange | StatusDNR
-		}
-		if status := n.move(p, false); status != StatusSuccess {
+		if status := move(src, dst, p, false); status != StatusSuccess {
 			return i, status
 		}
 	}
 	if f.Status != StatusSuccess { // At is behind the last range
-		return len(ranges), f.Status
+		return len(cmd.Ranges), f.Status
 	}
-	return len(ranges), StatusSuccess
+	return len(cmd.Ranges), StatusSuccess
 }
 
 func (n *loopbackNamespace) contains(lba, blocks uint64) bool {
@@ -367,14 +445,12 @@ func (n *loopbackNamespace) contains(lba, blocks uint64) bool {
 }
 
 // move copies one range, or scrambles its destination.
-func (n *loopbackNamespace) move(p Piece, junk bool) Status {
-	if !n.contains(p.SrcLBA, p.Blocks) || !n.contains(p.DstLBA, p.Blocks) {
+func move(src, dst *loopbackNamespace, p Piece, junk bool) Status {
+	if !src.contains(p.SrcLBA, p.Blocks) || !dst.contains(p.DstLBA, p.Blocks) {
 		return StatusLBAOutOfRange | StatusDNR
 	}
-	n.io.Lock()
-	defer n.io.Unlock()
-	b := make([]byte, p.Blocks*uint64(n.BlockSize))
-	if _, err := n.Backing.ReadAt(b, int64(p.SrcLBA*uint64(n.BlockSize))); err != nil {
+	b := make([]byte, p.Blocks*uint64(dst.BlockSize))
+	if err := src.access(src.Backing.ReadAt, b, p.SrcLBA); err != nil {
 		return StatusUnrecoveredRead
 	}
 	if junk {
@@ -382,8 +458,15 @@ func (n *loopbackNamespace) move(p Piece, junk bool) Status {
 			b[i] = ^b[i]
 		}
 	}
-	if _, err := n.Backing.WriteAt(b, int64(p.DstLBA*uint64(n.BlockSize))); err != nil {
+	if err := dst.access(dst.Backing.WriteAt, b, p.DstLBA); err != nil {
 		return StatusWriteFault
 	}
 	return StatusSuccess
+}
+
+func (n *loopbackNamespace) access(do func([]byte, int64) (int, error), b []byte, lba uint64) error {
+	n.io.Lock()
+	defer n.io.Unlock()
+	_, err := do(b, int64(lba*uint64(n.BlockSize)))
+	return err
 }

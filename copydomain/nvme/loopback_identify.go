@@ -17,7 +17,7 @@ func (c Controller) identify() []byte {
 	b[261] = bit(c.EffectsLog, 1)
 	b[521] = bit(c.Copy, 0) | bit(c.CopySingleAtom, 1)
 	b[525] = bit(c.VolatileCache, 0)
-	binary.LittleEndian.PutUint16(b[534:], c.CopyFormats)
+	binary.LittleEndian.PutUint16(b[534:], uint16(c.CopyFormats))
 	return b
 }
 

@@ -90,10 +90,10 @@ func judgeSupport(c Controller, n Namespace) Support {
 	switch {
 	case !c.Copy:
 		return no("domain:no-copy-command", "the controller has no Copy command (ONCS bit 8)")
-	case c.CopyFormats&1 == 0:
+	case !c.CopyFormats.Has(Format0):
 		return no("domain:format-0-unsupported", "the controller does not know descriptor format 0 (OCFS %#04x)", c.CopyFormats)
 	case n.MetadataSize != 0 || n.Protection != 0:
-		return no("domain:metadata", "the namespace has %d bytes of metadata a block, protection type %d", n.MetadataSize, n.Protection)
+		return no("domain:metadata", "the namespace has %d bytes of metadata a block and protection information of type %d, which no command here carries", n.MetadataSize, n.Protection)
 	case !n.Limits.Valid():
 		return no("limit:zero", "the namespace reports a limit of zero (%v)", n.Limits)
 	case n.WriteProtect:

@@ -6,7 +6,8 @@ import (
 )
 
 const (
-	// RangeSize is the length of a source range descriptor of format 0 in bytes.
+	// RangeSize is the length of a source range descriptor of formats 0 and 2
+	// in bytes.
 	RangeSize = 32
 
 	// MaxRanges is the largest number of ranges a Copy command can name: NR is
@@ -47,8 +48,8 @@ func (c *CopyCommand) piece(i int, skip uint64) Piece {
 	return Piece{SrcLBA: r.SrcLBA, DstLBA: c.DstLBA + skip, Blocks: uint64(r.Blocks)}
 }
 
-// Encode fills cmd with the wire form of the command for the namespace nsid. The
-// descriptors go to the front of buf, which cmd.Data then refers to; it takes
+// Encode fills cmd with the wire form of the command within the namespace nsid.
+// The descriptors go to the front of buf, which cmd.Data then refers to; it takes
 // RangeSize bytes a range. Encode does not allocate.
 //
 // Everything but SDLBA and NR stays zero: descriptor format 0, no protection
@@ -59,15 +60,31 @@ func (c *CopyCommand) Encode(cmd *Command, nsid uint32, buf []byte) error {
 	if err != nil {
 		return err
 	}
+	c.fill(cmd, Format0, nsid, buf[:n])
+	return nil
+}
+
+// EncodeFrom is Encode for a command that copies from the namespace snsid to
+// nsid: descriptor format 2. The controller has to be told before that formats 2
+// and 3 are meant ([HostBehavior]).
+func (c *CopyCommand) EncodeFrom(cmd *Command, snsid, nsid uint32, buf []byte) error {
+	n, err := EncodeRangesFrom(buf, snsid, c.Ranges)
+	if err != nil {
+		return err
+	}
+	c.fill(cmd, Format2, nsid, buf[:n])
+	return nil
+}
+
+func (c *CopyCommand) fill(cmd *Command, f Format, nsid uint32, data []byte) {
 	*cmd = Command{
 		Opcode: OpCopy,
 		NSID:   nsid,
 		CDW10:  uint32(c.DstLBA),
 		CDW11:  uint32(c.DstLBA >> 32),
-		CDW12:  uint32(len(c.Ranges) - 1), // NR counts from 0
-		Data:   buf[:n],
+		CDW12:  uint32(f)<<8 | uint32(len(c.Ranges)-1), // NR counts from 0
+		Data:   data,
 	}
-	return nil
 }
 
 // DstLBA is the SDLBA field of a Copy command.
@@ -76,7 +93,24 @@ func (c *Command) DstLBA() uint64 { return uint64(c.CDW11)<<32 | uint64(c.CDW10)
 // EncodeRanges writes source range descriptors of format 0 to the front of buf
 // and returns their length in bytes. It does not allocate.
 // NVM Command Set Specification, figure 39.
-func EncodeRanges(buf []byte, ranges []Range) (int, error) {
+func EncodeRanges(buf []byte, ranges []Range) (int, error) { return encodeRanges(buf, 0, ranges) }
+
+// EncodeRangesFrom is EncodeRanges for format 2: every range lies in the namespace
+// snsid. The format lets each range name another one; there are controllers that
+// then read from the wrong namespace and report success (QEMU 10.0 keeps the one
+// of the range before), so one list has one source.
+func EncodeRangesFrom(buf []byte, snsid uint32, ranges []Range) (int, error) {
+	if !namesOne(snsid) {
+		return 0, opError("encode ranges", "", fmt.Errorf("%w: copy from namespace %#x", ErrInvalid, snsid))
+	}
+	return encodeRanges(buf, snsid, ranges)
+}
+
+// namesOne: NSID 0 is none, and FFFFFFFFh is all namespaces.
+func namesOne(nsid uint32) bool { return nsid != 0 && nsid != 0xFFFFFFFF }
+
+// encodeRanges writes formats 0 and 2, which differ in SNSID only.
+func encodeRanges(buf []byte, snsid uint32, ranges []Range) (int, error) {
 	if len(ranges) == 0 || len(ranges) > MaxRanges {
 		return 0, opError("encode ranges", "", fmt.Errorf("%w: %d ranges", ErrInvalid, len(ranges)))
 	}
@@ -90,6 +124,7 @@ func EncodeRanges(buf []byte, ranges []Range) (int, error) {
 		}
 		d := (*[RangeSize]byte)(buf[i*RangeSize:])
 		clear(d[:])
+		binary.LittleEndian.PutUint32(d[0:], snsid)
 		binary.LittleEndian.PutUint64(d[8:], r.SrcLBA)
 		binary.LittleEndian.PutUint16(d[16:], uint16(r.Blocks-1)) // NLB counts from 0
 	}
@@ -99,33 +134,80 @@ func EncodeRanges(buf []byte, ranges []Range) (int, error) {
 // DecodeRanges appends the descriptors of format 0 in b to dst. Descriptors with
 // anything in a field that this package leaves zero are refused.
 func DecodeRanges(dst []Range, b []byte) ([]Range, error) {
-	if len(b) == 0 || len(b)%RangeSize != 0 || len(b) > MaxRanges*RangeSize {
-		return nil, opError("decode ranges", "", fmt.Errorf("%w: list of %d bytes", ErrInvalid, len(b)))
+	dst, snsid, err := decodeRanges(dst, b)
+	if err == nil && snsid != 0 {
+		err = opError("decode ranges", "", fmt.Errorf("%w: the ranges are not plain format 0", ErrInvalid))
 	}
+	if err != nil {
+		return nil, err
+	}
+	return dst, nil
+}
+
+// DecodeRangesFrom is DecodeRanges for format 2. Lists that name more than one
+// source are refused.
+func DecodeRangesFrom(dst []Range, b []byte) (ranges []Range, snsid uint32, err error) {
+	dst, snsid, err = decodeRanges(dst, b)
+	if err == nil && !namesOne(snsid) {
+		err = opError("decode ranges", "", fmt.Errorf("%w: copy from namespace %#x", ErrInvalid, snsid))
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	return dst, snsid, nil
+}
+
+func decodeRanges(dst []Range, b []byte) ([]Range, uint32, error) {
+	if len(b) == 0 || len(b)%RangeSize != 0 || len(b) > MaxRanges*RangeSize {
+		return nil, 0, opError("decode ranges", "", fmt.Errorf("%w: list of %d bytes", ErrInvalid, len(b)))
+	}
+	snsid := binary.LittleEndian.Uint32(b)
 	for i := 0; len(b) > 0; i, b = i+1, b[RangeSize:] {
 		d := (*[RangeSize]byte)(b)
-		if [8]byte(d[0:8]) != [8]byte{} || [14]byte(d[18:32]) != [14]byte{} {
-			return nil, opError("decode ranges", "", fmt.Errorf("%w: range %d is not plain format 0", ErrInvalid, i))
+		if [4]byte(d[4:8]) != [4]byte{} || [14]byte(d[18:32]) != [14]byte{} {
+			return nil, 0, opError("decode ranges", "", fmt.Errorf("%w: range %d has more than a place and a length", ErrInvalid, i))
+		}
+		if other := binary.LittleEndian.Uint32(d[0:]); other != snsid {
+			return nil, 0, opError("decode ranges", "", fmt.Errorf("%w: ranges of namespaces %d and %d", ErrInvalid, snsid, other))
 		}
 		dst = append(dst, Range{
 			SrcLBA: binary.LittleEndian.Uint64(d[8:]),
 			Blocks: uint32(binary.LittleEndian.Uint16(d[16:])) + 1,
 		})
 	}
-	return dst, nil
+	return dst, snsid, nil
 }
 
-// checkCopy asserts that a Copy command is of the one form that Encode makes.
-// NVM Command Set Specification, figures 30 to 37.
+// checkCopy asserts that a Copy command is of one of the two forms that Encode
+// and EncodeFrom make. NVM Command Set Specification, figures 30 to 37.
 func checkCopy(c *Command) error {
-	if c.NSID == 0 || c.NSID == 0xFFFFFFFF {
+	format := formatOf(c)
+	switch {
+	case !namesOne(c.NSID):
 		return fmt.Errorf("%w: copy to namespace %#x", ErrInvalid, c.NSID)
+	case !format.sent():
+		return fmt.Errorf("%w: copy with descriptors of %v", ErrNotAllowed, format)
+	case c.CDW2|c.CDW3|c.CDW13|c.CDW14|c.CDW15 != 0 || c.CDW12&^0xF00 >= MaxRanges:
+		return fmt.Errorf("%w: copy with fields that %v leaves zero", ErrNotAllowed, format)
 	}
-	if c.CDW2|c.CDW3|c.CDW13|c.CDW14|c.CDW15 != 0 || c.CDW12 >= MaxRanges {
-		return fmt.Errorf("%w: copy with fields that format 0 leaves zero", ErrNotAllowed)
+	n := int(c.CDW12&0xFF) + 1
+	if len(c.Data) != n*format.Size() {
+		return fmt.Errorf("%w: copy of %d ranges with %d bytes of descriptors", ErrInvalid, n, len(c.Data))
 	}
-	if len(c.Data) != (int(c.CDW12)+1)*RangeSize {
-		return fmt.Errorf("%w: copy of %d ranges with %d bytes of descriptors", ErrInvalid, c.CDW12+1, len(c.Data))
+	return checkSources(c, format)
+}
+
+// checkSources: format 0 names no source, and format 2 the same other namespace
+// in every range.
+func checkSources(c *Command, format Format) error {
+	want := binary.LittleEndian.Uint32(c.Data)
+	if (want != 0) != (format == Format2) || want == 0xFFFFFFFF || want == c.NSID {
+		return fmt.Errorf("%w: %v to namespace %d from %#x", ErrNotAllowed, format, c.NSID, want)
+	}
+	for b := c.Data; len(b) > 0; b = b[RangeSize:] {
+		if other := binary.LittleEndian.Uint32(b); other != want {
+			return fmt.Errorf("%w: ranges of namespaces %d and %d in one copy", ErrNotAllowed, want, other)
+		}
 	}
 	return nil
 }

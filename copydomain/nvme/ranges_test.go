@@ -103,6 +103,7 @@ func TestCheckCopyRefuses(t *testing.T) {
 		"nsid 0":            func(c *Command) { c.NSID = 0 },
 		"broadcast nsid":    func(c *Command) { c.NSID = 0xFFFFFFFF },
 		"format 2":          func(c *Command) { c.CDW12 |= 2 << 8 },
+		"a source":          func(c *Command) { c.Data[0] = 2 },
 		"fua":               func(c *Command) { c.CDW12 |= 1 << 30 },
 		"reference tag":     func(c *Command) { c.CDW14 = 1 },
 		"one range more":    func(c *Command) { c.CDW12++ },
@@ -123,17 +124,61 @@ func TestCheckCopyRefuses(t *testing.T) {
 	}
 }
 
+// sendable is a command of each opcode that may leave, in the form that it has to
+// have.
+func sendable(op Opcode) Command {
+	c := Command{Opcode: op, NSID: 1, Data: make([]byte, 32)}
+	if op == OpGetFeatures || op == OpSetFeatures {
+		c = Command{Opcode: op, CDW10: 0x16, Data: make([]byte, 512)}
+	}
+	return c
+}
+
 func TestOnlyListedOpcodesLeave(t *testing.T) {
-	admin := map[Opcode]bool{OpIdentify: true, OpGetLogPage: true}
+	for _, maySet := range []bool{false, true} {
+		admin := map[Opcode]bool{OpIdentify: true, OpGetLogPage: true, OpGetFeatures: true, OpSetFeatures: maySet}
+		for op := range 256 {
+			c := sendable(Opcode(op))
+			if got := checkAdmin(&c, maySet) == nil; got != admin[Opcode(op)] {
+				t.Errorf("admin opcode %#x allowed: %v", op, got)
+			}
+		}
+	}
 	for op := range 256 {
 		c := Command{Opcode: Opcode(op), NSID: 1, Data: make([]byte, 32)}
-		if got := checkAdmin(&c) == nil; got != admin[Opcode(op)] {
-			t.Errorf("admin opcode %#x allowed: %v", op, got)
-		}
 		flush := c
 		flush.Data = nil
 		if got := checkIO(&c) == nil || checkIO(&flush) == nil; got != (c.Opcode == OpCopy || c.Opcode == OpFlush) {
 			t.Errorf("I/O opcode %#x allowed: %v", op, got)
+		}
+	}
+}
+
+// Of the features of a controller only Host Behavior Support is looked at or set,
+// and never saved.
+func TestOnlyHostBehaviorLeaves(t *testing.T) {
+	for _, op := range []Opcode{OpGetFeatures, OpSetFeatures} {
+		for fid := range 256 {
+			c := sendable(op)
+			c.CDW10 = uint32(fid)
+			if got := checkAdmin(&c, true) == nil; got != (fid == 0x16) {
+				t.Errorf("opcode %#x: feature %#x allowed: %v", op, fid, got)
+			}
+		}
+		for name, spoil := range map[string]func(*Command){
+			"saved":          func(c *Command) { c.CDW10 |= 1 << 31 },
+			"default value":  func(c *Command) { c.CDW10 |= 1 << 8 },
+			"of a namespace": func(c *Command) { c.NSID = 1 },
+			"short":          func(c *Command) { c.Data = c.Data[:511] },
+			"empty":          func(c *Command) { c.Data = nil },
+			"more":           func(c *Command) { c.CDW11 = 1 },
+			"a UUID index":   func(c *Command) { c.CDW14 = 1 },
+		} {
+			c := sendable(op)
+			spoil(&c)
+			if err := checkAdmin(&c, true); err == nil {
+				t.Errorf("opcode %#x, %s: not refused", op, name)
+			}
 		}
 	}
 }

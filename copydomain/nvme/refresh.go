@@ -1,6 +1,10 @@
 package nvme
 
-import "context"
+import (
+	"context"
+	"errors"
+	"math"
+)
 
 // maxRefreshes bounds the rounds of one batch. Halving needs at most 32, so only
 // a device that reports other limits each time gets here.
@@ -16,22 +20,41 @@ func (b *batch) refresh(ctx context.Context, used Limits) {
 		b.stop(refused)
 		return
 	}
-	now, err := readNamespace(ctx, b.dev.Transport, b.dev.NSID)
-	if ctx.Err() != nil {
+	now, err := b.reread(ctx)
+	switch {
+	case ctx.Err() != nil:
 		b.stop(canceled(ctx.Err()))
 		return
-	}
-	if err != nil {
+	case errors.Is(err, ErrChanged):
+		b.stop(Outcome{Action: ActionReresolve, Reason: "device:changed", Err: err})
+		return
+	case err != nil:
 		b.stop(Outcome{Action: ActionBackOff, Reason: refused.Reason, Err: err})
 		return
 	}
-	if !b.dev.Namespace.same(now) {
-		b.stop(Outcome{Action: ActionReresolve, Reason: "device:changed", Err: ErrChanged})
-		return
-	}
-	if !b.adjust(now.Limits, used) {
+	if !b.adjust(now, used) {
 		b.stop(refused)
 	}
+}
+
+// reread asks for the limits of both namespaces. Anything else that is not as it
+// was is [ErrChanged].
+func (c *Copier) reread(ctx context.Context) (Limits, error) {
+	limits := Limits{math.MaxUint32, math.MaxUint32, MaxRanges}
+	for _, d := range []*Device{c.dev, c.src} {
+		now, err := readNamespace(ctx, d.Transport, d.NSID)
+		if err != nil {
+			return Limits{}, err
+		}
+		if !d.Namespace.same(now) {
+			return Limits{}, ErrChanged
+		}
+		limits = limits.Min(now.Limits)
+		if c.src == c.dev {
+			break
+		}
+	}
+	return limits, nil
 }
 
 // same: nothing but the limits differs.

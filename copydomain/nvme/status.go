@@ -32,7 +32,9 @@ const (
 	StatusReservationConflict   Status = 0x083
 	StatusInvalidLogPage        Status = 0x109
 	StatusCommandSizeLimit      Status = 0x183
+	StatusIncompatible          Status = 0x185
 	StatusOverlappingRange      Status = 0x187
+	StatusNotReachable          Status = 0x188
 	StatusInsufficientResources Status = 0x189
 	StatusWriteFault            Status = 0x280
 	StatusUnrecoveredRead       Status = 0x281

@@ -11,8 +11,10 @@ type Opcode uint8
 
 // Admin commands that this package sends.
 const (
-	OpGetLogPage Opcode = 0x02
-	OpIdentify   Opcode = 0x06
+	OpGetLogPage  Opcode = 0x02
+	OpIdentify    Opcode = 0x06
+	OpSetFeatures Opcode = 0x09 // Host Behavior Support only, and only if allowed
+	OpGetFeatures Opcode = 0x0A // Host Behavior Support only
 )
 
 // I/O commands that this package sends.
@@ -62,15 +64,29 @@ type Transport interface {
 	Close() error
 }
 
+// A BehaviorSetter is a Transport that can be told to let Set Features pass, for
+// Host Behavior Support and nothing else. Without being told, it lets none pass.
+type BehaviorSetter interface {
+	Transport
+	AllowSetBehavior()
+}
+
 // checkAdmin and checkIO are the last assertion before a command leaves: nothing
-// but the few commands that this package needs ever reaches a device.
-func checkAdmin(c *Command) error {
+// but the few commands that this package needs ever reaches a device. maySet is
+// what AllowSetBehavior has allowed.
+func checkAdmin(c *Command, maySet bool) error {
 	switch c.Opcode {
 	case OpIdentify, OpGetLogPage:
 		if len(c.Data) == 0 {
 			return fmt.Errorf("%w: admin opcode %#02x without a buffer", ErrInvalid, uint8(c.Opcode))
 		}
 		return nil
+	case OpGetFeatures:
+		return checkBehavior(c)
+	case OpSetFeatures:
+		if maySet {
+			return checkBehavior(c)
+		}
 	}
 	return fmt.Errorf("%w: admin opcode %#02x", ErrNotAllowed, uint8(c.Opcode))
 }
