@@ -3,10 +3,13 @@ package sysblock_test
 import (
 	"errors"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
+	"github.com/dmcopy/dmcopy/internal/blockio/looptest"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/sysblock"
 	"github.com/dmcopy/dmcopy/sysblock/sysblocktest"
@@ -74,4 +77,63 @@ func TestBadLoop(t *testing.T) {
 	if got, err := m.FS().LoopFile(facts(t, m, "loop0")); !errors.Is(err, sysblock.ErrGone) {
 		t.Errorf("another node: %+v, %v", got, err)
 	}
+}
+
+// TestLoopIdentity asks the kernel: two devices on one file have one identity, by
+// whatever names, and a file that has none any more keeps it.
+func TestLoopIdentity(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	for _, name := range []string{"file", "another"} {
+		if err := os.WriteFile(path(name), make([]byte, 1<<20), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Link(path("file"), path("link")); err != nil {
+		t.Fatal(err)
+	}
+	loops := make(map[string]*sysblock.LoopFile)
+	for _, name := range []string{"file", "link", "another"} {
+		node := looptest.Attach(t, path(name), 512)
+		if err := os.Remove(path(name)); err != nil {
+			t.Fatal(err)
+		}
+		loops[name] = loopFile(t, node)
+	}
+	stacked := loopFile(t, looptest.Attach(t, looptest.Attach(t, temp(t), 512), 512))
+	if stacked.Block == nil || !strings.HasPrefix(stacked.ID, "block:7:") {
+		t.Errorf("a loop device on another: %+v", stacked)
+	}
+	if loops["file"].ID != loops["link"].ID || loops["file"].ID == loops["another"].ID || !strings.HasPrefix(loops["file"].ID, "file:") {
+		t.Errorf("%+v, %+v, %+v", loops["file"], loops["link"], loops["another"])
+	}
+	if !loops["file"].Storage().Same(loops["link"].Storage()) || loops["file"].Storage().Same(loops["another"].Storage()) {
+		t.Error("storage of one file differs, or of two does not")
+	}
+}
+
+func temp(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func loopFile(t *testing.T, node string) *sysblock.LoopFile {
+	t.Helper()
+	dev, err := sysblock.FS("").Lookup(node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := sysblock.FS("").Facts(dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := sysblock.FS("").LoopFile(f)
+	if err != nil || l == nil || l.ID == "" {
+		t.Fatalf("%s: %+v, %v", node, l, err)
+	}
+	return l
 }
