@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -76,13 +76,15 @@ func poolID(pool *dmtable.Table) string {
 	return pool.Name
 }
 
-// openNote opens and locks the file of the pool. What the kernel takes for a
-// uuid or a name may hold slashes.
+// fileName keeps slashes out of a file name: the kernel takes any uuid.
+var fileName = strings.NewReplacer("%", "%25", "/", "%2F")
+
+// openNote opens and locks the file of the pool.
 func openNote(dir string, pool *dmtable.Table) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, "root-"+url.PathEscape(poolID(pool)))
+	path := filepath.Join(dir, "root-"+fileName.Replace(poolID(pool)))
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err

@@ -527,12 +527,12 @@ func TestNoState(t *testing.T) {
 // Names of pools are no paths.
 func TestNotesStayInState(t *testing.T) {
 	r := newThinRig(t)
-	d := mapped(r.Dev("dm-5"), "pool", "../../x/../ \x01y", "0 25600 thin-pool 253:3 253:4 128 0 0 ")
+	d := mapped(r.Dev("dm-5"), "pool", "../../x/../ \x01y%", "0 25600 thin-pool 253:3 253:4 128 0 0 ")
 	d.Status, d.Message = []string{r.pool.status()}, r.pool.message
 	r.kernel.Set(d)
 	r.open(t, r.read(t))
 	files, err := os.ReadDir(r.state)
-	if err != nil || len(files) != 1 || files[0].Name() != "root-..%2F..%2Fx%2F..%2F%20%01y" {
+	if err != nil || len(files) != 1 || files[0].Name() != "root-..%2F..%2Fx%2F..%2F \x01y%25" {
 		t.Errorf("%v, %v", files, err)
 	}
 	r.close(t)
