@@ -14,14 +14,14 @@ var stacks = []kind{
 		v := b.vault(a.path, 4096).open(inTable)
 		path := b.groupOf(v.path).volume("volume", "-L12m")
 		mirror := a.mirrored([]int{0, 1}, []int{2, 3})
-		return &subject{path: path, source: host("layer:crypt"), target: host("layer:redundant-destination"), check: mirror.check}
+		return &subject{path: path, source: host("layer:crypt"), target: host("layer:crypt"), check: mirror.check}
 	}},
 	{name: "LUKS on raid0", build: func(b *bench) *subject {
 		a := b.array("raid0", 2)
 		return &subject{path: b.vault(a.path, 512).open(inTable).path, source: host("layer:crypt"), target: host("layer:crypt")}
 	}},
 	{name: "thin on raid5", build: func(b *bench) *subject {
-		a := b.array("raid5", 5, "--bitmap=none")
+		a := b.array("raid5", 6, "--bitmap=none")
 		p := b.groupOf(a.path).pool()
 		path := p.thin("thin")
 		b.scribble(path)
@@ -47,14 +47,22 @@ var stacks = []kind{
 		p := g.pool()
 		origin := p.thin("thin")
 		b.scribble(origin)
-		vm.Run(b, "lvcreate", "--yes", "--quiet", "--snapshot", "--name=snap", "-L24m", g.name+"/thin")
+		vm.Run(b, "lvcreate", "--yes", "--quiet", "--snapshot", "--name=snap", "-L24m", "--chunksize=64k", g.name+"/thin")
 		b.scribble(origin)
 		vm.Stamp(b, g.path("snap"), b.newSeed(), 2*mib, 256*kib)
 		return &subject{path: g.path("snap"), filled: true, source: partlyZero, target: host("layer:snapshot-write"), check: p.rests}
 	}},
-	{name: "thin on raid1 on LUKS", build: func(b *bench) *subject {
+	{name: "thin on LUKS on raid1", build: func(b *bench) *subject {
 		a := b.array("raid1", 2, "--bitmap=internal")
-		return &subject{path: b.vault(a.path, 512).open().path, source: host("layer:crypt"), target: host("layer:redundant-destination"), check: a.mirrored([]int{0, 1}).check}
+		v := b.vault(a.path, 512).open()
+		tpool := b.mapped(fmt.Sprintf("0 %d thin-pool %s %s 128 0", sectors(12*mib), b.part(2*mib), v.path))
+		b.message(tpool, "create_thin", "0")
+		p := &pool{path: tpool, group: &group{bench: b}}
+		path := b.mapped(fmt.Sprintf("0 %d thin %s 0", sectors(8*mib), tpool))
+		return &subject{path: path, source: host("layer:crypt"), target: host("layer:crypt"), check: func() {
+			p.rests()
+			a.mirrored([]int{0, 1}).check()
+		}}
 	}},
 	{name: "linear on striped on raid1 and linear", build: func(b *bench) *subject {
 		// Half of the stripes have two legs.
@@ -104,6 +112,36 @@ func TestCryptOnStripesOnMultipath(t *testing.T) {
 	b.run(transfer{src: plain, dst: dst, length: volumeSize, want: host("layer:crypt")})
 	b.fill(plain)
 	b.run(transfer{src: src, dst: plain, length: volumeSize, want: host("layer:crypt")})
+}
+
+// TestClonesOnArrays: ciphertext is read below an array if it is in one place,
+// and never written there.
+func TestClonesOnArrays(t *testing.T) {
+	b := newBench(t)
+	one, five := b.array("raid1", 2, "--bitmap=internal"), b.array("raid5", 3, "--bitmap=none")
+	origin := b.vault(b.part(volumeSize), 512)
+	mirrored, parity := origin.clone(one.path), origin.clone(five.path)
+	for _, v := range []*vault{origin, mirrored, parity} {
+		v.open(inTable)
+	}
+	for _, c := range []struct {
+		src, dst *vault
+		want     *outcome
+	}{
+		{origin, mirrored, host("layer:crypt")},
+		{origin, parity, host("layer:raid5-parity")},
+		{mirrored, origin, host("layer:crypt")},
+		{parity, origin, raw},
+	} {
+		b.fill(c.src.path)
+		b.fill(c.dst.path)
+		b.run(transfer{src: c.src.path, dst: c.dst.path, srcAt: margin, dstAt: margin, length: 8 * mib, want: c.want})
+		one.mirrored([]int{0, 1}).check()
+		five.scrub()
+	}
+	origin.reopened()
+	mirrored.reopened()
+	parity.reopened()
 }
 
 // TestArrayToArray copies between arrays, each of which keeps its own redundancy.
