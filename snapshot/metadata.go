@@ -293,7 +293,7 @@ func (m *metadata) writeBack(ctx context.Context, pool *Node) error {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(disk.Sync(), disk.Close()); err != nil {
+		if err := errors.Join(disk.Sync(ctx), disk.Close()); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,9 @@ import (
 // readers waiting for as long as it likes.
 const diskWait = 10 * time.Second
 
+// syncWait bounds writing back a page cache, which may hold many gigabytes.
+const syncWait = 10 * time.Minute
+
 // errSilent: a device did not answer in time.
 var errSilent = errors.New("no answer: is the device, or one below it, suspended?")
 
@@ -97,17 +100,17 @@ func (d *onDisk) some(p []byte, off int64) (int, error) {
 
 // pread reads with a deadline.
 func (d *onDisk) pread(buf []byte, off int64) (int, error) {
-	return d.call("pread", func() (int, error) { return d.file.Pread(buf, off) })
+	return d.call(context.Background(), diskWait, "pread", func() (int, error) { return d.file.Pread(buf, off) })
 }
 
 // Sync has the page cache of the device written, with a deadline.
-func (d *onDisk) Sync() error {
-	_, err := d.call("fsync", func() (int, error) { return 0, d.file.Sync() })
+func (d *onDisk) Sync(ctx context.Context) error {
+	_, err := d.call(ctx, syncWait, "fsync", func() (int, error) { return 0, d.file.Sync() })
 	return err
 }
 
-// call waits for a system call, but no longer than diskWait.
-func (d *onDisk) call(op string, do func() (int, error)) (int, error) {
+// call waits for a system call, but no longer than it may take.
+func (d *onDisk) call(ctx context.Context, wait time.Duration, op string, do func() (int, error)) (int, error) {
 	silent := &blockio.Error{Op: op, Path: d.file.Path(), Err: errSilent}
 	if d.lost {
 		return 0, silent
@@ -121,11 +124,14 @@ func (d *onDisk) call(op string, do func() (int, error)) (int, error) {
 		n, err := do()
 		answer <- result{n, err}
 	}()
-	deadline := time.NewTimer(diskWait)
+	deadline := time.NewTimer(wait)
 	defer deadline.Stop()
 	select {
 	case r := <-answer:
 		return r.n, r.err
+	case <-ctx.Done():
+		d.lost = true
+		return 0, ctx.Err()
 	case <-deadline.C:
 		d.lost = true
 		return 0, silent
