@@ -31,7 +31,9 @@ const (
 	ReasonUnread remap.Reason = "layer:bcache-unread"
 	// ReasonSuper: the superblock is not that of the device.
 	ReasonSuper remap.Reason = "layer:bcache-superblock"
-	// ReasonWrite: what is written below would be hidden by the cache.
+	// ReasonWrite: what is written below would be hidden by the cache. There
+	// need not be one yet: nothing that we could do keeps one from being
+	// attached while a command writes (bch_cached_dev_attach waits for no I/O).
 	ReasonWrite remap.Reason = "layer:bcache-write"
 )
 
@@ -50,11 +52,11 @@ const (
 
 // Layer maps the device.
 func (d *Device) Layer() remap.Layer {
-	c, reason, _ := d.mapped()
+	_, reason, _ := d.mapped()
 	if reason != "" {
 		return remap.OpaqueLayer{Layer: layerName, Reason: reason, Lower: d.Lower}
 	}
-	return &shifted{dev: d.Backing.Dev, offset: d.Super.Offset, lower: d.Lower, bare: c == bare}
+	return &shifted{dev: d.Backing.Dev, offset: d.Super.Offset, lower: d.Lower}
 }
 
 // mapped says what can be done, or why nothing, in a slug and for people.
@@ -168,12 +170,11 @@ type shifted struct {
 	dev    remap.Dev
 	offset remap.Sector
 	lower  []remap.Dev
-	bare   bool
 }
 
 // Map implements [remap.Layer].
 func (l *shifted) Map(op remap.Op, s, n remap.Sector) remap.Place {
-	if op == remap.Write && !l.bare {
+	if op == remap.Write {
 		return remap.Place{Len: n, Kind: remap.Opaque, Reason: ReasonWrite, Layer: layerName}
 	}
 	return remap.Place{Len: n, Kind: remap.Data, Leg: remap.Leg{Dev: l.dev, Start: l.offset + s, Readable: true}, Layer: layerName}

@@ -7,7 +7,7 @@ func (d *Device) Notes() []string {
 	case readable:
 		return []string{"the cache is clean: read below it, written through it"}
 	case bare:
-		return []string{"without a cache"}
+		return []string{"without a cache: read below it, written through it, because one may be attached at any time"}
 	}
 	return []string{"nothing is read or written below: " + why}
 }
