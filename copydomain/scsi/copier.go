@@ -68,6 +68,7 @@ type Copier struct {
 	src, dst *Device
 	opts     Options
 	slots    chan *slot
+	ids      *listIDs
 
 	mu     sync.Mutex
 	limits Limits // what commands are made to
@@ -116,7 +117,7 @@ func NewCopier(src, dst *Device, opts Options) (*Copier, error) {
 	opts = opts.withDefaults()
 	opts.InFlight = dst.inFlight(opts.InFlight)
 	c := &Copier{
-		src: src, dst: dst, opts: opts,
+		src: src, dst: dst, opts: opts, ids: &identifiers,
 		limits: limits.Cap(opts.MaxCommandBytes, dst.Capacity.BlockSize),
 		slots:  make(chan *slot, opts.InFlight),
 	}
@@ -331,7 +332,7 @@ func (b *batch) issue(ctx context.Context, s *slot) {
 	b.flying = append(b.flying, f)
 	var id uint32
 	if !b.dst.Parameters.NoListID {
-		if id = identifiers.take(); id == 0 {
+		if id = b.ids.take(); id == 0 {
 			b.land(f, Outcome{Action: ActionBackOff, Reason: "device:list-id", Err: errNoListID, Untouched: true})
 			return
 		}
@@ -384,7 +385,7 @@ func (b *batch) land(f *flight, o Outcome) {
 		b.why = append(b.why, o)
 		b.torn = b.torn || !o.Untouched
 	}
-	identifiers.give(f.list.ListID)
+	b.ids.give(f.list.ListID)
 	f.list.ListID = 0
 	b.slots <- f.slot
 	if o.Action.stops() {

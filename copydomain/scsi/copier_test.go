@@ -1,0 +1,938 @@
+package scsi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+)
+
+const (
+	testBlock = 512
+	// half of the blocks of the test units are sources, half destinations.
+	testHalf = 200
+)
+
+// stamped memory: every block holds its own number and that of its unit, so that a
+// block in the wrong place shows.
+func stamped(unit byte, n uint64) []byte {
+	mem := make([]byte, n*testBlock)
+	for i := range n {
+		for j := range testBlock {
+			mem[i*testBlock+uint64(j)] = byte((i+1)*uint64(j+7)>>(j%5)) ^ unit*0x35
+		}
+		copy(mem[i*testBlock:], []byte{byte(i), byte(i >> 8), unit})
+	}
+	return mem
+}
+
+// rig is a copier between two stamped units, or within one.
+type rig struct {
+	*Copier
+	loop             *Loopback
+	from, to, before []byte // source, destination, destination as it was
+	stamps           []byte // source as it was
+}
+
+// behave makes a target that reports and enforces exactly these limits.
+func behave(l Limits) Behaviour {
+	b := LIO()
+	b.Parameters.Segments = l.Segments
+	b.Parameters.SegmentBytes = l.SegmentBlocks * testBlock
+	b.Parameters.ListBytes = 1 << 16
+	b.Parameters.Granularity = uint64(l.Granularity) * testBlock
+	b.Parameters.TotalConcurrent, b.Parameters.MaxConcurrent = 0, 0
+	b.EnforcedSegmentBlocks, b.Granular = l.SegmentBlocks, true
+	b.ChunkBytes = 3 * testBlock
+	return b
+}
+
+func newRig(t testing.TB, b Behaviour, two bool, opts Options) *rig {
+	t.Helper()
+	r := &rig{from: stamped(0, 2*testHalf)}
+	mems := [][]byte{r.from}
+	if two {
+		mems = append(mems, stamped(1, 2*testHalf))
+	}
+	r.to = mems[len(mems)-1]
+	r.before, r.stamps = bytes.Clone(r.to), bytes.Clone(r.from)
+	r.loop = NewMemoryLoopback(b, testBlock, mems...)
+	var devices []*Device
+	for i := range mems {
+		d, err := Probe(t.Context(), r.loop.Unit(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		devices = append(devices, d)
+	}
+	var err error
+	if r.Copier, err = NewCopier(devices[0], devices[len(devices)-1], opts); err != nil {
+		t.Fatal(err)
+	}
+	r.ids = new(listIDs) // ghosts of other tests keep theirs
+	return r
+}
+
+func (r *rig) copied(p Piece) bool {
+	return bytes.Equal(r.to[p.DstLBA*testBlock:(p.DstLBA+p.Blocks)*testBlock], r.stamps[p.SrcLBA*testBlock:(p.SrcLBA+p.Blocks)*testBlock])
+}
+
+func (r *rig) untouched(p Piece) bool {
+	at := p.destination()
+	return bytes.Equal(r.to[at.start*testBlock:at.end*testBlock], r.before[at.start*testBlock:at.end*testBlock])
+}
+
+// account checks that a result holds every block of the input exactly once, and
+// that what it says of each is true of the bytes. It is called when nothing runs
+// any more.
+func (r *rig) account(input []Piece, res *Result) error {
+	all := append([]Piece(nil), res.Done...)
+	for _, p := range res.Done {
+		if !r.copied(p) {
+			return fmt.Errorf("done %v is not copied", p)
+		}
+	}
+	for _, f := range res.Redo {
+		all = append(all, f.Piece)
+		if f.Untouched && !r.untouched(f.Piece) {
+			return fmt.Errorf("untouched %v was written", f.Piece)
+		}
+		if f.Action == ActionDone || f.Action == ActionFence || f.Action.again() || f.Reason == "" || f.Err == nil {
+			return fmt.Errorf("redo %+v", f)
+		}
+	}
+	for _, f := range res.Fenced {
+		all = append(all, f.Pieces...)
+		if f.Reason == "" || f.Err == nil || len(f.Pieces) == 0 {
+			return fmt.Errorf("fence %+v", f)
+		}
+	}
+	want, got, n := blocks(input), blocks(all), uint64(0)
+	for _, p := range all {
+		n += p.Blocks
+	}
+	if n != uint64(len(want)) || fmt.Sprint(want) != fmt.Sprint(got) {
+		return fmt.Errorf("%v became %+v", input, res)
+	}
+	for lba := range uint64(2 * testHalf) {
+		if _, mine := want[lba]; !mine && !r.untouched(Piece{0, lba, 1}) {
+			return fmt.Errorf("block %d is nobody's and was written", lba)
+		}
+	}
+	return nil
+}
+
+// copies are the EXTENDED COPY commands that the target has got.
+func (r *rig) copies(t testing.TB) []*List {
+	t.Helper()
+	lists, err := r.loop.Copies()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lists
+}
+
+func TestCopy(t *testing.T) {
+	for name, b := range map[string]Behaviour{"limits": behave(Limits{8, 0, 3, 1}), "LIO": LIO(), "SCST": SCST(), "CTL": CTL()} {
+		for _, two := range []bool{false, true} {
+			r := newRig(t, b, two, Options{InFlight: 3})
+			input := []Piece{{5, 300, 50}, {100, 200, 10}, {120, 210, 30}, {0, 399, 1}}
+			var checked uint64
+			res, err := r.CopyGuarded(t.Context(), input, func(c []Piece) error {
+				for _, p := range c {
+					checked += p.Blocks
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.account(input, res); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if len(res.Redo) > 0 && name != "SCST" || len(res.Fenced)+res.Again != 0 || len(r.copies(t)) != res.Commands {
+				t.Errorf("%s: %+v", name, res)
+			}
+			if name == "SCST" { // all are shorter than its granularity
+				if res.Commands != 0 || len(res.Redo) != 4 || res.Redo[0].Reason != "limit:granularity" || !res.Redo[0].Untouched {
+					t.Errorf("%+v", res)
+				}
+				continue
+			}
+			if checked != 91 {
+				t.Errorf("%s: %d blocks checked", name, checked)
+			}
+			for _, e := range r.loop.Log() {
+				if e.Command.Opcode() == OpThirdPartyOut && (e.Command.Timeout != 2*time.Minute || e.Unit != len(r.loop.units)-1) {
+					t.Errorf("%s: issued to unit %d with timeout %v", name, e.Unit, e.Command.Timeout)
+				}
+			}
+		}
+	}
+}
+
+// Limits that the other targets have.
+func TestCopyManners(t *testing.T) {
+	input := []Piece{{0, 200, 128}, {130, 328, 60}}
+	long := CTL()
+	long.Short = false
+	ids := LIO()
+	ids.Parameters.NoListID = false
+	for name, tc := range map[string]struct {
+		b        Behaviour
+		two      bool
+		commands int
+		done     int
+		form     Form
+	}{
+		"SCST copies whole granules": {SCST(), true, 1, 128, LID1},
+		"long form":                  {long, true, 1, 188, LID4},
+		"list identifiers":           {ids, true, 2, 188, LID1},
+		"tcmu-runner":                {TCMURunner(), false, 2, 188, LID1},
+	} {
+		r := newRig(t, tc.b, tc.two, Options{})
+		res, err := r.Copy(t.Context(), input)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.account(input, res); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if done := len(blocks(res.Done)); res.Commands != tc.commands || done != tc.done {
+			t.Errorf("%s: %d commands, %d blocks", name, res.Commands, done)
+		}
+		seen := make(map[uint32]bool)
+		for _, l := range r.copies(t) {
+			if l.Form != tc.form || (l.ListID == 0) != tc.b.Parameters.NoListID || l.ListID != 0 && seen[l.ListID] {
+				t.Errorf("%s: %+v", name, l)
+			}
+			seen[l.ListID] = true
+		}
+	}
+}
+
+func TestCopyNothing(t *testing.T) {
+	r := newRig(t, LIO(), true, Options{})
+	if res, err := r.Copy(t.Context(), nil); err != nil || len(res.Done)+len(res.Redo)+len(res.Fenced)+res.Commands != 0 {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
+func TestCopyRefusesTheBatch(t *testing.T) {
+	for name, tc := range map[string]struct {
+		pieces []Piece
+		within error // nil: only between two units it is fine
+		two    error
+	}{
+		"empty piece":              {[]Piece{{1, 300, 0}}, ErrInvalid, ErrInvalid},
+		"wraps":                    {[]Piece{{1, ^uint64(0), 2}}, ErrInvalid, ErrInvalid},
+		"source past the end":      {[]Piece{{399, 300, 2}}, ErrOutOfRange, ErrOutOfRange},
+		"destination past the end": {[]Piece{{1, 399, 2}}, ErrOutOfRange, ErrOutOfRange},
+		"same destination":         {[]Piece{{1, 300, 5}, {50, 304, 5}}, ErrOverlap, ErrOverlap},
+		"the same piece twice":     {[]Piece{{1, 300, 5}, {1, 300, 5}}, ErrOverlap, ErrOverlap},
+		"onto itself":              {[]Piece{{10, 10, 1}}, ErrOverlap, nil},
+		"onto itself, moved":       {[]Piece{{10, 15, 10}}, ErrOverlap, nil},
+		"one reads what one wrote": {[]Piece{{10, 300, 10}, {305, 100, 1}}, ErrOverlap, nil},
+		"one source for several":   {[]Piece{{1, 300, 5}, {3, 310, 5}, {1, 305, 5}}, nil, nil},
+	} {
+		for _, two := range []bool{false, true} {
+			r := newRig(t, LIO(), two, Options{})
+			want := tc.within
+			if two {
+				want = tc.two
+			}
+			if _, err := r.Copy(t.Context(), tc.pieces); !errors.Is(err, want) || (err == nil) != (want == nil) {
+				t.Errorf("%s: %v, want %v", name, err, want)
+			}
+			if want != nil && len(r.copies(t)) != 0 {
+				t.Errorf("%s: commands were issued", name)
+			}
+		}
+	}
+}
+
+func TestCopyCheckKeepsTheRestAtHome(t *testing.T) {
+	r := newRig(t, behave(Limits{8, 8, 1, 1}), true, Options{InFlight: 1})
+	stale := errors.New("stale")
+	input := []Piece{{0, 300, 40}}
+	res, err := r.CopyGuarded(t.Context(), input, func(c []Piece) error {
+		if c[0].DstLBA >= 308 {
+			return stale
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.account(input, res); err != nil {
+		t.Fatal(err)
+	}
+	if res.Commands != 1 || len(res.Redo) != 2 {
+		t.Fatalf("%+v", res)
+	}
+	for _, f := range res.Redo {
+		if f.Action != ActionReresolve || !f.Untouched || !errors.Is(f.Err, stale) || f.Reason != "check:refused" {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
+// failing makes the second command fail after five blocks, with junk behind them.
+func failing(c Completion) func(int, *Command) Fault {
+	return func(n int, _ *Command) Fault {
+		if n != 1 {
+			return Fault{}
+		}
+		return Fault{Completion: c, At: 5, Junk: true}
+	}
+}
+
+// What each answer does to the command, which is redone as a whole, and to the
+// rest of the batch.
+func TestCopyFollowsTheTable(t *testing.T) {
+	answers := map[string]Completion{"host": {Host: 3}, "short": {Resid: 4}}
+	for s := range statuses {
+		if s != Good {
+			answers[s.String()] = Completion{Status: s}
+		}
+	}
+	for code := range senses {
+		answers[code.String()] = SenseCompletion(code)
+	}
+	for key := range senseKeys {
+		code := SenseCode{SenseKey(key), 0x7E, 0x7E}
+		answers[code.String()] = SenseCompletion(code)
+	}
+	for name, answer := range answers {
+		o := Judge(answer, nil)
+		if o.Action.again() {
+			continue
+		}
+		r := newRig(t, behave(Limits{8, 16, 2, 1}), true, Options{InFlight: 1})
+		r.loop.SetFault(failing(answer))
+		input := []Piece{{0, 300, 64}} // four commands
+		if answer.Err() == nil {
+			r.loop.SetFault(func(n int, _ *Command) Fault { return Fault{Completion: answer} })
+		}
+		res, err := r.Copy(t.Context(), input)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.account(input, res); err != nil && !o.Untouched { // a device that lies
+			t.Errorf("%s: %v", name, err)
+		}
+		wantCommands := 4
+		if o.Action.stops() {
+			wantCommands = 2
+		}
+		if res.Commands != wantCommands {
+			t.Errorf("%s: %d commands", name, res.Commands)
+		}
+		if o.Action == ActionFence {
+			if len(res.Fenced) != 1 || fmt.Sprint(res.Fenced[0].Pieces) != "[16+16->316]" {
+				t.Errorf("%s: %+v", name, res)
+			}
+			continue
+		}
+		first := res.Redo[0]
+		if at := first.DstLBA; len(res.Fenced) != 0 || at != 316 && answer.Err() != nil || first.Blocks < 8 || first.Action != o.Action {
+			t.Errorf("%s: %+v", name, res)
+		}
+	}
+}
+
+// What is tried again succeeds, if the device lets it.
+func TestCopyTriesAgain(t *testing.T) {
+	for name, answer := range map[string]Completion{
+		"busy":           {Status: Busy},
+		"task set full":  {Status: TaskSetFull},
+		"unit attention": SenseCompletion(SenseCode{UnitAttention, 0x29, 0}),
+		"identifier":     SenseCompletion(SenseCode{IllegalRequest, 0, 0x16}),
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := behave(Limits{8, 8, 1, 1})
+			b.Parameters.NoListID = false
+			r := newRig(t, b, true, Options{InFlight: 2})
+			r.loop.SetFault(func(n int, _ *Command) Fault {
+				if n < 3 {
+					return Fault{Completion: answer}
+				}
+				return Fault{}
+			})
+			input := []Piece{{0, 300, 40}}
+			res, err := r.Copy(t.Context(), input)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.account(input, res); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if len(res.Redo)+len(res.Fenced) != 0 || res.Again == 0 || res.Commands != 5+3 {
+				t.Errorf("%s: %+v", name, res)
+			}
+			seen := make(map[uint32]bool)
+			for _, l := range r.copies(t)[:4] {
+				if l.ListID == 0 || seen[l.ListID] {
+					t.Errorf("%s: list identifier %d again", name, l.ListID)
+				}
+				seen[l.ListID] = true
+			}
+		})
+	}
+}
+
+// Whoever says the same again and again is left alone, in bounded time.
+func TestCopyGivesUpTrying(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answer    Completion
+		want      Action
+		untouched bool
+	}{
+		"busy":           {Completion{Status: Busy}, ActionBackOff, true},
+		"unit attention": {SenseCompletion(SenseCode{UnitAttention, 0x29, 0}), ActionBackOff, false},
+		"identifier":     {SenseCompletion(SenseCode{IllegalRequest, 0, 0x16}), ActionBackOff, true},
+		"too large":      {SenseCompletion(SenseCode{IllegalRequest, 0x26, 0}), ActionNotSupported, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, LIO(), true, Options{})
+			r.loop.SetFault(func(int, *Command) Fault { return Fault{Completion: tc.answer} })
+			start := time.Now()
+			input := []Piece{{0, 300, 40}}
+			res, err := r.Copy(t.Context(), input)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.account(input, res); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if len(res.Done) != 0 || len(res.Redo) == 0 || res.Commands > 30 || time.Since(start) > 2*time.Second {
+				t.Errorf("%s: %v, %+v", name, time.Since(start), res)
+			}
+			for _, f := range res.Redo {
+				if f.Action != tc.want || f.Untouched != tc.untouched {
+					t.Errorf("%s: %+v", name, f)
+				}
+			}
+		})
+	}
+}
+
+// Targets that say that they take more than they do.
+func TestCopyHalves(t *testing.T) {
+	blocks, segments := LIO(), CTL()
+	blocks.EnforcedSegmentBlocks = 5
+	segments.EnforcedSegments = 3
+	var scattered []Piece
+	for i := range uint64(60) {
+		scattered = append(scattered, Piece{100 - i, 200 + i, 1})
+	}
+	for name, tc := range map[string]struct {
+		b     Behaviour
+		input []Piece
+		check func(Limits) bool
+	}{
+		"blocks":   {blocks, []Piece{{0, 210, 100}, {150, 350, 10}}, func(l Limits) bool { return l.SegmentBlocks <= 5 && l.SegmentBlocks > 2 }},
+		"segments": {segments, scattered, func(l Limits) bool { return l.Segments == 2 }},
+	} {
+		r := newRig(t, tc.b, true, Options{InFlight: 2})
+		res, err := r.Copy(t.Context(), tc.input)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.account(tc.input, res); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if len(res.Redo)+len(res.Fenced) != 0 || res.Again == 0 || !tc.check(r.Limits()) {
+			t.Errorf("%s: %d again, limits %v", name, res.Again, r.Limits())
+		}
+		again, err := r.Copy(t.Context(), tc.input)
+		if err != nil || again.Again != 0 {
+			t.Errorf("%s: learned nothing: %+v, %v", name, again, err)
+		}
+	}
+}
+
+// Two batches that are refused at the same limits halve them once.
+func TestLimitsAreHalvedOnce(t *testing.T) {
+	r := newRig(t, behave(Limits{32, 64, 2, 1}), true, Options{})
+	used := r.Limits()
+	for range 2 {
+		if !r.shrink(used) || r.Limits() != (Limits{16, 32, 1, 1}) {
+			t.Errorf("limits %v", r.Limits())
+		}
+	}
+}
+
+// A pair that has never copied and is out of reach stays so; later the same answer
+// is an I/O error.
+func TestCopyOutOfReach(t *testing.T) {
+	unreachable := SenseCompletion(SenseCode{CopyAborted, 0x0D, 0x02})
+	for at, want := range map[int]Action{0: ActionNotSupported, 1: ActionEmulate} {
+		r := newRig(t, behave(Limits{8, 8, 1, 1}), true, Options{InFlight: 1})
+		r.loop.SetFault(func(n int, _ *Command) Fault {
+			if n == at {
+				return Fault{Completion: unreachable}
+			}
+			return Fault{}
+		})
+		input := []Piece{{0, 300, 24}}
+		res, err := r.Copy(t.Context(), input)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.account(input, res); err != nil {
+			t.Error(err)
+		}
+		if len(res.Redo) == 0 || res.Redo[0].Action != want || (want == ActionNotSupported) != (res.Commands == 1) {
+			t.Errorf("at %d: %+v", at, res)
+		}
+	}
+}
+
+func TestCopyReservations(t *testing.T) {
+	for unit, commands := range []int{1, 1} {
+		for name, b := range map[string]Behaviour{"SCST": SCST(), "CTL": CTL()} {
+			r := newRig(t, b, true, Options{})
+			r.loop.Change(unit, func(u *LoopbackUnit) { u.Reserved = true })
+			input := []Piece{{0, 200, 128}}
+			res, err := r.Copy(t.Context(), input)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.account(input, res); err != nil {
+				t.Error(err)
+			}
+			if res.Commands != commands || len(res.Redo) != 1 || res.Redo[0].Action != ActionSurface {
+				t.Errorf("%s, unit %d: %+v", name, unit, res)
+			}
+		}
+	}
+}
+
+// Before a batch, and after a unit attention, the units are looked at again.
+func TestCopyLooksAgain(t *testing.T) {
+	changes := map[string]func(*LoopbackUnit){
+		"name":     func(u *LoopbackUnit) { u.Designators = LoopbackIdentity(9, Capacity{}).Designators },
+		"serial":   func(u *LoopbackUnit) { u.Serial = "other" },
+		"capacity": func(u *LoopbackUnit) { u.Capacity.Blocks-- },
+		"garbage":  func(u *LoopbackUnit) { u.Capacity.BlockSize = 7 },
+	}
+	for name, change := range changes {
+		for unit := range 2 {
+			r := newRig(t, LIO(), true, Options{})
+			r.loop.Change(unit, change)
+			input := []Piece{{0, 210, 100}}
+			res, err := r.Copy(t.Context(), input)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.account(input, res); err != nil {
+				t.Error(err)
+			}
+			if len(r.copies(t)) != 0 || res.Redo[0].Action != ActionReresolve || !res.Redo[0].Untouched {
+				t.Errorf("%s of unit %d: %+v", name, unit, res)
+			}
+		}
+	}
+	r := newRig(t, LIO(), true, Options{})
+	r.loop.Change(1, func(u *LoopbackUnit) {
+		u.Attention = []SenseCode{{UnitAttention, 0x29, 0}, {UnitAttention, 0x2A, 0x09}}
+	})
+	input := []Piece{{0, 210, 100}}
+	if res, err := r.Copy(t.Context(), input); err != nil || len(res.Done) != 1 || r.account(input, res) != nil {
+		t.Errorf("attention before the batch: %+v, %v", res, err)
+	}
+	r.loop.SetFault(func(n int, _ *Command) Fault {
+		r.loop.units[0].Serial = "other" // under the lock of the loopback
+		return Fault{Completion: SenseCompletion(SenseCode{UnitAttention, 0x29, 0})}
+	})
+	if res, err := r.Copy(t.Context(), input); err != nil || res.Redo[0].Action != ActionReresolve || !errors.Is(res.Redo[0].Err, ErrChanged) {
+		t.Errorf("attention in the batch: %+v, %v", res, err)
+	}
+}
+
+func TestCopyMaxCommandBytes(t *testing.T) {
+	r := newRig(t, CTL(), true, Options{MaxCommandBytes: 10*testBlock + 1})
+	res, err := r.Copy(t.Context(), []Piece{{0, 210, 100}})
+	if err != nil || res.Commands != 10 {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
+func TestCopyCanceledBefore(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := newRig(t, LIO(), true, Options{})
+	input := []Piece{{0, 300, 64}}
+	res, err := r.Copy(ctx, input)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.account(input, res); err != nil {
+		t.Fatal(err)
+	}
+	if res.Commands != 0 || res.Redo[0].Action != ActionCanceled || !res.Redo[0].Untouched || !errors.Is(res.Redo[0].Err, context.Canceled) {
+		t.Errorf("%+v", res)
+	}
+}
+
+// A cancel stops the issue; what is in flight is still waited for and counted.
+func TestCopyCanceledInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		r := newRig(t, behave(Limits{8, 8, 1, 1}), true, Options{InFlight: 2})
+		hold := make(chan struct{})
+		r.loop.SetFault(func(n int, c *Command) Fault { return Fault{Hold: hold} })
+		input := []Piece{{0, 300, 64}}
+		var res *Result
+		var err error
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			res, err = r.Copy(ctx, input)
+		}()
+		synctest.Wait() // both slots are in flight
+		cancel()
+		synctest.Wait()
+		select {
+		case <-done:
+			t.Fatal("did not wait for what is in flight")
+		default:
+		}
+		close(hold)
+		<-done
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.account(input, res); err != nil {
+			t.Fatal(err)
+		}
+		if res.Commands != 2 || fmt.Sprint(res.Done) != "[0+16->300]" || len(res.Fenced) != 0 {
+			t.Errorf("%+v", res)
+		}
+	})
+}
+
+// The target says how many commands it takes at a time.
+func TestCopyInFlight(t *testing.T) {
+	for name, tc := range map[string]struct {
+		total uint16
+		with  uint8
+		want  int
+	}{"not told": {0, 0, 4}, "total": {3, 0, 3}, "with identifiers": {9, 2, 2}, "LIO": {1, 1, 1}} {
+		synctest.Test(t, func(t *testing.T) {
+			b := behave(Limits{4, 4, 1, 1})
+			b.Parameters.TotalConcurrent, b.Parameters.MaxConcurrent = tc.total, tc.with
+			r := newRig(t, b, true, Options{InFlight: 4})
+			hold := make(chan struct{})
+			r.loop.SetFault(func(int, *Command) Fault { return Fault{Hold: hold} })
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				if _, err := r.Copy(t.Context(), []Piece{{0, 300, 40}}); err != nil {
+					t.Error(err)
+				}
+			}()
+			synctest.Wait()
+			if n := len(r.copies(t)); n != tc.want {
+				t.Errorf("%s: %d commands in flight", name, n)
+			}
+			close(hold)
+			<-done
+		})
+	}
+}
+
+// A command that does not come back is fenced, the batch ends, nobody may use the
+// blocks, by whatever pair, and when it comes back after all they are free again.
+func TestCopyFencesWhatDoesNotComeBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, behave(Limits{8, 8, 1, 1}), true, Options{InFlight: 2, Timeout: time.Second, Grace: time.Second})
+		back, err := NewCopier(r.dst, r.src, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		within, err := NewCopier(r.dst, r.dst, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		hold := make(chan struct{})
+		r.loop.SetFault(func(n int, c *Command) Fault {
+			if n == 1 {
+				return Fault{Hold: hold}
+			}
+			return Fault{}
+		})
+		input := []Piece{{0, 300, 16}}
+		res, err := r.Copy(t.Context(), input)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.account(input, res); err != nil {
+			t.Fatal(err)
+		}
+		if len(res.Fenced) != 1 || len(res.Redo) != 0 || len(res.Fenced[0].Pieces) != 1 || !errors.Is(res.Fenced[0].Err, ErrTimeout) {
+			t.Fatalf("%+v", res)
+		}
+		fence := res.Fenced[0]
+		lost := fence.Pieces[0]
+		for name, tc := range map[string]struct {
+			c *Copier
+			p Piece
+		}{
+			"again":                {r.Copier, lost},
+			"onto one block":       {r.Copier, Piece{100, lost.DstLBA + 7, 1}},
+			"around the fence":     {r.Copier, Piece{100, lost.DstLBA - 1, 20}},
+			"from the torn":        {back, Piece{lost.DstLBA, 350, 1}},
+			"from the torn within": {within, Piece{lost.DstLBA, 350, 1}},
+			"onto it within":       {within, Piece{0, lost.DstLBA, 1}},
+		} {
+			if _, err := tc.c.Copy(t.Context(), []Piece{tc.p}); !errors.Is(err, ErrFenced) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		free := []Piece{{lost.SrcLBA, 380, lost.Blocks}} // its source may be read
+		if res, err := r.Copy(t.Context(), free); err != nil || len(res.Done) != 1 {
+			t.Errorf("%+v, %v", res, err)
+		}
+		close(hold)
+		<-fence.Ended()
+		res, err = r.Copy(t.Context(), []Piece{lost})
+		if err != nil || len(res.Done) != 1 || !r.copied(lost) {
+			t.Errorf("%+v, %v", res, err)
+		}
+	})
+}
+
+// EINTR comes back at once and proves nothing: the fence stays, the parameter list
+// stays as it was, and its list identifier is not used again.
+func TestCopyFencesGhosts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := behave(Limits{8, 8, 1, 1})
+		b.Parameters.NoListID = false
+		r := newRig(t, b, true, Options{InFlight: 1})
+		hold := make(chan struct{})
+		r.loop.SetFault(func(n int, c *Command) Fault {
+			if n == 0 {
+				return Fault{Lost: unix.EINTR, Hold: hold}
+			}
+			return Fault{}
+		})
+		input := []Piece{{0, 300, 8}}
+		res, err := r.Copy(t.Context(), input)
+		if err != nil || len(res.Fenced) != 1 || res.Fenced[0].Reason != "device:errno-eintr" {
+			t.Fatalf("%+v, %v", res, err)
+		}
+		lost := r.copies(t)[0].ListID
+		for i := range 300 { // would reuse the buffer and the identifier, if it could
+			if res, err := r.Copy(t.Context(), []Piece{{100, 380, 1}}); err != nil || len(res.Done) != 1 {
+				t.Fatalf("%d: %+v, %v", i, res, err)
+			}
+		}
+		for _, l := range r.copies(t)[1:] {
+			if l.ListID == lost || l.ListID == 0 {
+				t.Fatalf("list identifier %d", l.ListID)
+			}
+		}
+		close(hold)
+		r.loop.Wait()
+		if !r.copied(input[0]) {
+			t.Error("the ghost read another list")
+		}
+		select {
+		case <-res.Fenced[0].Ended():
+			t.Error("nothing has proven that it ended")
+		default:
+		}
+		if _, err := r.Copy(t.Context(), input); !errors.Is(err, ErrFenced) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestListIDs(t *testing.T) {
+	var ids listIDs
+	seen := make(map[uint32]bool)
+	for range 255 {
+		id := ids.take()
+		if id == 0 || id > 255 || seen[id] {
+			t.Fatalf("identifier %d", id)
+		}
+		seen[id] = true
+	}
+	if id := ids.take(); id != 0 {
+		t.Errorf("identifier %d is used twice", id)
+	}
+	ids.give(77)
+	if id := ids.take(); id != 77 {
+		t.Errorf("identifier %d", id)
+	}
+}
+
+func TestConcurrentBatchesDoNotMeet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, behave(Limits{8, 8, 1, 1}), true, Options{InFlight: 2})
+		back, err := NewCopier(r.dst, r.src, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		hold := make(chan struct{})
+		r.loop.SetFault(func(n int, c *Command) Fault {
+			if n == 0 {
+				return Fault{Hold: hold}
+			}
+			return Fault{}
+		})
+		first := make(chan *Result, 1)
+		go func() {
+			res, err := r.Copy(t.Context(), []Piece{{0, 300, 8}})
+			if err != nil {
+				t.Error(err)
+			}
+			first <- res
+		}()
+		synctest.Wait()
+		for name, tc := range map[string]struct {
+			c *Copier
+			p Piece
+		}{
+			"same destination":     {r.Copier, Piece{100, 304, 1}},
+			"reads what it writes": {back, Piece{304, 100, 1}},
+			"writes what it reads": {back, Piece{100, 4, 1}},
+		} {
+			if _, err := tc.c.Copy(t.Context(), []Piece{tc.p}); !errors.Is(err, ErrOverlap) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		for name, c := range map[string]*Copier{"beside it": r.Copier, "back": back} {
+			if res, err := c.Copy(t.Context(), []Piece{{0 + 100, 320, 8}}); err != nil || len(res.Done) != 1 {
+				t.Errorf("%s: %+v, %v", name, res, err)
+			}
+		}
+		close(hold)
+		if res := <-first; len(res.Done) != 1 {
+			t.Errorf("%+v", res)
+		}
+	})
+}
+
+// named faults are everything that can become of a command. Those with hold are
+// ghosts or commands that never come back in time.
+type namedFault struct {
+	name string
+	Fault
+	held bool
+}
+
+func namedFaults() []namedFault {
+	var all []namedFault
+	add := func(name string, f Fault, held bool) { all = append(all, namedFault{name, f, held}) }
+	for _, code := range []SenseCode{
+		{3, 0x11, 0}, {5, 0x26, 0}, {5, 0x26, 8}, {5, 0x20, 0}, {5, 0x21, 0}, {6, 0x29, 0}, {0xA, 0x0D, 2}, {0xB, 0x47, 3}, {7, 0x27, 0}, {2, 4, 1},
+	} {
+		for _, at := range []uint64{0, 3} {
+			add(fmt.Sprint(code, " at ", at), Fault{Completion: SenseCompletion(code), At: at, Junk: true}, false)
+		}
+	}
+	add("busy", Fault{Completion: Completion{Status: Busy}}, false)
+	add("conflict", Fault{Completion: Completion{Status: ReservationConflict}}, false)
+	add("task aborted", Fault{Completion: Completion{Status: TaskAborted}, At: 2, Junk: true}, false)
+	add("reserved status", Fault{Completion: Completion{Status: 0x7C}, At: 2, Junk: true}, false)
+	add("host", Fault{Completion: Completion{Host: 3}, At: 2, Junk: true}, false)
+	add("no sense", Fault{Completion: Completion{Status: CheckCondition}, At: 1, Junk: true}, false)
+	add("lost", Fault{Lost: unix.EINTR, Completion: Completion{Host: 3}, At: 1, Junk: true}, false)
+	add("ghost", Fault{Lost: unix.EIO}, true)
+	add("late", Fault{}, true)
+	add("not issued", Fault{Lost: fmt.Errorf("%w: %w", ErrNotIssued, unix.ENOMEM)}, false)
+	return all
+}
+
+// trial copies with faults, one after the other and again from the start, and
+// checks what is said of the blocks; then what is to be redone is redone.
+func trial(t *testing.T, b Behaviour, two bool, inFlight int, input []Piece, faults []namedFault) (res *Result, err error) {
+	synctest.Test(t, func(t *testing.T) {
+		hold := make(chan struct{})
+		r := newRig(t, b, two, Options{InFlight: inFlight, Timeout: time.Second, Grace: time.Second})
+		r.loop.SetFault(func(n int, c *Command) Fault {
+			f := faults[n%len(faults)]
+			if f.held {
+				f.Hold = hold
+			}
+			return f.Fault
+		})
+		res, err = r.Copy(t.Context(), input)
+		close(hold)
+		r.loop.Wait()
+		synctest.Wait()
+		if err != nil {
+			return
+		}
+		if err = r.account(input, res); err != nil {
+			return
+		}
+		if all, free := cap(r.slots), len(r.slots); all != free {
+			err = fmt.Errorf("%d of %d slots came back", free, all)
+			return
+		}
+		redone := append([]Piece(nil), res.Done...)
+		for _, f := range res.Redo {
+			copy(r.to[f.DstLBA*testBlock:], r.stamps[f.SrcLBA*testBlock:(f.SrcLBA+f.Blocks)*testBlock])
+			redone = append(redone, f.Piece)
+		}
+		err = r.account(input, &Result{Done: redone, Fenced: res.Fenced})
+	})
+	return res, err
+}
+
+// Every fault, at every place of a batch, alone: nothing is left to chance.
+func TestCopyLosesNothingToAnyFault(t *testing.T) {
+	input := []Piece{{0, 200, 20}, {40, 230, 7}, {90, 260, 9}}
+	var fenced, redone, again int
+	for _, fault := range namedFaults() {
+		for at := range 5 {
+			for _, two := range []bool{false, true} {
+				faults := make([]namedFault, 64)
+				faults[at] = fault
+				res, err := trial(t, behave(Limits{4, 8, 2, 1}), two, 2, input, faults)
+				if err != nil {
+					t.Errorf("%s at command %d: %v", fault.name, at, err)
+					continue
+				}
+				fenced += len(res.Fenced)
+				redone += len(res.Redo)
+				again += res.Again
+			}
+		}
+	}
+	if fenced == 0 || redone == 0 || again == 0 {
+		t.Errorf("%d fences, %d redone, %d again", fenced, redone, again)
+	}
+}
+
+// The heart: whatever the device does, every block is accounted for, what is said
+// of it is true, and redoing what may be redone gives the copy outside the fences.
+func TestCopyLosesNothing(t *testing.T) {
+	all := namedFaults()
+	rapid.Check(t, func(rt *rapid.T) {
+		limits, pieces := drawLimits(rt), drawPieces(rt, testHalf)
+		input := rapid.Permutation(pieces).Draw(rt, "order")
+		faults := make([]namedFault, rapid.IntRange(1, 12).Draw(rt, "faults"))
+		for i := range faults {
+			if rapid.Bool().Draw(rt, "fault") {
+				faults[i] = rapid.SampledFrom(all).Draw(rt, "which")
+			}
+		}
+		b := behave(limits)
+		b.Parameters.NoListID = rapid.Bool().Draw(rt, "no list identifier")
+		b.Descriptor = rapid.Bool().Draw(rt, "descriptor sense")
+		if _, err := trial(t, b, rapid.Bool().Draw(rt, "two units"), rapid.IntRange(1, 4).Draw(rt, "in flight"), input, faults); err != nil {
+			rt.Fatal(err)
+		}
+	})
+}
