@@ -31,7 +31,10 @@ type heldRoot struct {
 	// id is that of the pool: another one may get its number.
 	id   string
 	root uint64
-	note *os.File
+	// transaction is that of the pool before the metadata snapshot was taken.
+	// In a later one, blocks may be shared that it shows as not shared.
+	transaction uint64
+	note        *os.File
 }
 
 // rootNote is what is written down, in a file of the pool that its owner keeps
@@ -99,15 +102,16 @@ func openNote(dir string, pool *dmtable.Table) (*os.File, error) {
 }
 
 func (h *heldRoot) take() error {
-	held, err := h.current()
+	now, err := h.current()
 	if err != nil {
 		return err
 	}
-	if held != 0 {
-		if err := h.giveBackLeft(held); err != nil {
+	if now.HeldRoot != 0 {
+		if err := h.giveBackLeft(now.HeldRoot); err != nil {
 			return err
 		}
 	}
+	h.transaction = now.Transaction
 	if err := h.write(rootNote{Pool: h.id}); err != nil {
 		return err
 	}
@@ -125,11 +129,12 @@ func (h *heldRoot) take() error {
 }
 
 // noteTaken writes down what was just taken.
-func (h *heldRoot) noteTaken() (err error) {
-	if h.root, err = h.current(); err != nil {
+func (h *heldRoot) noteTaken() error {
+	now, err := h.current()
+	if err != nil {
 		return err
 	}
-	if h.root == 0 {
+	if h.root = now.HeldRoot; h.root == 0 {
 		return &Error{h.id, fmt.Errorf("%w: the metadata snapshot is gone", ErrRace)}
 	}
 	return h.write(rootNote{Pool: h.id, Root: h.root})
@@ -147,25 +152,24 @@ func (h *heldRoot) giveBackLeft(held uint64) error {
 	return h.dm.Message(h.pool, releaseRoot)
 }
 
-// current asks the pool which block its metadata snapshot is in, 0 for none.
-func (h *heldRoot) current() (uint64, error) {
+// current asks the pool for its status.
+func (h *heldRoot) current() (dmtable.PoolStatus, error) {
 	t, err := h.dm.Table(h.pool)
 	if err != nil {
-		return 0, err
+		return dmtable.PoolStatus{}, err
 	}
 	if _, ok := t.Pool(); !ok || poolID(t) != h.id {
-		return 0, &Error{h.id, fmt.Errorf("%w: %w", ErrRace, errAnotherPool)}
+		return dmtable.PoolStatus{}, &Error{h.id, fmt.Errorf("%w: %w", ErrRace, errAnotherPool)}
 	}
-	s, err := dmtable.ParsePoolStatus(t.Targets[0].Status)
-	return s.HeldRoot, err
+	return dmtable.ParsePoolStatus(t.Targets[0].Status)
 }
 
 // release gives the metadata snapshot back, unless somebody else did so before.
 // That of a pool that is inactive is still in its metadata, and stays written
 // down for whoever meets the pool next.
 func (h *heldRoot) release() error {
-	held, err := h.current()
-	if err == nil && held == h.root {
+	now, err := h.current()
+	if err == nil && now.HeldRoot == h.root {
 		err = h.dm.Message(h.pool, releaseRoot)
 	}
 	if err == nil {

@@ -255,11 +255,13 @@ func (m *metadata) readPool(ctx context.Context, dev remap.Dev, p *poolMeta) err
 	if err := m.writeBack(ctx, n); err != nil {
 		return err
 	}
-	if p.root, err = m.r.hold(n.DM); err != nil {
+	held, err := m.r.hold(n.DM)
+	if err != nil {
 		return err
 	}
+	p.root = held.root
 	// Taking the metadata snapshot has changed the status of the pool.
-	if err := m.refresh(n, p.root); err != nil {
+	if err := m.refresh(n, held); err != nil {
 		return err
 	}
 	disk, err := m.open(ctx, p.Metadata)
@@ -300,8 +302,9 @@ func (m *metadata) writeBack(ctx context.Context, pool *Node) error {
 	return nil
 }
 
-// refresh reads a pool again; it must be the one that it was, with our root.
-func (m *metadata) refresh(n *Node, root uint64) error {
+// refresh reads a pool again; it must be the one that it was, with our root, and
+// in the same transaction as when that was taken.
+func (m *metadata) refresh(n *Node, held *heldRoot) error {
 	now, err := m.r.node(n.Dev)
 	if err != nil {
 		return err
@@ -312,7 +315,7 @@ func (m *metadata) refresh(n *Node, root uint64) error {
 	}
 	*n = *now
 	status, err := dmtable.ParsePoolStatus(n.DM.Targets[0].Status)
-	if err == nil && status.HeldRoot != root {
+	if err == nil && (status.HeldRoot != held.root || status.Transaction != held.transaction) {
 		err = &Error{n.describe(), ErrRace}
 	}
 	return err

@@ -108,35 +108,35 @@ func (r *Reader) Close() error {
 	return errors.Join(errs...)
 }
 
-// hold takes a metadata snapshot of a pool, unless it is there already, and
-// returns the block that it is in.
-func (r *Reader) hold(pool *dmtable.Table) (root uint64, err error) {
+// hold takes a metadata snapshot of a pool, unless it is there already and as
+// new as the transaction of the pool.
+func (r *Reader) hold(pool *dmtable.Table) (*heldRoot, error) {
 	dm, err := r.control()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	h := r.roots[pool.Dev]
-	if h != nil {
+	if h := r.roots[pool.Dev]; h != nil {
 		now, err := h.current()
-		if err == nil && now == h.root {
-			return h.root, nil
+		switch {
+		case err != nil && !errors.Is(err, errAnotherPool):
+			return nil, err
+		case err == nil && now.HeldRoot == h.root && now.Transaction == h.transaction:
+			return h, nil
 		}
-		if err != nil && !errors.Is(err, errAnotherPool) {
-			return 0, err
-		}
-		// Somebody has released it: what it told is true no more.
+		// It is old, or somebody has released it: what it told is true no more.
 		delete(r.roots, pool.Dev)
-		if err := h.note.Close(); err != nil {
-			return 0, err
+		if err := h.release(); err != nil {
+			return nil, err
 		}
 	}
-	if h, err = holdRoot(dm, r.stateDir, pool); err != nil {
-		return 0, err
+	h, err := holdRoot(dm, r.stateDir, pool)
+	if err != nil {
+		return nil, err
 	}
 	r.roots[pool.Dev] = h
-	return h.root, nil
+	return h, nil
 }
 
 // store returns what was read last of a store, nil if it is another one now.
