@@ -17,8 +17,14 @@ import (
 // Method is a way in which a device copies by itself.
 type Method string
 
-// NVMeCopy is the NVMe Copy command within one namespace (descriptor format 0).
-const NVMeCopy Method = "nvme-copy"
+const (
+	// NVMeCopy is the NVMe Copy command within one namespace (descriptor
+	// format 0).
+	NVMeCopy Method = "nvme-copy"
+	// SCSIXCopy is EXTENDED COPY within a logical unit, or between two of one
+	// target.
+	SCSIXCopy Method = "scsi-xcopy"
+)
 
 // Pair is the answer to "can one command copy from Src to Dst?".
 type Pair struct {

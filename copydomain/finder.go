@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
+	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -26,10 +27,18 @@ const (
 // Finder answers for the leaves of a machine. It opens and identifies each
 // leaf once, and keeps it open until Close.
 type Finder struct {
-	open func(leaf *remap.Node) (nvme.Transport, error)
+	open Openers
 
 	mu      sync.Mutex
 	devices map[remap.Dev]probed
+	units   units
+}
+
+// Openers reach leaves. For a kind of leaf without one there is no method.
+type Openers struct {
+	NVMe func(leaf *remap.Node) (nvme.Transport, error)
+	// SCSI opens a disk for commands that only ask, or for all.
+	SCSI func(leaf *remap.Node, write bool) (scsi.Transport, error)
 }
 
 // probed is what was found out about a leaf.
@@ -43,22 +52,32 @@ type probed struct {
 
 // NewFinder returns a finder for the devices of this machine.
 func NewFinder() *Finder {
-	return NewFinderWith(func(leaf *remap.Node) (nvme.Transport, error) {
-		return nvme.Open(leaf.Name, true)
+	return NewFinderFor(Openers{
+		NVMe: func(leaf *remap.Node) (nvme.Transport, error) { return nvme.Open(leaf.Name, true) },
+		SCSI: openUnit,
 	})
 }
 
-// NewFinderWith returns a finder that reaches leaves through open.
+// NewFinderWith returns a finder for NVMe namespaces, which reaches them through
+// open.
 func NewFinderWith(open func(leaf *remap.Node) (nvme.Transport, error)) *Finder {
-	return &Finder{open: open, devices: make(map[remap.Dev]probed)}
+	return NewFinderFor(Openers{NVMe: open})
+}
+
+// NewFinderFor returns a finder that reaches leaves through open.
+func NewFinderFor(open Openers) *Finder {
+	return &Finder{open: open, devices: make(map[remap.Dev]probed), units: newUnits()}
 }
 
 // Pair tells how one command can copy from src to dst, both leaves.
 func (f *Finder) Pair(ctx context.Context, src, dst *remap.Node) Pair {
 	pair := Pair{Src: src, Dst: dst}
-	pair.Reason, pair.Detail = apart(src, dst)
+	pair.Reason, pair.Detail = f.apart(src, dst)
 	if pair.Reason != "" {
 		return pair
+	}
+	if dst.Leaf.Driver == driverSCSI {
+		return f.pairUnits(ctx, pair)
 	}
 	p := f.probe(ctx, dst)
 	if p.reason != "" {
@@ -74,21 +93,33 @@ func (f *Finder) Pair(ctx context.Context, src, dst *remap.Node) Pair {
 	return pair
 }
 
+// driverSCSI is the driver of leaves that are SCSI logical units.
+const driverSCSI = "scsi"
+
 // apart tells why two leaves cannot be spanned, as far as their facts say.
-func apart(src, dst *remap.Node) (remap.Reason, string) {
+func (f *Finder) apart(src, dst *remap.Node) (remap.Reason, string) {
 	switch a, b := src.Leaf, dst.Leaf; {
 	case a.Driver != b.Driver:
 		return ReasonDifferentDevices, fmt.Sprintf("%s and %s are different kinds of devices", src.Name, dst.Name)
-	case a.NVMe == nil || b.NVMe == nil:
+	case !f.reaches(a) || !f.reaches(b):
 		return ReasonNoMethod, fmt.Sprintf("there is no copy method for %s", dst.Name)
 	case a.Zoned != "none" || b.Zoned != "none":
 		return ReasonZoned, fmt.Sprintf("%s or %s is zoned", src.Name, dst.Name)
+	case a.Driver == driverSCSI:
+		return "", ""
 	case a.NVMe.Subsystem != b.NVMe.Subsystem:
 		return ReasonOtherSubsystem, fmt.Sprintf("%s and %s belong to different NVM subsystems", src.Name, dst.Name)
 	case src.Dev != dst.Dev:
 		return ReasonOtherNamespace, fmt.Sprintf("%s and %s are different namespaces", src.Name, dst.Name)
 	}
 	return "", ""
+}
+
+func (f *Finder) reaches(leaf *remap.Leaf) bool {
+	if leaf.Driver == driverSCSI {
+		return f.open.SCSI != nil
+	}
+	return leaf.NVMe != nil && f.open.NVMe != nil
 }
 
 // probe identifies a leaf, once.
@@ -111,7 +142,7 @@ func (f *Finder) probe(ctx context.Context, leaf *remap.Node) probed {
 }
 
 func (f *Finder) identify(ctx context.Context, leaf *remap.Node) probed {
-	transport, err := f.open(leaf)
+	transport, err := f.open.NVMe(leaf)
 	if errors.Is(err, fs.ErrPermission) {
 		return probed{reason: ReasonPermission, detail: err.Error()}
 	}
@@ -146,9 +177,12 @@ func mistaken(d *nvme.Device, leaf *remap.Node) (remap.Reason, string) {
 }
 
 // Copier returns what issues commands for a pair with a method. Whoever copies
-// within a namespace shares its fences; InFlight, Timeout and Log are those of
-// the first.
+// to a leaf shares its fences; InFlight, Timeout and Log are those of the first
+// for the pair.
 func (f *Finder) Copier(ctx context.Context, pair Pair, opt CopyOptions) (Copier, error) {
+	if pair.Dst.Leaf.Driver == driverSCSI {
+		return f.unitCopier(ctx, pair, opt)
+	}
 	p := f.probe(ctx, pair.Dst)
 	if p.reason != "" {
 		return nil, fmt.Errorf("copydomain: %s: %s", p.reason, p.detail)
@@ -178,5 +212,6 @@ func (f *Finder) Close() error {
 		}
 		delete(f.devices, dev)
 	}
+	errs = append(errs, f.units.close())
 	return errors.Join(errs...)
 }

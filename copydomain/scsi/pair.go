@@ -19,7 +19,7 @@ func Span(src, dst *Device) (Limits, Support) {
 		return dst.Limits, Support{Verdict: Yes}
 	}
 	limits := dst.Limits.Min(src.Limits)
-	switch common, found := share(of(src.Designators, LogicalUnit), of(dst.Designators, LogicalUnit)); {
+	switch common, found := Namesake(src, dst); {
 	case found:
 		return Limits{}, no("domain:duplicate-designator", "both logical units are called %v", common)
 	case src.Serial != "" && src.Serial == dst.Serial:
@@ -54,4 +54,26 @@ func worldwide(all []Designator) []Designator {
 	return slices.DeleteFunc(all, func(d Designator) bool {
 		return d.Type != TypeNAA && d.Type != TypeEUI && d.Type != TypeName || zero(d.Value)
 	})
+}
+
+// Target names the target that the unit belongs to, or the unit itself where the
+// target has no name of its own.
+func (d *Device) Target() string {
+	for _, association := range []Association{TargetDevice, TargetPort} {
+		if names := worldwide(of(d.Designators, association)); len(names) > 0 {
+			return names[0].String()
+		}
+	}
+	return d.Name.String()
+}
+
+// Called says whether name, in the spelling of the kernel's wwid attribute, is one
+// of the names of the unit.
+func (d *Device) Called(name string) bool {
+	return slices.ContainsFunc(of(d.Designators, LogicalUnit), func(x Designator) bool { return x.String() == name })
+}
+
+// Namesake finds a name that two units have in common.
+func Namesake(a, b *Device) (Designator, bool) {
+	return share(of(a.Designators, LogicalUnit), of(b.Designators, LogicalUnit))
 }

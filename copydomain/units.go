@@ -1,0 +1,206 @@
+package copydomain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/dmcopy/dmcopy/copydomain/scsi"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// ReasonDuplicate: a command could not tell one logical unit from another.
+const ReasonDuplicate remap.Reason = "domain:duplicate-designator"
+
+// units are the SCSI logical units that a finder has met.
+type units struct {
+	known   map[remap.Dev]unit
+	copiers map[[2]remap.Dev]*scsi.Copier // by source and destination, made on first use
+}
+
+// unit is what was found out about a leaf.
+type unit struct {
+	device    *scsi.Device // nil if nothing is known
+	transport scsi.Transport
+	reason    remap.Reason
+	detail    string
+}
+
+func newUnits() units {
+	return units{known: make(map[remap.Dev]unit), copiers: make(map[[2]remap.Dev]*scsi.Copier)}
+}
+
+func (u *units) close() error {
+	var errs []error
+	for dev, one := range u.known {
+		if one.transport != nil {
+			errs = append(errs, one.transport.Close())
+		}
+		delete(u.known, dev)
+	}
+	clear(u.copiers)
+	return errors.Join(errs...)
+}
+
+// openUnit opens a disk of this machine, and makes sure that it is the one of the
+// snapshot as far as its number tells.
+func openUnit(leaf *remap.Node, write bool) (scsi.Transport, error) {
+	t, err := scsi.Open(leaf.Name, write)
+	if err != nil {
+		return nil, err
+	}
+	if major, minor := t.Device(); major != leaf.Dev.Major || minor != leaf.Dev.Minor {
+		t.Close()
+		return nil, fmt.Errorf("copydomain: %s is device %d:%d instead of %v", leaf.Name, major, minor, leaf.Dev)
+	}
+	return t, nil
+}
+
+// pairUnits tells how one command can copy between logical units.
+func (f *Finder) pairUnits(ctx context.Context, pair Pair) Pair {
+	dst, src := f.unit(ctx, pair.Dst), f.unit(ctx, pair.Src)
+	for _, u := range []unit{dst, src} {
+		if u.reason != "" {
+			pair.Reason, pair.Detail = u.reason, u.detail
+			return pair
+		}
+	}
+	limits, support := scsi.Span(src.device, dst.device)
+	if support.Verdict != scsi.Yes {
+		pair.Reason, pair.Detail = remap.Reason(support.Reason), support.Detail
+		return pair
+	}
+	if pair.Reason, pair.Detail = f.ambiguous(pair); pair.Reason != "" {
+		return pair
+	}
+	block := dst.device.Capacity.BlockSize
+	pair.Method = SCSIXCopy
+	pair.Domain = "scsi:" + dst.device.Target()
+	pair.Block = int(block)
+	pair.CommandBytes = int64(limits.Cap(scsi.DefaultCommandBytes, block).CommandBlocks) * int64(block)
+	pair.Limits = limits.String()
+	return pair
+}
+
+// ambiguous looks for a third unit, among those that the finder has met, that has a
+// name of one of the ends: the target may then take that one. Within a unit the
+// name is that of the unit which gets the command.
+func (f *Finder) ambiguous(pair Pair) (remap.Reason, string) {
+	if pair.Src.Dev == pair.Dst.Dev {
+		return "", ""
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, end := range []remap.Dev{pair.Src.Dev, pair.Dst.Dev} {
+		for dev, other := range f.units.known {
+			if dev == end || other.device == nil {
+				continue
+			}
+			if name, found := scsi.Namesake(f.units.known[end].device, other.device); found {
+				return ReasonDuplicate, fmt.Sprintf("%v and %v are both called %v", end, dev, name)
+			}
+		}
+	}
+	return "", ""
+}
+
+// unit identifies a leaf, once.
+func (f *Finder) unit(ctx context.Context, leaf *remap.Node) unit {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	u, known := f.units.known[leaf.Dev]
+	if known {
+		return u
+	}
+	u = f.identifyUnit(ctx, leaf)
+	if ctx.Err() != nil { // that says nothing about the unit
+		if u.transport != nil {
+			u.transport.Close()
+		}
+		return unit{reason: ReasonProbeFailed, detail: ctx.Err().Error()}
+	}
+	f.units.known[leaf.Dev] = u
+	return u
+}
+
+// identifyUnit asks first without the right to write: letting a disk go that was
+// open for writing makes udev look at it again, and most disks cannot copy.
+func (f *Finder) identifyUnit(ctx context.Context, leaf *remap.Node) unit {
+	u := f.askUnit(ctx, leaf, false)
+	if u.transport == nil {
+		return u
+	}
+	err := u.transport.Close()
+	u.transport = nil
+	if err != nil {
+		return failedUnit(err)
+	}
+	if u.reason != "" {
+		return u
+	}
+	return f.askUnit(ctx, leaf, true)
+}
+
+// askUnit probes a leaf. A unit that cannot copy is known nevertheless: others
+// must not have its name.
+func (f *Finder) askUnit(ctx context.Context, leaf *remap.Node, write bool) unit {
+	transport, err := f.open.SCSI(leaf, write)
+	if err != nil {
+		return failedUnit(err)
+	}
+	device, err := scsi.Probe(ctx, transport)
+	if err != nil {
+		u := failedUnit(err)
+		u.transport = transport
+		return u
+	}
+	u := unit{device: device, transport: transport}
+	if u.reason, u.detail = remap.Reason(device.Support.Reason), device.Support.Detail; u.reason == "" {
+		u.reason, u.detail = mistakenUnit(device, leaf)
+	}
+	return u
+}
+
+func failedUnit(err error) unit {
+	reason := ReasonProbeFailed
+	if errors.Is(err, fs.ErrPermission) {
+		reason = ReasonPermission
+	}
+	return unit{reason: reason, detail: err.Error()}
+}
+
+// mistakenUnit makes sure that the unit behind the name is the one of the
+// snapshot: names pass from device to device.
+func mistakenUnit(d *scsi.Device, leaf *remap.Node) (remap.Reason, string) {
+	switch size := int64(d.Capacity.Blocks) * int64(d.Capacity.BlockSize); {
+	case !d.Called(leaf.Leaf.Identity):
+		return ReasonIdentity, fmt.Sprintf("%s is not called %q any more", leaf.Name, leaf.Leaf.Identity)
+	case size != leaf.Size.Bytes():
+		return ReasonIdentity, fmt.Sprintf("%s has %d bytes instead of %d", leaf.Name, size, leaf.Size.Bytes())
+	case int(d.Capacity.BlockSize) != leaf.BlockSize:
+		return ReasonIdentity, fmt.Sprintf("%s has blocks of %d bytes instead of %d", leaf.Name, d.Capacity.BlockSize, leaf.BlockSize)
+	}
+	return "", ""
+}
+
+// unitCopier returns what issues EXTENDED COPY for a pair.
+func (f *Finder) unitCopier(ctx context.Context, pair Pair, opt CopyOptions) (Copier, error) {
+	if again := f.pairUnits(ctx, Pair{Src: pair.Src, Dst: pair.Dst}); again.Method != SCSIXCopy {
+		return nil, fmt.Errorf("copydomain: %s: %s", again.Reason, again.Detail)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	src, dst := f.units.known[pair.Src.Dev].device, f.units.known[pair.Dst.Dev].device
+	key := [2]remap.Dev{pair.Src.Dev, pair.Dst.Dev}
+	copier := f.units.copiers[key]
+	if copier == nil {
+		var err error
+		copier, err = scsi.NewCopier(src, dst, scsi.Options{InFlight: opt.InFlight, Timeout: opt.Timeout, Logger: opt.Log})
+		if err != nil {
+			return nil, err
+		}
+		f.units.copiers[key] = copier
+	}
+	return newSCSICopier(dst, copier, opt), nil
+}
