@@ -26,15 +26,16 @@ func devOf(t *testing.T, path string) remap.Dev {
 	return remap.Dev{Major: unix.Major(st.Rdev), Minor: unix.Minor(st.Rdev)}
 }
 
-// anchored holds the first sectors of top, which lie on the nodes below it.
-func anchored(t *testing.T, d *disk, top string, nodes ...string) hold.Held {
+// anchored holds the first sectors of top, which lie on the nodes below it, while
+// a command runs that must wait for it.
+func anchored(t *testing.T, d *disk, command []string, top string, nodes ...string) {
 	t.Helper()
 	h := hold.NewHolder(hold.Auto, top, devOf(t, top), nil)
-	t.Cleanup(func() {
+	defer func() {
 		if err := h.Close(); err != nil {
 			t.Error(err)
 		}
-	})
+	}()
 	chain := hold.Chain{Len: 64, Nodes: []remap.Dev{devOf(t, top)}, Leaf: devOf(t, d.path)}
 	for _, n := range nodes {
 		chain.Nodes = append(chain.Nodes, devOf(t, n))
@@ -43,7 +44,7 @@ func anchored(t *testing.T, d *disk, top string, nodes ...string) hold.Held {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return held
+	waits(t, held, command[0], command[1:]...)
 }
 
 // waits runs a command that must wait until the hold is released.
@@ -83,11 +84,9 @@ func waits(t *testing.T, held hold.Held, name string, args ...string) {
 func TestAnchorOnArray(t *testing.T) {
 	d := newDisk(t)
 	a := assemble(d, "raid0", 2, "--chunk=64")
-	held := anchored(t, d, a.path, a.members[0])
-	waits(t, held, "dmsetup", "suspend", "leg0")
+	anchored(t, d, []string{"dmsetup", "suspend", "leg0"}, a.path, a.members[0])
 	vm.Run(t, "dmsetup", "resume", "leg0")
-	held = anchored(t, d, a.path, a.members[0])
-	waits(t, held, "sh", "-c", "echo raid5 >/sys/block/md77/md/level")
+	anchored(t, d, []string{"sh", "-c", "echo raid5 >/sys/block/md77/md/level"}, a.path, a.members[0])
 }
 
 // TestAnchorOnThin: nor can a thin volume or its pool be suspended.
@@ -96,8 +95,7 @@ func TestAnchorOnThin(t *testing.T) {
 	s := thinOf(d, 60)
 	for _, node := range []string{"origin", s.pool, "tdata"} {
 		vm.Stamp(t, s.origin, 60, 0, mib)
-		held := anchored(t, d, s.origin, "/dev/mapper/"+s.pool, "/dev/mapper/tdata")
-		waits(t, held, "dmsetup", "suspend", "--noflush", node)
+		anchored(t, d, []string{"dmsetup", "suspend", "--noflush", node}, s.origin, "/dev/mapper/"+s.pool, "/dev/mapper/tdata")
 		vm.Run(t, "dmsetup", "resume", node)
 	}
 }
