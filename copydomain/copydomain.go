@@ -18,9 +18,11 @@ import (
 type Method string
 
 const (
-	// NVMeCopy is the NVMe Copy command within one namespace (descriptor
-	// format 0).
+	// NVMeCopy is the NVMe Copy command within one namespace (descriptor format 0).
 	NVMeCopy Method = "nvme-copy"
+	// NVMeCopyXNS is the NVMe Copy command from one namespace to another that the
+	// same controllers lead to (descriptor format 2).
+	NVMeCopyXNS Method = "nvme-copy-xns"
 	// SCSIXCopy is EXTENDED COPY within a logical unit, or between two of one
 	// target.
 	SCSIXCopy Method = "scsi-xcopy"
@@ -29,7 +31,8 @@ const (
 // Pair is the answer to "can one command copy from Src to Dst?".
 type Pair struct {
 	Src, Dst *remap.Node
-	// Method is empty if there is none; then Reason and Detail say why.
+	// Method is empty if there is none; then Reason and Detail say why. With a
+	// method, Detail says what has to be done for it first, if anything.
 	Method Method
 	Reason remap.Reason
 	Detail string

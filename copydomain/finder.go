@@ -18,6 +18,8 @@ const (
 	ReasonDifferentDevices remap.Reason = "domain:different-devices"
 	ReasonOtherSubsystem   remap.Reason = "domain:different-subsystem"
 	ReasonOtherNamespace   remap.Reason = "domain:cross-namespace"
+	ReasonCrossDisabled    remap.Reason = "domain:cross-namespace-disabled"
+	ReasonNotReachable     remap.Reason = "domain:namespace-not-reachable"
 	ReasonZoned            remap.Reason = "domain:zoned"
 	ReasonPermission       remap.Reason = "domain:permission"
 	ReasonProbeFailed      remap.Reason = "domain:probe-failed"
@@ -27,24 +29,33 @@ const (
 // Finder answers for the leaves of a machine. It opens and identifies each
 // leaf once, and keeps it open until Close.
 type Finder struct {
-	open Openers
+	open   Openers
+	ledger *nvme.Ledger // of all copiers: they know each other's fences
 
 	mu      sync.Mutex
 	devices map[remap.Dev]probed
-	units   units
+	copiers map[[2]remap.Dev]*nvme.Copier // by source and destination, made on first use
+
+	units    units
+	crossing crossing
 }
 
-// Openers reach leaves. For a kind of leaf without one there is no method.
+// Openers reach leaves, and the controllers that lead to them. For a kind of leaf
+// without one there is no method.
 type Openers struct {
 	NVMe func(leaf *remap.Node) (nvme.Transport, error)
 	// SCSI opens a disk for commands that only ask, or for all.
 	SCSI func(leaf *remap.Node, write bool) (scsi.Transport, error)
+	// Controllers names the controllers that may execute commands to a namespace,
+	// and Controller opens one. Without them nothing is copied from one namespace
+	// to another.
+	Controllers func(leaf *remap.Node) ([]string, error)
+	Controller  func(name string) (nvme.Transport, error)
 }
 
 // probed is what was found out about a leaf.
 type probed struct {
 	device    *nvme.Device
-	copier    *nvme.Copier // made on first use
 	transport nvme.Transport
 	reason    remap.Reason
 	detail    string
@@ -53,20 +64,42 @@ type probed struct {
 // NewFinder returns a finder for the devices of this machine.
 func NewFinder() *Finder {
 	return NewFinderFor(Openers{
-		NVMe: func(leaf *remap.Node) (nvme.Transport, error) { return nvme.Open(leaf.Name, true) },
-		SCSI: openUnit,
+		NVMe:        func(leaf *remap.Node) (nvme.Transport, error) { return opened(nvme.Open(leaf.Name, true)) },
+		Controllers: func(leaf *remap.Node) ([]string, error) { return nvme.Controllers(leaf.Name) },
+		Controller:  func(name string) (nvme.Transport, error) { return opened(nvme.OpenController(name)) },
+		SCSI:        openUnit,
 	})
 }
 
+// opened keeps a file that is nil from becoming a transport that is not.
+func opened(f *nvme.File, err error) (nvme.Transport, error) {
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
 // NewFinderWith returns a finder for NVMe namespaces, which reaches them through
-// open.
+// open, and no controllers.
 func NewFinderWith(open func(leaf *remap.Node) (nvme.Transport, error)) *Finder {
 	return NewFinderFor(Openers{NVMe: open})
 }
 
+// ErrOffline is what an offline finder says of every device.
+var ErrOffline = errors.New("devices are not asked")
+
+// NewOfflineFinder returns a finder that answers from what a snapshot says of the
+// leaves and asks no device.
+func NewOfflineFinder() *Finder {
+	return NewFinderWith(func(*remap.Node) (nvme.Transport, error) { return nil, ErrOffline })
+}
+
 // NewFinderFor returns a finder that reaches leaves through open.
 func NewFinderFor(open Openers) *Finder {
-	return &Finder{open: open, devices: make(map[remap.Dev]probed), units: newUnits()}
+	return &Finder{
+		open: open, ledger: nvme.NewLedger(),
+		devices: make(map[remap.Dev]probed), copiers: make(map[[2]remap.Dev]*nvme.Copier), units: newUnits(),
+	}
 }
 
 // Pair tells how one command can copy from src to dst, both leaves.
@@ -78,6 +111,9 @@ func (f *Finder) Pair(ctx context.Context, src, dst *remap.Node) Pair {
 	}
 	if dst.Leaf.Driver == driverSCSI {
 		return f.pairUnits(ctx, pair)
+	}
+	if src.Dev != dst.Dev {
+		return f.crossPair(ctx, pair)
 	}
 	p := f.probe(ctx, dst)
 	if p.reason != "" {
@@ -109,8 +145,6 @@ func (f *Finder) apart(src, dst *remap.Node) (remap.Reason, string) {
 		return "", ""
 	case a.NVMe.Subsystem != b.NVMe.Subsystem:
 		return ReasonOtherSubsystem, fmt.Sprintf("%s and %s belong to different NVM subsystems", src.Name, dst.Name)
-	case src.Dev != dst.Dev:
-		return ReasonOtherNamespace, fmt.Sprintf("%s and %s are different namespaces", src.Name, dst.Name)
 	}
 	return "", ""
 }
@@ -177,41 +211,66 @@ func mistaken(d *nvme.Device, leaf *remap.Node) (remap.Reason, string) {
 }
 
 // Copier returns what issues commands for a pair with a method. Whoever copies
-// to a leaf shares its fences; InFlight, Timeout and Log are those of the first
-// for the pair.
+// to or from a leaf shares its fences; InFlight, Timeout and Log are those of the
+// first for the pair.
 func (f *Finder) Copier(ctx context.Context, pair Pair, opt CopyOptions) (Copier, error) {
 	if pair.Dst.Leaf.Driver == driverSCSI {
 		return f.unitCopier(ctx, pair, opt)
 	}
-	p := f.probe(ctx, pair.Dst)
-	if p.reason != "" {
-		return nil, fmt.Errorf("copydomain: %s: %s", p.reason, p.detail)
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	p = f.devices[pair.Dst.Dev]
-	if p.copier == nil {
-		var err error
-		p.copier, err = nvme.NewCopier(p.device, nvme.Options{InFlight: opt.InFlight, Timeout: opt.Timeout, Logger: opt.Log})
-		if err != nil {
-			return nil, err
+	var ends [2]*nvme.Device
+	for i, leaf := range []*remap.Node{pair.Src, pair.Dst} {
+		p := f.probe(ctx, leaf)
+		if p.reason != "" {
+			return nil, fmt.Errorf("copydomain: %s: %s", p.reason, p.detail)
 		}
-		f.devices[pair.Dst.Dev] = p
+		ends[i] = p.device
 	}
-	return newNVMeCopier(p.device, p.copier, opt), nil
+	copier, err := f.shared(pair, ends, nvme.Options{InFlight: opt.InFlight, Timeout: opt.Timeout, Logger: opt.Log, Ledger: f.ledger})
+	if err != nil {
+		return nil, err
+	}
+	c := newNVMeCopier(ends[1], copier, opt)
+	if pair.Src.Dev != pair.Dst.Dev {
+		c.able = func(ctx context.Context) (remap.Reason, error) {
+			why, detail := f.able(ctx, pair, ends, CrossAsFound)
+			return why, errors.New(detail)
+		}
+	}
+	return c, nil
 }
 
-// Close lets all devices go.
-func (f *Finder) Close() error {
+// shared returns the copier of a pair, for whoever asks.
+func (f *Finder) shared(pair Pair, ends [2]*nvme.Device, opts nvme.Options) (*nvme.Copier, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var errs []error
+	key := [2]remap.Dev{pair.Src.Dev, pair.Dst.Dev}
+	if c := f.copiers[key]; c != nil {
+		return c, nil
+	}
+	c, err := nvme.NewCopier(ends[1], opts)
+	if key[0] != key[1] {
+		c, err = nvme.NewCrossCopier(ends[0], ends[1], opts)
+	}
+	if err != nil {
+		return nil, err
+	}
+	f.copiers[key] = c
+	return c, nil
+}
+
+// Close lets all devices go. What it has set on controllers is set back first;
+// the error tells where that failed.
+func (f *Finder) Close() error {
+	errs := []error{f.crossing.restore()}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for dev, p := range f.devices {
 		if p.transport != nil {
 			errs = append(errs, p.transport.Close())
 		}
 		delete(f.devices, dev)
 	}
+	clear(f.copiers)
 	errs = append(errs, f.units.close())
 	return errors.Join(errs...)
 }

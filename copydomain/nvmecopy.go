@@ -2,19 +2,23 @@ package copydomain
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-// nvmeCopier copies within one namespace. It translates between the sectors
-// that stacks are counted in and the logical blocks of the namespace.
+// nvmeCopier copies within one namespace, or from one to another. It translates
+// between the sectors that stacks are counted in and the logical blocks of both.
 type nvmeCopier struct {
-	device *nvme.Device
-	copier *nvme.Copier // one for all users of the namespace: it knows its fences
+	device *nvme.Device // the destination
+	copier *nvme.Copier // one for all users of the pair
 	unit   remap.Sector // sectors of a block
 	opt    CopyOptions
+	// able tells why the controllers cannot copy from the source any more; nil
+	// within a namespace.
+	able func(context.Context) (remap.Reason, error)
 }
 
 func newNVMeCopier(device *nvme.Device, copier *nvme.Copier, opt CopyOptions) *nvmeCopier {
@@ -44,13 +48,16 @@ func (c *nvmeCopier) Copy(ctx context.Context, moves []Move) (Result, error) {
 			Blocks: uint64(m.Len / c.unit),
 		})
 	}
+	if why, err := c.unable(ctx); why != "" {
+		return refused(moves, why, err), nil
+	}
 	done, err := c.copier.CopyGuarded(ctx, pieces, c.guard)
 	if err != nil {
 		return Result{}, err
 	}
 	r := Result{Commands: int64(done.Commands)}
 	for _, failure := range done.Redo {
-		r.Redo = append(r.Redo, Redo{c.move(failure.Piece), remap.Reason(failure.Reason), failure.Err, verdict(failure.Action)})
+		r.Redo = append(r.Redo, Redo{c.move(failure.Piece), c.reason(ctx, failure), failure.Err, verdict(failure.Action)})
 	}
 	for _, fence := range done.Fenced {
 		for _, piece := range fence.Pieces {
@@ -58,6 +65,36 @@ func (c *nvmeCopier) Copy(ctx context.Context, moves []Move) (Result, error) {
 		}
 	}
 	return r, nil
+}
+
+// unable looks whether every controller that may get the commands still reads
+// from the source and still takes the format: a path can have come, and a
+// controller been reset, since the pair was found.
+func (c *nvmeCopier) unable(ctx context.Context) (remap.Reason, error) {
+	if c.able == nil {
+		return "", nil
+	}
+	return c.able(ctx)
+}
+
+// refused is the result of moves that were not issued.
+func refused(moves []Move, why remap.Reason, err error) Result {
+	var r Result
+	for _, m := range moves {
+		r.Redo = append(r.Redo, Redo{m, why, err, PairUnusable})
+	}
+	return r
+}
+
+// reason of a failure. Invalid Field is what a controller says that has been reset
+// and does not take the format any more.
+func (c *nvmeCopier) reason(ctx context.Context, f nvme.Failure) remap.Reason {
+	if errors.Is(f.Err, nvme.StatusInvalidField) {
+		if why, _ := c.unable(ctx); why != "" {
+			return why
+		}
+	}
+	return remap.Reason(f.Reason)
 }
 
 func (c *nvmeCopier) move(p nvme.Piece) Move {

@@ -285,15 +285,15 @@ func (b *ciphers) offloadable(src, dst remap.Dev, r dispatch.Range) (bytes int64
 		at, ok := b.stored(dst, remap.Sector(r.Dst/sector)+s, true)
 		unit := max(at.key.Block, b.unit)
 		first := s - at.Start%unit
-		if !ok || first < 0 || first+unit > n || !b.copies(at.Dev) {
+		if !ok || first < 0 || first+unit > n {
 			continue
 		}
-		base, _ := b.stored(src, remap.Sector(r.Src/sector)+first, false)
-		whole := base.Start%unit == 0
+		base, ok := b.stored(src, remap.Sector(r.Src/sector)+first, false)
+		whole := ok && base.Start%unit == 0 && b.spans(base.Dev, at.Dev)
 		for i := range unit {
 			from, ok := b.stored(src, remap.Sector(r.Src/sector)+first+i, false)
 			to, also := b.stored(dst, remap.Sector(r.Dst/sector)+first+i, true)
-			whole = whole && ok && also && from.Dev == at.Dev && from.Start == base.Start+i &&
+			whole = whole && ok && also && from.Dev == base.Dev && from.Start == base.Start+i &&
 				to.Dev == at.Dev && to.Start == at.Start-at.Start%unit+i &&
 				from.key == to.key && to.key == at.key && from.pos == to.pos &&
 				(at.key.Block <= 1 || from.pos%uint64(unit) == uint64(i))

@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/remap"
@@ -20,6 +21,7 @@ type builder struct {
 	m     *fakestack.Machine
 	unit  remap.Sector // positions and lengths are multiples of it
 	disks []disk
+	pairs map[[2]remap.Dev]bool // that a command can span
 }
 
 // disk is a disk with room from next on.
@@ -38,14 +40,18 @@ func (b *builder) machine() {
 	block := rapid.SampledFrom([]int{512, 4096}).Draw(b.t, "block")
 	b.unit = remap.Sector(block / sector)
 	const size = 1 << 12
-	for range b.draw("namespaces", 1, 2) {
-		dev := b.m.AddNamespace(fakestack.Namespace{Sectors: size, Block: block, Limits: nvme.Limits{
+	for range b.draw("namespaces", 1, 3) {
+		n := fakestack.Namespace{Sectors: size, Block: block, Limits: nvme.Limits{
 			RangeBlocks:   uint32(b.draw("mssrl", 0, 64)),
 			CommandBlocks: uint32(b.draw("mcl", 1, 300)),
 			Ranges:        uint16(b.draw("ranges", 1, 8)),
-		}})
-		b.disks = append(b.disks, disk{dev: dev, size: size})
+		}}
+		if len(b.disks) > 0 && rapid.Bool().Draw(b.t, "beside") {
+			n.Beside = b.disks[0].dev
+		}
+		b.disks = append(b.disks, disk{dev: b.m.AddNamespace(n), size: size})
 	}
+	b.m.CrossNamespaces(rapid.SampledFrom([]copydomain.CrossNamespace{copydomain.CrossAsFound, copydomain.CrossEnable}).Draw(b.t, "crossing"), nil)
 	b.disks = append(b.disks, disk{dev: b.m.AddDisk(size, block), size: size})
 }
 
@@ -147,7 +153,7 @@ func (b *builder) offloadable(src, dst remap.Dev, ranges []dispatch.Range) (byte
 		for off := int64(0); off < r.Len; off += sector {
 			from, ok := b.m.Direct(src, remap.Sector((r.Src+off)/sector), false)
 			to, also := b.m.Direct(dst, remap.Sector((r.Dst+off)/sector), true)
-			if ok && also && from.Dev == to.Dev && b.copies(from.Dev) {
+			if ok && also && b.spans(from.Dev, to.Dev) {
 				bytes += sector
 			}
 		}
@@ -155,9 +161,21 @@ func (b *builder) offloadable(src, dst remap.Dev, ranges []dispatch.Range) (byte
 	return bytes
 }
 
-func (b *builder) copies(dev remap.Dev) bool {
-	pair := b.m.Pair(b.t.Context(), b.node(dev), b.node(dev))
-	return pair.Method != ""
+func (b *builder) spans(src, dst remap.Dev) bool {
+	key := [2]remap.Dev{src, dst}
+	able, known := b.pairs[key]
+	if !known {
+		pair := b.m.Pair(b.t.Context(), b.node(src), b.node(dst))
+		able = pair.Method != ""
+		if able && src != dst && pair.Method != copydomain.NVMeCopyXNS {
+			b.t.Fatalf("from one disk to another by %s", pair.Method)
+		}
+		if b.pairs == nil {
+			b.pairs = make(map[[2]remap.Dev]bool)
+		}
+		b.pairs[key] = able
+	}
+	return able
 }
 
 func (b *builder) node(dev remap.Dev) *remap.Node {
@@ -252,11 +270,12 @@ func planOf(t rapid.TB, m *fakestack.Machine, job dispatch.Job) (sum planned) {
 		if len(ranges) == 0 || s.SrcOff != ranges[0].Src+at || s.DstOff != ranges[0].Dst+at || s.Len <= 0 || at+s.Len > ranges[0].Len {
 			t.Fatalf("step %+v does not follow byte %d of %v", s, at, ranges)
 		}
-		if (s.Method == dispatch.MethodNVMeCopy) != (s.Reason == "") {
+		byDevice := s.Method == dispatch.MethodNVMeCopy || s.Method == dispatch.MethodNVMeCopyXNS
+		if byDevice != (s.Reason == "") {
 			t.Fatalf("step by %s with reason %q", s.Method, s.Reason)
 		}
 		sum.total += s.Len
-		if s.Method == dispatch.MethodNVMeCopy {
+		if byDevice {
 			sum.offloaded += s.Len
 		}
 		if at += s.Len; at == ranges[0].Len {

@@ -15,6 +15,8 @@ type Method string
 const (
 	// MethodNVMeCopy: the namespace copies by itself.
 	MethodNVMeCopy = Method(copydomain.NVMeCopy)
+	// MethodNVMeCopyXNS: a controller copies from one namespace to another.
+	MethodNVMeCopyXNS = Method(copydomain.NVMeCopyXNS)
 	// MethodHost: read and written through the top of both stacks.
 	MethodHost Method = "host"
 	// MethodZero: the source reads as zeroes and has no place; the

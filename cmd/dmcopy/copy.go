@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
 )
@@ -27,6 +28,8 @@ type copyFlags struct {
 	dryRun     bool
 	liveSource bool
 	timeout    time.Duration
+
+	crossNamespace bool
 }
 
 func newCopyFlags() *copyFlags {
@@ -61,6 +64,10 @@ Safety:
   * While a disk writes below a logical volume, the layout of the volume is held:
     LVM commands and dmsetup wait for less than a second. --hold=trust takes your
     word that nobody changes the layout, --hold=none never writes below a volume.
+  * --enable-cross-namespace tells NVMe controllers, until the copy ends, that they
+    may copy between namespaces (Set Features 16h). Meanwhile everybody who may
+    write to one namespace of a controller can read the others; so they can
+    after a kill -9, until the controller is reset. Newer kernels refuse it.
   * Interrupt once (Ctrl-C) to stop when everything in flight has come back, and
     twice to stop at once. SIGUSR1 prints the progress.`
 
@@ -110,7 +117,20 @@ func (f *copyFlags) addPolicy(flags *pflag.FlagSet) {
 	flags.Var(&f.offload, "offload", "let disks copy: where possible, or everything, or nothing")
 	flags.Var(&f.hold, "hold", "what holds the layout of a mapped destination")
 	f.layersFlag.add(flags)
+	flags.BoolVar(&f.crossNamespace, crossNamespaceFlag, false, "let NVMe controllers copy between their namespaces, for this copy")
 	flags.BoolVar(&f.liveSource, "live-source", false, "accept a source that is being written to")
+}
+
+const crossNamespaceFlag = "enable-cross-namespace"
+
+// live is this machine. Controllers that do not copy between namespaces are
+// treated as mode says if the flag is given.
+func (f *copyFlags) live(a *app, mode copydomain.CrossNamespace) *world {
+	w := a.live(f.layers())
+	if f.crossNamespace {
+		w.finder.CrossNamespaces(mode, a.log)
+	}
+	return w
 }
 
 // options makes options of the flags.
@@ -145,7 +165,7 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	if err != nil {
 		return explain(ctx, f.timeout, err)
 	}
-	w := a.live(f.layers())
+	w := f.live(a, copydomain.CrossEnable)
 	report, err := a.carryOut(ctx, w, job, opts, f.progress.value)
 	err = errors.Join(err, job.Dst.Close(), job.Src.Close(), w.close())
 	err = explain(ctx, f.timeout, err)

@@ -16,30 +16,35 @@ import (
 
 func (a *app) domainsCommand() *cobra.Command {
 	var stack stackFlag
+	var crossNamespace bool
 	cmd := &cobra.Command{
 		Use:   "domains [DEV…]",
 		Short: "Show which disks can copy by themselves, and which pairs cannot",
 		Long: `Show the disks at the bottom of the storage stacks (of the named devices, or of
 this machine), by which method each can copy within itself, with which limits,
-and why one disk cannot copy to another. Disks are only asked, never written to.`,
+which disks can copy to another one, and why others cannot. Disks are only asked, never written to.`,
 		Example: `  dmcopy domains
   dmcopy domains --json vg/home vg/home-new`,
 		ValidArgsFunction: completeDevices(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.runDomains(cmd.Context(), args, stack)
+			return a.runDomains(cmd.Context(), args, stack, crossNamespace)
 		},
 	}
 	stack.add(cmd.Flags())
+	cmd.Flags().BoolVar(&crossNamespace, crossNamespaceFlag, false, "answer as for dmcopy copy with this flag; nothing is enabled")
 	a.addJSON(cmd.Flags(), "disks and pairs")
 	return cmd
 }
 
-func (a *app) runDomains(ctx context.Context, names []string, stack stackFlag) error {
+func (a *app) runDomains(ctx context.Context, names []string, stack stackFlag, crossNamespace bool) error {
 	w, err := a.world(stack, layersFlag{})
 	if err != nil {
 		return err
 	}
 	defer w.close()
+	if crossNamespace {
+		w.finder.CrossNamespaces(copydomain.CrossForecast, a.log)
+	}
 	st, devs, err := w.stack(ctx, names)
 	if err != nil {
 		return err
@@ -155,6 +160,9 @@ func writePairs(w *bufio.Writer, pairs []copydomain.Pair) {
 	groups := make(map[string]*group)
 	for _, p := range pairs {
 		key := string(p.Method) + " " + string(p.Reason)
+		if p.Method != "" {
+			key += " " + p.Detail
+		}
 		if groups[key] == nil {
 			groups[key] = &group{first: p}
 			order = append(order, key)
@@ -165,7 +173,10 @@ func writePairs(w *bufio.Writer, pairs []copydomain.Pair) {
 		g := groups[key]
 		what := string(dispatch.MethodHost) + ": " + explainReason(g.first.Reason)
 		if g.first.Method != "" {
-			what = string(g.first.Method)
+			what = string(g.first.Method) + ", " + g.first.Limits
+			if g.first.Detail != "" {
+				what += ": " + g.first.Detail
+			}
 		}
 		fmt.Fprintf(w, "  %s, such as %s to %s: %s\n", plural(g.count, "way"), g.first.Src.Name, g.first.Dst.Name, what)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/remap"
 )
@@ -97,13 +98,21 @@ func (a *app) planWith(ctx context.Context, f *copyFlags, open func([]dispatch.R
 	if err != nil {
 		return err
 	}
-	w := a.live(f.layers())
+	w := f.live(a, copydomain.CrossForecast)
 	d := dispatch.New(w, opts)
 	err = a.printPlan(d.Plan(ctx, job), job)
+	a.forecast(w)
 	if err == nil {
 		err = refused(d.Check(ctx, job))
 	}
 	return errors.Join(unreadable(err), job.Src.Close(), job.Dst.Close(), w.close())
+}
+
+// forecast tells what copy would do before it issues commands.
+func (a *app) forecast(w *world) {
+	for _, note := range w.finder.Forecast() {
+		a.term.message("dmcopy: " + note)
+	}
 }
 
 // planStack plans a job on a snapshot.

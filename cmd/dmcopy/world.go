@@ -26,6 +26,8 @@ type world struct {
 	dispatch.Machine
 	find  func(name string) (remap.Dev, error)
 	close func() error
+	// finder is asked which disks can copy.
+	finder *copydomain.Finder
 	// saved is the snapshot, nil for this machine.
 	saved *remap.Stack
 }
@@ -73,6 +75,7 @@ func (a *app) live(l layersFlag) *world {
 	machine := dispatch.NewMachine(reader, a.log)
 	return &world{
 		Machine: machine,
+		finder:  machine.Finder,
 		find:    func(name string) (remap.Dev, error) { return dispatch.FindDevice(thisMachine, name) },
 		close:   func() error { return errors.Join(machine.Close(), reader.Close()) },
 	}
@@ -136,7 +139,7 @@ func newCaptured(s *snapshot.Snapshot, file string) (*world, error) {
 	if err != nil {
 		return nil, usage("--stack %s: %v", file, err)
 	}
-	c := &captured{stack: st, offload: make(map[remap.Dev]*snapshot.Offload), finder: copydomain.NewFinder()}
+	c := &captured{stack: st, offload: make(map[remap.Dev]*snapshot.Offload), finder: copydomain.NewOfflineFinder()}
 	for i := range s.Nodes {
 		c.offload[s.Nodes[i].Dev] = s.Nodes[i].Offload
 	}
@@ -150,7 +153,7 @@ func newCaptured(s *snapshot.Snapshot, file string) (*world, error) {
 		}
 		return dev, err
 	}
-	return &world{Machine: c, find: find, close: c.finder.Close, saved: st}, nil
+	return &world{Machine: c, finder: c.finder, find: find, close: c.finder.Close, saved: st}, nil
 }
 
 // Stack implements [dispatch.Layout].

@@ -129,9 +129,16 @@ type LoopbackEntry struct {
 func NewLoopback(c Controller, namespaces ...LoopbackNamespace) *Loopback {
 	l := &Loopback{controller: c, namespaces: make(map[uint32]*loopbackNamespace)}
 	for _, n := range namespaces {
-		l.namespaces[n.NSID] = &loopbackNamespace{LoopbackNamespace: n, enforced: n.Limits}
+		l.Attach(n)
 	}
 	return l
+}
+
+// Attach adds a namespace.
+func (l *Loopback) Attach(n LoopbackNamespace) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.namespaces[n.NSID] = &loopbackNamespace{LoopbackNamespace: n, enforced: n.Limits}
 }
 
 // NewMemoryLoopback makes a controller that copies, with one namespace 1 of mem

@@ -22,7 +22,6 @@ type leaf struct {
 	bad  map[int64]error  // sectors that cannot be read
 
 	loopback *nvme.Loopback
-	serial   string
 }
 
 func (l *leaf) read(sector int64, p []byte) error {

@@ -28,12 +28,14 @@ type Machine struct {
 	mu      sync.Mutex
 	moved   *sync.Cond // something that somebody waits for has changed
 	devices map[remap.Dev]*device
-	order   []*device
-	minor   map[uint32]uint32
-	holds   map[*held]bool
-	calls   map[string]int
-	expect  map[*leaf][]byte
-	broken  []string
+	// controllers are those of the namespaces, by their names.
+	controllers map[string]*nvme.Loopback
+	order       []*device
+	minor       map[uint32]uint32
+	holds       map[*held]bool
+	calls       map[string]int
+	expect      map[*leaf][]byte
+	broken      []string
 }
 
 var _ dispatch.Machine = (*Machine)(nil)
@@ -98,13 +100,17 @@ const (
 func New(seed uint64) *Machine {
 	m := &Machine{
 		Seed:    seed,
-		devices: make(map[remap.Dev]*device),
-		minor:   make(map[uint32]uint32),
-		holds:   make(map[*held]bool),
-		calls:   make(map[string]int),
+		devices: make(map[remap.Dev]*device), controllers: make(map[string]*nvme.Loopback),
+		minor: make(map[uint32]uint32),
+		holds: make(map[*held]bool),
+		calls: make(map[string]int),
 	}
 	m.moved = sync.NewCond(&m.mu)
-	m.Finder = copydomain.NewFinderWith(m.open)
+	m.Finder = copydomain.NewFinderFor(copydomain.Openers{
+		NVMe:        m.open,
+		Controllers: func(leaf *remap.Node) ([]string, error) { return []string{leaf.Leaf.NVMe.Controller}, nil },
+		Controller:  func(name string) (nvme.Transport, error) { return m.controllers[name], nil },
+	})
 	return m
 }
 
@@ -127,36 +133,48 @@ type Namespace struct {
 	Limits  nvme.Limits
 	// NoCopy makes a controller without the Copy command.
 	NoCopy bool
+	// Beside makes it another namespace of the controller that leads to this one,
+	// instead of the first of a controller of its own.
+	Beside remap.Dev
 }
 
 // Roomy are limits that no test of this size meets.
 var Roomy = nvme.Limits{RangeBlocks: 1 << 12, CommandBlocks: 1 << 14, Ranges: 128}
 
-// AddNamespace adds a controller with one namespace, stamped all over. Each has
-// a subsystem of its own.
+// AddNamespace adds a namespace, stamped all over, with a controller and a
+// subsystem of its own unless it is beside another one. Controllers know how to
+// copy from one of their namespaces to another, and have not been told to.
 func (m *Machine) AddNamespace(n Namespace) remap.Dev {
 	if n.Block == 0 {
 		n.Block = sectorSize
 	}
 	l := m.newLeaf(n.Sectors)
 	number := len(m.order)
-	l.serial = fmt.Sprintf("FAKE%04d", number)
-	nqn := fmt.Sprintf("nqn.2014-08.org.nvmexpress:fake%d", number)
-	controller := nvme.Controller{
-		Serial: l.serial, Model: "fakestack", Firmware: "1", SubNQN: nqn, CNTLID: 1, Version: 1<<16 | 4<<8, MDTS: 7,
-		EffectsLog: true, Copy: !n.NoCopy, CopyFormats: 1, VolatileCache: true,
+	at := remap.NVMeLeaf{NSID: 1}
+	if beside := m.devices[n.Beside]; beside != nil {
+		l.loopback = beside.leaf.loopback
+		at = *beside.leaf.facts.NVMe
+		at.NSID = uint32(number + 1)
+	} else {
+		at.Serial = fmt.Sprintf("FAKE%04d", number)
+		at.Subsystem = fmt.Sprintf("nqn.2014-08.org.nvmexpress:fake%d", number)
+		at.Controller = fmt.Sprintf("nvme%d", number)
+		l.loopback = nvme.NewLoopback(nvme.Controller{
+			Serial: at.Serial, Model: "fakestack", Firmware: "1", SubNQN: at.Subsystem, CNTLID: 1, Version: 1<<16 | 4<<8, MDTS: 7,
+			EffectsLog: true, Copy: !n.NoCopy, CopyFormats: 0xF, VolatileCache: true,
+		})
+		m.controllers[at.Controller] = l.loopback
 	}
-	l.loopback = nvme.NewLoopback(controller, nvme.LoopbackNamespace{
-		NSID: 1,
+	l.loopback.Attach(nvme.LoopbackNamespace{
+		NSID: at.NSID,
 		Namespace: nvme.Namespace{
 			Blocks: uint64(n.Sectors.Bytes()) / uint64(n.Block), BlockSize: uint32(n.Block), Limits: n.Limits,
-			NGUID: [16]byte{15: byte(number)},
+			NGUID: [16]byte{15: byte(number + 1)},
 		},
 		Backing: backing{l},
 	})
 	l.facts = remap.Leaf{
-		Driver: "nvme", Identity: nqn, Zoned: "none", WriteCache: "write back",
-		NVMe: &remap.NVMeLeaf{NSID: 1, Subsystem: nqn, Serial: l.serial, Controller: fmt.Sprintf("nvme%d", number)},
+		Driver: "nvme", Identity: fmt.Sprintf("nvme.%d", number), Zoned: "none", WriteCache: "write back", NVMe: &at,
 	}
 	return m.add(majorNVMe, "nvme%dn1", &device{size: n.Sectors, block: n.Block, leaf: l})
 }
@@ -225,7 +243,8 @@ func (m *Machine) Remove(dev remap.Dev) {
 	delete(m.devices, dev)
 }
 
-// Loopback is the controller of a namespace, for injecting faults.
+// Loopback is the controller of a namespace, for injecting faults. Several
+// namespaces can share it.
 func (m *Machine) Loopback(dev remap.Dev) *nvme.Loopback { return m.devices[dev].leaf.loopback }
 
 // FailReads makes a sector of a disk unreadable, for the host and for the

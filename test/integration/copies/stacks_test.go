@@ -84,7 +84,7 @@ var stackCases = []stackCase{
 		},
 	},
 	{
-		name: "two namespaces", host: 4, reasons: []remap.Reason{"domain:cross-namespace"},
+		name: "two namespaces", host: 4, reasons: []remap.Reason{"domain:cross-namespace-disabled"},
 		build: func(t *testing.T) (string, string, int64) {
 			one, two := vm.Device(t, alpha), vm.Device(t, alpha2)
 			group(t, "vg", one, two)
