@@ -118,11 +118,12 @@ func ParsePoolStatus(line string) (PoolStatus, error) {
 }
 
 // poolVital: a new transaction may have made a snapshot of a volume, and what a
-// held root pins is pinned no more when it is another one.
+// held root pins is pinned no more when it is another one. A pool without space
+// has all blocks where they were.
 func poolVital(line string) string {
 	s, err := ParsePoolStatus(line)
 	if err != nil {
 		return line
 	}
-	return fmt.Sprintf("transaction %d root %d %s %v", s.Transaction, s.HeldRoot, s.Mode, s.NeedsCheck)
+	return fmt.Sprintf("transaction %d root %d read-only %v check %v", s.Transaction, s.HeldRoot, s.Mode == "ro", s.NeedsCheck)
 }
