@@ -255,7 +255,7 @@ func (a *app) planJSON(steps iter.Seq2[*dispatch.Step, error]) error {
 
 func (a *app) planText(steps iter.Seq2[*dispatch.Step, error], job dispatch.Job) error {
 	w := bufio.NewWriter(a.out)
-	const row = "%14s  %14s  %14s  %-10s %-24s  %-24s  %s\n"
+	const row = "%14s  %14s  %14s  %-13s %-24s  %-24s  %s\n"
 	sum := newTotals()
 	for s, err := range steps {
 		if err != nil {
