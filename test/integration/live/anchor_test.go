@@ -106,9 +106,10 @@ func TestArrayGrows(t *testing.T) {
 	for _, level := range levelsThatGrow() {
 		t.Run(level, func(t *testing.T) {
 			d := newDisk(t)
-			a := assemble(d, level, 2)
-			src, more := d.part("src", a.size), d.part("more", memberSize)
+			more := d.part("more", memberSize) // first, so that it outlives the array
 			clean(t, more)
+			a := assemble(d, level, 2)
+			src := d.part("src", a.size)
 			vm.Stamp(t, src, 70, 0, a.size)
 			slowly(t, pace)
 			begun := make(chan struct{})
