@@ -19,7 +19,7 @@ import (
 
 var (
 	seed   = flag.Uint64("seed", 0, "seed of the random trials; 0 takes a new one")
-	trials = flag.Int("trials", 200, "random trials: stacks × ranges")
+	trials = flag.Int("trials", 80, "random trials: stacks × ranges")
 )
 
 // copiesPerStack is how many trials one pair of stacks serves.
