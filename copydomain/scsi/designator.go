@@ -33,8 +33,20 @@ const (
 	TypeT10  DesignatorType = 1
 	TypeEUI  DesignatorType = 2
 	TypeNAA  DesignatorType = 3
+	TypeMD5  DesignatorType = 7
 	TypeName DesignatorType = 8 // SCSI name string
+	TypeUUID DesignatorType = 0xA
 )
+
+// unitNames are the types that name one logical unit. The others number ports and
+// groups, or mean what their vendor likes: the group of a logical unit (6h), which
+// is associated with the unit, is the same for all units of Linux by default.
+var unitNames = []DesignatorType{TypeT10, TypeEUI, TypeNAA, TypeMD5, TypeName, TypeUUID}
+
+// names are the designators that name the logical unit itself.
+func names(all []Designator) []Designator {
+	return slices.DeleteFunc(of(all, LogicalUnit), func(d Designator) bool { return !slices.Contains(unitNames, d.Type) })
+}
 
 // maxDesignator is the longest designator that an identification descriptor of
 // EXTENDED COPY holds, in bytes.

@@ -222,6 +222,8 @@ func LoopbackIdentity(number byte, capacity Capacity) Identity {
 			{codeBinary, TargetPort, 4, []byte{0, 0, 0, 1}},
 			{codeUTF8, TargetPort, TypeName, []byte("naa.600140500000000a,t,0x0001\x00\x00\x00")},
 			{codeUTF8, TargetDevice, TypeName, name},
+			{codeBinary, TargetPort, 5, make([]byte, 4)},  // its group
+			{codeBinary, LogicalUnit, 6, make([]byte, 4)}, // and that of the unit
 		},
 		Serial:   serial,
 		Capacity: capacity,

@@ -60,8 +60,8 @@ func worldwide(all []Designator) []Designator {
 // target has no name of its own.
 func (d *Device) Target() string {
 	for _, association := range []Association{TargetDevice, TargetPort} {
-		if names := worldwide(of(d.Designators, association)); len(names) > 0 {
-			return names[0].String()
+		if all := worldwide(of(d.Designators, association)); len(all) > 0 {
+			return all[0].String()
 		}
 	}
 	return d.Name.String()
@@ -70,10 +70,10 @@ func (d *Device) Target() string {
 // Called says whether name, in the spelling of the kernel's wwid attribute, is one
 // of the names of the unit.
 func (d *Device) Called(name string) bool {
-	return slices.ContainsFunc(of(d.Designators, LogicalUnit), func(x Designator) bool { return x.String() == name })
+	return slices.ContainsFunc(names(d.Designators), func(x Designator) bool { return x.String() == name })
 }
 
 // Namesake finds a name that two units have in common.
 func Namesake(a, b *Device) (Designator, bool) {
-	return share(of(a.Designators, LogicalUnit), of(b.Designators, LogicalUnit))
+	return share(names(a.Designators), names(b.Designators))
 }

@@ -287,7 +287,10 @@ func TestSpan(t *testing.T) {
 			u.Designators[0] = naa(0)[0]
 		}, "domain:duplicate-designator"},
 		"one serial": {LIO(), func(u *LoopbackUnit) { u.Serial = LoopbackIdentity(0, Capacity{}).Serial }, "domain:not-distinct"},
-		"no serial":  {LIO(), func(u *LoopbackUnit) { u.Serial = "" }, ""},
+		"numbers in common": {LIO(), func(u *LoopbackUnit) {
+			u.Designators = append(u.Designators, Designator{codeBinary, LogicalUnit, 0, []byte{7}}, Designator{codeBinary, LogicalUnit, 5, []byte{0, 0, 0, 1}})
+		}, ""},
+		"no serial": {LIO(), func(u *LoopbackUnit) { u.Serial = "" }, ""},
 		"another target": {LIO(), func(u *LoopbackUnit) {
 			for i := range u.Designators {
 				if u.Designators[i].Association != LogicalUnit && u.Designators[i].Type == TypeName {

@@ -263,7 +263,6 @@ var senses = map[SenseCode]Action{
 	{UnitAttention, 0x2A, 0x09}: ActionReresolve,
 	{UnitAttention, 0x3F, 0x03}: ActionReresolve,
 	{UnitAttention, 0x3F, 0x05}: ActionReresolve,
-	{UnitAttention, 0x3F, 0x0E}: ActionReresolve,
 
 	// No room in the pool below: the host's own write finds out.
 	{DataProtect, 0x27, 0x07}: ActionEmulate,
