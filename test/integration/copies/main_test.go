@@ -28,7 +28,10 @@ var (
 	beta   = vm.Disk{Serial: "beta", NSID: 1, Size: 1 * gib, Copy: vm.CopyLimits{MSSRL: 2048, MCL: 16384, MSRC: 127}}
 	fourK  = vm.Disk{Serial: "fourk", NSID: 1, Size: 1 * gib, BlockSize: 4096, Copy: vm.CopyLimits{MSSRL: 256, MCL: 2048, MSRC: 127}}
 	single = vm.Disk{Serial: "single", NSID: 1, Size: 256 * mib, Copy: vm.CopyLimits{MSSRL: 1, MCL: 1, MSRC: 0}}
-	plain  = vm.Disk{Bus: vm.BusVirtio, Serial: "plain", Size: 1 * gib}
+	// Two namespaces of which each controller leads to both.
+	pair1 = vm.Disk{Serial: "pair", NSID: 1, Size: 64 * mib, Controllers: 2, Copy: vm.CopyLimits{MSSRL: 256, MCL: 4096, MSRC: 127}}
+	pair2 = vm.Disk{Serial: "pair", NSID: 2, Size: 64 * mib, Controllers: 2, Copy: vm.CopyLimits{MSSRL: 2048, MCL: 1024, MSRC: 7}}
+	plain = vm.Disk{Bus: vm.BusVirtio, Serial: "plain", Size: 1 * gib}
 	// This one is unplugged by a test.
 	doomed = vm.Disk{Bus: vm.BusVirtio, Serial: "doomed", Size: 64 * mib, BytesPerSec: 16 * mib}
 	// The small ones are read as a whole after every random trial.
@@ -43,7 +46,7 @@ func TestMain(m *testing.M) {
 	}
 	vm.Main(m, vm.Machine{
 		Programs: []string{"github.com/dmcopy/dmcopy/cmd/dmcopy"},
-		Disks:    []vm.Disk{alpha, alpha2, beta, fourK, single, plain, doomed, small1, small2, small3},
+		Disks:    []vm.Disk{alpha, alpha2, beta, fourK, single, pair1, pair2, plain, doomed, small1, small2, small3},
 	})
 }
 
