@@ -62,10 +62,14 @@ func (r *Reader) addMetadata(ctx context.Context, s *Snapshot) error {
 
 // note says what could not be read.
 func (m *metadata) note(n *Node, err error) {
-	if err != nil {
-		n.Problems = append(n.Problems, oneLine(err.Error()))
-		m.r.log.Warn("metadata is not read", "device", n.Name, "error", err)
+	if err == nil {
+		return
 	}
+	if isRace(err) {
+		m.s.raced = err
+	}
+	n.Problems = append(n.Problems, oneLine(err.Error()))
+	m.r.log.Warn("metadata is not read", "device", n.Name, "error", err)
 }
 
 // oneLine makes one printable line of the text of an error: it is stored, and

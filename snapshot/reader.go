@@ -178,10 +178,17 @@ func (r *Reader) control() (*dmtable.Control, error) {
 func (r *Reader) Read(ctx context.Context, devs ...remap.Dev) (*Snapshot, error) {
 	for attempt := 1; ; attempt++ {
 		s, err := r.readOnce(ctx, devs)
-		if err == nil || !isRace(err) || attempt == attempts {
+		var raced error
+		switch {
+		case err == nil:
+			raced = s.raced // what is on disk stays unread if it keeps changing
+		case isRace(err):
+			raced = err
+		}
+		if raced == nil || attempt == attempts {
 			return s, err
 		}
-		r.log.Debug("layout changed while it was read", "attempt", attempt, "err", err)
+		r.log.Debug("layout changed while it was read", "attempt", attempt, "err", raced)
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()

@@ -60,6 +60,9 @@ type Snapshot struct {
 	Nodes []Node `json:"nodes"`
 
 	trust Trust
+	// raced is why a map that is on disk was not read although it may be the
+	// next time.
+	raced error
 }
 
 // Trusting is the snapshot for an operator who lets checks be left out.

@@ -566,7 +566,7 @@ func TestChangesOfPool(t *testing.T) {
 		"9 10/64 5/200 - " + rest: "layout changed", "Fail": "layout changed",
 		"9 10/64 5/200 40 ro discard_passdown queue_if_no_space - 1024 ":                  "layout changed",
 		"9 10/64 5/200 40 rw discard_passdown queue_if_no_space needs_check 1024 ":        "layout changed",
-		"9 10/64 200/200 40 out_of_data_space discard_passdown queue_if_no_space - 1024 ": "layout changed",
+		"9 10/64 200/200 40 out_of_data_space discard_passdown queue_if_no_space - 1024 ": "",
 	} {
 		r.setPool(status)
 		r.changed(t, st, want, "pool")

@@ -115,7 +115,7 @@ func TestArrayGrows(t *testing.T) {
 			begun := make(chan struct{})
 			var once sync.Once
 			ended := start(t, src, a.path, dispatch.Options{Window: window, Progress: func(p dispatch.Progress) {
-				if p.Phase != dispatch.PhaseScanning {
+				if p.Offloaded > 0 || p.Host > 0 {
 					once.Do(func() { close(begun) })
 				}
 			}})
