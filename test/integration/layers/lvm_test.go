@@ -76,7 +76,7 @@ func buildLVMSnapshot(b *bench) []*subject {
 func buildLVMThin(b *bench) []*subject {
 	group := b.group()
 	vm.Run(b, "lvcreate", "--yes", "--quiet", "--type=thin-pool", "-L6m", "--poolmetadatasize=2m", "--chunksize=64k", "--name=pool", group)
-	vm.Run(b, "lvcreate", "--yes", "--quiet", "--wipesignatures=n", "--zero=n", "--type=thin", "--virtualsize=8m", "--thinpool=pool", "--name=thin", group)
+	vm.Run(b, "lvcreate", "--yes", "--quiet", "--wipesignatures=n", "--type=thin", "--virtualsize=8m", "--thinpool=pool", "--name=thin", group)
 	thin := "/dev/" + group + "/thin"
 	b.scribble(thin, 8)
 	vm.Run(b, "lvcreate", "--yes", "--quiet", "--snapshot", "--setactivationskip=n", "--name=snap", group+"/thin")
