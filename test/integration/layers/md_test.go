@@ -119,7 +119,7 @@ func buildMD(b *bench, level, layout string, least int) []*subject {
 	switch level {
 	case "raid0":
 		redundant = false
-		a.chunk = pick(b, 4, 12, 16, 20, 64, 80)
+		a.chunk = pick(b, 4, 8, 16, 32, 64, 12, 80)
 		size, more = 1500, 1200
 		if layout == "" { // members of one size have no zones
 			count, more = max(count, 2), 1
@@ -151,14 +151,14 @@ func buildMD(b *bench, level, layout string, least int) []*subject {
 	b.fill(made.path)
 	s := &subject{path: made.path, name: a.metadata, followed: true}
 	switch level {
-	case "raid0", "linear", "multipath":
+	case "raid0", "linear":
 		s.read, s.write = inPlace, inPlace
 		if a.chunk&(a.chunk-1) != 0 { // such an array may be shorter than its zones (raid0.c, raid0_size)
 			s.read, s.write = dataParts, dataParts
 		}
 	case "raid1", "raid10":
 		s.read, s.write = readLegs, anyLegs
-	case "faulty":
+	case "faulty", "multipath": // gone from newer kernels, and not mapped
 		s.read, s.write = dataParts, dataParts
 	default:
 		s.read, s.write, s.followed = inPlace, opaque, false
