@@ -24,7 +24,6 @@ type answers struct {
 var (
 	inPlace   = answers{[]remap.Kind{remap.Data}, 1}
 	opaque    = answers{nil, 0}
-	replicas  = answers{[]remap.Kind{remap.Replica}, 1}
 	anyLegs   = answers{[]remap.Kind{remap.Replica}, 0}
 	cipher    = answers{[]remap.Kind{remap.Cipher}, 1}
 	dataParts = answers{[]remap.Kind{remap.Data}, 0}
@@ -55,7 +54,6 @@ type tally struct {
 	landed   int                  // written through the top, and found at the places that were named
 	opaque   map[remap.Reason]int // reads that were not answered
 	wopaque  map[remap.Reason]int // writes that were not answered
-	share    float64              // the lowest share of a subject that was answered for reading
 	wrong    bool                 // a subject answered less than it has to
 }
 
