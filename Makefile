@@ -39,13 +39,13 @@ build: go ## build the static binary bin/dmcopy
 	go build -trimpath -ldflags '-s -w $(if $(revision),-X main.version=$(revision))' -o bin/dmcopy ./cmd/dmcopy
 	@bin/dmcopy version
 
-# Two guests at a time: much of what they do is waiting.
+# Guests run one at a time, because each of them can use two cores.
 .PHONY: test
 test: lint guest ## run everything there is to check: lint, unit tests, and the suites that need a real kernel, in guests (as root the first time)
 	$(call say,'unit tests')
 	go test -count=1 -timeout 10m $(other_packages)
 	$(call say,'suites in guests')
-	go test -count=1 -timeout 40m -p 2 $(vm_packages)
+	go test -count=1 -timeout 40m -p 1 $(vm_packages)
 
 .PHONY: demo
 demo: guest ## boot a guest with NVMe disks and show what dmcopy does, with proofs (as root the first time)

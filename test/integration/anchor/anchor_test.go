@@ -92,6 +92,9 @@ func waits(t *testing.T, ended <-chan error, what string) {
 	}
 }
 
+// patience bounds a wait; it is no measure. Guests without KVM can be slow.
+const patience = time.Minute
+
 func ends(t *testing.T, ended <-chan error, what string) {
 	t.Helper()
 	select {
@@ -99,7 +102,7 @@ func ends(t *testing.T, ended <-chan error, what string) {
 		if err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("%s still waits", what)
 	}
 }
