@@ -45,7 +45,11 @@ test: lint guest ## run everything there is to check: lint, unit tests, and the 
 	$(call say,'unit tests')
 	go test -count=1 -timeout 10m $(other_packages)
 	$(call say,'suites in guests')
-	go test -count=1 -timeout 40m -p 1 $(vm_packages)
+	go test -count=1 -short -timeout 40m -p 1 $(vm_packages)
+
+.PHONY: test-long
+test-long: guest ## the suites in guests with all their trials, which takes twice as long (DMCOPY_VM_KERNEL=6.1 takes an older kernel)
+	go test -count=1 -timeout 90m -p 1 $(vm_packages)
 
 .PHONY: demo
 demo: guest ## boot a guest with NVMe disks and show what dmcopy does, with proofs (as root the first time)

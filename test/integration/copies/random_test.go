@@ -19,7 +19,7 @@ import (
 
 var (
 	seed   = flag.Uint64("seed", 0, "seed of the random trials; 0 takes a new one")
-	trials = flag.Int("trials", 80, "random trials: stacks × ranges")
+	trials = flag.Int("trials", 200, "random trials: stacks × ranges")
 )
 
 // copiesPerStack is how many trials one pair of stacks serves.
@@ -181,6 +181,9 @@ func writeAt(t *testing.T, path string, off int64, data []byte) {
 func TestRandom(t *testing.T) {
 	if *seed == 0 {
 		*seed = uint64(time.Now().UnixNano())
+	}
+	if testing.Short() {
+		*trials = min(*trials, 60)
 	}
 	t.Logf("seed %d: repeat with -seed=%d -trials=%d", *seed, *seed, *trials)
 	disks := []string{vm.Device(t, small1), vm.Device(t, small2), vm.Device(t, small3)}

@@ -139,7 +139,11 @@ func (v *vault) description() string {
 
 // TestLUKSVolumes: ciphertext is moved between clones, and nowhere else.
 func TestLUKSVolumes(t *testing.T) {
-	for _, block := range []int{512, 4096} {
+	blocks := []int{4096, 512}
+	if testing.Short() {
+		blocks = blocks[:1]
+	}
+	for _, block := range blocks {
 		for _, c := range lukses {
 			t.Run(fmt.Sprintf("%s/%d", c.name, block), func(t *testing.T) {
 				b := newBench(t)
