@@ -32,7 +32,7 @@ endef
 help: ## list all targets
 	@echo 'usage: make TARGET'
 	@echo
-	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  %-8s %s\n' "$$name" "$$text"; done
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  %-9s %s\n' "$$name" "$$text"; done
 
 .PHONY: build
 build: go ## build the static binary bin/dmcopy
@@ -48,7 +48,7 @@ test: lint guest ## run everything there is to check: lint, unit tests, and the 
 	go test -count=1 -short -timeout 40m -p 1 $(vm_packages)
 
 .PHONY: test-long
-test-long: guest ## the suites in guests with all their trials, which takes twice as long (DMCOPY_VM_KERNEL=6.1 takes an older kernel)
+test-long: guest ## the suites in guests with all their trials, which takes longer (DMCOPY_VM_KERNEL=6.1 takes an older kernel)
 	go test -count=1 -timeout 90m -p 1 $(vm_packages)
 
 .PHONY: demo
