@@ -21,6 +21,9 @@ type survey struct {
 // begun: a copy that overwrites what it reads, and one that cannot meet the
 // policy.
 func (p *plan) look(ctx context.Context, ranges []Range) (*survey, error) {
+	if err := p.refusePool(); err != nil {
+		return nil, err
+	}
 	sv := &survey{tally: newTally()}
 	shared := newOverlaps(p.stack)
 	count := func(s *Step, _ error) bool {
@@ -93,6 +96,22 @@ func (p *plan) refuseContained(piece *remap.Piece) error {
 		return refuse(p.dst.Name, "is made of %s (%s)", "copy to somewhere else", p.src.Name, piece.Dst.Reason)
 	}
 	return nil
+}
+
+// layerPool is the layer of a thin pool itself.
+const layerPool = "dm:thin-pool"
+
+// refusePool refuses to write to a thin pool past its volumes: its blocks are
+// theirs, and nobody else knows of which.
+func (p *plan) refusePool() error {
+	if p.stack == nil || p.dst.Dev.IsZero() {
+		return nil
+	}
+	n := p.stack.Node(p.dst.Dev)
+	if n.Layer == nil || n.Layer.Map(remap.Write, 0, 1).Layer != layerPool {
+		return nil
+	}
+	return refuse(p.dst.Name, "is a thin pool, whose blocks belong to its volumes", "name a thin volume")
 }
 
 func (p *plan) madeOf(upper, lower remap.Dev) bool {
