@@ -276,7 +276,6 @@ func TestReadsInFlight(t *testing.T) {
 	}
 }
 
-// TestHolder: what needs no anchor, and what cannot have one.
 // TestHoldable: nothing is held below a device of requests.
 func TestHoldable(t *testing.T) {
 	a := &Anchor{sysfs: t.TempDir()}
@@ -294,6 +293,7 @@ func TestHoldable(t *testing.T) {
 	}
 }
 
+// TestHolder: what needs no anchor, and what cannot have one.
 func TestHolder(t *testing.T) {
 	mapped := Request{Chains: []Chain{{Len: 8, Nodes: []remap.Dev{dev(0)}}}}
 	plain := Request{Chains: []Chain{{Len: 8}}, Groups: []string{"vg"}}
