@@ -90,7 +90,7 @@ func (r *run) underHold(ctx context.Context, held hold.Held, steps map[pairKey][
 	// A change that is only being prepared waits for the release.
 	moved := remap.Moved(changed)
 	if err := errors.Join(err, wrap("plan", changesErr)); err != nil {
-		return nil, errors.Join(err, r.betrayed(moved, lostHold))
+		return nil, errors.Join(err, r.betrayed(steps, moved, lostHold))
 	}
 	if len(moved) > 0 || lostHold != nil {
 		return r.distrust(steps, moved, lostHold)
@@ -155,7 +155,7 @@ func keep(held hold.Held, stop context.CancelCauseFunc) (letGo func() error) {
 // distrust sends a window through the host whose commands did not run under the
 // layout that they were planned for.
 func (r *run) distrust(steps map[pairKey][]Step, moved []remap.Change, lostHold error) ([]Step, error) {
-	if err := r.betrayed(moved, lostHold); err != nil {
+	if err := r.betrayed(steps, moved, lostHold); err != nil {
 		return nil, err
 	}
 	why := ReasonLayoutChanged
@@ -168,18 +168,41 @@ func (r *run) distrust(steps map[pairKey][]Step, moved []remap.Change, lostHold 
 	return redo, errRedone
 }
 
-// betrayed tells of a destination that changed while commands were writing
-// below it. They may have written to places that belonged to somebody else by
-// then: that is never passed over.
-func (r *run) betrayed(moved []remap.Change, lostHold error) error {
-	below := r.plan.stack.Under(r.job.Dst.Dev)
+// betrayed tells of a device that changed while commands were writing below it.
+// They may have written to places that belonged to somebody else by then: that
+// is never passed over. A device of the destination that they did not write
+// through may change as it likes, as a mirror does that comes to be in sync.
+func (r *run) betrayed(steps map[pairKey][]Step, moved []remap.Change, lostHold error) error {
+	if len(moved) == 0 {
+		return nil
+	}
+	written := through(steps)
 	for _, c := range moved {
-		if slices.ContainsFunc(below, func(n *remap.Node) bool { return n.Dev == c.Dev }) {
+		if written[c.Dev] {
 			return wrap("offload", errors.Join(
 				fmt.Errorf("the destination changed while commands were writing below it: %v: check what else lives on its disks", c), lostHold))
 		}
 	}
 	return nil
+}
+
+// through lists the devices on the way down to what the steps write.
+func through(steps map[pairKey][]Step) map[remap.Dev]bool {
+	devs := make(map[remap.Dev]bool)
+	seen := make(map[*remap.Via]bool)
+	for key, some := range steps {
+		devs[key.dst] = true
+		for _, s := range some {
+			if seen[s.via] {
+				continue
+			}
+			seen[s.via] = true
+			for _, link := range s.via.Chain() {
+				devs[link.Dev] = true
+			}
+		}
+	}
+	return devs
 }
 
 // issued is what became of the steps of one pair.
