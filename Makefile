@@ -15,6 +15,8 @@ endif
 
 # Packages whose tests boot a guest: package vm and whatever imports it in its tests.
 vm_packages = $$(go list -f '{{.ImportPath}} {{join .TestImports " "}}' ./... | grep -E '/test/vm( |$$)' | cut -d' ' -f1)
+# Those that go through every kind of layer take half an hour together.
+long_packages = /test/integration/(layers|live|personalities|scsi)$$
 other_packages = $$(go list -f '{{.ImportPath}} {{join .TestImports " "}}' ./... | grep -vE '/test/vm( |$$)' | cut -d' ' -f1)
 
 # Parameters of targets
@@ -41,14 +43,14 @@ build: go ## build the static binary bin/dmcopy
 
 # Guests run one at a time, because each of them can use two cores.
 .PHONY: test
-test: lint guest ## run everything there is to check: lint, unit tests, and the suites that need a real kernel, in guests (as root the first time)
+test: lint guest ## check: lint, unit tests, and the main suites on a real kernel, in guests (as root the first time)
 	$(call say,'unit tests')
 	go test -count=1 -timeout 10m $(other_packages)
 	$(call say,'suites in guests')
-	go test -count=1 -short -timeout 40m -p 1 $(vm_packages)
+	go test -count=1 -short -timeout 40m -p 1 $$(echo $(vm_packages) | tr ' ' '\n' | grep -vE '$(long_packages)')
 
 .PHONY: test-long
-test-long: guest ## the suites in guests with all their trials, which takes longer (DMCOPY_VM_KERNEL=6.1 takes an older kernel)
+test-long: guest ## all suites in guests with all trials: every kind of layer, live changes, SCSI (DMCOPY_VM_KERNEL=6.1: an older kernel)
 	go test -count=1 -timeout 90m -p 1 $(vm_packages)
 
 .PHONY: demo
