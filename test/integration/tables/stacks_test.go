@@ -45,9 +45,9 @@ func TestLVM(t *testing.T) {
 	}{
 		"my-vg/plain":           {"my-vg/plain", remap.Data},
 		"my-vg/striped":         {"my-vg/striped", remap.Data},
-		"my-vg/other-lv":        {"my-vg/other-lv", remap.Opaque}, // it is a snapshot-origin by now
-		"my-vg/snap":            {"my-vg/snap", remap.Opaque},
-		"my-vg/thin":            {"my-vg/thin", remap.Opaque},
+		"my-vg/other-lv":        {"my-vg/other-lv", remap.Data}, // it is a snapshot-origin by now
+		"my-vg/snap":            {"my-vg/snap", remap.Data},     // nothing was written since
+		"my-vg/thin":            {"my-vg/thin", remap.Opaque},   // its pool is not asked here
 		"my--vg-other--lv-real": {"my--vg-other--lv-real", remap.Data},
 		"my--vg-pool_tdata":     {"my--vg-pool_tdata", remap.Data},
 	} {
@@ -174,13 +174,14 @@ func TestOtherLayers(t *testing.T) {
 	t.Cleanup(func() { vm.Run(t, "mdadm", "--stop", "/dev/md/test") })
 	vm.Settle(t)
 	for name, want := range map[string]struct {
+		kind   remap.Kind
 		reason remap.Reason
 		below  int
-	}{loop: {"layer:loop", 0}, "/dev/md/test": {"layer:md", 2}} {
+	}{loop: {remap.Opaque, "layer:loop", 0}, "/dev/md/test": {remap.Data, "", 2}} {
 		dev := lookup(t, name)
 		_, st, _ := read(t, dev)
 		n := st.Node(dev)
-		if p := n.Layer.Map(remap.Read, 0, 8); p.Kind != remap.Opaque || p.Reason != want.reason || len(n.Layer.Below()) != want.below || !n.Mutable {
+		if p := n.Layer.Map(remap.Read, 0, 8); p.Kind != want.kind || p.Reason != want.reason || len(n.Layer.Below()) != want.below || !n.Mutable {
 			t.Errorf("%s: %+v, %+v", name, n, p)
 		}
 	}
