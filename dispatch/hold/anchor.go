@@ -30,6 +30,7 @@ type Anchor struct {
 	probe  *helper // outside: its reads pass
 	device *os.File
 	sysfs  string
+	kernel version
 	log    *slog.Logger
 }
 
@@ -48,7 +49,7 @@ func newAnchor(path string, dev remap.Dev, log *slog.Logger) (*Anchor, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Anchor{device: device, sysfs: "/sys", log: log, credit: make(map[remap.Dev]int64)}
+	a := &Anchor{device: device, sysfs: "/sys", kernel: running(), log: log, credit: make(map[remap.Dev]int64)}
 	if a.group, err = newCgroup("/proc/self/mountinfo"); err == nil {
 		a.held, err = startHelper(device, a.group, "")
 	}
@@ -139,28 +140,6 @@ func (a *Anchor) drop(ctx context.Context, req Request) (*dropped, error) {
 		return nil, errors.Join(fail("anchor", a.device.Name(), err), d.Release())
 	}
 	return d, nil
-}
-
-// errRequests: the throttle of the leaf does not see what comes down.
-var errRequests = errors.New("hands on requests, which pass the throttle")
-
-// holdable finds devices below which no read can be kept in flight: dm devices of
-// requests (multipath, as a rule) clone them into the queue of the leaf behind
-// its throttle, which is for bios (block/blk-mq.c, blk_insert_cloned_request).
-// They are those with hardware queues (block/blk-mq-sysfs.c).
-func (a *Anchor) holdable(chains []Chain) error {
-	for _, c := range chains {
-		for _, node := range c.Nodes {
-			_, err := os.Stat(filepath.Join(a.sysfs, "dev/block", node.String(), "mq"))
-			if err == nil {
-				err = fmt.Errorf("%s %w", node, errRequests)
-			}
-			if !errors.Is(err, os.ErrNotExist) {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // spansOf chooses one read per chain, and adds up what each leaf withholds.

@@ -276,23 +276,6 @@ func TestReadsInFlight(t *testing.T) {
 	}
 }
 
-// TestHoldable: nothing is held below a device of requests.
-func TestHoldable(t *testing.T) {
-	a := &Anchor{sysfs: t.TempDir()}
-	bios, requests := remap.Dev{Major: 254, Minor: 0}, remap.Dev{Major: 254, Minor: 1}
-	for dev, dir := range map[remap.Dev]string{bios: "slaves", requests: "mq"} {
-		if err := os.MkdirAll(filepath.Join(a.sysfs, "dev/block", dev.String(), dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := a.holdable([]Chain{{Nodes: []remap.Dev{bios}}, {}}); err != nil {
-		t.Errorf("bios: %v", err)
-	}
-	if err := a.holdable([]Chain{{}, {Nodes: []remap.Dev{bios, requests}}}); !errors.Is(err, errRequests) {
-		t.Errorf("requests: %v, want errRequests", err)
-	}
-}
-
 // TestHolder: what needs no anchor, and what cannot have one.
 func TestHolder(t *testing.T) {
 	mapped := Request{Chains: []Chain{{Len: 8, Nodes: []remap.Dev{dev(0)}}}}
