@@ -18,7 +18,7 @@ guest_packages=(
 	udev kmod util-linux mount procps psmisc bsdextrautils less iproute2 strace
 	# what dmcopy resolves, and the tools that build it
 	lvm2 dmsetup dmeventd mdadm cryptsetup-bin thin-provisioning-tools multipath-tools kpartx
-	nvme-cli sg3-utils parted fdisk
+	nvme-cli sg3-utils open-iscsi parted fdisk
 	# file systems
 	e2fsprogs f2fs-tools xfsprogs btrfs-progs
 )
