@@ -97,6 +97,9 @@ func (r *run) copy(ctx context.Context) error {
 	if err := r.dropCaches(ctx); err != nil {
 		return wrap("flush", err)
 	}
+	if err := r.prime(ctx); err != nil {
+		return err
+	}
 	r.phase(PhaseCopying)
 	rest := r.job.Ranges
 	for len(rest) > 0 {

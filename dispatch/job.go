@@ -67,6 +67,9 @@ type Options struct {
 	// Sparse makes runs of zeroes in what is copied through the host be
 	// written as zeroes by the device.
 	Sparse bool
+	// Prime writes a little to every block that a thin destination has no place
+	// for, so that disks can copy to it.
+	Prime bool
 	// Window is the most that is held, issued and released at once, in
 	// bytes; default DefaultWindow. Windows shrink by themselves so that none
 	// holds for longer than about three quarters of a second.
@@ -96,6 +99,7 @@ type Phase string
 
 const (
 	PhaseScanning   Phase = "scanning"
+	PhasePriming    Phase = "priming"
 	PhaseCopying    Phase = "copying"
 	PhaseFlushing   Phase = "flushing"
 	PhaseVerifying  Phase = "verifying"

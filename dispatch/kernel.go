@@ -42,6 +42,9 @@ func (k *Kernel) Changes(ctx context.Context, st *remap.Stack) ([]remap.Change, 
 	return k.reader.Changes(ctx, st)
 }
 
+// Renew implements [Layout].
+func (k *Kernel) Renew() error { return k.reader.Renew() }
+
 // OpenLeaf implements [Machine].
 func (k *Kernel) OpenLeaf(_ context.Context, leaf *remap.Node) (Leaf, error) {
 	return emulation.Open(leaf.Path, 0)

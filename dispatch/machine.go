@@ -34,6 +34,9 @@ type Layout interface {
 	Stack(ctx context.Context, devs ...remap.Dev) (*remap.Stack, error)
 	// Changes tells what differs now.
 	Changes(ctx context.Context, st *remap.Stack) ([]remap.Change, error)
+	// Renew makes the next snapshot show the blocks that thin volumes were
+	// given since the last. It is I/O below, and never called under a hold.
+	Renew() error
 }
 
 // Leaf is an opened leaf, for reading back.

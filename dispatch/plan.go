@@ -67,6 +67,7 @@ type plan struct {
 	dst     Endpoint
 	policy  Policy
 	hold    hold.Mode
+	prime   bool
 	// poisoned pairs have failed their proof or told that they cannot copy.
 	poisoned map[pairKey]remap.Reason
 
@@ -100,7 +101,7 @@ func (d *Dispatcher) Plan(ctx context.Context, job Job) iter.Seq2[*Step, error] 
 // newPlan takes a snapshot of both ends.
 func (d *Dispatcher) newPlan(ctx context.Context, job Job, poisoned map[pairKey]remap.Reason) (*plan, error) {
 	p := &plan{
-		machine: d.machine, src: job.Src, dst: job.Dst, policy: d.opts.Offload, hold: d.opts.Hold,
+		machine: d.machine, src: job.Src, dst: job.Dst, policy: d.opts.Offload, hold: d.opts.Hold, prime: d.opts.Prime,
 		poisoned: poisoned, pairs: make(map[pairKey]copydomain.Pair),
 	}
 	if job.Src.Dev.IsZero() || job.Dst.Dev.IsZero() {

@@ -35,6 +35,9 @@ type Report struct {
 	Reasons       []ReasonBytes    `json:"reasons"`
 	Windows       int64            `json:"windows"`
 	LayoutChanges int64            `json:"layout_changes"`
+	// Primed counts bytes that were copied through the host ahead of time, so
+	// that a thin destination has blocks there. They are copied once more.
+	Primed int64 `json:"primed_bytes,omitempty"`
 	// Redone counts bytes that were issued to a device and then copied
 	// through the host; Fallbacks counts the times that this happened.
 	Redone    int64    `json:"redone_bytes"`

@@ -34,6 +34,7 @@ type run struct {
 	window   window
 	size     int64 // of the next window, in offloaded bytes
 	barren   int   // changes of the layout since the last window
+	primed   int64 // bytes that were copied ahead of time
 
 	total     int64
 	comparing int64 // bytes that a verification has to read
@@ -132,7 +133,7 @@ func (r *run) report(err error) *Report {
 		Schema: Schema, Result: OutcomeOK, Total: r.total,
 		Offloaded: c.offloaded.Load(), Host: c.host.Load(), Zeroed: c.zeroed.Load(), Skipped: c.skipped.Load(),
 		Commands: r.stats.commands, ByMethod: r.byMethod(), Reasons: r.tally.sorted(),
-		Windows: r.stats.windows, LayoutChanges: r.stats.changes, Redone: r.stats.redone, Fallbacks: r.stats.fallbacks,
+		Windows: r.stats.windows, LayoutChanges: r.stats.changes, Primed: r.primed, Redone: r.stats.redone, Fallbacks: r.stats.fallbacks,
 		Verified: r.verified, Seconds: time.Since(r.started).Seconds(), CPU: (cpuTime() - r.cpu).Seconds(),
 		Errors: []string{},
 	}

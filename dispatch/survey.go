@@ -15,6 +15,8 @@ type survey struct {
 	// mapped tells that something is to be offloaded through a device whose
 	// layout has to be held.
 	mapped bool
+	// primable is how many bytes lack nothing but a block of a thin volume.
+	primable int64
 }
 
 // look walks the plan without carrying it out. It refuses what must not be
@@ -25,11 +27,14 @@ func (p *plan) look(ctx context.Context, ranges []Range) (*survey, error) {
 		return nil, err
 	}
 	sv := &survey{tally: newTally()}
-	shared := newOverlaps(p.stack)
+	shared, primes := newOverlaps(p.stack), p.granule() > 0
 	count := func(s *Step, _ error) bool {
 		sv.total += s.Len
 		sv.add(s.Method, s.Reason, s.Len)
-		sv.mapped = sv.mapped || s.Method.offloads() && p.mutable(s.via)
+		if primes && s.primable() {
+			sv.primable += s.Len
+		}
+		sv.mapped = sv.mapped || s.Method.offloads() && p.mutable(s.via) || sv.primable > 0
 		return ctx.Err() == nil
 	}
 	var step Step
@@ -55,8 +60,8 @@ func (p *plan) look(ctx context.Context, ranges []Range) (*survey, error) {
 			}
 		}
 	}
-	if p.policy == OffloadRequire && sv.methods[MethodHost] > 0 {
-		return sv, fmt.Errorf("%w: %d of %d bytes cannot be offloaded (%s)", ErrPolicy, sv.methods[MethodHost], sv.total, sv.sorted()[0].Reason)
+	if host := sv.methods[MethodHost] - sv.primable; p.policy == OffloadRequire && host > 0 {
+		return sv, fmt.Errorf("%w: %d of %d bytes cannot be offloaded (%s)", ErrPolicy, host, sv.total, sv.sorted()[0].Reason)
 	}
 	if !shared.any() {
 		return sv, nil
@@ -78,12 +83,15 @@ func (p *plan) mutable(via *remap.Via) bool {
 // the lock of a volume group, and that belongs to none.
 func (p *plan) unlockable(via *remap.Via) bool {
 	for _, link := range via.Chain() {
-		n := p.stack.Node(link.Dev)
-		if n.Locked && (n.Owner.Manager != "lvm" || n.Owner.Group == "") {
+		if lockless(p.stack.Node(link.Dev)) {
 			return true
 		}
 	}
 	return false
+}
+
+func lockless(n *remap.Node) bool {
+	return n.Locked && (n.Owner.Manager != "lvm" || n.Owner.Group == "")
 }
 
 // refuseContained refuses a copy between a device and one that it is made of in

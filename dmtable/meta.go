@@ -51,6 +51,17 @@ func (t *Table) Locks() bool {
 	return false
 }
 
+// Granule is the unit in which a thin volume is given blocks, in sectors; 0 if
+// the table has none that was read.
+func (t *Table) Granule() remap.Sector {
+	for i := range t.Targets {
+		if thin := t.Targets[i].Thin; thin != nil {
+			return thin.Map.BlockSize()
+		}
+	}
+	return 0
+}
+
 // Drifts tells whether a map gains entries without a change of the table.
 func (t *Table) Drifts() bool {
 	for i := range t.Targets {

@@ -34,6 +34,9 @@ type Node struct {
 	// Locked tells that the map for writing is true only while nobody uses
 	// the lock of the volume group.
 	Locked bool
+	// Granule is the unit, in sectors, in which the device gives a place to what
+	// has none when it is first written (a thin volume); 0 for all others.
+	Granule Sector
 	// Storage is set for devices that are stored in something that is no
 	// device, and that other devices may be stored in as well.
 	Storage *Storage

@@ -96,15 +96,28 @@ func NewReader(o Options) *Reader {
 func (r *Reader) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	errs := []error{r.releaseRoots()}
+	if r.opened {
+		errs = append(errs, r.dm.Close())
+		r.dm, r.opened = nil, false
+	}
+	return errors.Join(errs...)
+}
+
+// Renew gives back the metadata snapshots of thin pools: the next ones have the
+// blocks that volumes were given since.
+func (r *Reader) Renew() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.releaseRoots()
+}
+
+func (r *Reader) releaseRoots() error {
 	var errs []error
 	for _, h := range r.roots {
 		errs = append(errs, h.release())
 	}
 	clear(r.roots)
-	if r.opened {
-		errs = append(errs, r.dm.Close())
-		r.dm, r.opened = nil, false
-	}
 	return errors.Join(errs...)
 }
 

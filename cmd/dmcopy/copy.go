@@ -30,6 +30,7 @@ type copyFlags struct {
 	timeout    time.Duration
 
 	crossNamespace bool
+	primeThin      bool
 }
 
 func newCopyFlags() *copyFlags {
@@ -98,6 +99,7 @@ func (a *app) copyCommand() *cobra.Command {
 	f.addPolicy(flags)
 	flags.Var(&f.verify, "verify", "compare afterwards: nothing, 1 MiB of every 64, or everything")
 	flags.BoolVar(&f.sparse, "sparse", false, "write runs of zeroes as zeroes of the device, where copied through this machine")
+	flags.BoolVar(&f.primeThin, "prime-thin", false, "write a little to each block that a thin destination has not got yet, so that disks can copy there")
 	flags.IntVar(&f.inFlight, "in-flight", defaultInFlight, "`N` commands per disk, and transfers through this machine, at a time (1 to 1024)")
 	flags.Var(&f.window, "window", "copy at most this much under one hold of the layout (default 2G)")
 	flags.Var(&f.progress, "progress", "how to show progress on stderr; auto: tty on a terminal, else none")
@@ -145,7 +147,7 @@ func (f *copyFlags) options(a *app) (dispatch.Options, error) {
 		return dispatch.Options{}, usage("--timeout %v: want a time from now on", f.timeout)
 	}
 	return dispatch.Options{
-		Offload: f.offload.value, Hold: f.hold.value, Verify: f.verify.value, Sparse: f.sparse,
+		Offload: f.offload.value, Hold: f.hold.value, Verify: f.verify.value, Sparse: f.sparse, Prime: f.primeThin,
 		Window: f.window.bytes, InFlight: f.inFlight, Log: a.log,
 	}, nil
 }

@@ -32,7 +32,7 @@ var reasonWords = map[remap.Reason]string{
 	"layer:thin-unread":           "the blocks of the thin volume are not known without a metadata snapshot of its pool",
 	"layer:thin-failed":           "the thin volume has failed",
 	"layer:thin-shared":           "thin blocks that a snapshot shares: the kernel has to copy them first",
-	"layer:thin-unmapped":         "thin blocks that are not there yet: the kernel has to provision them",
+	"layer:thin-unmapped":         "thin blocks that are not there yet: the kernel has to provision them; --prime-thin has it do so ahead of time",
 	"layer:thin-pool-status":      "the thin pool has failed, or says what dmcopy does not know",
 	"layer:cache-begin":           "a cache that does not begin at the start of its device",
 	"layer:cache-dirty":           "blocks of the cache are newer than its origin",

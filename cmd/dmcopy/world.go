@@ -162,6 +162,9 @@ func (c *captured) Stack(context.Context, ...remap.Dev) (*remap.Stack, error) { 
 // Changes implements [dispatch.Layout].
 func (c *captured) Changes(context.Context, *remap.Stack) ([]remap.Change, error) { return nil, nil }
 
+// Renew implements [dispatch.Layout].
+func (c *captured) Renew() error { return nil }
+
 // reasonNotCaptured: the snapshot was made without looking at the disk.
 const reasonNotCaptured remap.Reason = "domain:not-captured"
 

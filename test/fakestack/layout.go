@@ -91,7 +91,7 @@ func (d *device) node() *remap.Node {
 	case d.kind == array:
 		n.Layer = d.table[0].Target.(Mirror)
 	default:
-		n.Layer, n.Drifts = d.table.layer(), d.table.drifts()
+		n.Layer, n.Drifts, n.Granule = d.table.layer(), d.table.drifts(), d.table.granule()
 	}
 	return n
 }

@@ -57,6 +57,23 @@ func TestSnapshotOfDestination(t *testing.T) {
 	}
 }
 
+// TestPrime copies to a thin volume that has no blocks yet: with them made ahead of
+// time, the disk copies all of it.
+func TestPrime(t *testing.T) {
+	d := newDisk(t)
+	thinGroup(d)
+	src := volume(t, "vg", "src", copySize)
+	vm.Run(t, "lvcreate", "-y", "-qq", "-Wn", "-V", fmt.Sprintf("%db", copySize), "-n", "thin", "--thinpool", "vg/pool")
+	vm.Stamp(t, src, newSeed, 0, copySize)
+	r := <-start(t, src, "/dev/vg/thin", dispatch.Options{Prime: true, Offload: dispatch.OffloadRequire})
+	report := r.must(t)
+	holds(t, "/dev/vg/thin", newSeed, copySize)
+	rootFree(t, "vg-pool-tpool")
+	if report.Offloaded != copySize || report.Primed < copySize/poolBlock*4096 {
+		t.Errorf("%+v", report)
+	}
+}
+
 // mixed fails the test unless a device holds old or new sectors up to some
 // offset, and old ones from there on.
 func mixed(t *testing.T, path string, end int64) {
