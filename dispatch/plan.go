@@ -115,23 +115,23 @@ func (d *Dispatcher) newPlan(ctx context.Context, job Job, poisoned map[pairKey]
 // steps streams the plan of the ranges.
 func (p *plan) steps(ctx context.Context, ranges []Range) iter.Seq2[*Step, error] {
 	return func(yield func(*Step, error) bool) {
+		pairer, step := p.pairer(), new(Step)
 		for _, r := range ranges {
-			if !p.rangeSteps(ctx, r, yield) {
+			if !p.rangeSteps(ctx, pairer, r, step, yield) {
 				return
 			}
 		}
 	}
 }
 
-func (p *plan) rangeSteps(ctx context.Context, r Range, yield func(*Step, error) bool) bool {
+func (p *plan) rangeSteps(ctx context.Context, pairer *remap.Pairer, r Range, step *Step, yield func(*Step, error) bool) bool {
 	if !p.resolves(r) {
-		s := p.fileStep(r)
-		return yield(&s, nil)
+		*step = p.fileStep(r)
+		return yield(step, nil)
 	}
-	var step Step
-	for piece, err := range p.pieces(r) {
+	for piece, err := range p.pieces(pairer, r) {
 		if err == nil {
-			err = p.classify(ctx, piece, &step)
+			err = p.classify(ctx, piece, step)
 		}
 		if err != nil {
 			return yield(nil, err)
@@ -155,11 +155,14 @@ func (p *plan) fileStep(r Range) Step {
 	return s
 }
 
+// pairer is for one walk over ranges of both ends.
+func (p *plan) pairer() *remap.Pairer { return remap.NewPairer(p.stack, p.stack) }
+
 // pieces streams where a range lies.
-func (p *plan) pieces(r Range) iter.Seq2[*remap.Piece, error] {
+func (p *plan) pieces(pairer *remap.Pairer, r Range) iter.Seq2[*remap.Piece, error] {
 	from := remap.Range{Dev: p.src.Dev, Start: sectors(r.Src), Len: sectors(r.Len)}
 	to := remap.Range{Dev: p.dst.Dev, Start: sectors(r.Dst), Len: sectors(r.Len)}
-	return remap.Pair(p.stack, from, p.stack, to)
+	return pairer.Pair(from, to)
 }
 
 func sectorAligned(r Range) bool {

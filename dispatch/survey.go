@@ -38,13 +38,14 @@ func (p *plan) look(ctx context.Context, ranges []Range) (*survey, error) {
 		return ctx.Err() == nil
 	}
 	var step Step
+	pairer := p.pairer()
 	for _, r := range ranges {
 		if !p.resolves(r) {
 			step = p.fileStep(r)
 			count(&step, nil)
 			continue
 		}
-		for piece, err := range p.pieces(r) {
+		for piece, err := range p.pieces(pairer, r) {
 			if err == nil {
 				err = p.refuseContained(piece)
 			}
@@ -160,11 +161,12 @@ func sharedName(n *remap.Node) string {
 
 // each walks the pieces of all ranges.
 func (p *plan) each(ctx context.Context, ranges []Range, f func(*remap.Piece)) error {
+	pairer := p.pairer()
 	for _, r := range ranges {
 		if !p.resolves(r) {
 			continue
 		}
-		for piece, err := range p.pieces(r) {
+		for piece, err := range p.pieces(pairer, r) {
 			if err != nil {
 				return err
 			}

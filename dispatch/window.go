@@ -185,29 +185,19 @@ func request(stack *remap.Stack, offload map[pairKey][]Step, deadline time.Durat
 		}
 	}
 	req := hold.Request{Deadline: deadline}
-	seen := make(map[string]int)
 	for via, s := range longest {
 		chain := hold.Chain{Start: sectors(s.DstOff), Len: sectors(s.Len), Leaf: s.DstLeaf.Dev}
-		name := chain.Leaf.String()
 		for _, link := range via.Chain() {
 			node := stack.Node(link.Dev)
 			if !node.Mutable {
 				continue
 			}
 			chain.Nodes = append(chain.Nodes, link.Dev)
-			name += " " + link.Dev.String()
 			if node.Owner.Manager == "lvm" && !slices.Contains(req.Groups, node.Owner.Group) {
 				req.Groups = append(req.Groups, node.Owner.Group)
 			}
 		}
-		// Ranges are resolved one by one, each with chains of its own: the
-		// same way counts once.
-		if i, known := seen[name]; !known {
-			seen[name] = len(req.Chains)
-			req.Chains = append(req.Chains, chain)
-		} else if chain.Len > req.Chains[i].Len {
-			req.Chains[i] = chain
-		}
+		req.Chains = append(req.Chains, chain)
 	}
 	slices.Sort(req.Groups)
 	return req

@@ -19,47 +19,62 @@ func (p *Piece) Len() Sector { return p.Src.Len }
 // source is resolved for reading, the destination for writing. Memory does not
 // grow with the number of pieces; the yielded piece is reused.
 func Pair(src *Stack, from Range, dst *Stack, to Range) iter.Seq2[*Piece, error] {
+	return NewPairer(src, dst).Pair(from, to)
+}
+
+// Pairer pairs many ranges, one after the other: it allocates nothing for each
+// of them. Equal chains of all ranges have equal pointers.
+type Pairer struct {
+	src, dst Cursor
+	piece    Piece
+}
+
+// NewPairer returns a Pairer for ranges of devices of the two stacks.
+func NewPairer(src, dst *Stack) *Pairer {
+	return &Pairer{src: Cursor{st: src, op: Read}, dst: Cursor{st: dst, op: Write}}
+}
+
+// Pair does what the function of that name does. It ends a walk that was not
+// ended.
+func (p *Pairer) Pair(from, to Range) iter.Seq2[*Piece, error] {
 	return func(yield func(*Piece, error) bool) {
 		if from.Len != to.Len {
 			yield(nil, fmt.Errorf("remap: cannot pair %v with %v: lengths differ", from, to))
 			return
 		}
-		s, err := src.Cursor(Read, from)
-		if err != nil {
+		if err := p.src.seek(from); err != nil {
 			yield(nil, err)
 			return
 		}
-		d, err := dst.Cursor(Write, to)
-		if err != nil {
+		if err := p.dst.seek(to); err != nil {
 			yield(nil, err)
 			return
 		}
-		zip(s, d, yield)
+		p.zip(yield)
 	}
 }
 
-func zip(s, d *Cursor, yield func(*Piece, error) bool) {
-	var piece Piece
+func (p *Pairer) zip(yield func(*Piece, error) bool) {
 	var srcRest, dstRest Extent
 	for {
 		if srcRest.Len == 0 {
-			if !s.Next() {
+			if !p.src.Next() {
 				return
 			}
-			srcRest = *s.Extent()
+			srcRest = *p.src.Extent()
 		}
 		if dstRest.Len == 0 {
-			if !d.Next() {
+			if !p.dst.Next() {
 				return
 			}
-			dstRest = *d.Extent()
+			dstRest = *p.dst.Extent()
 		}
 		n := min(srcRest.Len, dstRest.Len)
-		piece.Src, piece.Dst = srcRest, dstRest
-		piece.Src.Len, piece.Dst.Len = n, n
+		p.piece.Src, p.piece.Dst = srcRest, dstRest
+		p.piece.Src.Len, p.piece.Dst.Len = n, n
 		srcRest.advance(n)
 		dstRest.advance(n)
-		if !yield(&piece, nil) {
+		if !yield(&p.piece, nil) {
 			return
 		}
 	}

@@ -54,16 +54,26 @@ type Cursor struct {
 
 // Cursor starts a walk over r.
 func (st *Stack) Cursor(op Op, r Range) (*Cursor, error) {
-	n := st.nodes[r.Dev]
+	c := &Cursor{st: st, op: op}
+	if err := c.seek(r); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// seek starts over with another range. What was found is forgotten, the chains
+// are not.
+func (c *Cursor) seek(r Range) error {
+	n := c.st.nodes[r.Dev]
 	if n == nil {
-		return nil, &StackError{r.Dev, "", ErrUnknownDevice}
+		return &StackError{r.Dev, "", ErrUnknownDevice}
 	}
 	if r.Start < 0 || r.Len < 0 || r.Start > n.Size || r.Len > n.Size-r.Start {
-		return nil, &StackError{r.Dev, n.DisplayName(), fmt.Errorf("sectors [%d,+%d) of %d: %w", r.Start, r.Len, n.Size, ErrOutOfRange)}
+		return &StackError{r.Dev, n.DisplayName(), fmt.Errorf("sectors [%d,+%d) of %d: %w", r.Start, r.Len, n.Size, ErrOutOfRange)}
 	}
-	c := &Cursor{st: st, op: op, root: n, next: r.Start, end: r.End()}
+	c.root, c.next, c.end = n, r.Start, r.End()
 	c.pull()
-	return c, nil
+	return nil
 }
 
 // Next moves to the next extent. It returns false behind the last one.

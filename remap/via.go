@@ -3,7 +3,7 @@ package remap
 import "slices"
 
 // Via is a chain of layers that an extent was mapped through, a linked list
-// from the lowest layer up. One [Cursor] gives equal chains equal pointers, so
+// from the lowest layer up. One [Cursor], or [Pairer], gives equal chains equal pointers, so
 // that chains compare in one step.
 type Via struct {
 	// Dev is the device that this layer makes up, Layer its name, such as
