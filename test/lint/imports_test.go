@@ -39,9 +39,10 @@ var rooms = []room{
 	{"emulation", []string{"internal/..."}, "copying through the host works without knowing what is below a device"},
 	{"copydomain", []string{"remap", "copydomain/nvme", "copydomain/scsi"}, "which leaves a command can span; not what a volume is"},
 	{"dispatch/hold", []string{"remap"}, "holding a layout still works for whoever needs it held"},
-	{"dispatch", []string{"remap", "internal/...", "sysblock", "snapshot", "emulation", "copydomain", "dispatch/hold"},
+	{"journal", nil, "what a copy has done is kept without knowing what it is between, or how it is done"},
+	{"dispatch", []string{"remap", "internal/...", "sysblock", "snapshot", "emulation", "copydomain", "dispatch/hold", "journal"},
 		"carries copies out; commands reach devices through copydomain only"},
-	{"cmd/dmcopy", []string{"remap", "sysblock", "snapshot", "emulation", "copydomain", "dispatch", "dispatch/hold"},
+	{"cmd/dmcopy", []string{"remap", "sysblock", "snapshot", "emulation", "copydomain", "dispatch", "dispatch/hold", "journal"},
 		"words, flags and exit codes; nothing imports it"},
 }
 
@@ -71,7 +72,7 @@ var dependencies = []dependency{
 	{"C", nil, "the program is static and is built without a C compiler"},
 	{"unsafe", []string{"*/uapi.go", "*/ioctl.go", "*/uapi_test.go", "*/uapi_amd64_test.go", "test/..."}, "memory is shared with the kernel in few files, each next to the header that it mirrors"},
 	{"golang.org/x/sys/...", append([]string{"internal/blockio/...", "copydomain/nvme/...", "copydomain/scsi/...", "dmtable/...", "sysblock/...", "snapshot/heldroot.go",
-		"emulation/...", "dispatch/...", "cmd/dmcopy/..."}, tests...), "only who talks to the kernel knows its numbers"},
+		"emulation/...", "dispatch/...", "journal/...", "cmd/dmcopy/..."}, tests...), "only who talks to the kernel knows its numbers"},
 	{"golang.org/x/term", []string{"cmd/dmcopy/..."}, "only the command has a terminal"},
 	{"github.com/sirupsen/logrus/...", []string{"cmd/dmcopy/..."}, "libraries log to a *slog.Logger that they are given"},
 	{"github.com/spf13/...", []string{"cmd/dmcopy/..."}, "flags belong to the command"},

@@ -1,0 +1,152 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// directory is what replacing a file needs of a file system.
+type directory interface {
+	// create makes a new, empty file that its maker has locked. What had the
+	// name is gone.
+	create(name string) (file, error)
+	rename(from, to string) error
+	remove(name string) error
+	// sync makes names durable.
+	sync() error
+	io.Closer
+}
+
+// file is one that is being written.
+type file interface {
+	io.WriteCloser
+	Sync() error
+}
+
+// osDirectory is a directory of this machine. Names are looked up in the open
+// directory, so that no link on the way can lead elsewhere from one call to the
+// next.
+type osDirectory struct{ *os.File }
+
+func openDirectory(path string) (osDirectory, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	return osDirectory{f}, err
+}
+
+func (d osDirectory) fd() int { return int(d.Fd()) }
+
+func (d osDirectory) create(name string) (file, error) {
+	if err := d.remove(name); err != nil && !errors.Is(err, unix.ENOENT) {
+		return nil, err
+	}
+	fd, err := unix.Openat(d.fd(), name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if err := lock(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func (d osDirectory) rename(from, to string) error {
+	return unix.Renameat(d.fd(), from, d.fd(), to)
+}
+
+func (d osDirectory) remove(name string) error { return unix.Unlinkat(d.fd(), name, 0) }
+
+func (d osDirectory) sync() error { return d.Sync() }
+
+// lock claims a file until it is closed, by this process and by whatever system
+// call of it still runs when it has been killed.
+func lock(f *os.File) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return ErrBusy
+	}
+	return err
+}
+
+// maxRaces bounds how often a file may be replaced while it is opened.
+const maxRaces = 16
+
+// open opens and locks a file, which is made if there is none.
+func (d osDirectory) open(name string) (f *os.File, err error) {
+	for range maxRaces {
+		f, err = d.openOnce(name)
+		if !errors.Is(err, errReplaced) {
+			return f, err
+		}
+	}
+	return nil, err
+}
+
+var errReplaced = errors.New("replaced while it was opened")
+
+func (d osDirectory) openOnce(name string) (*os.File, error) {
+	var before, at unix.Stat_t
+	// Opening a device or a FIFO can have effects, so look before.
+	err := unix.Fstatat(d.fd(), name, &before, unix.AT_SYMLINK_NOFOLLOW)
+	if err == nil {
+		err = trusted(&before)
+	}
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return nil, err
+	}
+	fd, err := unix.Openat(d.fd(), name, unix.O_RDONLY|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("%w: a symbolic link", ErrUnsafe)
+	}
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if err := d.claim(f, name, &at); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// claim locks the open file and makes sure that it still has the name.
+func (d osDirectory) claim(f *os.File, name string, at *unix.Stat_t) error {
+	var opened unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &opened); err != nil {
+		return err
+	}
+	if opened.Nlink == 0 {
+		return errReplaced
+	}
+	if err := trusted(&opened); err != nil {
+		return err
+	}
+	if err := lock(f); err != nil {
+		return err
+	}
+	err := unix.Fstatat(d.fd(), name, at, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) || err == nil && (at.Ino != opened.Ino || at.Dev != opened.Dev) {
+		return errReplaced
+	}
+	return err
+}
+
+// trusted refuses a file that somebody else could have made, or can change.
+func trusted(st *unix.Stat_t) error {
+	switch {
+	case st.Mode&unix.S_IFMT == unix.S_IFLNK:
+		return fmt.Errorf("%w: a symbolic link", ErrUnsafe)
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return fmt.Errorf("%w: not a regular file", ErrUnsafe)
+	case int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("%w: it belongs to user %d", ErrUnsafe, st.Uid)
+	case st.Mode&0o022 != 0:
+		return fmt.Errorf("%w: others may write to it", ErrUnsafe)
+	case st.Nlink > 1:
+		return fmt.Errorf("%w: it has %d names", ErrUnsafe, st.Nlink)
+	}
+	return nil
+}
