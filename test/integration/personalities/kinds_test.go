@@ -185,13 +185,13 @@ var checkedKinds = []kind{
 	{name: "verity trusted", build: func(b *bench) *subject { return b.verity([]string{"--trust-verity"}, "") }},
 	{name: "integrity", build: func(b *bench) *subject { return b.integrity("direct", nil, "layer:integrity", "layer:integrity") }},
 	{name: "integrity trusted", build: func(b *bench) *subject {
-		return b.integrity("direct", []string{"--trust-integrity"}, "", "layer:integrity")
+		return b.integrity("direct", []string{"--trust-integrity"}, "", "layer:integrity-write")
 	}},
 	{name: "integrity bitmap", build: func(b *bench) *subject {
-		return b.integrity("bitmap", []string{"--trust-integrity"}, "", "layer:integrity")
+		return b.integrity("bitmap", []string{"--trust-integrity"}, "", "layer:integrity-write")
 	}},
 	{name: "integrity journal", build: func(b *bench) *subject {
-		return b.integrity("journal", []string{"--trust-integrity"}, "layer:integrity-journal", "layer:integrity")
+		return b.integrity("journal", []string{"--trust-integrity"}, "layer:integrity-journal", "layer:integrity-journal")
 	}},
 }
 
