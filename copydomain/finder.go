@@ -29,8 +29,7 @@ const (
 // Finder answers for the leaves of a machine. It opens and identifies each
 // leaf once, and keeps it open until Close.
 type Finder struct {
-	open   Openers
-	ledger *nvme.Ledger // of all copiers: they know each other's fences
+	open Openers
 
 	mu      sync.Mutex
 	devices map[remap.Dev]probed
@@ -97,7 +96,7 @@ func NewOfflineFinder() *Finder {
 // NewFinderFor returns a finder that reaches leaves through open.
 func NewFinderFor(open Openers) *Finder {
 	return &Finder{
-		open: open, ledger: nvme.NewLedger(),
+		open:    open,
 		devices: make(map[remap.Dev]probed), copiers: make(map[[2]remap.Dev]*nvme.Copier), units: newUnits(),
 	}
 }
@@ -225,7 +224,7 @@ func (f *Finder) Copier(ctx context.Context, pair Pair, opt CopyOptions) (Copier
 		}
 		ends[i] = p.device
 	}
-	copier, err := f.shared(pair, ends, nvme.Options{InFlight: opt.InFlight, Timeout: opt.Timeout, Logger: opt.Log, Ledger: f.ledger})
+	copier, err := f.shared(pair, ends, nvme.Options{InFlight: opt.InFlight, Timeout: opt.Timeout, Logger: opt.Log})
 	if err != nil {
 		return nil, err
 	}

@@ -3,10 +3,11 @@ package copydomain
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/remap"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // nvmeCopier copies within one namespace, or from one to another. It translates
@@ -37,34 +38,18 @@ func (c *nvmeCopier) guard(cmd *nvme.CopyCommand) error {
 
 // Copy implements [Copier].
 func (c *nvmeCopier) Copy(ctx context.Context, moves []Move) (Result, error) {
-	pieces := make([]nvme.Piece, 0, len(moves))
-	for _, m := range moves {
-		if (m.Src|m.Dst|m.Len)%c.unit != 0 {
-			return Result{}, fmt.Errorf("copydomain: move of %d sectors from %d to %d does not fit blocks of %d sectors", m.Len, m.Src, m.Dst, c.unit)
-		}
-		pieces = append(pieces, nvme.Piece{
-			SrcLBA: uint64(m.Src / c.unit),
-			DstLBA: uint64(m.Dst / c.unit),
-			Blocks: uint64(m.Len / c.unit),
-		})
+	batch, err := pieces(moves, c.unit)
+	if err != nil {
+		return Result{}, err
 	}
 	if why, err := c.unable(ctx); why != "" {
 		return refused(moves, why, err), nil
 	}
-	done, err := c.copier.CopyGuarded(ctx, pieces, c.guard)
+	done, err := c.copier.CopyGuarded(ctx, batch, c.guard)
 	if err != nil {
 		return Result{}, err
 	}
-	r := Result{Commands: int64(done.Commands)}
-	for _, failure := range done.Redo {
-		r.Redo = append(r.Redo, Redo{c.move(failure.Piece), c.reason(ctx, failure), failure.Err, verdict(failure.Action)})
-	}
-	for _, fence := range done.Fenced {
-		for _, piece := range fence.Pieces {
-			r.Fenced = append(r.Fenced, Redo{c.move(piece), remap.Reason(fence.Reason), fence.Err, Surface})
-		}
-	}
-	return r, nil
+	return result(done, c.unit, func(f blocks.Failure) remap.Reason { return c.reason(ctx, f) }), nil
 }
 
 // unable looks whether every controller that may get the commands still reads
@@ -88,38 +73,13 @@ func refused(moves []Move, why remap.Reason, err error) Result {
 
 // reason of a failure. Invalid Field is what a controller says that has been reset
 // and does not take the format any more.
-func (c *nvmeCopier) reason(ctx context.Context, f nvme.Failure) remap.Reason {
+func (c *nvmeCopier) reason(ctx context.Context, f blocks.Failure) remap.Reason {
 	if errors.Is(f.Err, nvme.StatusInvalidField) {
 		if why, _ := c.unable(ctx); why != "" {
 			return why
 		}
 	}
 	return remap.Reason(f.Reason)
-}
-
-func (c *nvmeCopier) move(p nvme.Piece) Move {
-	return Move{
-		Src: remap.Sector(p.SrcLBA) * c.unit,
-		Dst: remap.Sector(p.DstLBA) * c.unit,
-		Len: remap.Sector(p.Blocks) * c.unit,
-	}
-}
-
-// verdict translates what a failed NVMe command means. A device that is short
-// of something, or a lost path, concerns this run only: the next window offers
-// again.
-func verdict(a nvme.Action) Verdict {
-	switch a {
-	case nvme.ActionNotSupported, nvme.ActionRefreshLimits:
-		return PairUnusable
-	case nvme.ActionReresolve:
-		return Reresolve
-	case nvme.ActionSurface:
-		return Surface
-	case nvme.ActionCanceled:
-		return Canceled
-	}
-	return CopyThroughHost
 }
 
 // Flush implements [Copier]. The command reaches the cache of the device even

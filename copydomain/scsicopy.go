@@ -2,10 +2,11 @@ package copydomain
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/remap"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // scsiCopier copies between logical units of a target. It translates between the
@@ -27,7 +28,7 @@ func newSCSICopier(device *scsi.Device, copier *scsi.Copier, opt CopyOptions) *s
 }
 
 // guard is the last look at a command before it is issued.
-func (c *scsiCopier) guard(segments []scsi.Piece) error {
+func (c *scsiCopier) guard(segments []blocks.Piece) error {
 	for _, s := range segments {
 		if err := c.opt.Allowed(remap.Sector(s.DstLBA)*c.unit, remap.Sector(s.Blocks)*c.unit); err != nil {
 			return err
@@ -38,56 +39,15 @@ func (c *scsiCopier) guard(segments []scsi.Piece) error {
 
 // Copy implements [Copier].
 func (c *scsiCopier) Copy(ctx context.Context, moves []Move) (Result, error) {
-	pieces := make([]scsi.Piece, 0, len(moves))
-	for _, m := range moves {
-		if (m.Src|m.Dst|m.Len)%c.unit != 0 {
-			return Result{}, fmt.Errorf("copydomain: move of %d sectors from %d to %d does not fit blocks of %d sectors", m.Len, m.Src, m.Dst, c.unit)
-		}
-		pieces = append(pieces, scsi.Piece{
-			SrcLBA: uint64(m.Src / c.unit),
-			DstLBA: uint64(m.Dst / c.unit),
-			Blocks: uint64(m.Len / c.unit),
-		})
-	}
-	done, err := c.copier.CopyGuarded(ctx, pieces, c.guard)
+	batch, err := pieces(moves, c.unit)
 	if err != nil {
 		return Result{}, err
 	}
-	r := Result{Commands: int64(done.Commands)}
-	for _, failure := range done.Redo {
-		r.Redo = append(r.Redo, Redo{c.move(failure.Piece), remap.Reason(failure.Reason), failure.Err, scsiVerdict(failure.Action)})
+	done, err := c.copier.CopyGuarded(ctx, batch, c.guard)
+	if err != nil {
+		return Result{}, err
 	}
-	for _, fence := range done.Fenced {
-		for _, piece := range fence.Pieces {
-			r.Fenced = append(r.Fenced, Redo{c.move(piece), remap.Reason(fence.Reason), fence.Err, Surface})
-		}
-	}
-	return r, nil
-}
-
-func (c *scsiCopier) move(p scsi.Piece) Move {
-	return Move{
-		Src: remap.Sector(p.SrcLBA) * c.unit,
-		Dst: remap.Sector(p.DstLBA) * c.unit,
-		Len: remap.Sector(p.Blocks) * c.unit,
-	}
-}
-
-// scsiVerdict translates what a failed EXTENDED COPY means. A device that is short
-// of something, or a lost path, concerns this run only: the next window offers
-// again.
-func scsiVerdict(a scsi.Action) Verdict {
-	switch a {
-	case scsi.ActionNotSupported:
-		return PairUnusable
-	case scsi.ActionReresolve:
-		return Reresolve
-	case scsi.ActionSurface:
-		return Surface
-	case scsi.ActionCanceled:
-		return Canceled
-	}
-	return CopyThroughHost
+	return result(done, c.unit, func(f blocks.Failure) remap.Reason { return remap.Reason(f.Reason) }), nil
 }
 
 // Flush implements [Copier].

@@ -12,10 +12,16 @@ import (
 
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // half of the blocks of the test namespaces are sources, half destinations.
 const testHalf = 200
+
+func piece(src, dst, n uint64) blocks.Piece {
+	return blocks.Piece{SrcLBA: src, DstLBA: dst, Blocks: n}
+}
 
 // rig is a copier on a stamped namespace.
 type rig struct {
@@ -39,20 +45,20 @@ func newRig(t testing.TB, l Limits, opts Options) *rig {
 	return r
 }
 
-func (r *rig) copied(p Piece) bool {
+func (r *rig) copied(p blocks.Piece) bool {
 	return bytes.Equal(r.mem[p.DstLBA*testBlock:(p.DstLBA+p.Blocks)*testBlock], r.before[p.SrcLBA*testBlock:(p.SrcLBA+p.Blocks)*testBlock])
 }
 
-func (r *rig) untouched(p Piece) bool {
-	dst := p.destination()
-	return bytes.Equal(r.mem[dst.start*testBlock:dst.end*testBlock], r.before[dst.start*testBlock:dst.end*testBlock])
+func (r *rig) untouched(p blocks.Piece) bool {
+	dst := p.Destination()
+	return bytes.Equal(r.mem[dst.Start*testBlock:dst.End*testBlock], r.before[dst.Start*testBlock:dst.End*testBlock])
 }
 
 // account checks that a result holds every block of the input exactly once, and
 // that what it says of each is true of the bytes. It is called when nothing runs
 // any more.
-func (r *rig) account(input []Piece, res *Result) (err error) {
-	all := append([]Piece(nil), res.Done...)
+func (r *rig) account(input []blocks.Piece, res *blocks.Result) (err error) {
+	all := append([]blocks.Piece(nil), res.Done...)
 	for _, p := range res.Done {
 		if !r.copied(p) {
 			return fmt.Errorf("done %v is not copied", p)
@@ -63,7 +69,7 @@ func (r *rig) account(input []Piece, res *Result) (err error) {
 		if f.Untouched && !r.untouched(f.Piece) {
 			return fmt.Errorf("untouched %v was written", f.Piece)
 		}
-		if f.Action == ActionDone || f.Action == ActionFence || f.Action == ActionRefreshLimits || f.Reason == "" || f.Err == nil {
+		if f.Action == blocks.ActionDone || f.Action == blocks.ActionFence || f.Action == blocks.ActionShrink || f.Reason == "" || f.Err == nil {
 			return fmt.Errorf("redo %+v", f)
 		}
 	}
@@ -74,7 +80,7 @@ func (r *rig) account(input []Piece, res *Result) (err error) {
 		}
 	}
 	want, got := make(map[uint64]uint64), make(map[uint64]uint64)
-	for m, pieces := range map[*map[uint64]uint64][]Piece{&want: input, &got: all} {
+	for m, pieces := range map[*map[uint64]uint64][]blocks.Piece{&want: input, &got: all} {
 		for _, p := range pieces {
 			for i := range p.Blocks {
 				if _, twice := (*m)[p.DstLBA+i]; twice {
@@ -97,7 +103,7 @@ func (r *rig) account(input []Piece, res *Result) (err error) {
 
 func TestCopy(t *testing.T) {
 	r := newRig(t, Limits{8, 32, 4}, Options{InFlight: 3})
-	input := []Piece{{5, 300, 50}, {100, 200, 10}, {120, 210, 30}, {0, 399, 1}}
+	input := []blocks.Piece{piece(5, 300, 50), piece(100, 200, 10), piece(120, 210, 30), piece(0, 399, 1)}
 	var checked atomic.Uint64
 	res, err := r.CopyGuarded(t.Context(), input, func(c *CopyCommand) error { checked.Add(c.Blocks()); return nil })
 	if err != nil {
@@ -106,7 +112,7 @@ func TestCopy(t *testing.T) {
 	if err := r.account(input, res); err != nil {
 		t.Fatal(err)
 	}
-	if len(res.Redo)+len(res.Fenced) != 0 || res.Refreshes != 0 {
+	if len(res.Redo)+len(res.Fenced) != 0 || res.Again != 0 {
 		t.Errorf("%+v", res)
 	}
 	copies, err := r.loop.Copies()
@@ -132,17 +138,17 @@ func TestCopyNothing(t *testing.T) {
 
 func TestCopyRefusesTheBatch(t *testing.T) {
 	for name, tc := range map[string]struct {
-		pieces []Piece
+		pieces []blocks.Piece
 		want   error
 	}{
-		"empty piece":              {[]Piece{{1, 300, 0}}, ErrInvalid},
-		"wraps":                    {[]Piece{{1, ^uint64(0), 2}}, ErrInvalid},
-		"source past the end":      {[]Piece{{399, 300, 2}}, ErrOutOfRange},
-		"destination past the end": {[]Piece{{1, 399, 2}}, ErrOutOfRange},
-		"same destination":         {[]Piece{{1, 300, 5}, {50, 304, 5}}, ErrOverlap},
-		"onto itself":              {[]Piece{{10, 10, 1}}, ErrOverlap},
-		"onto itself, moved":       {[]Piece{{10, 15, 10}}, ErrOverlap},
-		"one reads what one wrote": {[]Piece{{10, 300, 10}, {305, 100, 1}}, ErrOverlap},
+		"empty piece":              {[]blocks.Piece{piece(1, 300, 0)}, ErrInvalid},
+		"wraps":                    {[]blocks.Piece{piece(1, ^uint64(0), 2)}, ErrInvalid},
+		"source past the end":      {[]blocks.Piece{piece(399, 300, 2)}, ErrOutOfRange},
+		"destination past the end": {[]blocks.Piece{piece(1, 399, 2)}, ErrOutOfRange},
+		"same destination":         {[]blocks.Piece{piece(1, 300, 5), piece(50, 304, 5)}, ErrOverlap},
+		"onto itself":              {[]blocks.Piece{piece(10, 10, 1)}, ErrOverlap},
+		"onto itself, moved":       {[]blocks.Piece{piece(10, 15, 10)}, ErrOverlap},
+		"one reads what one wrote": {[]blocks.Piece{piece(10, 300, 10), piece(305, 100, 1)}, ErrOverlap},
 	} {
 		r := newRig(t, Limits{8, 32, 4}, Options{})
 		if _, err := r.Copy(t.Context(), tc.pieces); !errors.Is(err, tc.want) {
@@ -153,7 +159,7 @@ func TestCopyRefusesTheBatch(t *testing.T) {
 		}
 	}
 	r := newRig(t, Limits{8, 32, 4}, Options{})
-	if _, err := r.Copy(t.Context(), []Piece{{1, 300, 5}, {3, 310, 5}, {1, 305, 5}}); err != nil {
+	if _, err := r.Copy(t.Context(), []blocks.Piece{piece(1, 300, 5), piece(3, 310, 5), piece(1, 305, 5)}); err != nil {
 		t.Errorf("one source for several destinations: %v", err)
 	}
 }
@@ -167,7 +173,7 @@ func TestCopyCheckKeepsTheRestAtHome(t *testing.T) {
 		}
 		return nil
 	}
-	input := []Piece{{0, 300, 40}}
+	input := []blocks.Piece{piece(0, 300, 40)}
 	res, err := r.CopyGuarded(t.Context(), input, guard)
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +185,7 @@ func TestCopyCheckKeepsTheRestAtHome(t *testing.T) {
 		t.Fatalf("%+v", res)
 	}
 	for _, f := range res.Redo {
-		if f.Action != ActionReresolve || !f.Untouched || !errors.Is(f.Err, stale) || f.Reason != "check:refused" {
+		if f.Action != blocks.ActionReresolve || !f.Untouched || !errors.Is(f.Err, stale) || f.Reason != "check:refused" {
 			t.Errorf("%+v", f)
 		}
 	}
@@ -188,7 +194,7 @@ func TestCopyCheckKeepsTheRestAtHome(t *testing.T) {
 // What each status does to the piece and to the rest of the batch.
 func TestCopyFollowsTheTable(t *testing.T) {
 	for status, row := range statuses {
-		if status == StatusSuccess || row.action == ActionRefreshLimits {
+		if status == StatusSuccess || row.action == blocks.ActionShrink {
 			continue
 		}
 		r := newRig(t, Limits{8, 16, 2}, Options{InFlight: 1})
@@ -198,7 +204,7 @@ func TestCopyFollowsTheTable(t *testing.T) {
 			}
 			return Fault{Status: status | StatusDNR, At: 1, Junk: true}
 		})
-		input := []Piece{{0, 300, 64}} // four commands
+		input := []blocks.Piece{piece(0, 300, 64)} // four commands
 		res, err := r.Copy(t.Context(), input)
 		if err != nil {
 			t.Fatal(err)
@@ -207,13 +213,13 @@ func TestCopyFollowsTheTable(t *testing.T) {
 			t.Errorf("%v: %v", status, err)
 		}
 		wantCommands := 4
-		if row.action.stops() {
+		if row.action.Stops() {
 			wantCommands = 2
 		}
 		if res.Commands != wantCommands {
 			t.Errorf("%v: %d commands", status, res.Commands)
 		}
-		if row.action == ActionFence {
+		if row.action == blocks.ActionFence {
 			if len(res.Fenced) != 1 || fmt.Sprint(res.Fenced[0].Pieces) != "[16+16->316]" {
 				t.Errorf("%v: %+v", status, res)
 			}
@@ -235,7 +241,7 @@ func TestCopyRereadsTheLimits(t *testing.T) {
 	now := Limits{5, 20, 3}
 	r.loop.SetEnforced(1, now)
 	r.loop.SetReported(1, now)
-	input := []Piece{{0, 210, 100}, {150, 350, 10}}
+	input := []blocks.Piece{piece(0, 210, 100), piece(150, 350, 10)}
 	res, err := r.Copy(t.Context(), input)
 	if err != nil {
 		t.Fatal(err)
@@ -244,7 +250,7 @@ func TestCopyRereadsTheLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	// One command is too large, then 100 blocks go by 15 (three ranges of five).
-	if len(res.Redo)+len(res.Fenced) != 0 || res.Refreshes != 1 || res.Commands != 1+7+1 || r.Limits() != now {
+	if len(res.Redo)+len(res.Fenced) != 0 || res.Again != 1 || res.Commands != 1+7+1 || r.Limits() != now {
 		t.Errorf("%+v, limits %v", res, r.Limits())
 	}
 }
@@ -252,7 +258,7 @@ func TestCopyRereadsTheLimits(t *testing.T) {
 func TestCopyHalvesWhenTheDeviceReportsNothingNew(t *testing.T) {
 	r := newRig(t, Limits{32, 64, 8}, Options{InFlight: 2})
 	r.loop.SetEnforced(1, Limits{5, 20, 3})
-	input := []Piece{{0, 210, 100}, {150, 350, 10}}
+	input := []blocks.Piece{piece(0, 210, 100), piece(150, 350, 10)}
 	res, err := r.Copy(t.Context(), input)
 	if err != nil {
 		t.Fatal(err)
@@ -260,8 +266,8 @@ func TestCopyHalvesWhenTheDeviceReportsNothingNew(t *testing.T) {
 	if err := r.account(input, res); err != nil {
 		t.Fatal(err)
 	}
-	if len(res.Redo)+len(res.Fenced) != 0 || res.Refreshes != 3 || r.Limits() != (Limits{4, 8, 1}) {
-		t.Errorf("%d refreshes, limits %v", res.Refreshes, r.Limits())
+	if len(res.Redo)+len(res.Fenced) != 0 || res.Again != 3 || r.Limits() != (Limits{4, 8, 1}) {
+		t.Errorf("%d refreshes, limits %v", res.Again, r.Limits())
 	}
 }
 
@@ -279,7 +285,7 @@ func TestLimitsAreHalvedOnce(t *testing.T) {
 func TestCopyGivesUpHalving(t *testing.T) {
 	r := newRig(t, Limits{32, 64, 8}, Options{})
 	r.loop.SetFault(func(n int, c *Command) Fault { return Fault{Status: StatusCommandSizeLimit} })
-	input := []Piece{{0, 210, 100}}
+	input := []blocks.Piece{piece(0, 210, 100)}
 	res, err := r.Copy(t.Context(), input)
 	if err != nil {
 		t.Fatal(err)
@@ -288,12 +294,12 @@ func TestCopyGivesUpHalving(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range res.Redo {
-		if f.Action != ActionNotSupported || f.Reason != "device:status-0x183" || f.Untouched {
+		if f.Action != blocks.ActionNotSupported || f.Reason != "device:status-0x183" || f.Untouched {
 			t.Errorf("%+v", f)
 		}
 	}
-	if res.Refreshes > 7 { // 64 → 1
-		t.Errorf("%d refreshes", res.Refreshes)
+	if res.Again > 7 { // 64 → 1
+		t.Errorf("%d refreshes", res.Again)
 	}
 }
 
@@ -303,18 +309,18 @@ func TestCopyRefreshFindsAnotherNamespace(t *testing.T) {
 	r.loop.mu.Lock()
 	r.loop.namespaces[1].NGUID[0] ^= 1
 	r.loop.mu.Unlock()
-	res, err := r.Copy(t.Context(), []Piece{{0, 210, 100}})
+	res, err := r.Copy(t.Context(), []blocks.Piece{piece(0, 210, 100)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(res.Redo) == 0 || res.Redo[0].Action != ActionReresolve || !errors.Is(res.Redo[0].Err, ErrChanged) {
+	if len(res.Redo) == 0 || res.Redo[0].Action != blocks.ActionReresolve || !errors.Is(res.Redo[0].Err, ErrChanged) {
 		t.Errorf("%+v", res)
 	}
 }
 
 func TestCopyMaxCommandBytes(t *testing.T) {
 	r := newRig(t, Limits{32, 64, 8}, Options{MaxCommandBytes: 10*testBlock + 1})
-	res, err := r.Copy(t.Context(), []Piece{{0, 210, 100}})
+	res, err := r.Copy(t.Context(), []blocks.Piece{piece(0, 210, 100)})
 	if err != nil || res.Commands != 10 {
 		t.Errorf("%+v, %v", res, err)
 	}
@@ -324,7 +330,7 @@ func TestCopyCanceledBefore(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	r := newRig(t, Limits{8, 8, 1}, Options{})
-	input := []Piece{{0, 300, 64}}
+	input := []blocks.Piece{piece(0, 300, 64)}
 	res, err := r.Copy(ctx, input)
 	if err != nil {
 		t.Fatal(err)
@@ -332,7 +338,7 @@ func TestCopyCanceledBefore(t *testing.T) {
 	if err := r.account(input, res); err != nil {
 		t.Fatal(err)
 	}
-	if res.Commands != 0 || res.Redo[0].Action != ActionCanceled || !res.Redo[0].Untouched || !errors.Is(res.Redo[0].Err, context.Canceled) {
+	if res.Commands != 0 || res.Redo[0].Action != blocks.ActionCanceled || !res.Redo[0].Untouched || !errors.Is(res.Redo[0].Err, context.Canceled) {
 		t.Errorf("%+v", res)
 	}
 }
@@ -344,8 +350,8 @@ func TestCopyCanceledInFlight(t *testing.T) {
 		r := newRig(t, Limits{8, 8, 1}, Options{InFlight: 2})
 		hold := make(chan struct{})
 		r.loop.SetFault(func(n int, c *Command) Fault { return Fault{Hold: hold} })
-		input := []Piece{{0, 300, 64}}
-		var res *Result
+		input := []blocks.Piece{piece(0, 300, 64)}
+		var res *blocks.Result
 		var err error
 		done := make(chan struct{})
 		go func() {
@@ -386,7 +392,7 @@ func TestCopyFencesWhatDoesNotComeBack(t *testing.T) {
 			}
 			return Fault{}
 		})
-		input := []Piece{{0, 300, 16}}
+		input := []blocks.Piece{piece(0, 300, 16)}
 		res, err := r.Copy(t.Context(), input)
 		if err != nil {
 			t.Fatal(err)
@@ -399,23 +405,23 @@ func TestCopyFencesWhatDoesNotComeBack(t *testing.T) {
 		}
 		fence := res.Fenced[0]
 		lost := fence.Pieces[0]
-		for name, p := range map[string]Piece{
+		for name, p := range map[string]blocks.Piece{
 			"again":            lost,
-			"onto one block":   {100, lost.DstLBA + 7, 1},
-			"from the torn":    {lost.DstLBA, 350, 1},
-			"around the fence": {100, lost.DstLBA - 1, 20},
+			"onto one block":   piece(100, lost.DstLBA+7, 1),
+			"from the torn":    piece(lost.DstLBA, 350, 1),
+			"around the fence": piece(100, lost.DstLBA-1, 20),
 		} {
-			if _, err := r.Copy(t.Context(), []Piece{p}); !errors.Is(err, ErrFenced) {
+			if _, err := r.Copy(t.Context(), []blocks.Piece{p}); !errors.Is(err, ErrFenced) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		free := []Piece{{lost.SrcLBA, 380, lost.Blocks}} // its source may be read
+		free := []blocks.Piece{piece(lost.SrcLBA, 380, lost.Blocks)} // its source may be read
 		if res, err := r.Copy(t.Context(), free); err != nil || len(res.Done) != 1 {
 			t.Errorf("%+v, %v", res, err)
 		}
 		close(hold)
 		<-fence.Ended()
-		res, err = r.Copy(t.Context(), []Piece{lost})
+		res, err = r.Copy(t.Context(), []blocks.Piece{lost})
 		if err != nil || len(res.Done) != 1 || !r.copied(lost) {
 			t.Errorf("%+v, %v", res, err)
 		}
@@ -434,13 +440,13 @@ func TestCopyFencesGhosts(t *testing.T) {
 			}
 			return Fault{}
 		})
-		input := []Piece{{0, 300, 8}}
+		input := []blocks.Piece{piece(0, 300, 8)}
 		res, err := r.Copy(t.Context(), input)
 		if err != nil || len(res.Fenced) != 1 || res.Fenced[0].Reason != "device:errno-eintr" {
 			t.Fatalf("%+v, %v", res, err)
 		}
 		for i := range uint64(4) { // would reuse the buffer, if it could
-			if res, err := r.Copy(t.Context(), []Piece{{100 + i, 380 + i, 1}}); err != nil || len(res.Done) != 1 {
+			if res, err := r.Copy(t.Context(), []blocks.Piece{piece(100+i, 380+i, 1)}); err != nil || len(res.Done) != 1 {
 				t.Fatalf("%+v, %v", res, err)
 			}
 		}
@@ -470,25 +476,25 @@ func TestConcurrentBatchesDoNotMeet(t *testing.T) {
 			}
 			return Fault{}
 		})
-		first := make(chan *Result, 1)
+		first := make(chan *blocks.Result, 1)
 		go func() {
-			res, err := r.Copy(t.Context(), []Piece{{0, 300, 8}})
+			res, err := r.Copy(t.Context(), []blocks.Piece{piece(0, 300, 8)})
 			if err != nil {
 				t.Error(err)
 			}
 			first <- res
 		}()
 		synctest.Wait()
-		for name, p := range map[string]Piece{
-			"same destination":     {100, 304, 1},
-			"reads what it writes": {304, 100, 1},
-			"writes what it reads": {100, 4, 1},
+		for name, p := range map[string]blocks.Piece{
+			"same destination":     piece(100, 304, 1),
+			"reads what it writes": piece(304, 100, 1),
+			"writes what it reads": piece(100, 4, 1),
 		} {
-			if _, err := r.Copy(t.Context(), []Piece{p}); !errors.Is(err, ErrOverlap) {
+			if _, err := r.Copy(t.Context(), []blocks.Piece{p}); !errors.Is(err, ErrOverlap) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		if res, err := r.Copy(t.Context(), []Piece{{0, 320, 8}}); err != nil || len(res.Done) != 1 {
+		if res, err := r.Copy(t.Context(), []blocks.Piece{piece(0, 320, 8)}); err != nil || len(res.Done) != 1 {
 			t.Errorf("a batch beside it: %+v, %v", res, err)
 		}
 		close(hold)
@@ -505,7 +511,7 @@ func TestInFlightIsBounded(t *testing.T) {
 		r.loop.SetFault(func(n int, c *Command) Fault { return Fault{Hold: hold} })
 		for i := range uint64(2) { // two batches share the bound
 			go func() {
-				if _, err := r.Copy(t.Context(), []Piece{{0, 300 + 50*i, 20}}); err != nil {
+				if _, err := r.Copy(t.Context(), []blocks.Piece{piece(0, 300+50*i, 20)}); err != nil {
 					t.Error(err)
 				}
 			}()
@@ -588,8 +594,8 @@ func TestCopyLosesNothing(t *testing.T) {
 				}
 				fenced += len(res.Fenced)
 				redone += len(res.Redo)
-				refreshed += res.Refreshes
-				if cap, free := cap(r.slots), len(r.slots); cap != free {
+				refreshed += res.Again
+				if cap, free := cap(r.issuer.Slots), len(r.issuer.Slots); cap != free {
 					return fmt.Errorf("%d of %d slots came back", free, cap)
 				}
 				for _, f := range res.Redo {
@@ -598,7 +604,7 @@ func TestCopyLosesNothing(t *testing.T) {
 						return fmt.Errorf("redo of %v", f.Piece)
 					}
 				}
-				return r.account(input, &Result{Done: append(res.Done, redoPieces(res)...), Fenced: res.Fenced})
+				return r.account(input, &blocks.Result{Done: append(res.Done, redoPieces(res)...), Fenced: res.Fenced})
 			}()
 		})
 		if failure != nil {
@@ -610,8 +616,8 @@ func TestCopyLosesNothing(t *testing.T) {
 	}
 }
 
-func redoPieces(res *Result) []Piece {
-	var pieces []Piece
+func redoPieces(res *blocks.Result) []blocks.Piece {
+	var pieces []blocks.Piece
 	for _, f := range res.Redo {
 		pieces = append(pieces, f.Piece)
 	}

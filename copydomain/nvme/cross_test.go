@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // crossRig is a controller with two namespaces, and a copier from one to the
@@ -71,7 +73,7 @@ func newCrossRig(t testing.TB, first, second Limits, opts Options) *crossRig {
 }
 
 // wrong finds a block of the destination that is not what the pieces make of it.
-func (r *crossRig) wrong(pieces []Piece) error {
+func (r *crossRig) wrong(pieces []blocks.Piece) error {
 	want := bytes.Clone(r.before)
 	for _, p := range pieces {
 		copy(want[p.DstLBA*testBlock:(p.DstLBA+p.Blocks)*testBlock], r.srcMem[p.SrcLBA*testBlock:])
@@ -112,7 +114,7 @@ func TestCrossCopy(t *testing.T) {
 			}
 		}
 		res, err := c.Copy(t.Context(), pieces)
-		if err != nil || len(res.Redo)+len(res.Fenced) > 0 || res.Refreshes > 0 {
+		if err != nil || len(res.Redo)+len(res.Fenced) > 0 || res.Again > 0 {
 			t.Fatalf("%+v, %v", res, err)
 		}
 		if err := r.wrong(pieces); err != nil {
@@ -136,13 +138,13 @@ func TestCrossCopy(t *testing.T) {
 
 func TestCrossCopyRefusesTheBatch(t *testing.T) {
 	for name, tc := range map[string]struct {
-		pieces []Piece
+		pieces []blocks.Piece
 		want   error
 	}{
-		"source past its end":      {[]Piece{{295, 100, 10}}, ErrOutOfRange},
-		"destination past its end": {[]Piece{{0, 395, 10}}, ErrOutOfRange},
-		"same destination":         {[]Piece{{1, 300, 5}, {50, 304, 5}}, ErrOverlap},
-		"empty":                    {[]Piece{{1, 300, 0}}, ErrInvalid},
+		"source past its end":      {[]blocks.Piece{piece(295, 100, 10)}, ErrOutOfRange},
+		"destination past its end": {[]blocks.Piece{piece(0, 395, 10)}, ErrOutOfRange},
+		"same destination":         {[]blocks.Piece{piece(1, 300, 5), piece(50, 304, 5)}, ErrOverlap},
+		"empty":                    {[]blocks.Piece{piece(1, 300, 0)}, ErrInvalid},
 	} {
 		r := newCrossRig(t, Limits{8, 32, 4}, Limits{8, 32, 4}, Options{})
 		r.from.Namespace.Blocks = 300
@@ -154,7 +156,7 @@ func TestCrossCopyRefusesTheBatch(t *testing.T) {
 		}
 	}
 	r := newCrossRig(t, Limits{8, 32, 4}, Limits{8, 32, 4}, Options{})
-	if _, err := r.Copy(t.Context(), []Piece{{350, 100, 20}}); err != nil { // of 400 blocks
+	if _, err := r.Copy(t.Context(), []blocks.Piece{piece(350, 100, 20)}); err != nil { // of 400 blocks
 		t.Error(err)
 	}
 }
@@ -165,9 +167,9 @@ func TestCrossCopyRereadsBothLimits(t *testing.T) {
 		r := newCrossRig(t, Limits{32, 64, 8}, Limits{32, 64, 8}, Options{InFlight: 1})
 		r.loop.SetEnforced(nsid, want)
 		r.loop.SetReported(nsid, want)
-		input := []Piece{{0, 210, 100}}
+		input := []blocks.Piece{piece(0, 210, 100)}
 		res, err := r.Copy(t.Context(), input)
-		if err != nil || len(res.Redo)+len(res.Fenced) > 0 || res.Refreshes != 1 || r.Limits() != want {
+		if err != nil || len(res.Redo)+len(res.Fenced) > 0 || res.Again != 1 || r.Limits() != want {
 			t.Errorf("namespace %d: %+v, %v, limits %v", nsid, res, err, r.Limits())
 		}
 		if err := r.wrong(input); err != nil {
@@ -177,8 +179,8 @@ func TestCrossCopyRereadsBothLimits(t *testing.T) {
 	r := newCrossRig(t, Limits{32, 64, 8}, Limits{32, 64, 8}, Options{})
 	r.loop.SetEnforced(1, Limits{1, 1, 1})
 	r.loop.namespaces[1].NGUID[0] ^= 1
-	res, err := r.Copy(t.Context(), []Piece{{0, 210, 100}})
-	if err != nil || len(res.Redo) == 0 || res.Redo[0].Action != ActionReresolve || !errors.Is(res.Redo[0].Err, ErrChanged) {
+	res, err := r.Copy(t.Context(), []blocks.Piece{piece(0, 210, 100)})
+	if err != nil || len(res.Redo) == 0 || res.Redo[0].Action != blocks.ActionReresolve || !errors.Is(res.Redo[0].Err, ErrChanged) {
 		t.Errorf("another source: %+v, %v", res, err)
 	}
 }
@@ -201,12 +203,12 @@ func TestCrossCopyRefusedByTheController(t *testing.T) {
 	} {
 		r := newCrossRig(t, Limits{8, 32, 4}, Limits{8, 32, 4}, Options{})
 		tc.spoil(r.loop)
-		res, err := r.Copy(t.Context(), []Piece{{0, 210, 100}})
+		res, err := r.Copy(t.Context(), []blocks.Piece{piece(0, 210, 100)})
 		if err != nil || len(res.Fenced) > 0 || len(res.Done) > 0 || len(res.Redo) == 0 {
 			t.Fatalf("%s: %+v, %v", name, res, err)
 		}
 		for _, f := range res.Redo {
-			if f.Action != ActionNotSupported || !errors.Is(f.Err, tc.want) {
+			if f.Action != blocks.ActionNotSupported || !errors.Is(f.Err, tc.want) {
 				t.Errorf("%s: %+v", name, f)
 			}
 		}
@@ -220,8 +222,7 @@ func TestCrossCopyRefusedByTheController(t *testing.T) {
 // as one writes what the other touches.
 func TestLedgerIsByNamespace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ledger := NewLedger()
-		opts := Options{InFlight: 4, Timeout: time.Second, Grace: time.Second, Ledger: ledger}
+		opts := Options{InFlight: 4, Timeout: time.Second, Grace: time.Second}
 		r := newCrossRig(t, Limits{8, 8, 1}, Limits{8, 8, 1}, opts)
 		var err error
 		copiers := map[string]*Copier{"1 to 2": r.Copier}
@@ -239,24 +240,24 @@ func TestLedgerIsByNamespace(t *testing.T) {
 		})
 		tries := []struct {
 			by       string
-			piece    Piece
+			piece    blocks.Piece
 			underWay bool // refused while the command runs
 			fenced   bool // refused when it is given up
 		}{
-			{"1 to 2", Piece{0, 303, 1}, true, true},
-			{"2 to 2", Piece{0, 303, 1}, true, true},
-			{"2 to 2", Piece{303, 0, 1}, true, true},
-			{"2 to 1", Piece{303, 0, 1}, true, true},
-			{"2 to 1", Piece{0, 103, 1}, true, false}, // writes what is read
-			{"1 to 1", Piece{0, 103, 1}, true, false},
-			{"1 to 1", Piece{103, 303, 1}, false, false}, // block 303 of the other namespace
-			{"2 to 1", Piece{103, 303, 1}, false, false},
-			{"2 to 2", Piece{103, 200, 1}, false, false},
-			{"1 to 2", Piece{103, 210, 1}, false, false},
+			{"1 to 2", piece(0, 303, 1), true, true},
+			{"2 to 2", piece(0, 303, 1), true, true},
+			{"2 to 2", piece(303, 0, 1), true, true},
+			{"2 to 1", piece(303, 0, 1), true, true},
+			{"2 to 1", piece(0, 103, 1), true, false}, // writes what is read
+			{"1 to 1", piece(0, 103, 1), true, false},
+			{"1 to 1", piece(103, 303, 1), false, false}, // block 303 of the other namespace
+			{"2 to 1", piece(103, 303, 1), false, false},
+			{"2 to 2", piece(103, 200, 1), false, false},
+			{"1 to 2", piece(103, 210, 1), false, false},
 		}
-		done := make(chan *Result)
+		done := make(chan *blocks.Result)
 		go func() {
-			res, err := r.Copy(t.Context(), []Piece{{100, 300, 8}})
+			res, err := r.Copy(t.Context(), []blocks.Piece{piece(100, 300, 8)})
 			if err != nil {
 				t.Error(err)
 			}
@@ -264,7 +265,7 @@ func TestLedgerIsByNamespace(t *testing.T) {
 		}()
 		synctest.Wait()
 		for _, try := range tries {
-			if _, err := copiers[try.by].Copy(t.Context(), []Piece{try.piece}); errors.Is(err, ErrOverlap) != try.underWay || err != nil && !try.underWay {
+			if _, err := copiers[try.by].Copy(t.Context(), []blocks.Piece{try.piece}); errors.Is(err, ErrOverlap) != try.underWay || err != nil && !try.underWay {
 				t.Errorf("%s %v while a command runs: %v", try.by, try.piece, err)
 			}
 		}
@@ -272,14 +273,14 @@ func TestLedgerIsByNamespace(t *testing.T) {
 			t.Fatalf("%+v", res)
 		}
 		for _, try := range tries {
-			if _, err := copiers[try.by].Copy(t.Context(), []Piece{try.piece}); errors.Is(err, ErrFenced) != try.fenced || err != nil && !try.fenced {
+			if _, err := copiers[try.by].Copy(t.Context(), []blocks.Piece{try.piece}); errors.Is(err, ErrFenced) != try.fenced || err != nil && !try.fenced {
 				t.Errorf("%s %v beside a fence: %v", try.by, try.piece, err)
 			}
 		}
 		close(hold)
 		synctest.Wait()
 		for name, c := range copiers {
-			if _, err := c.Copy(t.Context(), []Piece{{20, 303, 1}}); err != nil {
+			if _, err := c.Copy(t.Context(), []blocks.Piece{piece(20, 303, 1)}); err != nil {
 				t.Errorf("%s when the fence is over: %v", name, err)
 			}
 		}

@@ -3,19 +3,23 @@ package nvme
 import (
 	"errors"
 	"fmt"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
+)
+
+// What all copy commands have in common.
+var (
+	ErrNotIssued  = blocks.ErrNotIssued
+	ErrInvalid    = blocks.ErrInvalid
+	ErrOverlap    = blocks.ErrOverlap
+	ErrOutOfRange = blocks.ErrOutOfRange
+	ErrFenced     = blocks.ErrFenced
+	ErrTimeout    = blocks.ErrTimeout
 )
 
 var (
-	// ErrNotIssued says that the device has certainly not seen the command.
-	// An error of [Transport.IO] without it leaves the fate of the command
-	// unknown: it may still be running.
-	ErrNotIssued = errors.New("command was not issued")
-
 	// ErrNotAllowed is returned for opcodes that this package never sends.
 	ErrNotAllowed = errors.New("command is not on the list of allowed commands")
-
-	// ErrInvalid is returned for arguments and device data that make no sense.
-	ErrInvalid = errors.New("invalid")
 
 	// ErrShort is returned by parsers for buffers that are too short.
 	ErrShort = errors.New("buffer is too short")
@@ -29,19 +33,6 @@ var (
 	// ErrNotSupported is returned by NewCopier for a namespace that cannot
 	// copy; [Support] holds the reason.
 	ErrNotSupported = errors.New("copy is not supported")
-
-	// ErrOverlap is returned when pieces of one batch overlap each other.
-	ErrOverlap = errors.New("ranges overlap")
-
-	// ErrOutOfRange is returned for blocks beyond the end of the namespace.
-	ErrOutOfRange = errors.New("beyond the end of the namespace")
-
-	// ErrFenced is returned when a batch touches blocks that a command of
-	// unknown fate may still write.
-	ErrFenced = errors.New("range is fenced by a command of unknown fate")
-
-	// ErrTimeout is the error of a command that did not come back in time.
-	ErrTimeout = errors.New("command did not come back in time")
 
 	// ErrChanged is returned when the namespace is not the one that was probed.
 	ErrChanged = errors.New("namespace has changed")

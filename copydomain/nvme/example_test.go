@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log"
 
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 )
 
@@ -24,7 +25,7 @@ func ExampleCopier() {
 	if err != nil {
 		log.Fatal(err) // says why the namespace cannot copy
 	}
-	result, err := copier.Copy(ctx, []nvme.Piece{
+	result, err := copier.Copy(ctx, []blocks.Piece{
 		{SrcLBA: 0, DstLBA: 1000, Blocks: 300},
 		{SrcLBA: 500, DstLBA: 1300, Blocks: 8},
 	})
@@ -59,7 +60,7 @@ func ExampleLoopback_SetFault() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	result, err := copier.Copy(ctx, []nvme.Piece{{SrcLBA: 0, DstLBA: 1000, Blocks: 200}})
+	result, err := copier.Copy(ctx, []blocks.Piece{{SrcLBA: 0, DstLBA: 1000, Blocks: 200}})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -75,12 +76,12 @@ func ExampleLoopback_SetFault() {
 
 // Pieces of a striped volume, interleaved in the destination.
 func ExamplePacker() {
-	pieces := []nvme.Piece{
+	pieces := []blocks.Piece{
 		{SrcLBA: 0, DstLBA: 1000, Blocks: 16},
 		{SrcLBA: 64, DstLBA: 1032, Blocks: 16},
 		{SrcLBA: 32, DstLBA: 1016, Blocks: 16},
 	}
-	nvme.SortByDestination(pieces)
+	pieces = blocks.SortByDestination(pieces)
 	packer, err := nvme.NewPacker(nvme.Limits{RangeBlocks: 128, CommandBlocks: 128, Ranges: 128}, pieces)
 	if err != nil {
 		log.Fatal(err)

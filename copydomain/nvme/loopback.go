@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 	"sync"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // Loopback is an NVMe controller in memory: a Transport for tests, without a
@@ -424,17 +426,14 @@ func (l *Loopback) copy(c *Command, dst *loopbackNamespace, f Fault) (int, Statu
 	if len(cmd.Ranges) > int(limits.Ranges) || cmd.Blocks() > uint64(limits.CommandBlocks) {
 		return 0, StatusCommandSizeLimit | StatusDNR
 	}
-	var skip uint64
-	for i, r := range cmd.Ranges {
-		p := cmd.piece(i, skip)
-		skip += p.Blocks
+	for i, p := range cmd.pieces() {
 		if f.Status != StatusSuccess && i >= f.At {
 			if f.Junk {
 				move(src, dst, p, true)
 			}
 			return i, f.Status
 		}
-		if r.Blocks > limits.RangeBlocks {
+		if p.Blocks > uint64(limits.RangeBlocks) {
 			return i, StatusCommandSizeLimit | StatusDNR
 		}
 		if status := move(src, dst, p, false); status != StatusSuccess {
@@ -447,12 +446,12 @@ func (l *Loopback) copy(c *Command, dst *loopbackNamespace, f Fault) (int, Statu
 	return len(cmd.Ranges), StatusSuccess
 }
 
-func (n *loopbackNamespace) contains(lba, blocks uint64) bool {
-	return lba <= n.Blocks && blocks <= n.Blocks-lba
+func (n *loopbackNamespace) contains(lba, count uint64) bool {
+	return lba <= n.Blocks && count <= n.Blocks-lba
 }
 
 // move copies one range, or scrambles its destination.
-func move(src, dst *loopbackNamespace, p Piece, junk bool) Status {
+func move(src, dst *loopbackNamespace, p blocks.Piece, junk bool) Status {
 	if !src.contains(p.SrcLBA, p.Blocks) || !dst.contains(p.DstLBA, p.Blocks) {
 		return StatusLBAOutOfRange | StatusDNR
 	}

@@ -7,10 +7,12 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // packed collects all commands, with ranges of their own.
-func packed(t testing.TB, l Limits, pieces []Piece) []CopyCommand {
+func packed(t testing.TB, l Limits, pieces []blocks.Piece) []CopyCommand {
 	t.Helper()
 	p, err := NewPacker(l, pieces)
 	if err != nil {
@@ -27,43 +29,43 @@ func TestPackVectors(t *testing.T) {
 	wide := Limits{RangeBlocks: 128, CommandBlocks: 256, Ranges: 4}
 	for name, tc := range map[string]struct {
 		limits Limits
-		pieces []Piece
+		pieces []blocks.Piece
 		want   []CopyCommand
 	}{
 		"nothing": {wide, nil, nil},
-		"split at MSSRL and MCL": {wide, []Piece{{0, 1000, 300}}, []CopyCommand{
+		"split at MSSRL and MCL": {wide, []blocks.Piece{piece(0, 1000, 300)}, []CopyCommand{
 			{1000, []Range{{0, 128}, {128, 128}}},
 			{1256, []Range{{256, 44}}},
 		}},
-		"range cut at MCL": {wide, []Piece{{0, 1000, 100}, {500, 1100, 100}, {900, 1200, 100}}, []CopyCommand{
+		"range cut at MCL": {wide, []blocks.Piece{piece(0, 1000, 100), piece(500, 1100, 100), piece(900, 1200, 100)}, []CopyCommand{
 			{1000, []Range{{0, 100}, {500, 100}, {900, 56}}},
 			{1256, []Range{{956, 44}}},
 		}},
-		"neighbours on both sides are one": {wide, []Piece{{0, 1000, 10}, {10, 1010, 20}}, []CopyCommand{
+		"neighbours on both sides are one": {wide, []blocks.Piece{piece(0, 1000, 10), piece(10, 1010, 20)}, []CopyCommand{
 			{1000, []Range{{0, 30}}},
 		}},
-		"neighbours in the source only": {wide, []Piece{{0, 1000, 10}, {10, 2000, 10}}, []CopyCommand{
+		"neighbours in the source only": {wide, []blocks.Piece{piece(0, 1000, 10), piece(10, 2000, 10)}, []CopyCommand{
 			{1000, []Range{{0, 10}}},
 			{2000, []Range{{10, 10}}},
 		}},
-		"full by number of ranges": {Limits{128, 1024, 2}, []Piece{{0, 1000, 8}, {100, 1008, 8}, {200, 1016, 8}}, []CopyCommand{
+		"full by number of ranges": {Limits{128, 1024, 2}, []blocks.Piece{piece(0, 1000, 8), piece(100, 1008, 8), piece(200, 1016, 8)}, []CopyCommand{
 			{1000, []Range{{0, 8}, {100, 8}}},
 			{1016, []Range{{200, 8}}},
 		}},
-		"a full list still takes what continues its last range": {Limits{128, 1024, 1}, []Piece{{0, 1000, 8}, {8, 1008, 8}}, []CopyCommand{
+		"a full list still takes what continues its last range": {Limits{128, 1024, 1}, []blocks.Piece{piece(0, 1000, 8), piece(8, 1008, 8)}, []CopyCommand{
 			{1000, []Range{{0, 16}}},
 		}},
-		"NLB of 65536 blocks": {Limits{1 << 20, 1 << 20, 1}, []Piece{{0, 1 << 33, 65536 + 1}}, []CopyCommand{
+		"NLB of 65536 blocks": {Limits{1 << 20, 1 << 20, 1}, []blocks.Piece{piece(0, 1<<33, 65536+1)}, []CopyCommand{
 			{1 << 33, []Range{{0, 65536}}},
 			{1<<33 + 65536, []Range{{65536, 1}}},
 		}},
-		"MSSRL of 65535": {Limits{65535, 1 << 20, 256}, []Piece{{1 << 40, 1 << 41, 65536}}, []CopyCommand{
+		"MSSRL of 65535": {Limits{65535, 1 << 20, 256}, []blocks.Piece{piece(1<<40, 1<<41, 65536)}, []CopyCommand{
 			{1 << 41, []Range{{1 << 40, 65535}, {1<<40 + 65535, 1}}},
 		}},
-		"last LBA": {wide, []Piece{{0, ^uint64(0) - 10, 10}}, []CopyCommand{
+		"last LBA": {wide, []blocks.Piece{piece(0, ^uint64(0)-10, 10)}, []CopyCommand{
 			{^uint64(0) - 10, []Range{{0, 10}}},
 		}},
-		"one block": {Limits{1, 1, 1}, []Piece{{5, 9, 2}}, []CopyCommand{{9, []Range{{5, 1}}}, {10, []Range{{6, 1}}}}},
+		"one block": {Limits{1, 1, 1}, []blocks.Piece{piece(5, 9, 2)}, []CopyCommand{{9, []Range{{5, 1}}}, {10, []Range{{6, 1}}}}},
 	} {
 		got := packed(t, tc.limits, tc.pieces)
 		if fmt.Sprint(got) != fmt.Sprint(tc.want) {
@@ -74,9 +76,9 @@ func TestPackVectors(t *testing.T) {
 
 // At most 256 ranges go into a command, whatever the namespace says.
 func TestPackCapsRanges(t *testing.T) {
-	var pieces []Piece
+	var pieces []blocks.Piece
 	for i := range uint64(300) {
-		pieces = append(pieces, Piece{SrcLBA: 10_000 - 2*i, DstLBA: 20_000 + i, Blocks: 1})
+		pieces = append(pieces, blocks.Piece{SrcLBA: 10_000 - 2*i, DstLBA: 20_000 + i, Blocks: 1})
 	}
 	cmds := packed(t, Limits{128, 1 << 20, 60_000}, pieces)
 	if len(cmds) != 2 || len(cmds[0].Ranges) != 256 || len(cmds[1].Ranges) != 44 {
@@ -88,16 +90,16 @@ func TestPackRefuses(t *testing.T) {
 	ok := Limits{1, 1, 1}
 	for name, tc := range map[string]struct {
 		limits Limits
-		piece  Piece
+		piece  blocks.Piece
 	}{
-		"MSSRL 0":           {Limits{0, 1, 1}, Piece{1, 2, 1}},
-		"MCL 0":             {Limits{1, 0, 1}, Piece{1, 2, 1}},
-		"no ranges":         {Limits{1, 1, 0}, Piece{1, 2, 1}},
-		"empty piece":       {ok, Piece{1, 2, 0}},
-		"source wraps":      {ok, Piece{^uint64(0), 2, 1}},
-		"destination wraps": {ok, Piece{1, ^uint64(0) - 1, 3}},
+		"MSSRL 0":           {Limits{0, 1, 1}, piece(1, 2, 1)},
+		"MCL 0":             {Limits{1, 0, 1}, piece(1, 2, 1)},
+		"no ranges":         {Limits{1, 1, 0}, piece(1, 2, 1)},
+		"empty piece":       {ok, piece(1, 2, 0)},
+		"source wraps":      {ok, piece(^uint64(0), 2, 1)},
+		"destination wraps": {ok, piece(1, ^uint64(0)-1, 3)},
 	} {
-		if _, err := NewPacker(tc.limits, []Piece{tc.piece}); !errors.Is(err, ErrInvalid) {
+		if _, err := NewPacker(tc.limits, []blocks.Piece{tc.piece}); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -114,8 +116,8 @@ func drawLimits(t *rapid.T) Limits {
 // drawPieces makes pieces in order of destination, whose sources lie in the first
 // and destinations in the second half of 2×half blocks. Gaps and continued
 // sources both occur often.
-func drawPieces(t *rapid.T, half uint64) []Piece {
-	var pieces []Piece
+func drawPieces(t *rapid.T, half uint64) []blocks.Piece {
+	var pieces []blocks.Piece
 	dst := half + rapid.Uint64Range(0, 3).Draw(t, "start")
 	var src uint64
 	for range rapid.IntRange(0, 10).Draw(t, "pieces") {
@@ -126,7 +128,7 @@ func drawPieces(t *rapid.T, half uint64) []Piece {
 		if src+n > half || rapid.Bool().Draw(t, "jump") {
 			src = rapid.Uint64Range(0, half-n).Draw(t, "src")
 		}
-		pieces = append(pieces, Piece{src, dst, n})
+		pieces = append(pieces, piece(src, dst, n))
 		src += n
 		dst += n
 		if rapid.IntRange(0, 2).Draw(t, "gap") == 0 {
@@ -137,7 +139,7 @@ func drawPieces(t *rapid.T, half uint64) []Piece {
 }
 
 // blocksOf maps each destination block to its source block.
-func blocksOf(t interface{ Fatalf(string, ...any) }, pieces []Piece) map[uint64]uint64 {
+func blocksOf(t interface{ Fatalf(string, ...any) }, pieces []blocks.Piece) map[uint64]uint64 {
 	m := make(map[uint64]uint64)
 	for _, p := range pieces {
 		for i := range p.Blocks {
@@ -150,15 +152,10 @@ func blocksOf(t interface{ Fatalf(string, ...any) }, pieces []Piece) map[uint64]
 	return m
 }
 
-func piecesOf(cmds []CopyCommand) []Piece {
-	var pieces []Piece
+func piecesOf(cmds []CopyCommand) []blocks.Piece {
+	var pieces []blocks.Piece
 	for _, c := range cmds {
-		var skip uint64
-		for i := range c.Ranges {
-			p := c.piece(i, skip)
-			skip += p.Blocks
-			pieces = append(pieces, p)
-		}
+		pieces = append(pieces, c.pieces()...)
 	}
 	return pieces
 }
@@ -202,11 +199,11 @@ func TestPackCoversOnceWithinLimits(t *testing.T) {
 
 // fewest is the smallest number of commands for pieces in order of destination,
 // found by trying every cut.
-func fewest(l Limits, pieces []Piece) int {
+func fewest(l Limits, pieces []blocks.Piece) int {
 	var src []uint64 // of the blocks of one run
 	total := 0
 	for i, p := range pieces {
-		if i > 0 && pieces[i-1].destination().end != p.DstLBA {
+		if i > 0 && pieces[i-1].Destination().End != p.DstLBA {
 			total += fewestInRun(l, src)
 			src = src[:0]
 		}
@@ -262,7 +259,7 @@ func TestSortedPackDoesNotDependOnOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l, pieces := drawLimits(t), drawPieces(t, 200)
 		shuffled := rapid.Permutation(pieces).Draw(t, "order")
-		SortByDestination(shuffled)
+		shuffled = blocks.SortByDestination(shuffled)
 		a, err := NewPacker(l, pieces)
 		if err != nil {
 			t.Fatal(err)
@@ -307,12 +304,12 @@ func TestPackerRest(t *testing.T) {
 // striped makes the pieces of one leaf when a volume striped over legs in chunks
 // of from blocks is copied to one in chunks of to blocks: short, and interleaved
 // in the destination.
-func striped(n int, from, to uint64) []Piece {
+func striped(n int, from, to uint64) []blocks.Piece {
 	chunk := min(from, to)
-	pieces := make([]Piece, 0, n)
+	pieces := make([]blocks.Piece, 0, n)
 	for i := range uint64(n) {
 		at := i * chunk
-		pieces = append(pieces, Piece{SrcLBA: at ^ from, DstLBA: 1<<32 + at, Blocks: chunk})
+		pieces = append(pieces, blocks.Piece{SrcLBA: at ^ from, DstLBA: 1<<32 + at, Blocks: chunk})
 	}
 	return pieces
 }
@@ -345,12 +342,12 @@ func BenchmarkPack(b *testing.B) {
 
 func BenchmarkSortByDestination(b *testing.B) {
 	sorted := striped(100_000, 128, 256)
-	pieces := make([]Piece, len(sorted))
+	pieces := make([]blocks.Piece, len(sorted))
 	b.ReportAllocs()
 	for b.Loop() {
 		for i, p := range sorted { // all of leg 0, then all of leg 1 …
 			pieces[(i%4)*(len(sorted)/4)+i/4] = p
 		}
-		SortByDestination(pieces)
+		blocks.SortByDestination(pieces)
 	}
 }

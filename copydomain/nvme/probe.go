@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // adminTimeout bounds every Identify and Get Log Page: it is given to the kernel
@@ -48,6 +51,10 @@ type Device struct {
 	Namespace   Namespace
 	Identifiers Identifiers
 	Support     Support
+
+	ledger blocks.Ledger
+	once   sync.Once
+	slots  chan *slot // of all Copiers that write to the namespace
 }
 
 func (d *Device) String() string {

@@ -3,6 +3,8 @@ package nvme
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 const (
@@ -41,11 +43,15 @@ func (c *CopyCommand) Blocks() uint64 {
 	return n
 }
 
-// piece returns range i with its place in the destination, which begins skip
-// blocks behind DstLBA.
-func (c *CopyCommand) piece(i int, skip uint64) Piece {
-	r := c.Ranges[i]
-	return Piece{SrcLBA: r.SrcLBA, DstLBA: c.DstLBA + skip, Blocks: uint64(r.Blocks)}
+// pieces are the ranges with their places in the destination.
+func (c *CopyCommand) pieces() []blocks.Piece {
+	pieces := make([]blocks.Piece, 0, len(c.Ranges))
+	dst := c.DstLBA
+	for _, r := range c.Ranges {
+		pieces = append(pieces, blocks.Piece{SrcLBA: r.SrcLBA, DstLBA: dst, Blocks: uint64(r.Blocks)})
+		dst += uint64(r.Blocks)
+	}
+	return pieces
 }
 
 // Encode fills cmd with the wire form of the command within the namespace nsid.

@@ -4,37 +4,34 @@ import (
 	"context"
 	"errors"
 	"math"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // maxRefreshes bounds the rounds of one batch. Halving needs at most 32, so only
 // a device that reports other limits each time gets here.
 const maxRefreshes = 40
 
-// refresh follows a Command Size Limit Exceeded for a command made to used: it
-// reads the limits again and, when the device reports what it reported before,
-// halves them.
-func (b *batch) refresh(ctx context.Context, used Limits) {
-	b.result.Refreshes++
-	refused := Outcome{Action: ActionNotSupported, Reason: "device:status-0x183", Err: StatusCommandSizeLimit}
-	if b.result.Refreshes > maxRefreshes {
-		b.stop(refused)
-		return
+// refresh follows a Command Size Limit Exceeded: it reads the limits again and, when
+// the device reports what it reported before, halves them.
+func (b *batch) refresh(ctx context.Context) blocks.Outcome {
+	b.refreshes++
+	refused := blocks.Outcome{Action: blocks.ActionNotSupported, Reason: "device:status-0x183", Err: StatusCommandSizeLimit}
+	if b.refreshes > maxRefreshes {
+		return refused
 	}
 	now, err := b.reread(ctx)
 	switch {
 	case ctx.Err() != nil:
-		b.stop(canceled(ctx.Err()))
-		return
+		return blocks.Canceled(ctx.Err())
 	case errors.Is(err, ErrChanged):
-		b.stop(Outcome{Action: ActionReresolve, Reason: "device:changed", Err: err})
-		return
+		return blocks.Outcome{Action: blocks.ActionReresolve, Reason: "device:changed", Err: err}
 	case err != nil:
-		b.stop(Outcome{Action: ActionBackOff, Reason: refused.Reason, Err: err})
-		return
+		return blocks.Outcome{Action: blocks.ActionBackOff, Reason: refused.Reason, Err: err}
+	case !b.adjust(now, b.used):
+		return refused
 	}
-	if !b.adjust(now, used) {
-		b.stop(refused)
-	}
+	return blocks.Outcome{}
 }
 
 // reread asks for the limits of both namespaces. Anything else that is not as it

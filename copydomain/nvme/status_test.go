@@ -9,21 +9,23 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // Every status that the specification lists for Copy, the generic ones that can
 // meet any command, and the path related ones, with what has to follow.
 func TestEveryStatusHasItsAction(t *testing.T) {
-	want := map[Action][]Status{
-		ActionDone:          {0x000},
-		ActionNotSupported:  {0x001, 0x002, 0x00B, 0x10A, 0x181, 0x185, 0x188, 0x1B8, 0x1B9, 0x1BA, 0x1BB, 0x1BC, 0x1BD, 0x1BE, 0x1BF, 0x023},
-		ActionReresolve:     {0x080},
-		ActionSurface:       {0x083, 0x182, 0x282, 0x283, 0x284, 0x286, 0x020, 0x015, 0x01C, 0x01D},
-		ActionBackOff:       {0x084, 0x189, 0x082, 0x021},
-		ActionRefreshLimits: {0x183},
-		ActionEmulate:       {0x004, 0x005, 0x006, 0x007, 0x081, 0x180, 0x186, 0x187, 0x280, 0x281, 0x287},
-		ActionRetryPath:     {0x300, 0x301, 0x302, 0x303, 0x360, 0x008, 0x022},
-		ActionFence:         {0x370, 0x371},
+	want := map[blocks.Action][]Status{
+		blocks.ActionDone:         {0x000},
+		blocks.ActionNotSupported: {0x001, 0x002, 0x00B, 0x10A, 0x181, 0x185, 0x188, 0x1B8, 0x1B9, 0x1BA, 0x1BB, 0x1BC, 0x1BD, 0x1BE, 0x1BF, 0x023},
+		blocks.ActionReresolve:    {0x080},
+		blocks.ActionSurface:      {0x083, 0x182, 0x282, 0x283, 0x284, 0x286, 0x020, 0x015, 0x01C, 0x01D},
+		blocks.ActionBackOff:      {0x084, 0x189, 0x082, 0x021},
+		blocks.ActionShrink:       {0x183},
+		blocks.ActionEmulate:      {0x004, 0x005, 0x006, 0x007, 0x081, 0x180, 0x186, 0x187, 0x280, 0x281, 0x287},
+		blocks.ActionRetryPath:    {0x300, 0x301, 0x302, 0x303, 0x360, 0x008, 0x022},
+		blocks.ActionFence:        {0x370, 0x371},
 	}
 	seen := 0
 	for action, codes := range want {
@@ -56,17 +58,17 @@ func TestEveryStatusHasItsAction(t *testing.T) {
 }
 
 func TestUnlistedStatus(t *testing.T) {
-	for status, want := range map[Status]Action{
-		0x07F: ActionEmulate,   // generic
-		0x1FF: ActionEmulate,   // command specific
-		0x2FF: ActionEmulate,   // media
-		0x7C0: ActionEmulate,   // vendor
-		0x310: ActionRetryPath, // path, seen by the controller
-		0x36F: ActionRetryPath,
-		0x37F: ActionFence, // path, seen by the host
-		0x3FF: ActionFence,
-		0x400: ActionFence, // reserved status code types
-		0x6FF: ActionFence,
+	for status, want := range map[Status]blocks.Action{
+		0x07F: blocks.ActionEmulate,   // generic
+		0x1FF: blocks.ActionEmulate,   // command specific
+		0x2FF: blocks.ActionEmulate,   // media
+		0x7C0: blocks.ActionEmulate,   // vendor
+		0x310: blocks.ActionRetryPath, // path, seen by the controller
+		0x36F: blocks.ActionRetryPath,
+		0x37F: blocks.ActionFence, // path, seen by the host
+		0x3FF: blocks.ActionFence,
+		0x400: blocks.ActionFence, // reserved status code types
+		0x6FF: blocks.ActionFence,
 	} {
 		if got := status.action(); got != want {
 			t.Errorf("%v: %v, want %v", status, got, want)
@@ -92,7 +94,7 @@ func TestJudgeProgress(t *testing.T) {
 		"aborted":                     {Completion{Status: 0x007, Result: 3}, 0},
 		"queue deleted":               {Completion{Status: 0x008, Result: 3}, 0},
 	} {
-		if o := Judge(tc.completion, nil, 4); o.DoneRanges != tc.want || o.Untouched {
+		if o := Judge(tc.completion, nil, 4); o.Done != tc.want || o.Untouched {
 			t.Errorf("%s: %+v, want %d", name, o, tc.want)
 		}
 	}
@@ -102,29 +104,29 @@ func TestJudgeErrors(t *testing.T) {
 	notIssued := func(err error) error { return opError("io", "x", fmt.Errorf("%w: %w", ErrNotIssued, err)) }
 	for name, tc := range map[string]struct {
 		err       error
-		action    Action
+		action    blocks.Action
 		reason    string
 		untouched bool
 	}{
-		"EINTR":                {opError("io", "x", unix.EINTR), ActionFence, "device:errno-eintr", false},
-		"EIO":                  {unix.EIO, ActionFence, "device:errno-eio", false},
-		"ETIMEDOUT":            {unix.ETIMEDOUT, ActionFence, "device:errno-etimedout", false},
-		"ENODEV":               {unix.ENODEV, ActionFence, "device:errno-enodev", false},
-		"EACCES unmarked":      {unix.EACCES, ActionFence, "device:errno-eacces", false},
-		"timeout":              {ErrTimeout, ActionFence, "device:timeout", false},
-		"something else":       {errors.New("x"), ActionFence, "device:no-answer", false},
-		"canceled in flight":   {context.Canceled, ActionFence, "device:no-answer", false},
-		"EACCES before":        {notIssued(unix.EACCES), ActionNotSupported, "device:errno-eacces", true},
-		"EINVAL before":        {notIssued(unix.EINVAL), ActionNotSupported, "device:errno-einval", true},
-		"EAGAIN before":        {notIssued(unix.EAGAIN), ActionRetryPath, "device:errno-eagain", true},
-		"ENOMEM before":        {notIssued(unix.ENOMEM), ActionBackOff, "device:errno-enomem", true},
-		"EINTR before":         {notIssued(unix.EINTR), ActionEmulate, "device:errno-eintr", true},
-		"canceled before":      {notIssued(context.Canceled), ActionCanceled, "canceled", true},
-		"deadline before":      {notIssued(context.DeadlineExceeded), ActionCanceled, "canceled", true},
-		"refused by us before": {notIssued(ErrNotAllowed), ActionEmulate, "device:not-issued", true},
+		"EINTR":                {opError("io", "x", unix.EINTR), blocks.ActionFence, "device:errno-eintr", false},
+		"EIO":                  {unix.EIO, blocks.ActionFence, "device:errno-eio", false},
+		"ETIMEDOUT":            {unix.ETIMEDOUT, blocks.ActionFence, "device:errno-etimedout", false},
+		"ENODEV":               {unix.ENODEV, blocks.ActionFence, "device:errno-enodev", false},
+		"EACCES unmarked":      {unix.EACCES, blocks.ActionFence, "device:errno-eacces", false},
+		"timeout":              {ErrTimeout, blocks.ActionFence, "device:timeout", false},
+		"something else":       {errors.New("x"), blocks.ActionFence, "device:no-answer", false},
+		"canceled in flight":   {context.Canceled, blocks.ActionFence, "device:no-answer", false},
+		"EACCES before":        {notIssued(unix.EACCES), blocks.ActionNotSupported, "device:errno-eacces", true},
+		"EINVAL before":        {notIssued(unix.EINVAL), blocks.ActionNotSupported, "device:errno-einval", true},
+		"EAGAIN before":        {notIssued(unix.EAGAIN), blocks.ActionRetryPath, "device:errno-eagain", true},
+		"ENOMEM before":        {notIssued(unix.ENOMEM), blocks.ActionBackOff, "device:errno-enomem", true},
+		"EINTR before":         {notIssued(unix.EINTR), blocks.ActionEmulate, "device:errno-eintr", true},
+		"canceled before":      {notIssued(context.Canceled), blocks.ActionCanceled, "canceled", true},
+		"deadline before":      {notIssued(context.DeadlineExceeded), blocks.ActionCanceled, "canceled", true},
+		"refused by us before": {notIssued(ErrNotAllowed), blocks.ActionEmulate, "device:not-issued", true},
 	} {
 		o := Judge(Completion{Result: 1}, tc.err, 4)
-		if o.Action != tc.action || o.Reason != tc.reason || o.Untouched != tc.untouched || o.DoneRanges != 0 || !errors.Is(o.Err, tc.err) {
+		if o.Action != tc.action || o.Reason != tc.reason || o.Untouched != tc.untouched || o.Done != 0 || !errors.Is(o.Err, tc.err) {
 			t.Errorf("%s: %+v", name, o)
 		}
 	}
@@ -165,19 +167,19 @@ func FuzzJudge(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status uint16, result uint64, n uint8) {
 		ranges := int(n) + 1
 		o := Judge(Completion{Status: Status(status), Result: result}, nil, ranges)
-		if (o.Action == ActionDone) != (status&0x7FF == 0) || (o.Action == ActionDone) != (o.DoneRanges == ranges) {
+		if (o.Action == blocks.ActionDone) != (status&0x7FF == 0) || (o.Action == blocks.ActionDone) != (o.Done == ranges) {
 			t.Fatalf("%+v", o)
 		}
-		if o.DoneRanges < 0 || o.DoneRanges > ranges || o.Untouched {
+		if o.Done < 0 || o.Done > ranges || o.Untouched {
 			t.Fatalf("%+v", o)
 		}
-		if o.Action == ActionFence && o.DoneRanges != 0 {
+		if o.Action == blocks.ActionFence && o.Done != 0 {
 			t.Fatalf("%+v", o)
 		}
-		if o.Action != ActionDone && (o.Err == nil || !strings.HasPrefix(o.Reason, "device:status-0x")) {
+		if o.Action != blocks.ActionDone && (o.Err == nil || !strings.HasPrefix(o.Reason, "device:status-0x")) {
 			t.Fatalf("%+v", o)
 		}
-		if int(o.Action) >= len(actionNames) {
+		if strings.Contains(o.Action.String(), "(") {
 			t.Fatalf("action %d has no name", o.Action)
 		}
 	})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // Bounds of trying again.
@@ -16,32 +18,38 @@ const (
 	maxShrinks = 30
 )
 
-// prepare does what the answers of a round ask for before its commands, made to
-// used, are sent again.
-func (b *batch) prepare(ctx context.Context, used Limits) {
-	b.result.Again++
-	wanted := func(a Action) int {
-		return slices.IndexFunc(b.why, func(o Outcome) bool { return o.Action == a })
+// prepare does what the answers ask for before their blocks are sent again. Before
+// the first command of a batch there are none, and the units are looked at.
+func (b *batch) prepare(ctx context.Context, again []blocks.Outcome) blocks.Outcome {
+	if len(again) == 0 {
+		return b.recheck(ctx)
 	}
-	if i := wanted(ActionShrink); i >= 0 {
-		if b.result.Again > maxShrinks || !b.shrink(used) {
-			b.giveUp(b.why[i], ActionNotSupported)
+	b.rounds++
+	wanted := func(a blocks.Action) int {
+		return slices.IndexFunc(again, func(o blocks.Outcome) bool { return o.Action == a })
+	}
+	if i := wanted(blocks.ActionShrink); i >= 0 {
+		if b.rounds > maxShrinks || !b.shrink(b.used) {
+			return as(blocks.ActionNotSupported, again[i])
 		}
 	} else if b.tries++; b.tries > maxTries {
-		b.giveUp(b.why[0], ActionBackOff)
+		return as(blocks.ActionBackOff, again[0])
 	}
-	if wanted(ActionRecheck) >= 0 && b.cause == nil {
-		b.recheck(ctx)
+	if wanted(blocks.ActionRecheck) >= 0 {
+		if o := b.recheck(ctx); o.Action != blocks.ActionDone {
+			return o
+		}
 	}
-	if wanted(ActionRetry) >= 0 && b.cause == nil && pause(ctx, max(b.tries, 1)) != nil {
-		b.stop(canceled(ctx.Err()))
+	if wanted(blocks.ActionRetry) >= 0 && pause(ctx, max(b.tries, 1)) != nil {
+		return blocks.Canceled(ctx.Err())
 	}
+	return blocks.Outcome{}
 }
 
-// giveUp stops the batch for what would be tried again.
-func (b *batch) giveUp(o Outcome, a Action) {
+// as is what would be tried again, given up.
+func as(a blocks.Action, o blocks.Outcome) blocks.Outcome {
 	o.Action = a
-	b.stop(o)
+	return o
 }
 
 // shrink halves the limits, unless another batch has changed them meanwhile, and
@@ -57,31 +65,31 @@ func (c *Copier) shrink(used Limits) bool {
 	return ok
 }
 
-// recheck makes sure that the logical units are the ones that were probed, and
-// stops the batch if they are not.
-func (b *batch) recheck(ctx context.Context) {
-	devices := []*Device{b.dst}
-	if b.src != b.dst {
-		devices = append(devices, b.src)
+// recheck makes sure that the logical units are the ones that were probed.
+func (c *Copier) recheck(ctx context.Context) blocks.Outcome {
+	devices := []*Device{c.dst}
+	if c.src != c.dst {
+		devices = append(devices, c.src)
 	}
 	for _, d := range devices {
 		if err := d.Same(ctx); err != nil {
-			b.stop(judgeIdentity(ctx, err))
+			return judgeIdentity(ctx, err)
 		}
 	}
+	return blocks.Outcome{}
 }
 
 // judgeIdentity says what to make of a unit that is not the one that was probed,
 // or does not say so.
-func judgeIdentity(ctx context.Context, err error) Outcome {
+func judgeIdentity(ctx context.Context, err error) blocks.Outcome {
 	var a Answer
 	switch {
 	case ctx.Err() != nil:
-		return canceled(ctx.Err())
+		return blocks.Canceled(ctx.Err())
 	case errors.Is(err, ErrChanged), errors.Is(err, ErrInvalid), errors.Is(err, ErrShort):
-		return Outcome{Action: ActionReresolve, Reason: "device:changed", Err: err}
+		return blocks.Outcome{Action: blocks.ActionReresolve, Reason: "device:changed", Err: err}
 	case errors.As(err, &a) && a.Status == ReservationConflict:
-		return Outcome{Action: ActionSurface, Reason: a.slug(), Err: err}
+		return blocks.Outcome{Action: blocks.ActionSurface, Reason: a.slug(), Err: err}
 	}
-	return Outcome{Action: ActionBackOff, Reason: "device:identify", Err: err}
+	return blocks.Outcome{Action: blocks.ActionBackOff, Reason: "device:identify", Err: err}
 }

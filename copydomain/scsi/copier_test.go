@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 const (
@@ -30,6 +32,10 @@ func stamped(unit byte, n uint64) []byte {
 		copy(mem[i*testBlock:], []byte{byte(i), byte(i >> 8), unit})
 	}
 	return mem
+}
+
+func piece(src, dst, n uint64) blocks.Piece {
+	return blocks.Piece{SrcLBA: src, DstLBA: dst, Blocks: n}
 }
 
 // rig is a copier between two stamped units, or within one.
@@ -79,20 +85,20 @@ func newRig(t testing.TB, b Behaviour, two bool, opts Options) *rig {
 	return r
 }
 
-func (r *rig) copied(p Piece) bool {
+func (r *rig) copied(p blocks.Piece) bool {
 	return bytes.Equal(r.to[p.DstLBA*testBlock:(p.DstLBA+p.Blocks)*testBlock], r.stamps[p.SrcLBA*testBlock:(p.SrcLBA+p.Blocks)*testBlock])
 }
 
-func (r *rig) untouched(p Piece) bool {
-	at := p.destination()
-	return bytes.Equal(r.to[at.start*testBlock:at.end*testBlock], r.before[at.start*testBlock:at.end*testBlock])
+func (r *rig) untouched(p blocks.Piece) bool {
+	at := p.Destination()
+	return bytes.Equal(r.to[at.Start*testBlock:at.End*testBlock], r.before[at.Start*testBlock:at.End*testBlock])
 }
 
 // account checks that a result holds every block of the input exactly once, and
 // that what it says of each is true of the bytes. It is called when nothing runs
 // any more.
-func (r *rig) account(input []Piece, res *Result) error {
-	all := append([]Piece(nil), res.Done...)
+func (r *rig) account(input []blocks.Piece, res *blocks.Result) error {
+	all := append([]blocks.Piece(nil), res.Done...)
 	for _, p := range res.Done {
 		if !r.copied(p) {
 			return fmt.Errorf("done %v is not copied", p)
@@ -103,7 +109,7 @@ func (r *rig) account(input []Piece, res *Result) error {
 		if f.Untouched && !r.untouched(f.Piece) {
 			return fmt.Errorf("untouched %v was written", f.Piece)
 		}
-		if f.Action == ActionDone || f.Action == ActionFence || f.Action.again() || f.Reason == "" || f.Err == nil {
+		if f.Action == blocks.ActionDone || f.Action == blocks.ActionFence || f.Action.Again() || f.Reason == "" || f.Err == nil {
 			return fmt.Errorf("redo %+v", f)
 		}
 	}
@@ -113,7 +119,7 @@ func (r *rig) account(input []Piece, res *Result) error {
 			return fmt.Errorf("fence %+v", f)
 		}
 	}
-	want, got, n := blocks(input), blocks(all), uint64(0)
+	want, got, n := sources(input), sources(all), uint64(0)
 	for _, p := range all {
 		n += p.Blocks
 	}
@@ -121,7 +127,7 @@ func (r *rig) account(input []Piece, res *Result) error {
 		return fmt.Errorf("%v became %+v", input, res)
 	}
 	for lba := range uint64(2 * testHalf) {
-		if _, mine := want[lba]; !mine && !r.untouched(Piece{0, lba, 1}) {
+		if _, mine := want[lba]; !mine && !r.untouched(piece(0, lba, 1)) {
 			return fmt.Errorf("block %d is nobody's and was written", lba)
 		}
 	}
@@ -142,9 +148,9 @@ func TestCopy(t *testing.T) {
 	for name, b := range map[string]Behaviour{"limits": behave(Limits{8, 0, 3, 1}), "LIO": LIO(), "SCST": SCST(), "CTL": CTL()} {
 		for _, two := range []bool{false, true} {
 			r := newRig(t, b, two, Options{InFlight: 3})
-			input := []Piece{{5, 300, 50}, {100, 200, 10}, {120, 210, 30}, {0, 399, 1}}
+			input := []blocks.Piece{piece(5, 300, 50), piece(100, 200, 10), piece(120, 210, 30), piece(0, 399, 1)}
 			var checked uint64
-			res, err := r.CopyGuarded(t.Context(), input, func(c []Piece) error {
+			res, err := r.CopyGuarded(t.Context(), input, func(c []blocks.Piece) error {
 				for _, p := range c {
 					checked += p.Blocks
 				}
@@ -179,7 +185,7 @@ func TestCopy(t *testing.T) {
 
 // Limits that the other targets have.
 func TestCopyManners(t *testing.T) {
-	input := []Piece{{0, 200, 128}, {130, 328, 60}}
+	input := []blocks.Piece{piece(0, 200, 128), piece(130, 328, 60)}
 	long := CTL()
 	long.Short = false
 	ids := LIO()
@@ -204,7 +210,7 @@ func TestCopyManners(t *testing.T) {
 		if err := r.account(input, res); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if done := len(blocks(res.Done)); res.Commands != tc.commands || done != tc.done {
+		if done := len(sources(res.Done)); res.Commands != tc.commands || done != tc.done {
 			t.Errorf("%s: %d commands, %d blocks", name, res.Commands, done)
 		}
 		seen := make(map[uint32]bool)
@@ -226,20 +232,20 @@ func TestCopyNothing(t *testing.T) {
 
 func TestCopyRefusesTheBatch(t *testing.T) {
 	for name, tc := range map[string]struct {
-		pieces []Piece
+		pieces []blocks.Piece
 		within error // nil: only between two units it is fine
 		two    error
 	}{
-		"empty piece":              {[]Piece{{1, 300, 0}}, ErrInvalid, ErrInvalid},
-		"wraps":                    {[]Piece{{1, ^uint64(0), 2}}, ErrInvalid, ErrInvalid},
-		"source past the end":      {[]Piece{{399, 300, 2}}, ErrOutOfRange, ErrOutOfRange},
-		"destination past the end": {[]Piece{{1, 399, 2}}, ErrOutOfRange, ErrOutOfRange},
-		"same destination":         {[]Piece{{1, 300, 5}, {50, 304, 5}}, ErrOverlap, ErrOverlap},
-		"the same piece twice":     {[]Piece{{1, 300, 5}, {1, 300, 5}}, ErrOverlap, ErrOverlap},
-		"onto itself":              {[]Piece{{10, 10, 1}}, ErrOverlap, nil},
-		"onto itself, moved":       {[]Piece{{10, 15, 10}}, ErrOverlap, nil},
-		"one reads what one wrote": {[]Piece{{10, 300, 10}, {305, 100, 1}}, ErrOverlap, nil},
-		"one source for several":   {[]Piece{{1, 300, 5}, {3, 310, 5}, {1, 305, 5}}, nil, nil},
+		"empty piece":              {[]blocks.Piece{piece(1, 300, 0)}, ErrInvalid, ErrInvalid},
+		"wraps":                    {[]blocks.Piece{piece(1, ^uint64(0), 2)}, ErrInvalid, ErrInvalid},
+		"source past the end":      {[]blocks.Piece{piece(399, 300, 2)}, ErrOutOfRange, ErrOutOfRange},
+		"destination past the end": {[]blocks.Piece{piece(1, 399, 2)}, ErrOutOfRange, ErrOutOfRange},
+		"same destination":         {[]blocks.Piece{piece(1, 300, 5), piece(50, 304, 5)}, ErrOverlap, ErrOverlap},
+		"the same piece twice":     {[]blocks.Piece{piece(1, 300, 5), piece(1, 300, 5)}, ErrOverlap, ErrOverlap},
+		"onto itself":              {[]blocks.Piece{piece(10, 10, 1)}, ErrOverlap, nil},
+		"onto itself, moved":       {[]blocks.Piece{piece(10, 15, 10)}, ErrOverlap, nil},
+		"one reads what one wrote": {[]blocks.Piece{piece(10, 300, 10), piece(305, 100, 1)}, ErrOverlap, nil},
+		"one source for several":   {[]blocks.Piece{piece(1, 300, 5), piece(3, 310, 5), piece(1, 305, 5)}, nil, nil},
 	} {
 		for _, two := range []bool{false, true} {
 			r := newRig(t, LIO(), two, Options{})
@@ -260,8 +266,8 @@ func TestCopyRefusesTheBatch(t *testing.T) {
 func TestCopyCheckKeepsTheRestAtHome(t *testing.T) {
 	r := newRig(t, behave(Limits{8, 8, 1, 1}), true, Options{InFlight: 1})
 	stale := errors.New("stale")
-	input := []Piece{{0, 300, 40}}
-	res, err := r.CopyGuarded(t.Context(), input, func(c []Piece) error {
+	input := []blocks.Piece{piece(0, 300, 40)}
+	res, err := r.CopyGuarded(t.Context(), input, func(c []blocks.Piece) error {
 		if c[0].DstLBA >= 308 {
 			return stale
 		}
@@ -277,7 +283,7 @@ func TestCopyCheckKeepsTheRestAtHome(t *testing.T) {
 		t.Fatalf("%+v", res)
 	}
 	for _, f := range res.Redo {
-		if f.Action != ActionReresolve || !f.Untouched || !errors.Is(f.Err, stale) || f.Reason != "check:refused" {
+		if f.Action != blocks.ActionReresolve || !f.Untouched || !errors.Is(f.Err, stale) || f.Reason != "check:refused" {
 			t.Errorf("%+v", f)
 		}
 	}
@@ -311,12 +317,12 @@ func TestCopyFollowsTheTable(t *testing.T) {
 	}
 	for name, answer := range answers {
 		o := Judge(answer, nil)
-		if o.Action.again() {
+		if o.Action.Again() {
 			continue
 		}
 		r := newRig(t, behave(Limits{8, 16, 2, 1}), true, Options{InFlight: 1})
 		r.loop.SetFault(failing(answer))
-		input := []Piece{{0, 300, 64}} // four commands
+		input := []blocks.Piece{piece(0, 300, 64)} // four commands
 		if answer.Err() == nil {
 			r.loop.SetFault(func(n int, _ *Command) Fault { return Fault{Completion: answer} })
 		}
@@ -328,13 +334,13 @@ func TestCopyFollowsTheTable(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		wantCommands := 4
-		if o.Action.stops() {
+		if o.Action.Stops() {
 			wantCommands = 2
 		}
 		if res.Commands != wantCommands {
 			t.Errorf("%s: %d commands", name, res.Commands)
 		}
-		if o.Action == ActionFence {
+		if o.Action == blocks.ActionFence {
 			if len(res.Fenced) != 1 || fmt.Sprint(res.Fenced[0].Pieces) != "[16+16->316]" {
 				t.Errorf("%s: %+v", name, res)
 			}
@@ -365,7 +371,7 @@ func TestCopyTriesAgain(t *testing.T) {
 				}
 				return Fault{}
 			})
-			input := []Piece{{0, 300, 40}}
+			input := []blocks.Piece{piece(0, 300, 40)}
 			res, err := r.Copy(t.Context(), input)
 			if err != nil {
 				t.Fatal(err)
@@ -391,19 +397,19 @@ func TestCopyTriesAgain(t *testing.T) {
 func TestCopyGivesUpTrying(t *testing.T) {
 	for name, tc := range map[string]struct {
 		answer    Completion
-		want      Action
+		want      blocks.Action
 		untouched bool
 	}{
-		"busy":           {Completion{Status: Busy}, ActionBackOff, true},
-		"unit attention": {SenseCompletion(SenseCode{UnitAttention, 0x29, 0}), ActionBackOff, false},
-		"identifier":     {SenseCompletion(SenseCode{IllegalRequest, 0, 0x16}), ActionBackOff, true},
-		"too large":      {SenseCompletion(SenseCode{IllegalRequest, 0x26, 0}), ActionNotSupported, false},
+		"busy":           {Completion{Status: Busy}, blocks.ActionBackOff, true},
+		"unit attention": {SenseCompletion(SenseCode{UnitAttention, 0x29, 0}), blocks.ActionBackOff, false},
+		"identifier":     {SenseCompletion(SenseCode{IllegalRequest, 0, 0x16}), blocks.ActionBackOff, true},
+		"too large":      {SenseCompletion(SenseCode{IllegalRequest, 0x26, 0}), blocks.ActionNotSupported, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t, LIO(), true, Options{})
 			r.loop.SetFault(func(int, *Command) Fault { return Fault{Completion: tc.answer} })
 			start := time.Now()
-			input := []Piece{{0, 300, 40}}
+			input := []blocks.Piece{piece(0, 300, 40)}
 			res, err := r.Copy(t.Context(), input)
 			if err != nil {
 				t.Fatal(err)
@@ -425,19 +431,19 @@ func TestCopyGivesUpTrying(t *testing.T) {
 
 // Targets that say that they take more than they do.
 func TestCopyHalves(t *testing.T) {
-	blocks, segments := LIO(), CTL()
-	blocks.EnforcedSegmentBlocks = 5
+	short, segments := LIO(), CTL()
+	short.EnforcedSegmentBlocks = 5
 	segments.EnforcedSegments = 3
-	var scattered []Piece
+	var scattered []blocks.Piece
 	for i := range uint64(60) {
-		scattered = append(scattered, Piece{100 - i, 200 + i, 1})
+		scattered = append(scattered, piece(100-i, 200+i, 1))
 	}
 	for name, tc := range map[string]struct {
 		b     Behaviour
-		input []Piece
+		input []blocks.Piece
 		check func(Limits) bool
 	}{
-		"blocks":   {blocks, []Piece{{0, 210, 100}, {150, 350, 10}}, func(l Limits) bool { return l.SegmentBlocks <= 5 && l.SegmentBlocks > 2 }},
+		"blocks":   {short, []blocks.Piece{piece(0, 210, 100), piece(150, 350, 10)}, func(l Limits) bool { return l.SegmentBlocks <= 5 && l.SegmentBlocks > 2 }},
 		"segments": {segments, scattered, func(l Limits) bool { return l.Segments == 2 }},
 	} {
 		r := newRig(t, tc.b, true, Options{InFlight: 2})
@@ -473,7 +479,7 @@ func TestLimitsAreHalvedOnce(t *testing.T) {
 // is an I/O error.
 func TestCopyOutOfReach(t *testing.T) {
 	unreachable := SenseCompletion(SenseCode{CopyAborted, 0x0D, 0x02})
-	for at, want := range map[int]Action{0: ActionNotSupported, 1: ActionEmulate} {
+	for at, want := range map[int]blocks.Action{0: blocks.ActionNotSupported, 1: blocks.ActionEmulate} {
 		r := newRig(t, behave(Limits{8, 8, 1, 1}), true, Options{InFlight: 1})
 		r.loop.SetFault(func(n int, _ *Command) Fault {
 			if n == at {
@@ -481,7 +487,7 @@ func TestCopyOutOfReach(t *testing.T) {
 			}
 			return Fault{}
 		})
-		input := []Piece{{0, 300, 24}}
+		input := []blocks.Piece{piece(0, 300, 24)}
 		res, err := r.Copy(t.Context(), input)
 		if err != nil {
 			t.Fatal(err)
@@ -489,7 +495,7 @@ func TestCopyOutOfReach(t *testing.T) {
 		if err := r.account(input, res); err != nil {
 			t.Error(err)
 		}
-		if len(res.Redo) == 0 || res.Redo[0].Action != want || (want == ActionNotSupported) != (res.Commands == 1) {
+		if len(res.Redo) == 0 || res.Redo[0].Action != want || (want == blocks.ActionNotSupported) != (res.Commands == 1) {
 			t.Errorf("at %d: %+v", at, res)
 		}
 	}
@@ -500,7 +506,7 @@ func TestCopyReservations(t *testing.T) {
 		for name, b := range map[string]Behaviour{"SCST": SCST(), "CTL": CTL()} {
 			r := newRig(t, b, true, Options{})
 			r.loop.Change(unit, func(u *LoopbackUnit) { u.Reserved = true })
-			input := []Piece{{0, 200, 128}}
+			input := []blocks.Piece{piece(0, 200, 128)}
 			res, err := r.Copy(t.Context(), input)
 			if err != nil {
 				t.Fatal(err)
@@ -508,7 +514,7 @@ func TestCopyReservations(t *testing.T) {
 			if err := r.account(input, res); err != nil {
 				t.Error(err)
 			}
-			if res.Commands != commands || len(res.Redo) != 1 || res.Redo[0].Action != ActionSurface {
+			if res.Commands != commands || len(res.Redo) != 1 || res.Redo[0].Action != blocks.ActionSurface {
 				t.Errorf("%s, unit %d: %+v", name, unit, res)
 			}
 		}
@@ -527,7 +533,7 @@ func TestCopyLooksAgain(t *testing.T) {
 		for unit := range 2 {
 			r := newRig(t, LIO(), true, Options{})
 			r.loop.Change(unit, change)
-			input := []Piece{{0, 210, 100}}
+			input := []blocks.Piece{piece(0, 210, 100)}
 			res, err := r.Copy(t.Context(), input)
 			if err != nil {
 				t.Fatal(err)
@@ -535,7 +541,7 @@ func TestCopyLooksAgain(t *testing.T) {
 			if err := r.account(input, res); err != nil {
 				t.Error(err)
 			}
-			if len(r.copies(t)) != 0 || res.Redo[0].Action != ActionReresolve || !res.Redo[0].Untouched {
+			if len(r.copies(t)) != 0 || res.Redo[0].Action != blocks.ActionReresolve || !res.Redo[0].Untouched {
 				t.Errorf("%s of unit %d: %+v", name, unit, res)
 			}
 		}
@@ -544,7 +550,7 @@ func TestCopyLooksAgain(t *testing.T) {
 	r.loop.Change(1, func(u *LoopbackUnit) {
 		u.Attention = []SenseCode{{UnitAttention, 0x29, 0}, {UnitAttention, 0x2A, 0x09}}
 	})
-	input := []Piece{{0, 210, 100}}
+	input := []blocks.Piece{piece(0, 210, 100)}
 	if res, err := r.Copy(t.Context(), input); err != nil || len(res.Done) != 1 || r.account(input, res) != nil {
 		t.Errorf("attention before the batch: %+v, %v", res, err)
 	}
@@ -552,14 +558,14 @@ func TestCopyLooksAgain(t *testing.T) {
 		r.loop.units[0].Serial = "other" // under the lock of the loopback
 		return Fault{Completion: SenseCompletion(SenseCode{UnitAttention, 0x29, 0})}
 	})
-	if res, err := r.Copy(t.Context(), input); err != nil || res.Redo[0].Action != ActionReresolve || !errors.Is(res.Redo[0].Err, ErrChanged) {
+	if res, err := r.Copy(t.Context(), input); err != nil || res.Redo[0].Action != blocks.ActionReresolve || !errors.Is(res.Redo[0].Err, ErrChanged) {
 		t.Errorf("attention in the batch: %+v, %v", res, err)
 	}
 }
 
 func TestCopyMaxCommandBytes(t *testing.T) {
 	r := newRig(t, CTL(), true, Options{MaxCommandBytes: 10*testBlock + 1})
-	res, err := r.Copy(t.Context(), []Piece{{0, 210, 100}})
+	res, err := r.Copy(t.Context(), []blocks.Piece{piece(0, 210, 100)})
 	if err != nil || res.Commands != 10 {
 		t.Errorf("%+v, %v", res, err)
 	}
@@ -569,7 +575,7 @@ func TestCopyCanceledBefore(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	r := newRig(t, LIO(), true, Options{})
-	input := []Piece{{0, 300, 64}}
+	input := []blocks.Piece{piece(0, 300, 64)}
 	res, err := r.Copy(ctx, input)
 	if err != nil {
 		t.Fatal(err)
@@ -577,7 +583,7 @@ func TestCopyCanceledBefore(t *testing.T) {
 	if err := r.account(input, res); err != nil {
 		t.Fatal(err)
 	}
-	if res.Commands != 0 || res.Redo[0].Action != ActionCanceled || !res.Redo[0].Untouched || !errors.Is(res.Redo[0].Err, context.Canceled) {
+	if res.Commands != 0 || res.Redo[0].Action != blocks.ActionCanceled || !res.Redo[0].Untouched || !errors.Is(res.Redo[0].Err, context.Canceled) {
 		t.Errorf("%+v", res)
 	}
 }
@@ -589,8 +595,8 @@ func TestCopyCanceledInFlight(t *testing.T) {
 		r := newRig(t, behave(Limits{8, 8, 1, 1}), true, Options{InFlight: 2})
 		hold := make(chan struct{})
 		r.loop.SetFault(func(n int, c *Command) Fault { return Fault{Hold: hold} })
-		input := []Piece{{0, 300, 64}}
-		var res *Result
+		input := []blocks.Piece{piece(0, 300, 64)}
+		var res *blocks.Result
 		var err error
 		done := make(chan struct{})
 		go func() {
@@ -635,7 +641,7 @@ func TestCopyInFlight(t *testing.T) {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				if _, err := r.Copy(t.Context(), []Piece{{0, 300, 40}}); err != nil {
+				if _, err := r.Copy(t.Context(), []blocks.Piece{piece(0, 300, 40)}); err != nil {
 					t.Error(err)
 				}
 			}()
@@ -669,7 +675,7 @@ func TestCopyFencesWhatDoesNotComeBack(t *testing.T) {
 			}
 			return Fault{}
 		})
-		input := []Piece{{0, 300, 16}}
+		input := []blocks.Piece{piece(0, 300, 16)}
 		res, err := r.Copy(t.Context(), input)
 		if err != nil {
 			t.Fatal(err)
@@ -684,26 +690,26 @@ func TestCopyFencesWhatDoesNotComeBack(t *testing.T) {
 		lost := fence.Pieces[0]
 		for name, tc := range map[string]struct {
 			c *Copier
-			p Piece
+			p blocks.Piece
 		}{
 			"again":                {r.Copier, lost},
-			"onto one block":       {r.Copier, Piece{100, lost.DstLBA + 7, 1}},
-			"around the fence":     {r.Copier, Piece{100, lost.DstLBA - 1, 20}},
-			"from the torn":        {back, Piece{lost.DstLBA, 350, 1}},
-			"from the torn within": {within, Piece{lost.DstLBA, 350, 1}},
-			"onto it within":       {within, Piece{0, lost.DstLBA, 1}},
+			"onto one block":       {r.Copier, piece(100, lost.DstLBA+7, 1)},
+			"around the fence":     {r.Copier, piece(100, lost.DstLBA-1, 20)},
+			"from the torn":        {back, piece(lost.DstLBA, 350, 1)},
+			"from the torn within": {within, piece(lost.DstLBA, 350, 1)},
+			"onto it within":       {within, piece(0, lost.DstLBA, 1)},
 		} {
-			if _, err := tc.c.Copy(t.Context(), []Piece{tc.p}); !errors.Is(err, ErrFenced) {
+			if _, err := tc.c.Copy(t.Context(), []blocks.Piece{tc.p}); !errors.Is(err, ErrFenced) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		free := []Piece{{lost.SrcLBA, 380, lost.Blocks}} // its source may be read
+		free := []blocks.Piece{piece(lost.SrcLBA, 380, lost.Blocks)} // its source may be read
 		if res, err := r.Copy(t.Context(), free); err != nil || len(res.Done) != 1 {
 			t.Errorf("%+v, %v", res, err)
 		}
 		close(hold)
 		<-fence.Ended()
-		res, err = r.Copy(t.Context(), []Piece{lost})
+		res, err = r.Copy(t.Context(), []blocks.Piece{lost})
 		if err != nil || len(res.Done) != 1 || !r.copied(lost) {
 			t.Errorf("%+v, %v", res, err)
 		}
@@ -724,14 +730,14 @@ func TestCopyFencesGhosts(t *testing.T) {
 			}
 			return Fault{}
 		})
-		input := []Piece{{0, 300, 8}}
+		input := []blocks.Piece{piece(0, 300, 8)}
 		res, err := r.Copy(t.Context(), input)
 		if err != nil || len(res.Fenced) != 1 || res.Fenced[0].Reason != "device:errno-eintr" {
 			t.Fatalf("%+v, %v", res, err)
 		}
 		lost := r.copies(t)[0].ListID
 		for i := range 300 { // would reuse the buffer and the identifier, if it could
-			if res, err := r.Copy(t.Context(), []Piece{{100, 380, 1}}); err != nil || len(res.Done) != 1 {
+			if res, err := r.Copy(t.Context(), []blocks.Piece{piece(100, 380, 1)}); err != nil || len(res.Done) != 1 {
 				t.Fatalf("%d: %+v, %v", i, res, err)
 			}
 		}
@@ -789,9 +795,9 @@ func TestConcurrentBatchesDoNotMeet(t *testing.T) {
 			}
 			return Fault{}
 		})
-		first := make(chan *Result, 1)
+		first := make(chan *blocks.Result, 1)
 		go func() {
-			res, err := r.Copy(t.Context(), []Piece{{0, 300, 8}})
+			res, err := r.Copy(t.Context(), []blocks.Piece{piece(0, 300, 8)})
 			if err != nil {
 				t.Error(err)
 			}
@@ -800,18 +806,18 @@ func TestConcurrentBatchesDoNotMeet(t *testing.T) {
 		synctest.Wait()
 		for name, tc := range map[string]struct {
 			c *Copier
-			p Piece
+			p blocks.Piece
 		}{
-			"same destination":     {r.Copier, Piece{100, 304, 1}},
-			"reads what it writes": {back, Piece{304, 100, 1}},
-			"writes what it reads": {back, Piece{100, 4, 1}},
+			"same destination":     {r.Copier, piece(100, 304, 1)},
+			"reads what it writes": {back, piece(304, 100, 1)},
+			"writes what it reads": {back, piece(100, 4, 1)},
 		} {
-			if _, err := tc.c.Copy(t.Context(), []Piece{tc.p}); !errors.Is(err, ErrOverlap) {
+			if _, err := tc.c.Copy(t.Context(), []blocks.Piece{tc.p}); !errors.Is(err, ErrOverlap) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
 		for name, c := range map[string]*Copier{"beside it": r.Copier, "back": back} {
-			if res, err := c.Copy(t.Context(), []Piece{{0 + 100, 320, 8}}); err != nil || len(res.Done) != 1 {
+			if res, err := c.Copy(t.Context(), []blocks.Piece{piece(0+100, 320, 8)}); err != nil || len(res.Done) != 1 {
 				t.Errorf("%s: %+v, %v", name, res, err)
 			}
 		}
@@ -855,7 +861,7 @@ func namedFaults() []namedFault {
 
 // trial copies with faults, one after the other and again from the start, and
 // checks what is said of the blocks; then what is to be redone is redone.
-func trial(t *testing.T, b Behaviour, two bool, inFlight int, input []Piece, faults []namedFault) (res *Result, err error) {
+func trial(t *testing.T, b Behaviour, two bool, inFlight int, input []blocks.Piece, faults []namedFault) (res *blocks.Result, err error) {
 	synctest.Test(t, func(t *testing.T) {
 		hold := make(chan struct{})
 		r := newRig(t, b, two, Options{InFlight: inFlight, Timeout: time.Second, Grace: time.Second})
@@ -876,23 +882,23 @@ func trial(t *testing.T, b Behaviour, two bool, inFlight int, input []Piece, fau
 		if err = r.account(input, res); err != nil {
 			return
 		}
-		if all, free := cap(r.slots), len(r.slots); all != free {
+		if all, free := cap(r.issuer.Slots), len(r.issuer.Slots); all != free {
 			err = fmt.Errorf("%d of %d slots came back", free, all)
 			return
 		}
-		redone := append([]Piece(nil), res.Done...)
+		redone := append([]blocks.Piece(nil), res.Done...)
 		for _, f := range res.Redo {
 			copy(r.to[f.DstLBA*testBlock:], r.stamps[f.SrcLBA*testBlock:(f.SrcLBA+f.Blocks)*testBlock])
 			redone = append(redone, f.Piece)
 		}
-		err = r.account(input, &Result{Done: redone, Fenced: res.Fenced})
+		err = r.account(input, &blocks.Result{Done: redone, Fenced: res.Fenced})
 	})
 	return res, err
 }
 
 // Every fault, at every place of a batch, alone: nothing is left to chance.
 func TestCopyLosesNothingToAnyFault(t *testing.T) {
-	input := []Piece{{0, 200, 20}, {40, 230, 7}, {90, 260, 9}}
+	input := []blocks.Piece{piece(0, 200, 20), piece(40, 230, 7), piece(90, 260, 9)}
 	var fenced, redone, again int
 	for _, fault := range namedFaults() {
 		for at := range 5 {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // Form of an EXTENDED COPY: the length of its list identifier in bytes decides.
@@ -39,7 +41,7 @@ type Unit struct {
 // Segment copies blocks from one of the units of a list to another.
 type Segment struct {
 	Src, Dst uint16 // places in the list of units
-	Piece
+	blocks.Piece
 }
 
 // List is the parameter list of an EXTENDED COPY.
@@ -76,7 +78,7 @@ func (l *List) valid() error {
 		}
 	}
 	for i, s := range l.Segments {
-		if !s.valid() || s.Blocks > maxSegmentBlocks || int(max(s.Src, s.Dst)) >= len(l.Units) {
+		if !s.Valid() || s.Blocks > maxSegmentBlocks || int(max(s.Src, s.Dst)) >= len(l.Units) {
 			return fmt.Errorf("%w: segment %d is %v from unit %d to %d", ErrInvalid, i, s.Piece, s.Src, s.Dst)
 		}
 	}
@@ -206,7 +208,7 @@ func decodeSegment(b *[segmentSize]byte) Segment {
 	return Segment{
 		Src: binary.BigEndian.Uint16(b[4:]),
 		Dst: binary.BigEndian.Uint16(b[6:]),
-		Piece: Piece{
+		Piece: blocks.Piece{
 			SrcLBA: binary.BigEndian.Uint64(b[12:]),
 			DstLBA: binary.BigEndian.Uint64(b[20:]),
 			Blocks: uint64(binary.BigEndian.Uint16(b[10:])),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log"
 
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
 )
 
@@ -28,7 +29,7 @@ func ExampleCopier() {
 	if err != nil {
 		log.Fatal(err) // says why no command spans the two
 	}
-	result, err := copier.Copy(ctx, []scsi.Piece{
+	result, err := copier.Copy(ctx, []blocks.Piece{
 		{SrcLBA: 0, DstLBA: 1000, Blocks: 300},
 		{SrcLBA: 500, DstLBA: 1300, Blocks: 8},
 	})

@@ -3,6 +3,8 @@ package scsi
 import (
 	"bytes"
 	"testing"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // Whatever a device sends: no panic, and what is accepted makes sense.
@@ -74,7 +76,7 @@ func FuzzParseSense(f *testing.F) {
 	f.Add(unhex(f, "720a0d02000000100a000000000000000000090c020018"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		o := Judge(Completion{Status: CheckCondition, Sense: b}, nil)
-		if o.Action == ActionDone || o.Action == ActionFence || o.Err == nil || o.Reason == "" {
+		if o.Action == blocks.ActionDone || o.Action == blocks.ActionFence || o.Err == nil || o.Reason == "" {
 			t.Errorf("%+v", o)
 		}
 		s, err := ParseSense(b)
@@ -91,7 +93,7 @@ func FuzzParseSense(f *testing.F) {
 
 func FuzzDecodeList(f *testing.F) {
 	for _, form := range []Form{LID1, LID4} {
-		l := List{form, 0, []Unit{{nameA, 512}, {nameB, 512}}, []Segment{{0, 1, Piece{1, 2, 3}}}}
+		l := List{form, 0, []Unit{{nameA, 512}, {nameB, 512}}, []Segment{{0, 1, piece(1, 2, 3)}}}
 		b := make([]byte, l.Size())
 		if _, err := l.Encode(b); err != nil {
 			f.Fatal(err)

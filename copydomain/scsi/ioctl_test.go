@@ -70,7 +70,7 @@ func TestFileRefuses(t *testing.T) {
 	if !errors.Is(err, unix.ENOTTY) || !errors.Is(err, ErrNotIssued) {
 		t.Errorf("a device that knows no SG_IO: %v", err)
 	}
-	copyCommand := wire(t, List{LID1, 0, []Unit{{nameA, 512}}, []Segment{{0, 0, Piece{1, 2, 3}}}})
+	copyCommand := wire(t, List{LID1, 0, []Unit{{nameA, 512}}, []Segment{{0, 0, piece(1, 2, 3)}}})
 	if _, err := file.Do(t.Context(), copyCommand); !errors.Is(err, unix.ENOTTY) || !errors.Is(err, ErrNotIssued) {
 		t.Error(err)
 	}

@@ -1,13 +1,17 @@
 package scsi
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
+)
 
 // How a Loopback copies.
 
 // plan is a copy whose logical units have been found.
 type plan struct {
 	src, dst *loopbackUnit
-	pieces   []Piece
+	pieces   []blocks.Piece
 	chunk    uint64 // blocks
 	block    uint64 // bytes
 }
@@ -157,7 +161,7 @@ func (p *plan) run(limit uint64) bool {
 			if !p.move(piece.SrcLBA, piece.DstLBA, n, func(b []byte) []byte { return b }) {
 				return false
 			}
-			piece = piece.from(n)
+			piece = piece.From(n)
 			limit -= n
 		}
 	}

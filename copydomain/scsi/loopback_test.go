@@ -66,7 +66,7 @@ func TestLoopbackQuirks(t *testing.T) {
 	} {
 		l := newLoop(tc.b, 3)
 		mem := l.units[1].Backing.(Memory)
-		list := List{LID1, 0, []Unit{unitOf(l, 0), unitOf(l, 1)}, []Segment{{0, 1, Piece{10, 20, 8}}}}
+		list := List{LID1, 0, []Unit{unitOf(l, 0), unitOf(l, 1)}, []Segment{{0, 1, piece(10, 20, 8)}}}
 		if tc.edit != nil {
 			tc.edit(l, &list)
 		}
@@ -97,7 +97,7 @@ func TestLoopbackDuplicateNames(t *testing.T) {
 	l.Change(1, func(u *LoopbackUnit) { u.Designators = l.units[0].Designators })
 	a, b := []byte(l.units[0].Backing.(Memory)), []byte(l.units[1].Backing.(Memory))
 	before := bytes.Clone(b)
-	list := List{LID1, 0, []Unit{unitOf(l, 0), unitOf(l, 1)}, []Segment{{0, 1, Piece{10, 20, 1}}}}
+	list := List{LID1, 0, []Unit{unitOf(l, 0), unitOf(l, 1)}, []Segment{{0, 1, piece(10, 20, 1)}}}
 	if c, err := l.Unit(1).Do(t.Context(), wire(t, list)); err != nil || c.Err() != nil {
 		t.Fatal(c, err)
 	}
@@ -113,7 +113,7 @@ func TestLoopbackAscends(t *testing.T) {
 	l := newLoop(b, 1)
 	mem := []byte(l.units[0].Backing.(Memory))
 	first := bytes.Clone(block(mem, 10))
-	list := List{LID1, 0, []Unit{unitOf(l, 0)}, []Segment{{0, 0, Piece{10, 11, 5}}}}
+	list := List{LID1, 0, []Unit{unitOf(l, 0)}, []Segment{{0, 0, piece(10, 11, 5)}}}
 	if c, err := l.Unit(0).Do(t.Context(), wire(t, list)); err != nil || c.Err() != nil {
 		t.Fatal(c, err)
 	}
@@ -148,7 +148,7 @@ func TestLoopbackFaults(t *testing.T) {
 		src, dst := []byte(l.units[0].Backing.(Memory)), []byte(l.units[1].Backing.(Memory))
 		before := bytes.Clone(dst)
 		l.SetFault(func(int, *Command) Fault { return tc.fault })
-		list := List{LID1, 0, []Unit{unitOf(l, 0), unitOf(l, 1)}, []Segment{{0, 1, Piece{10, 40, 4}}}}
+		list := List{LID1, 0, []Unit{unitOf(l, 0), unitOf(l, 1)}, []Segment{{0, 1, piece(10, 40, 4)}}}
 		c, err := l.Unit(1).Do(t.Context(), wire(t, list))
 		if !errors.Is(err, tc.err) || (c.Err() == nil) != tc.good {
 			t.Errorf("%s: %+v, %v", name, c, err)

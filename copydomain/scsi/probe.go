@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // probeTimeout bounds every command that only asks: it is given to the kernel
@@ -75,7 +77,7 @@ type Device struct {
 	Support    Support
 
 	pages  []uint8
-	ledger ledger
+	ledger blocks.Ledger
 }
 
 func (d *Device) String() string {
@@ -300,10 +302,10 @@ func ask(ctx context.Context, t Transport, op string, c Command, parse func([]by
 			return opError(op, "", err)
 		}
 		action, _ := a.action(Sense{})
-		if action == ActionRetry {
+		if action == blocks.ActionRetry {
 			err = pause(ctx, try)
 		}
-		if action != ActionRetry && (a.Status != CheckCondition || a.Sense.Key != UnitAttention) || ctx.Err() != nil {
+		if action != blocks.ActionRetry && (a.Status != CheckCondition || a.Sense.Key != UnitAttention) || ctx.Err() != nil {
 			return opError(op, "", err)
 		}
 	}

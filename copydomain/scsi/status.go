@@ -1,13 +1,14 @@
 package scsi
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // Status is the status byte of a command. SAM-5, 5.3.
@@ -111,78 +112,16 @@ func (c Completion) Err() error {
 	return nil
 }
 
-// Action is what the caller has to do after a command.
-type Action uint8
-
-const (
-	// ActionDone: everything was copied.
-	ActionDone Action = iota
-	// ActionShrink: the command was too large, or asked for something else
-	// that a smaller one may do without. Copier does that itself.
-	ActionShrink
-	// ActionRetry: the device is busy and has not begun. Wait, try again.
-	// Copier does that itself, a few times.
-	ActionRetry
-	// ActionRecheck: something happened to the logical unit. Make sure that
-	// it is still the same, try again. Copier does that itself, a few times.
-	ActionRecheck
-	// ActionNextID: somebody else uses the list identifier. Copier takes
-	// another one.
-	ActionNextID
-	// ActionNotSupported: this target, or this pair, will never do it. Do not
-	// ask again; copy through the host.
-	ActionNotSupported
-	// ActionEmulate: copy this through the host, go on with the others.
-	ActionEmulate
-	// ActionBackOff: the device is short of something for now. Copy the rest of
-	// the batch through the host and offer less later.
-	ActionBackOff
-	// ActionRetryPath: this path does not lead to the logical unit for now.
-	// The command has ended; choose a path, or copy through the host.
-	ActionRetryPath
-	// ActionReresolve: the device does not look as it did. Resolve again before
-	// anything else is written.
-	ActionReresolve
-	// ActionSurface: report it to the user. Copying through the host would work
-	// around something that somebody meant, or hide damage.
-	ActionSurface
-	// ActionCanceled: the caller's context ended before the piece was issued.
-	ActionCanceled
-	// ActionFence: the fate of the command is unknown. It may still be running
-	// and write later, so nobody may touch its destination.
-	ActionFence
-)
-
-var actionNames = [...]string{
-	"done", "shrink", "retry", "recheck", "next-id", "not-supported", "emulate", "back-off",
-	"retry-path", "re-resolve", "surface", "canceled", "fence",
-}
-
-func (a Action) String() string {
-	if int(a) < len(actionNames) {
-		return actionNames[a]
-	}
-	return fmt.Sprintf("action(%d)", uint8(a))
-}
-
-// again says that the same blocks are tried once more.
-func (a Action) again() bool {
-	return a == ActionShrink || a == ActionRetry || a == ActionRecheck || a == ActionNextID
-}
-
-// stops says whether the rest of a batch stays at home after a.
-func (a Action) stops() bool { return a != ActionDone && a != ActionEmulate && !a.again() }
-
 // statuses says what follows from each status but CHECK CONDITION. The device
 // sends them all itself, so the command has ended.
-var statuses = map[Status]Action{
-	Good:                ActionDone,
-	ConditionMet:        ActionEmulate,
-	Busy:                ActionRetry,
-	ReservationConflict: ActionSurface,
-	TaskSetFull:         ActionRetry,
-	ACAActive:           ActionBackOff,
-	TaskAborted:         ActionEmulate,
+var statuses = map[Status]blocks.Action{
+	Good:                blocks.ActionDone,
+	ConditionMet:        blocks.ActionEmulate,
+	Busy:                blocks.ActionRetry,
+	ReservationConflict: blocks.ActionSurface,
+	TaskSetFull:         blocks.ActionRetry,
+	ACAActive:           blocks.ActionBackOff,
+	TaskAborted:         blocks.ActionEmulate,
 }
 
 // senseNames are additional sense codes that copies meet, as SPC-4 annex D names
@@ -230,78 +169,64 @@ var senseNames = map[SenseCode]string{
 }
 
 // senses says what follows from each sense code that means more than its key.
-var senses = map[SenseCode]Action{
-	{NotReady, 0x04, 0x0A}: ActionRetryPath,
-	{NotReady, 0x04, 0x0B}: ActionRetryPath,
-	{NotReady, 0x04, 0x0C}: ActionRetryPath,
+var senses = map[SenseCode]blocks.Action{
+	{NotReady, 0x04, 0x0A}: blocks.ActionRetryPath,
+	{NotReady, 0x04, 0x0B}: blocks.ActionRetryPath,
+	{NotReady, 0x04, 0x0C}: blocks.ActionRetryPath,
 	// Linux says that of units with different blocks; it does not pass.
-	{NotReady, 0x08, 0x00}: ActionNotSupported,
-	{NotReady, 0x08, 0x04}: ActionNotSupported,
+	{NotReady, 0x08, 0x00}: blocks.ActionNotSupported,
+	{NotReady, 0x08, 0x04}: blocks.ActionNotSupported,
 
-	{IllegalRequest, 0x00, 0x16}: ActionNextID,
-	{IllegalRequest, 0x08, 0x04}: ActionNotSupported,
-	{IllegalRequest, 0x1A, 0x00}: ActionShrink,
-	{IllegalRequest, 0x20, 0x00}: ActionNotSupported,
-	{IllegalRequest, 0x20, 0x02}: ActionSurface,
-	{IllegalRequest, 0x21, 0x00}: ActionReresolve,
-	{IllegalRequest, 0x24, 0x00}: ActionShrink,
-	{IllegalRequest, 0x25, 0x00}: ActionReresolve,
-	{IllegalRequest, 0x26, 0x00}: ActionShrink,
-	{IllegalRequest, 0x26, 0x06}: ActionNotSupported,
-	{IllegalRequest, 0x26, 0x07}: ActionNotSupported,
-	{IllegalRequest, 0x26, 0x08}: ActionShrink,
-	{IllegalRequest, 0x26, 0x09}: ActionNotSupported,
-	{IllegalRequest, 0x26, 0x0A}: ActionEmulate,
-	{IllegalRequest, 0x26, 0x0B}: ActionEmulate,
-	{IllegalRequest, 0x26, 0x0C}: ActionEmulate,
-	{IllegalRequest, 0x26, 0x0D}: ActionEmulate,
-	{IllegalRequest, 0x26, 0x15}: ActionSurface,
-	{IllegalRequest, 0x26, 0x16}: ActionEmulate,
-	{IllegalRequest, 0x55, 0x0C}: ActionBackOff,
-	{IllegalRequest, 0x55, 0x0D}: ActionBackOff,
+	{IllegalRequest, 0x00, 0x16}: blocks.ActionNextID,
+	{IllegalRequest, 0x08, 0x04}: blocks.ActionNotSupported,
+	{IllegalRequest, 0x1A, 0x00}: blocks.ActionShrink,
+	{IllegalRequest, 0x20, 0x00}: blocks.ActionNotSupported,
+	{IllegalRequest, 0x20, 0x02}: blocks.ActionSurface,
+	{IllegalRequest, 0x21, 0x00}: blocks.ActionReresolve,
+	{IllegalRequest, 0x24, 0x00}: blocks.ActionShrink,
+	{IllegalRequest, 0x25, 0x00}: blocks.ActionReresolve,
+	{IllegalRequest, 0x26, 0x00}: blocks.ActionShrink,
+	{IllegalRequest, 0x26, 0x06}: blocks.ActionNotSupported,
+	{IllegalRequest, 0x26, 0x07}: blocks.ActionNotSupported,
+	{IllegalRequest, 0x26, 0x08}: blocks.ActionShrink,
+	{IllegalRequest, 0x26, 0x09}: blocks.ActionNotSupported,
+	{IllegalRequest, 0x26, 0x0A}: blocks.ActionEmulate,
+	{IllegalRequest, 0x26, 0x0B}: blocks.ActionEmulate,
+	{IllegalRequest, 0x26, 0x0C}: blocks.ActionEmulate,
+	{IllegalRequest, 0x26, 0x0D}: blocks.ActionEmulate,
+	{IllegalRequest, 0x26, 0x15}: blocks.ActionSurface,
+	{IllegalRequest, 0x26, 0x16}: blocks.ActionEmulate,
+	{IllegalRequest, 0x55, 0x0C}: blocks.ActionBackOff,
+	{IllegalRequest, 0x55, 0x0D}: blocks.ActionBackOff,
 
-	{UnitAttention, 0x2A, 0x09}: ActionReresolve,
-	{UnitAttention, 0x3F, 0x03}: ActionReresolve,
-	{UnitAttention, 0x3F, 0x05}: ActionReresolve,
+	{UnitAttention, 0x2A, 0x09}: blocks.ActionReresolve,
+	{UnitAttention, 0x3F, 0x03}: blocks.ActionReresolve,
+	{UnitAttention, 0x3F, 0x05}: blocks.ActionReresolve,
 
 	// No room in the pool below: the host's own write finds out.
-	{DataProtect, 0x27, 0x07}: ActionEmulate,
+	{DataProtect, 0x27, 0x07}: blocks.ActionEmulate,
 
-	{CopyAborted, 0x0D, 0x03}: ActionNotSupported,
+	{CopyAborted, 0x0D, 0x03}: blocks.ActionNotSupported,
 }
 
 // senseKeys says what follows from every other code.
-var senseKeys = [16]Action{
-	NoSense:        ActionEmulate,
-	RecoveredError: ActionEmulate,
-	NotReady:       ActionBackOff,
-	MediumError:    ActionEmulate, // the host's own read or write finds out which block it was
-	HardwareError:  ActionEmulate,
-	IllegalRequest: ActionNotSupported,
-	UnitAttention:  ActionRecheck,
-	DataProtect:    ActionSurface,
-	0x8:            ActionEmulate, // BLANK CHECK
-	0x9:            ActionEmulate, // vendor specific
-	CopyAborted:    ActionEmulate,
-	AbortedCommand: ActionEmulate,
-	0xC:            ActionEmulate, // reserved
-	0xD:            ActionEmulate, // VOLUME OVERFLOW
-	0xE:            ActionEmulate, // MISCOMPARE
-	0xF:            ActionEmulate, // COMPLETED
-}
-
-// Outcome is what is known about a command after it came back, or did not.
-type Outcome struct {
-	Action Action
-	Reason string // slug such as "device:sense-5-26-00", empty when done
-	Err    error  // the answer or error behind it, nil when done
-
-	// Untouched: the device has not begun.
-	Untouched bool
-
-	// Unreachable: the copy manager says that it does not reach one of the
-	// logical units. Linux says the same of every I/O error.
-	Unreachable bool
+var senseKeys = [16]blocks.Action{
+	NoSense:        blocks.ActionEmulate,
+	RecoveredError: blocks.ActionEmulate,
+	NotReady:       blocks.ActionBackOff,
+	MediumError:    blocks.ActionEmulate, // the host's own read or write finds out which block it was
+	HardwareError:  blocks.ActionEmulate,
+	IllegalRequest: blocks.ActionNotSupported,
+	UnitAttention:  blocks.ActionRecheck,
+	DataProtect:    blocks.ActionSurface,
+	0x8:            blocks.ActionEmulate, // BLANK CHECK
+	0x9:            blocks.ActionEmulate, // vendor specific
+	CopyAborted:    blocks.ActionEmulate,
+	AbortedCommand: blocks.ActionEmulate,
+	0xC:            blocks.ActionEmulate, // reserved
+	0xD:            blocks.ActionEmulate, // VOLUME OVERFLOW
+	0xE:            blocks.ActionEmulate, // MISCOMPARE
+	0xF:            blocks.ActionEmulate, // COMPLETED
 }
 
 // Judge says what to make of the answer to an EXTENDED COPY.
@@ -309,51 +234,60 @@ type Outcome struct {
 // Whatever the device reports has ended the command. What the host reports, or
 // nobody defines, has not for sure: after a timeout the kernel aborts the command,
 // but a driver may well have failed to.
-func Judge(c Completion, err error) Outcome {
+func Judge(c Completion, err error) blocks.Outcome {
 	if err != nil {
-		return judgeError(err)
+		return blocks.Unanswered(err, notIssued)
 	}
 	a, sense, good := c.answer()
 	if good && c.Resid == 0 {
-		return Outcome{Action: ActionDone}
+		return blocks.Outcome{Action: blocks.ActionDone}
 	}
 	if good {
-		return Outcome{Action: ActionEmulate, Reason: "device:short-transfer", Err: fmt.Errorf("%w: %d bytes of the parameter list were not sent", ErrShort, c.Resid)}
+		return blocks.Outcome{Action: blocks.ActionEmulate, Reason: "device:short-transfer", Err: fmt.Errorf("%w: %d bytes of the parameter list were not sent", ErrShort, c.Resid)}
 	}
-	o := Outcome{Reason: a.slug(), Err: a}
+	o := blocks.Outcome{Reason: a.slug(), Err: a}
 	o.Action, o.Untouched = a.action(sense)
-	o.Unreachable = a.HasSense && o.Action == ActionEmulate && a.Sense.Key == CopyAborted && (a.Sense.ASC == 0x0D && a.Sense.ASCQ == 0x02 || a.Sense.ASC == 0x08 && a.Sense.ASCQ == 0x04)
 	return o
 }
 
+// unreachable: the copy manager says that it does not reach one of the logical
+// units. Linux says the same of every I/O error.
+func unreachable(o blocks.Outcome) bool {
+	var a Answer
+	if o.Action != blocks.ActionEmulate || !errors.As(o.Err, &a) || !a.HasSense || a.Sense.Key != CopyAborted {
+		return false
+	}
+	return a.Sense.ASC == 0x0D && a.Sense.ASCQ == 0x02 || a.Sense.ASC == 0x08 && a.Sense.ASCQ == 0x04
+}
+
 // action also says whether the command was turned away before it began.
-func (a Answer) action(s Sense) (_ Action, untouched bool) {
+func (a Answer) action(s Sense) (_ blocks.Action, untouched bool) {
 	switch {
 	case a.Host != 0 || a.Driver&^driverSense != 0:
-		return ActionFence, false
+		return blocks.ActionFence, false
 	case a.Status == Good: // with sense data
 		return senseAction(a, s), false
 	case a.Status != CheckCondition:
 		action, ok := statuses[a.Status]
 		if !ok {
-			return ActionFence, false
+			return blocks.ActionFence, false
 		}
 		return action, a.Status == Busy || a.Status == TaskSetFull || a.Status == ReservationConflict
 	}
 	action := senseAction(a, s)
-	return action, action == ActionNextID
+	return action, action == blocks.ActionNextID
 }
 
-func senseAction(a Answer, s Sense) Action {
+func senseAction(a Answer, s Sense) blocks.Action {
 	if !a.HasSense {
-		return ActionEmulate
+		return blocks.ActionEmulate
 	}
 	if a.Deferred {
-		return ActionSurface // something that was reported as written is lost
+		return blocks.ActionSurface // something that was reported as written is lost
 	}
 	for _, f := range s.Forwarded {
 		if f.Status == ReservationConflict {
-			return ActionSurface
+			return blocks.ActionSurface
 		}
 	}
 	if action, ok := senses[a.Sense]; ok {
@@ -367,50 +301,11 @@ func senseAction(a Answer, s Sense) Action {
 // follows. All others leave the fate open. EFAULT comes after the command as well.
 // So does ENODEV: drivers/scsi/sg.c returns it when the device is removed while a
 // command is in flight.
-var notIssued = map[syscall.Errno]Action{
-	unix.EACCES:   ActionNotSupported,
-	unix.EPERM:    ActionNotSupported,
-	unix.ENOTTY:   ActionNotSupported,
-	unix.EINVAL:   ActionNotSupported,
-	unix.EMSGSIZE: ActionNotSupported,
-	unix.ENOMEM:   ActionBackOff,
-}
-
-func judgeError(err error) Outcome {
-	o := Outcome{Action: ActionFence, Reason: "device:no-answer", Err: err}
-	var errno syscall.Errno
-	switch {
-	case errors.As(err, &errno):
-		o.Reason = "device:errno-" + errnoSlug(errno)
-	case errors.Is(err, ErrTimeout):
-		o.Reason = "device:timeout"
-	}
-	if !errors.Is(err, ErrNotIssued) {
-		return o
-	}
-	o.Untouched = true
-	if errno == 0 {
-		o.Reason = "device:not-issued"
-	}
-	if action, ok := notIssued[errno]; ok {
-		o.Action = action
-		return o
-	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return canceled(err)
-	}
-	o.Action = ActionEmulate
-	return o
-}
-
-// canceled is the outcome of what was not issued because the context had ended.
-func canceled(err error) Outcome {
-	return Outcome{Action: ActionCanceled, Reason: "canceled", Err: err, Untouched: true}
-}
-
-func errnoSlug(e syscall.Errno) string {
-	if name := unix.ErrnoName(e); name != "" {
-		return strings.ToLower(name)
-	}
-	return fmt.Sprint(uint(e))
+var notIssued = map[syscall.Errno]blocks.Action{
+	unix.EACCES:   blocks.ActionNotSupported,
+	unix.EPERM:    blocks.ActionNotSupported,
+	unix.ENOTTY:   blocks.ActionNotSupported,
+	unix.EINVAL:   blocks.ActionNotSupported,
+	unix.EMSGSIZE: blocks.ActionNotSupported,
+	unix.ENOMEM:   blocks.ActionBackOff,
 }

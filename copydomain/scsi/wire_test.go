@@ -35,23 +35,23 @@ func TestListGolden(t *testing.T) {
 		want string
 	}{
 		"within a unit, no identifier": {
-			List{LID1, 0, []Unit{{nameA, 512}}, []Segment{{0, 0, Piece{0x0102030405060708, 0x1112131415161718, 0xFFFE}}}},
+			List{LID1, 0, []Unit{{nameA, 512}}, []Segment{{0, 0, piece(0x0102030405060708, 0x1112131415161718, 0xFFFE)}}},
 			"00 18 0020 00000000 0000001c 00000000" + cscdA +
 				"02 00 0018 0000 0000 0000 fffe 0102030405060708 1112131415161718",
 		},
 		"between units, identifier 7, two segments": {
-			List{LID1, 7, []Unit{{nameA, 512}, {nameB, 512}}, []Segment{{0, 1, Piece{1, 2, 3}}, {0, 1, Piece{4, 5, 6}}}},
+			List{LID1, 7, []Unit{{nameA, 512}, {nameB, 512}}, []Segment{{0, 1, piece(1, 2, 3)}, {0, 1, piece(4, 5, 6)}}},
 			"07 10 0040 00000000 00000038 00000000" + cscdA + cscdB +
 				"02 00 0018 0000 0001 0000 0003 0000000000000001 0000000000000002" +
 				"02 00 0018 0000 0001 0000 0006 0000000000000004 0000000000000005",
 		},
 		"long form, identifier": {
-			List{LID4, 0xA1B2C3D4, []Unit{{nameA, 512}}, []Segment{{0, 0, Piece{1, 2, 3}}}},
+			List{LID4, 0xA1B2C3D4, []Unit{{nameA, 512}}, []Segment{{0, 0, piece(1, 2, 3)}}},
 			"01 10 0020 0000000000000000000000 00 ff 000000 a1b2c3d4 000000000000000000000000000000000000 0020 001c 0000" + cscdA +
 				"02 00 0018 0000 0000 0000 0003 0000000000000001 0000000000000002",
 		},
 		"blocks of 4096 and a short name": {
-			List{LID1, 0, []Unit{{Designator{codeBinary, LogicalUnit, TypeNAA, []byte{0x50, 1, 2, 3, 4, 5, 6, 7}}, 4096}}, []Segment{{0, 0, Piece{1, 2, 3}}}},
+			List{LID1, 0, []Unit{{Designator{codeBinary, LogicalUnit, TypeNAA, []byte{0x50, 1, 2, 3, 4, 5, 6, 7}}, 4096}}, []Segment{{0, 0, piece(1, 2, 3)}}},
 			"00 18 0020 00000000 0000001c 00000000 e4000000 01030008 5001020304050607 000000000000000000000000 00001000" +
 				"02 00 0018 0000 0000 0000 0003 0000000000000001 0000000000000002",
 		},
@@ -79,7 +79,7 @@ func TestListGolden(t *testing.T) {
 
 func TestListRefuses(t *testing.T) {
 	good := func() List {
-		return List{LID1, 0, []Unit{{nameA, 512}, {nameB, 512}}, []Segment{{0, 1, Piece{1, 2, 3}}}}
+		return List{LID1, 0, []Unit{{nameA, 512}, {nameB, 512}}, []Segment{{0, 1, piece(1, 2, 3)}}}
 	}
 	for name, edit := range map[string]func(*List){
 		"no unit":              func(l *List) { l.Units = nil },
@@ -111,7 +111,7 @@ func TestListRefuses(t *testing.T) {
 // made, or it is refused.
 func TestDecodeListRefusesStrangeBits(t *testing.T) {
 	for _, form := range []Form{LID1, LID4} {
-		l := List{form, 0, []Unit{{nameA, 512}, {nameB, 512}}, []Segment{{0, 1, Piece{1, 2, 3}}}}
+		l := List{form, 0, []Unit{{nameA, 512}, {nameB, 512}}, []Segment{{0, 1, piece(1, 2, 3)}}}
 		wire := make([]byte, l.Size())
 		if _, err := l.Encode(wire); err != nil {
 			t.Fatal(err)
@@ -171,7 +171,7 @@ func TestCDBGolden(t *testing.T) {
 
 // Nothing but the commands of this package leaves, in no other form.
 func TestOnlyListedOpcodesLeave(t *testing.T) {
-	list := List{LID1, 0, []Unit{{nameA, 512}}, []Segment{{0, 0, Piece{1, 2, 3}}}}
+	list := List{LID1, 0, []Unit{{nameA, 512}}, []Segment{{0, 0, piece(1, 2, 3)}}}
 	wire := make([]byte, list.Size())
 	if _, err := list.Encode(wire); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/remap"
@@ -119,7 +120,7 @@ func byLoop(disk string) error {
 	if err != nil {
 		return err
 	}
-	packer, err := nvme.NewPacker(device.Namespace.Limits, []nvme.Piece{{SrcLBA: srcStart, DstLBA: dstStart, Blocks: copySize / 512}})
+	packer, err := nvme.NewPacker(device.Namespace.Limits, []blocks.Piece{{SrcLBA: srcStart, DstLBA: dstStart, Blocks: copySize / 512}})
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/copydomain"
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
@@ -265,7 +266,7 @@ func disturb(t *testing.T) (calm func()) {
 // Through generic devices, and with signals coming in all the time: every command
 // is sent once.
 func TestGenericDevices(t *testing.T) {
-	const blocks = 64 * mib / 512
+	const count = 64 * mib / 512
 	disks := target(t, wwn, lun{"a", serialA, 64 * mib}, lun{"b", serialB, 64 * mib})
 	vm.Stamp(t, disks[0], 1, 0, 64*mib)
 	vm.Stamp(t, disks[1], 2, 0, 64*mib)
@@ -277,7 +278,7 @@ func TestGenericDevices(t *testing.T) {
 	}
 	before := commandsOf(t, "b")
 	calm := disturb(t)
-	result, err := copier.Copy(t.Context(), []scsi.Piece{{SrcLBA: 0, DstLBA: 0, Blocks: blocks}})
+	result, err := copier.Copy(t.Context(), []blocks.Piece{{SrcLBA: 0, DstLBA: 0, Blocks: count}})
 	calm()
 	got := commandsOf(t, "b") - before
 	if err != nil || len(result.Redo)+len(result.Fenced) != 0 || result.Commands != 3 {
@@ -302,8 +303,8 @@ func TestRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	result, err := copier.Copy(t.Context(), []scsi.Piece{{SrcLBA: 0, DstLBA: 0, Blocks: 8}})
-	if err != nil || len(result.Redo) != 1 || result.Redo[0].Action != scsi.ActionNotSupported {
+	result, err := copier.Copy(t.Context(), []blocks.Piece{{SrcLBA: 0, DstLBA: 0, Blocks: 8}})
+	if err != nil || len(result.Redo) != 1 || result.Redo[0].Action != blocks.ActionNotSupported {
 		t.Errorf("a source out of reach: %+v, %v", result, err)
 	}
 	t.Logf("%+v", result)

@@ -1,4 +1,4 @@
-package nvme
+package blocks
 
 import (
 	"testing"
@@ -22,13 +22,13 @@ func TestSpansMeet(t *testing.T) {
 				src[p.SrcLBA+i], dst[p.DstLBA+i] = true, true
 			}
 		}
-		spans := spansOf(pieces, Piece.source)
+		spans := spansOf(pieces, Piece.Source)
 		var again [128]bool
 		for i, s := range spans {
-			if s.start >= s.end || i > 0 && spans[i-1].end >= s.start {
+			if s.Start >= s.End || i > 0 && spans[i-1].End >= s.Start {
 				t.Fatalf("not in order, or not joined: %v", spans)
 			}
-			for b := s.start; b < s.end; b++ {
+			for b := s.Start; b < s.End; b++ {
 				again[b] = true
 			}
 		}
@@ -39,8 +39,8 @@ func TestSpansMeet(t *testing.T) {
 		for b := range src {
 			common = common || src[b] && dst[b]
 		}
-		s, bad := meet(spans, spansOf(pieces, Piece.destination))
-		if bad != common || bad && (s.start >= s.end || !src[s.start] || !dst[s.start]) {
+		s, bad := meet(spans, spansOf(pieces, Piece.Destination))
+		if bad != common || bad && (s.Start >= s.End || !src[s.Start] || !dst[s.Start]) {
 			t.Fatalf("%v: %v, %v, want %v", pieces, s, bad, common)
 		}
 	})

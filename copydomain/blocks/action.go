@@ -1,0 +1,65 @@
+package blocks
+
+import "fmt"
+
+// Action is what has to be done after a command.
+type Action uint8
+
+const (
+	// ActionDone: everything was copied.
+	ActionDone Action = iota
+	// ActionShrink: the command was too large, or asked for something else
+	// that a smaller one may do without. The protocol makes smaller ones.
+	ActionShrink
+	// ActionRetry: the device is busy and has not begun. The protocol waits and
+	// tries again, a few times.
+	ActionRetry
+	// ActionRecheck: something happened to the device. The protocol makes sure
+	// that it is still the same and tries again, a few times.
+	ActionRecheck
+	// ActionNextID: somebody else uses the identifier of the command. The
+	// protocol takes another one.
+	ActionNextID
+	// ActionNotSupported: this device, or this pair, will never do it. Do not
+	// ask again; copy through the host.
+	ActionNotSupported
+	// ActionEmulate: copy this piece through the host, go on with the others.
+	ActionEmulate
+	// ActionBackOff: the device is short of something for now. Copy the rest of
+	// the batch through the host and offer less later.
+	ActionBackOff
+	// ActionRetryPath: this path does not lead to the device for now. The
+	// command has ended; choose a path, or copy through the host.
+	ActionRetryPath
+	// ActionReresolve: the device does not look as it did. Resolve again before
+	// anything else is written.
+	ActionReresolve
+	// ActionSurface: report it to the user. Copying through the host would work
+	// around something that somebody meant, or hide damage.
+	ActionSurface
+	// ActionCanceled: the caller's context ended before the piece was issued.
+	ActionCanceled
+	// ActionFence: the fate of the command is unknown. It may still be running
+	// and write later, so nobody may touch its destination.
+	ActionFence
+)
+
+var actionNames = [...]string{
+	"done", "shrink", "retry", "recheck", "next-id", "not-supported", "emulate", "back-off",
+	"retry-path", "re-resolve", "surface", "canceled", "fence",
+}
+
+func (a Action) String() string {
+	if int(a) < len(actionNames) {
+		return actionNames[a]
+	}
+	return fmt.Sprintf("action(%d)", uint8(a))
+}
+
+// Again says that the same blocks are tried once more.
+func (a Action) Again() bool {
+	return a == ActionShrink || a == ActionRetry || a == ActionRecheck || a == ActionNextID
+}
+
+// Stops says whether the rest of a batch stays at home after a.
+func (a Action) Stops() bool { return a != ActionDone && a != ActionEmulate && !a.Again() }

@@ -1,0 +1,3 @@
+package blocks
+
+import _ "golang.org/x/sys/unix"
