@@ -79,6 +79,10 @@ bench: guest ## measure, and print tables for docs/benchmarks.md (BENCHTIME=1s, 
 soak: guest ## copy between random stacks for long (TRIALS=5000; SEED=N repeats a run)
 	go test -count=1 -timeout 0 -v -run '^TestRandom$$' ./test/integration/copies -trials=$(TRIALS) -seed=$(SEED)
 
+.PHONY: mutants
+mutants: guest ## take the guards away one at a time, and tell which test notices
+	go run ./test/mutants -guest
+
 .PHONY: fuzz
 fuzz: go ## run every fuzz target for a while (FUZZTIME=60s each)
 	@grep -rE --include='*_test.go' '^func Fuzz' . | sed -E 's|^\./(.*)/[^/]*:func (Fuzz[A-Za-z0-9_]*).*|\1 \2|' | sort | \
