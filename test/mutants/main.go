@@ -93,6 +93,9 @@ func (m *mutant) test(ctx context.Context, root string) ([]string, error) {
 		return nil, fmt.Errorf("does not compile: %w\n%s", err, out)
 	}
 	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-json", "-timeout", "20m", "-run", m.tests, m.in)
+	if !m.guest {
+		cmd.Args = append(cmd.Args, "-rapid.nofailfile") // what fails here is no case to keep
+	}
 	// Guests are sent programs that are built on the way.
 	cmd.Env = append(os.Environ(), "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -overlay="+overlay))
 	cmd.Stderr = os.Stderr

@@ -33,7 +33,10 @@ func TestMain(m *testing.M) {
 	if flag.Lookup("test.bench").Value.String() == "" {
 		os.Exit(m.Run()) // there is nothing here but benchmarks: no guest is needed
 	}
-	vm.Main(m, vm.Machine{Disks: []vm.Disk{fast}})
+	vm.Main(m, vm.Machine{
+		Programs: []string{"github.com/dmcopy/dmcopy/cmd/dmcopy"},
+		Disks:    []vm.Disk{fast},
+	})
 }
 
 // mapped makes a dm device by a table and returns its path.
