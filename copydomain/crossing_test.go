@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/copydomain"
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/remap"
 )
@@ -52,7 +53,7 @@ func newSubsystem(edit func(name string, c *nvme.Controller, a, b *nvme.Loopback
 			ns[k] = nvme.LoopbackNamespace{
 				NSID:      uint32(k + 1),
 				Namespace: nvme.Namespace{Blocks: 1 << 20 / 512, BlockSize: 512, Limits: limits, NGUID: [16]byte{15: byte(k + 1)}},
-				Backing:   nvme.Memory(s.memory[k]),
+				Backing:   blocks.Memory(s.memory[k]),
 			}
 		}
 		if edit != nil {

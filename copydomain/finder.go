@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"sync"
 
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/remap"
@@ -187,7 +188,7 @@ func (f *Finder) identify(ctx context.Context, leaf *remap.Node) probed {
 	switch {
 	case err != nil:
 		p.reason, p.detail = ReasonProbeFailed, err.Error()
-	case p.device.Support.Verdict != nvme.Yes:
+	case p.device.Support.Verdict != blocks.Yes:
 		p.reason, p.detail = remap.Reason(p.device.Support.Reason), p.device.Support.Detail
 	default:
 		p.reason, p.detail = mistaken(p.device, leaf)
@@ -224,7 +225,7 @@ func (f *Finder) Copier(ctx context.Context, pair Pair, opt CopyOptions) (Copier
 		}
 		ends[i] = p.device
 	}
-	copier, err := f.shared(pair, ends, nvme.Options{InFlight: opt.InFlight, Timeout: opt.Timeout, Logger: opt.Log})
+	copier, err := f.shared(pair, ends, blocks.Options{InFlight: opt.InFlight, Timeout: opt.Timeout, Logger: opt.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +240,7 @@ func (f *Finder) Copier(ctx context.Context, pair Pair, opt CopyOptions) (Copier
 }
 
 // shared returns the copier of a pair, for whoever asks.
-func (f *Finder) shared(pair Pair, ends [2]*nvme.Device, opts nvme.Options) (*nvme.Copier, error) {
+func (f *Finder) shared(pair Pair, ends [2]*nvme.Device, opts blocks.Options) (*nvme.Copier, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	key := [2]remap.Dev{pair.Src.Dev, pair.Dst.Dev}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/remap"
 )
@@ -67,7 +68,7 @@ func (f *Finder) pairUnits(ctx context.Context, pair Pair) Pair {
 		}
 	}
 	limits, support := scsi.Span(src.device, dst.device)
-	if support.Verdict != scsi.Yes {
+	if support.Verdict != blocks.Yes {
 		pair.Reason, pair.Detail = remap.Reason(support.Reason), support.Detail
 		return pair
 	}
@@ -196,7 +197,7 @@ func (f *Finder) unitCopier(ctx context.Context, pair Pair, opt CopyOptions) (Co
 	copier := f.units.copiers[key]
 	if copier == nil {
 		var err error
-		copier, err = scsi.NewCopier(src, dst, scsi.Options{InFlight: opt.InFlight, Timeout: opt.Timeout, Logger: opt.Log})
+		copier, err = scsi.NewCopier(src, dst, blocks.Options{InFlight: opt.InFlight, Timeout: opt.Timeout, Logger: opt.Log})
 		if err != nil {
 			return nil, err
 		}

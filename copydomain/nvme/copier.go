@@ -3,52 +3,15 @@ package nvme
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
-// Options of a Copier. The zero value is usable.
-type Options struct {
-	// InFlight is the number of commands under way at once, over all calls of
-	// Copy, and over all Copiers that write to the same Device, of which the
-	// first decides. Default 2: every one occupies a thread, and vendors advise
-	// against crowding out ordinary I/O.
-	InFlight int
-
-	// Timeout after which the kernel aborts a command. Default 2 minutes.
-	Timeout time.Duration
-
-	// Grace is how much longer than Timeout a command may take to come back,
-	// for the kernel to abort it and, at worst, to reset the controller. A
-	// command that needs longer is fenced. Default 10 seconds.
-	Grace time.Duration
-
-	// MaxCommandBytes bounds the bytes one command copies. Default: the limits
-	// of the namespace only.
-	MaxCommandBytes uint64
-
-	// Logger; nil discards. Only what ends a batch early is logged.
-	Logger *slog.Logger
-}
-
-func (o Options) withDefaults() Options {
-	if o.InFlight <= 0 {
-		o.InFlight = 2
-	}
-	if o.Timeout <= 0 {
-		o.Timeout = 2 * time.Minute
-	}
-	if o.Grace <= 0 {
-		o.Grace = 10 * time.Second
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	return o
-}
+// defaults are what the options have here: a controller is reset within seconds, and
+// reports how much it copies at a time.
+var defaults = blocks.Options{Grace: 10 * time.Second}
 
 // Guard is called with each command right before it is issued. An error keeps
 // the command and the rest of its batch at home. It is the place to assert that
@@ -62,7 +25,7 @@ type Guard func(*CopyCommand) error
 type Copier struct {
 	src    *Device // the same as dev within a namespace
 	dev    *Device // which is written, and gets the commands
-	opts   Options
+	opts   blocks.Options
 	issuer blocks.Issuer[*slot]
 
 	mu       sync.Mutex
@@ -71,25 +34,25 @@ type Copier struct {
 }
 
 // NewCopier prepares copies on a namespace that Probe found able.
-func NewCopier(dev *Device, opts Options) (*Copier, error) { return newCopier(dev, dev, opts) }
+func NewCopier(dev *Device, opts blocks.Options) (*Copier, error) { return newCopier(dev, dev, opts) }
 
 // NewCrossCopier prepares copies from a namespace to another one that is attached
 // to every controller that may execute the commands, where these take descriptor
 // format 2: see [Crossing].
-func NewCrossCopier(src, dst *Device, opts Options) (*Copier, error) {
-	if why := Crossing(src, dst); why.Verdict != Yes {
+func NewCrossCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
+	if why := Crossing(src, dst); why.Verdict != blocks.Yes {
 		return nil, opError("new copier", dst.String(), fmt.Errorf("%w: %s (%s)", ErrNotSupported, why.Reason, why.Detail))
 	}
 	return newCopier(src, dst, opts)
 }
 
-func newCopier(src, dst *Device, opts Options) (*Copier, error) {
+func newCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 	for _, d := range []*Device{dst, src} {
-		if d.Support.Verdict != Yes {
+		if d.Support.Verdict != blocks.Yes {
 			return nil, opError("new copier", d.String(), fmt.Errorf("%w: %s (%s)", ErrNotSupported, d.Support.Reason, d.Support.Detail))
 		}
 	}
-	opts = opts.withDefaults()
+	opts = opts.Or(defaults)
 	reported := src.Namespace.Limits.Min(dst.Namespace.Limits)
 	return &Copier{
 		src:  src,

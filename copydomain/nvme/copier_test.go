@@ -30,7 +30,7 @@ type rig struct {
 	mem, before []byte
 }
 
-func newRig(t testing.TB, l Limits, opts Options) *rig {
+func newRig(t testing.TB, l Limits, opts blocks.Options) *rig {
 	t.Helper()
 	r := &rig{mem: stamped(2 * testHalf)}
 	r.before = bytes.Clone(r.mem)
@@ -102,7 +102,7 @@ func (r *rig) account(input []blocks.Piece, res *blocks.Result) (err error) {
 }
 
 func TestCopy(t *testing.T) {
-	r := newRig(t, Limits{8, 32, 4}, Options{InFlight: 3})
+	r := newRig(t, Limits{8, 32, 4}, blocks.Options{InFlight: 3})
 	input := []blocks.Piece{piece(5, 300, 50), piece(100, 200, 10), piece(120, 210, 30), piece(0, 399, 1)}
 	var checked atomic.Uint64
 	res, err := r.CopyGuarded(t.Context(), input, func(c *CopyCommand) error { checked.Add(c.Blocks()); return nil })
@@ -129,13 +129,6 @@ func TestCopy(t *testing.T) {
 	}
 }
 
-func TestCopyNothing(t *testing.T) {
-	r := newRig(t, Limits{8, 32, 4}, Options{})
-	if res, err := r.Copy(t.Context(), nil); err != nil || len(res.Done)+len(res.Redo)+len(res.Fenced)+res.Commands != 0 {
-		t.Errorf("%+v, %v", res, err)
-	}
-}
-
 func TestCopyRefusesTheBatch(t *testing.T) {
 	for name, tc := range map[string]struct {
 		pieces []blocks.Piece
@@ -150,7 +143,7 @@ func TestCopyRefusesTheBatch(t *testing.T) {
 		"onto itself, moved":       {[]blocks.Piece{piece(10, 15, 10)}, ErrOverlap},
 		"one reads what one wrote": {[]blocks.Piece{piece(10, 300, 10), piece(305, 100, 1)}, ErrOverlap},
 	} {
-		r := newRig(t, Limits{8, 32, 4}, Options{})
+		r := newRig(t, Limits{8, 32, 4}, blocks.Options{})
 		if _, err := r.Copy(t.Context(), tc.pieces); !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v, want %v", name, err, tc.want)
 		}
@@ -158,14 +151,14 @@ func TestCopyRefusesTheBatch(t *testing.T) {
 			t.Errorf("%s: %d commands were issued", name, len(copies))
 		}
 	}
-	r := newRig(t, Limits{8, 32, 4}, Options{})
+	r := newRig(t, Limits{8, 32, 4}, blocks.Options{})
 	if _, err := r.Copy(t.Context(), []blocks.Piece{piece(1, 300, 5), piece(3, 310, 5), piece(1, 305, 5)}); err != nil {
 		t.Errorf("one source for several destinations: %v", err)
 	}
 }
 
 func TestCopyCheckKeepsTheRestAtHome(t *testing.T) {
-	r := newRig(t, Limits{8, 8, 1}, Options{InFlight: 1})
+	r := newRig(t, Limits{8, 8, 1}, blocks.Options{InFlight: 1})
 	stale := errors.New("stale")
 	guard := func(c *CopyCommand) error {
 		if c.DstLBA >= 308 {
@@ -197,7 +190,7 @@ func TestCopyFollowsTheTable(t *testing.T) {
 		if status == StatusSuccess || row.action == blocks.ActionShrink {
 			continue
 		}
-		r := newRig(t, Limits{8, 16, 2}, Options{InFlight: 1})
+		r := newRig(t, Limits{8, 16, 2}, blocks.Options{InFlight: 1})
 		r.loop.SetFault(func(n int, c *Command) Fault {
 			if n != 1 {
 				return Fault{}
@@ -237,7 +230,7 @@ func TestCopyFollowsTheTable(t *testing.T) {
 }
 
 func TestCopyRereadsTheLimits(t *testing.T) {
-	r := newRig(t, Limits{32, 64, 8}, Options{InFlight: 1})
+	r := newRig(t, Limits{32, 64, 8}, blocks.Options{InFlight: 1})
 	now := Limits{5, 20, 3}
 	r.loop.SetEnforced(1, now)
 	r.loop.SetReported(1, now)
@@ -256,7 +249,7 @@ func TestCopyRereadsTheLimits(t *testing.T) {
 }
 
 func TestCopyHalvesWhenTheDeviceReportsNothingNew(t *testing.T) {
-	r := newRig(t, Limits{32, 64, 8}, Options{InFlight: 2})
+	r := newRig(t, Limits{32, 64, 8}, blocks.Options{InFlight: 2})
 	r.loop.SetEnforced(1, Limits{5, 20, 3})
 	input := []blocks.Piece{piece(0, 210, 100), piece(150, 350, 10)}
 	res, err := r.Copy(t.Context(), input)
@@ -273,7 +266,7 @@ func TestCopyHalvesWhenTheDeviceReportsNothingNew(t *testing.T) {
 
 // Two batches that are refused at the same limits halve them once.
 func TestLimitsAreHalvedOnce(t *testing.T) {
-	r := newRig(t, Limits{32, 64, 8}, Options{})
+	r := newRig(t, Limits{32, 64, 8}, blocks.Options{})
 	used := r.Limits()
 	for range 2 {
 		if !r.adjust(used, used) || r.Limits() != (Limits{16, 32, 4}) {
@@ -283,7 +276,7 @@ func TestLimitsAreHalvedOnce(t *testing.T) {
 }
 
 func TestCopyGivesUpHalving(t *testing.T) {
-	r := newRig(t, Limits{32, 64, 8}, Options{})
+	r := newRig(t, Limits{32, 64, 8}, blocks.Options{})
 	r.loop.SetFault(func(n int, c *Command) Fault { return Fault{Status: StatusCommandSizeLimit} })
 	input := []blocks.Piece{piece(0, 210, 100)}
 	res, err := r.Copy(t.Context(), input)
@@ -304,7 +297,7 @@ func TestCopyGivesUpHalving(t *testing.T) {
 }
 
 func TestCopyRefreshFindsAnotherNamespace(t *testing.T) {
-	r := newRig(t, Limits{32, 64, 8}, Options{})
+	r := newRig(t, Limits{32, 64, 8}, blocks.Options{})
 	r.loop.SetEnforced(1, Limits{1, 1, 1})
 	r.loop.mu.Lock()
 	r.loop.namespaces[1].NGUID[0] ^= 1
@@ -319,72 +312,18 @@ func TestCopyRefreshFindsAnotherNamespace(t *testing.T) {
 }
 
 func TestCopyMaxCommandBytes(t *testing.T) {
-	r := newRig(t, Limits{32, 64, 8}, Options{MaxCommandBytes: 10*testBlock + 1})
+	r := newRig(t, Limits{32, 64, 8}, blocks.Options{MaxCommandBytes: 10*testBlock + 1})
 	res, err := r.Copy(t.Context(), []blocks.Piece{piece(0, 210, 100)})
 	if err != nil || res.Commands != 10 {
 		t.Errorf("%+v, %v", res, err)
 	}
 }
 
-func TestCopyCanceledBefore(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	r := newRig(t, Limits{8, 8, 1}, Options{})
-	input := []blocks.Piece{piece(0, 300, 64)}
-	res, err := r.Copy(ctx, input)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := r.account(input, res); err != nil {
-		t.Fatal(err)
-	}
-	if res.Commands != 0 || res.Redo[0].Action != blocks.ActionCanceled || !res.Redo[0].Untouched || !errors.Is(res.Redo[0].Err, context.Canceled) {
-		t.Errorf("%+v", res)
-	}
-}
-
-// A cancel stops the issue; what is in flight is still waited for and counted.
-func TestCopyCanceledInFlight(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		r := newRig(t, Limits{8, 8, 1}, Options{InFlight: 2})
-		hold := make(chan struct{})
-		r.loop.SetFault(func(n int, c *Command) Fault { return Fault{Hold: hold} })
-		input := []blocks.Piece{piece(0, 300, 64)}
-		var res *blocks.Result
-		var err error
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			res, err = r.Copy(ctx, input)
-		}()
-		synctest.Wait() // both slots are in flight
-		cancel()
-		synctest.Wait()
-		select {
-		case <-done:
-			t.Fatal("did not wait for what is in flight")
-		default:
-		}
-		close(hold)
-		<-done
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := r.account(input, res); err != nil {
-			t.Fatal(err)
-		}
-		if res.Commands != 2 || fmt.Sprint(res.Done) != "[0+16->300]" || len(res.Fenced) != 0 {
-			t.Errorf("%+v", res)
-		}
-	})
-}
-
 // A command that does not come back is fenced, the batch ends, nobody may use the
 // blocks, and when it comes back after all they are free again.
 func TestCopyFencesWhatDoesNotComeBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, Limits{8, 8, 1}, Options{InFlight: 2, Timeout: time.Second, Grace: time.Second})
+		r := newRig(t, Limits{8, 8, 1}, blocks.Options{InFlight: 2, Timeout: time.Second, Grace: time.Second})
 		hold := make(chan struct{})
 		r.loop.SetFault(func(n int, c *Command) Fault {
 			if n == 1 {
@@ -432,7 +371,7 @@ func TestCopyFencesWhatDoesNotComeBack(t *testing.T) {
 // ranges stays as it was, although the Copier has gone on.
 func TestCopyFencesGhosts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, Limits{8, 8, 1}, Options{InFlight: 1})
+		r := newRig(t, Limits{8, 8, 1}, blocks.Options{InFlight: 1})
 		hold := make(chan struct{})
 		r.loop.SetFault(func(n int, c *Command) Fault {
 			if n == 0 {
@@ -466,47 +405,9 @@ func TestCopyFencesGhosts(t *testing.T) {
 	})
 }
 
-func TestConcurrentBatchesDoNotMeet(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, Limits{8, 8, 1}, Options{InFlight: 2})
-		hold := make(chan struct{})
-		r.loop.SetFault(func(n int, c *Command) Fault {
-			if n == 0 {
-				return Fault{Hold: hold}
-			}
-			return Fault{}
-		})
-		first := make(chan *blocks.Result, 1)
-		go func() {
-			res, err := r.Copy(t.Context(), []blocks.Piece{piece(0, 300, 8)})
-			if err != nil {
-				t.Error(err)
-			}
-			first <- res
-		}()
-		synctest.Wait()
-		for name, p := range map[string]blocks.Piece{
-			"same destination":     piece(100, 304, 1),
-			"reads what it writes": piece(304, 100, 1),
-			"writes what it reads": piece(100, 4, 1),
-		} {
-			if _, err := r.Copy(t.Context(), []blocks.Piece{p}); !errors.Is(err, ErrOverlap) {
-				t.Errorf("%s: %v", name, err)
-			}
-		}
-		if res, err := r.Copy(t.Context(), []blocks.Piece{piece(0, 320, 8)}); err != nil || len(res.Done) != 1 {
-			t.Errorf("a batch beside it: %+v, %v", res, err)
-		}
-		close(hold)
-		if res := <-first; len(res.Done) != 1 {
-			t.Errorf("%+v", res)
-		}
-	})
-}
-
 func TestInFlightIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, Limits{1, 1, 1}, Options{InFlight: 3})
+		r := newRig(t, Limits{1, 1, 1}, blocks.Options{InFlight: 3})
 		hold := make(chan struct{})
 		r.loop.SetFault(func(n int, c *Command) Fault { return Fault{Hold: hold} })
 		for i := range uint64(2) { // two batches share the bound
@@ -580,7 +481,7 @@ func TestCopyLosesNothing(t *testing.T) {
 						faults[i].Hold = hold
 					}
 				}
-				r := newRig(t, limits, Options{InFlight: inFlight, Timeout: time.Second, Grace: time.Second})
+				r := newRig(t, limits, blocks.Options{InFlight: inFlight, Timeout: time.Second, Grace: time.Second})
 				r.loop.SetFault(func(n int, c *Command) Fault { return faults[n%len(faults)] })
 				res, err := r.Copy(t.Context(), input)
 				close(hold)

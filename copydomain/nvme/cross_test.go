@@ -40,7 +40,7 @@ func twoNamespaces(first, second Limits, change func(c *Controller, a, b *Loopba
 		ns[i] = LoopbackNamespace{
 			NSID:      uint32(i + 1),
 			Namespace: Namespace{Blocks: 2 * testHalf, BlockSize: testBlock, Limits: limits, NGUID: [16]byte{15: byte(i + 1)}},
-			Backing:   Memory(mems[i]),
+			Backing:   blocks.Memory(mems[i]),
 		}
 	}
 	if change != nil {
@@ -58,7 +58,7 @@ func probed(t testing.TB, l Transport, nsid uint32) *Device {
 	return d
 }
 
-func newCrossRig(t testing.TB, first, second Limits, opts Options) *crossRig {
+func newCrossRig(t testing.TB, first, second Limits, opts blocks.Options) *crossRig {
 	t.Helper()
 	r := &crossRig{}
 	r.loop, r.srcMem, r.dstMem = twoNamespaces(first, second, nil)
@@ -102,7 +102,7 @@ func TestCrossCopy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := NewCrossCopier(src, dst, Options{InFlight: rapid.IntRange(1, 3).Draw(t, "in flight")})
+		c, err := NewCrossCopier(src, dst, blocks.Options{InFlight: rapid.IntRange(1, 3).Draw(t, "in flight")})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +146,7 @@ func TestCrossCopyRefusesTheBatch(t *testing.T) {
 		"same destination":         {[]blocks.Piece{piece(1, 300, 5), piece(50, 304, 5)}, ErrOverlap},
 		"empty":                    {[]blocks.Piece{piece(1, 300, 0)}, ErrInvalid},
 	} {
-		r := newCrossRig(t, Limits{8, 32, 4}, Limits{8, 32, 4}, Options{})
+		r := newCrossRig(t, Limits{8, 32, 4}, Limits{8, 32, 4}, blocks.Options{})
 		r.from.Namespace.Blocks = 300
 		if _, err := r.Copy(t.Context(), tc.pieces); !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v, want %v", name, err, tc.want)
@@ -155,7 +155,7 @@ func TestCrossCopyRefusesTheBatch(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	r := newCrossRig(t, Limits{8, 32, 4}, Limits{8, 32, 4}, Options{})
+	r := newCrossRig(t, Limits{8, 32, 4}, Limits{8, 32, 4}, blocks.Options{})
 	if _, err := r.Copy(t.Context(), []blocks.Piece{piece(350, 100, 20)}); err != nil { // of 400 blocks
 		t.Error(err)
 	}
@@ -164,7 +164,7 @@ func TestCrossCopyRefusesTheBatch(t *testing.T) {
 // The limits of either namespace are read again, and either may have changed.
 func TestCrossCopyRereadsBothLimits(t *testing.T) {
 	for nsid, want := range map[uint32]Limits{1: {5, 64, 8}, 2: {32, 20, 3}} {
-		r := newCrossRig(t, Limits{32, 64, 8}, Limits{32, 64, 8}, Options{InFlight: 1})
+		r := newCrossRig(t, Limits{32, 64, 8}, Limits{32, 64, 8}, blocks.Options{InFlight: 1})
 		r.loop.SetEnforced(nsid, want)
 		r.loop.SetReported(nsid, want)
 		input := []blocks.Piece{piece(0, 210, 100)}
@@ -176,7 +176,7 @@ func TestCrossCopyRereadsBothLimits(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	r := newCrossRig(t, Limits{32, 64, 8}, Limits{32, 64, 8}, Options{})
+	r := newCrossRig(t, Limits{32, 64, 8}, Limits{32, 64, 8}, blocks.Options{})
 	r.loop.SetEnforced(1, Limits{1, 1, 1})
 	r.loop.namespaces[1].NGUID[0] ^= 1
 	res, err := r.Copy(t.Context(), []blocks.Piece{piece(0, 210, 100)})
@@ -201,7 +201,7 @@ func TestCrossCopyRefusedByTheController(t *testing.T) {
 			l.SetFault(func(int, *Command) Fault { return Fault{Status: StatusNotReachable} })
 		}, StatusNotReachable},
 	} {
-		r := newCrossRig(t, Limits{8, 32, 4}, Limits{8, 32, 4}, Options{})
+		r := newCrossRig(t, Limits{8, 32, 4}, Limits{8, 32, 4}, blocks.Options{})
 		tc.spoil(r.loop)
 		res, err := r.Copy(t.Context(), []blocks.Piece{piece(0, 210, 100)})
 		if err != nil || len(res.Fenced) > 0 || len(res.Done) > 0 || len(res.Redo) == 0 {
@@ -222,7 +222,7 @@ func TestCrossCopyRefusedByTheController(t *testing.T) {
 // as one writes what the other touches.
 func TestLedgerIsByNamespace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		opts := Options{InFlight: 4, Timeout: time.Second, Grace: time.Second}
+		opts := blocks.Options{InFlight: 4, Timeout: time.Second, Grace: time.Second}
 		r := newCrossRig(t, Limits{8, 8, 1}, Limits{8, 8, 1}, opts)
 		var err error
 		copiers := map[string]*Copier{"1 to 2": r.Copier}
@@ -308,10 +308,10 @@ func TestCrossing(t *testing.T) {
 			tc.edit(a, b)
 		}
 		got := Crossing(a, b)
-		if got.Reason != tc.want || (got.Verdict == Yes) != (tc.want == "") || (got.Detail == "") != (tc.want == "") {
+		if got.Reason != tc.want || (got.Verdict == blocks.Yes) != (tc.want == "") || (got.Detail == "") != (tc.want == "") {
 			t.Errorf("%s: %+v", name, got)
 		}
-		if _, err := NewCrossCopier(a, b, Options{}); (err == nil) != (tc.want == "") || err != nil && !errors.Is(err, ErrNotSupported) {
+		if _, err := NewCrossCopier(a, b, blocks.Options{}); (err == nil) != (tc.want == "") || err != nil && !errors.Is(err, ErrNotSupported) {
 			t.Errorf("%s: NewCrossCopier: %v", name, err)
 		}
 	}
@@ -321,7 +321,7 @@ func TestCrossing(t *testing.T) {
 			n := []*LoopbackNamespace{a, b}[side]
 			n.MetadataSize, n.Protection = 8, 1
 		})
-		if _, err := NewCrossCopier(probed(t, l, 1), probed(t, l, 2), Options{}); !errors.Is(err, ErrNotSupported) {
+		if _, err := NewCrossCopier(probed(t, l, 1), probed(t, l, 2), blocks.Options{}); !errors.Is(err, ErrNotSupported) {
 			t.Errorf("protection information on side %d: %v", side, err)
 		}
 	}
@@ -349,7 +349,7 @@ func TestAttached(t *testing.T) {
 	} {
 		other, _, _ := twoNamespaces(limits, limits, tc.change)
 		got, err := Attached(t.Context(), other, src, dst)
-		if err != nil || got.Reason != tc.want || (got.Verdict == Yes) != (tc.want == "") {
+		if err != nil || got.Reason != tc.want || (got.Verdict == blocks.Yes) != (tc.want == "") {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}

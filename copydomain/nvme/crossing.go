@@ -1,6 +1,6 @@
 package nvme
 
-import "fmt"
+import "github.com/dmcopy/dmcopy/copydomain/blocks"
 
 // Why one namespace cannot be copied to another, although each can copy within
 // itself.
@@ -19,25 +19,22 @@ const (
 //
 // Format 2 wants the same block size and the same metadata on both sides (NVM
 // Command Set Specification, Copy command); neither side has any here.
-func Crossing(src, dst *Device) Support {
-	no := func(reason, format string, args ...any) Support {
-		return Support{Verdict: No, Reason: reason, Detail: fmt.Sprintf(format, args...)}
-	}
+func Crossing(src, dst *Device) blocks.Support {
 	switch a, b := src.Namespace, dst.Namespace; {
 	case src.Controller.SubNQN != dst.Controller.SubNQN || src.Controller.SubNQN == "":
-		return no(reasonSubsystem, "the subsystems are %q and %q", src.Controller.SubNQN, dst.Controller.SubNQN)
+		return blocks.Unsupported(reasonSubsystem, "the subsystems are %q and %q", src.Controller.SubNQN, dst.Controller.SubNQN)
 	case src.NSID == dst.NSID:
-		return no(reasonSameNSID, "both have the namespace ID %d: they are one, or private to different controllers", src.NSID)
+		return blocks.Unsupported(reasonSameNSID, "both have the namespace ID %d: they are one, or private to different controllers", src.NSID)
 	case a.identified() && a.NGUID == b.NGUID && a.EUI64 == b.EUI64:
-		return no(reasonSameNSID, "both namespaces name themselves %x%x", a.NGUID, a.EUI64)
+		return blocks.Unsupported(reasonSameNSID, "both namespaces name themselves %x%x", a.NGUID, a.EUI64)
 	case !src.Controller.CopyFormats.Has(Format2) || !dst.Controller.CopyFormats.Has(Format2):
-		return no(reasonFormat2, "the controller does not know descriptor format 2 (OCFS %#04x)", uint16(dst.Controller.CopyFormats))
+		return blocks.Unsupported(reasonFormat2, "the controller does not know descriptor format 2 (OCFS %#04x)", uint16(dst.Controller.CopyFormats))
 	case a.BlockSize != b.BlockSize:
-		return no(reasonBlockSize, "the blocks have %d and %d bytes", a.BlockSize, b.BlockSize)
+		return blocks.Unsupported(reasonBlockSize, "the blocks have %d and %d bytes", a.BlockSize, b.BlockSize)
 	case !a.Limits.Min(b.Limits).Valid():
-		return no("limit:zero", "a namespace reports a limit of zero (%v; %v)", a.Limits, b.Limits)
+		return blocks.Unsupported("limit:zero", "a namespace reports a limit of zero (%v; %v)", a.Limits, b.Limits)
 	}
-	return Support{Verdict: Yes}
+	return blocks.Support{Verdict: blocks.Yes}
 }
 
 // identified: the namespace has a durable name.

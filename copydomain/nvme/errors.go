@@ -31,7 +31,7 @@ var (
 	ErrInactive = errors.New("namespace is not active")
 
 	// ErrNotSupported is returned by NewCopier for a namespace that cannot
-	// copy; [Support] holds the reason.
+	// copy; [blocks.Support] holds the reason.
 	ErrNotSupported = errors.New("copy is not supported")
 
 	// ErrChanged is returned when the namespace is not the one that was probed.

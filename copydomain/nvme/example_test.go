@@ -21,7 +21,7 @@ func ExampleCopier() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	copier, err := nvme.NewCopier(device, nvme.Options{})
+	copier, err := nvme.NewCopier(device, blocks.Options{})
 	if err != nil {
 		log.Fatal(err) // says why the namespace cannot copy
 	}
@@ -56,7 +56,7 @@ func ExampleLoopback_SetFault() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	copier, err := nvme.NewCopier(device, nvme.Options{})
+	copier, err := nvme.NewCopier(device, blocks.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sync"
 
@@ -55,36 +54,7 @@ type LoopbackNamespace struct {
 	CommandSet CommandSet
 
 	// Backing holds Blocks × BlockSize bytes. Reads and writes are serialized.
-	Backing LoopbackBacking
-}
-
-// LoopbackBacking is where a namespace keeps its bytes; an *os.File or a [Memory].
-type LoopbackBacking interface {
-	io.ReaderAt
-	io.WriterAt
-}
-
-// Memory is a LoopbackBacking of fixed size.
-type Memory []byte
-
-// ReadAt implements io.ReaderAt.
-func (m Memory) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 || off > int64(len(m)) {
-		return 0, ErrOutOfRange
-	}
-	n := copy(p, m[off:])
-	if n < len(p) {
-		return n, io.EOF
-	}
-	return n, nil
-}
-
-// WriteAt implements io.WriterAt.
-func (m Memory) WriteAt(p []byte, off int64) (int, error) {
-	if off < 0 || off > int64(len(m))-int64(len(p)) {
-		return 0, ErrOutOfRange
-	}
-	return copy(m[off:], p), nil
+	Backing blocks.Backing
 }
 
 type loopbackNamespace struct {
@@ -154,7 +124,7 @@ func NewMemoryLoopback(mem []byte, blockSize uint32, limits Limits) *Loopback {
 		LoopbackNamespace{
 			NSID:      1,
 			Namespace: Namespace{Blocks: uint64(len(mem)) / uint64(blockSize), BlockSize: blockSize, Limits: limits, NGUID: [16]byte{15: 1}},
-			Backing:   Memory(mem),
+			Backing:   blocks.Memory(mem),
 		})
 }
 

@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // device is a controller in memory, varied by change.
@@ -23,20 +25,20 @@ func device(change func(c *Controller, n *LoopbackNamespace)) *Loopback {
 func TestProbeSupport(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change  func(c *Controller, n *LoopbackNamespace)
-		verdict Verdict
+		verdict blocks.Verdict
 		reason  string
 	}{
-		"able":           {nil, Yes, ""},
-		"no effects log": {func(c *Controller, n *LoopbackNamespace) { c.EffectsLog = false }, Yes, ""},
-		"no copy":        {func(c *Controller, n *LoopbackNamespace) { c.Copy = false }, No, "domain:no-copy-command"},
-		"formats 1 to 3": {func(c *Controller, n *LoopbackNamespace) { c.CopyFormats = 0xE }, No, "domain:format-0-unsupported"},
-		"metadata":       {func(c *Controller, n *LoopbackNamespace) { n.MetadataSize = 8 }, No, "domain:metadata"},
-		"protection":     {func(c *Controller, n *LoopbackNamespace) { n.Protection = 1 }, No, "domain:metadata"},
-		"MSSRL zero":     {func(c *Controller, n *LoopbackNamespace) { n.Limits.RangeBlocks = 0 }, No, "limit:zero"},
-		"MCL zero":       {func(c *Controller, n *LoopbackNamespace) { n.Limits.CommandBlocks = 0 }, No, "limit:zero"},
-		"read only":      {func(c *Controller, n *LoopbackNamespace) { n.WriteProtect = true }, No, "domain:write-protected"},
-		"zoned":          {func(c *Controller, n *LoopbackNamespace) { n.CommandSet = CommandSetZoned }, No, "domain:zoned"},
-		"key-value":      {func(c *Controller, n *LoopbackNamespace) { n.CommandSet = CommandSetKV }, No, "domain:command-set"},
+		"able":           {nil, blocks.Yes, ""},
+		"no effects log": {func(c *Controller, n *LoopbackNamespace) { c.EffectsLog = false }, blocks.Yes, ""},
+		"no copy":        {func(c *Controller, n *LoopbackNamespace) { c.Copy = false }, blocks.No, "domain:no-copy-command"},
+		"formats 1 to 3": {func(c *Controller, n *LoopbackNamespace) { c.CopyFormats = 0xE }, blocks.No, "domain:format-0-unsupported"},
+		"metadata":       {func(c *Controller, n *LoopbackNamespace) { n.MetadataSize = 8 }, blocks.No, "domain:metadata"},
+		"protection":     {func(c *Controller, n *LoopbackNamespace) { n.Protection = 1 }, blocks.No, "domain:metadata"},
+		"MSSRL zero":     {func(c *Controller, n *LoopbackNamespace) { n.Limits.RangeBlocks = 0 }, blocks.No, "limit:zero"},
+		"MCL zero":       {func(c *Controller, n *LoopbackNamespace) { n.Limits.CommandBlocks = 0 }, blocks.No, "limit:zero"},
+		"read only":      {func(c *Controller, n *LoopbackNamespace) { n.WriteProtect = true }, blocks.No, "domain:write-protected"},
+		"zoned":          {func(c *Controller, n *LoopbackNamespace) { n.CommandSet = CommandSetZoned }, blocks.No, "domain:zoned"},
+		"key-value":      {func(c *Controller, n *LoopbackNamespace) { n.CommandSet = CommandSetKV }, blocks.No, "domain:command-set"},
 	} {
 		d, err := Probe(t.Context(), device(tc.change), 1)
 		if err != nil {
@@ -46,10 +48,10 @@ func TestProbeSupport(t *testing.T) {
 		if d.Support.Verdict != tc.verdict || d.Support.Reason != tc.reason {
 			t.Errorf("%s: %+v", name, d.Support)
 		}
-		if (d.Support.Verdict == No) != (d.Support.Detail != "") {
+		if (d.Support.Verdict == blocks.No) != (d.Support.Detail != "") {
 			t.Errorf("%s: detail %q", name, d.Support.Detail)
 		}
-		if _, err := NewCopier(d, Options{}); (err == nil) != (tc.verdict == Yes) || err != nil && !errors.Is(err, ErrNotSupported) {
+		if _, err := NewCopier(d, blocks.Options{}); (err == nil) != (tc.verdict == blocks.Yes) || err != nil && !errors.Is(err, ErrNotSupported) {
 			t.Errorf("%s: NewCopier: %v", name, err)
 		}
 	}
@@ -77,16 +79,16 @@ func TestProbeWhenTheControllerFails(t *testing.T) {
 		match   func(c *Command) bool
 		status  Status
 		err     error
-		verdict Verdict
+		verdict blocks.Verdict
 		wantErr error
 	}{
-		"effects log without privilege": {effects, 0, unix.EACCES, Yes, nil},
-		"effects log fails":             {effects, StatusInvalidLogPage, nil, Yes, nil},
-		"effects log denies":            {effects, 0, nil, No, nil}, // all zero
+		"effects log without privilege": {effects, 0, unix.EACCES, blocks.Yes, nil},
+		"effects log fails":             {effects, StatusInvalidLogPage, nil, blocks.Yes, nil},
+		"effects log denies":            {effects, 0, nil, blocks.No, nil}, // all zero
 		"controller fails":              {cns(1), StatusInvalidField, nil, 0, StatusInvalidField},
 		"namespace fails":               {cns(0), 0, unix.EIO, 0, unix.EIO},
 		"namespace is not there":        {cns(0), 0, nil, 0, ErrInactive}, // all zero
-		"descriptors fail":              {cns(3), StatusInvalidField, nil, Unknown, nil},
+		"descriptors fail":              {cns(3), StatusInvalidField, nil, blocks.Unknown, nil},
 		"descriptors do not come":       {cns(3), 0, unix.EIO, 0, unix.EIO},
 	} {
 		transport := adminFault{device(nil), func(c *Command) (Completion, error, bool) {

@@ -4,56 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
-// Options of a Copier. The zero value is usable.
-type Options struct {
-	// InFlight is the number of commands under way at once, over all calls of
-	// Copy, and at most what the target says it takes. Default 2: every one
-	// occupies a thread, and vendors advise against crowding out ordinary I/O.
-	InFlight int
-
-	// Timeout after which the kernel aborts a command. Default 2 minutes.
-	Timeout time.Duration
-
-	// Grace is how much longer than Timeout a command may take to come back,
-	// for the kernel to abort it and, at worst, to reset the target. A command
-	// that needs longer is fenced. Default 30 seconds.
-	Grace time.Duration
-
-	// MaxCommandBytes bounds the bytes one command copies. Default 64 MiB.
-	MaxCommandBytes uint64
-
-	// Logger; nil discards. Only what ends a batch early is logged.
-	Logger *slog.Logger
-}
-
 // DefaultCommandBytes is what one command copies at most, unless told otherwise.
 const DefaultCommandBytes = 64 << 20
 
-func (o Options) withDefaults() Options {
-	if o.InFlight <= 0 {
-		o.InFlight = 2
-	}
-	if o.Timeout <= 0 {
-		o.Timeout = 2 * time.Minute
-	}
-	if o.Grace <= 0 {
-		o.Grace = 30 * time.Second
-	}
-	if o.MaxCommandBytes == 0 {
-		o.MaxCommandBytes = DefaultCommandBytes
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	return o
-}
+// defaults are what the options have here.
+var defaults = blocks.Options{Grace: 30 * time.Second, MaxCommandBytes: DefaultCommandBytes}
 
 // Guard is called with the pieces of each command right before it is issued. An
 // error keeps the command and the rest of its batch at home. It is the place to
@@ -66,7 +27,7 @@ type Guard func([]blocks.Piece) error
 // Device in common respect each other's batches and fences.
 type Copier struct {
 	src, dst *Device
-	opts     Options
+	opts     blocks.Options
 	issuer   blocks.Issuer[*slot]
 	ids      *listIDs
 
@@ -76,12 +37,12 @@ type Copier struct {
 }
 
 // NewCopier prepares copies from src to dst, which Span found able.
-func NewCopier(src, dst *Device, opts Options) (*Copier, error) {
+func NewCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 	limits, support := Span(src, dst)
-	if support.Verdict != Yes {
+	if support.Verdict != blocks.Yes {
 		return nil, opError("new copier", dst.String(), fmt.Errorf("%w: %s (%s)", ErrNotSupported, support.Reason, support.Detail))
 	}
-	opts = opts.withDefaults()
+	opts = opts.Or(defaults)
 	n := dst.inFlight(opts.InFlight)
 	c := &Copier{
 		src: src, dst: dst, opts: opts, ids: &identifiers,

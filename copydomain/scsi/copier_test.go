@@ -2,7 +2,6 @@ package scsi
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -59,7 +58,7 @@ func behave(l Limits) Behaviour {
 	return b
 }
 
-func newRig(t testing.TB, b Behaviour, two bool, opts Options) *rig {
+func newRig(t testing.TB, b Behaviour, two bool, opts blocks.Options) *rig {
 	t.Helper()
 	r := &rig{from: stamped(0, 2*testHalf)}
 	mems := [][]byte{r.from}
@@ -147,7 +146,7 @@ func (r *rig) copies(t testing.TB) []*List {
 func TestCopy(t *testing.T) {
 	for name, b := range map[string]Behaviour{"limits": behave(Limits{8, 0, 3, 1}), "LIO": LIO(), "SCST": SCST(), "CTL": CTL()} {
 		for _, two := range []bool{false, true} {
-			r := newRig(t, b, two, Options{InFlight: 3})
+			r := newRig(t, b, two, blocks.Options{InFlight: 3})
 			input := []blocks.Piece{piece(5, 300, 50), piece(100, 200, 10), piece(120, 210, 30), piece(0, 399, 1)}
 			var checked uint64
 			res, err := r.CopyGuarded(t.Context(), input, func(c []blocks.Piece) error {
@@ -202,7 +201,7 @@ func TestCopyManners(t *testing.T) {
 		"list identifiers":           {ids, true, 2, 188, LID1},
 		"tcmu-runner":                {TCMURunner(), false, 2, 188, LID1},
 	} {
-		r := newRig(t, tc.b, tc.two, Options{})
+		r := newRig(t, tc.b, tc.two, blocks.Options{})
 		res, err := r.Copy(t.Context(), input)
 		if err != nil {
 			t.Fatal(err)
@@ -220,13 +219,6 @@ func TestCopyManners(t *testing.T) {
 			}
 			seen[l.ListID] = true
 		}
-	}
-}
-
-func TestCopyNothing(t *testing.T) {
-	r := newRig(t, LIO(), true, Options{})
-	if res, err := r.Copy(t.Context(), nil); err != nil || len(res.Done)+len(res.Redo)+len(res.Fenced)+res.Commands != 0 {
-		t.Errorf("%+v, %v", res, err)
 	}
 }
 
@@ -248,7 +240,7 @@ func TestCopyRefusesTheBatch(t *testing.T) {
 		"one source for several":   {[]blocks.Piece{piece(1, 300, 5), piece(3, 310, 5), piece(1, 305, 5)}, nil, nil},
 	} {
 		for _, two := range []bool{false, true} {
-			r := newRig(t, LIO(), two, Options{})
+			r := newRig(t, LIO(), two, blocks.Options{})
 			want := tc.within
 			if two {
 				want = tc.two
@@ -264,7 +256,7 @@ func TestCopyRefusesTheBatch(t *testing.T) {
 }
 
 func TestCopyCheckKeepsTheRestAtHome(t *testing.T) {
-	r := newRig(t, behave(Limits{8, 8, 1, 1}), true, Options{InFlight: 1})
+	r := newRig(t, behave(Limits{8, 8, 1, 1}), true, blocks.Options{InFlight: 1})
 	stale := errors.New("stale")
 	input := []blocks.Piece{piece(0, 300, 40)}
 	res, err := r.CopyGuarded(t.Context(), input, func(c []blocks.Piece) error {
@@ -320,7 +312,7 @@ func TestCopyFollowsTheTable(t *testing.T) {
 		if o.Action.Again() {
 			continue
 		}
-		r := newRig(t, behave(Limits{8, 16, 2, 1}), true, Options{InFlight: 1})
+		r := newRig(t, behave(Limits{8, 16, 2, 1}), true, blocks.Options{InFlight: 1})
 		r.loop.SetFault(failing(answer))
 		input := []blocks.Piece{piece(0, 300, 64)} // four commands
 		if answer.Err() == nil {
@@ -364,7 +356,7 @@ func TestCopyTriesAgain(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := behave(Limits{8, 8, 1, 1})
 			b.Parameters.NoListID = false
-			r := newRig(t, b, true, Options{InFlight: 2})
+			r := newRig(t, b, true, blocks.Options{InFlight: 2})
 			r.loop.SetFault(func(n int, _ *Command) Fault {
 				if n < 3 {
 					return Fault{Completion: answer}
@@ -406,7 +398,7 @@ func TestCopyGivesUpTrying(t *testing.T) {
 		"too large":      {SenseCompletion(SenseCode{IllegalRequest, 0x26, 0}), blocks.ActionNotSupported, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			r := newRig(t, LIO(), true, Options{})
+			r := newRig(t, LIO(), true, blocks.Options{})
 			r.loop.SetFault(func(int, *Command) Fault { return Fault{Completion: tc.answer} })
 			start := time.Now()
 			input := []blocks.Piece{piece(0, 300, 40)}
@@ -446,7 +438,7 @@ func TestCopyHalves(t *testing.T) {
 		"blocks":   {short, []blocks.Piece{piece(0, 210, 100), piece(150, 350, 10)}, func(l Limits) bool { return l.SegmentBlocks <= 5 && l.SegmentBlocks > 2 }},
 		"segments": {segments, scattered, func(l Limits) bool { return l.Segments == 2 }},
 	} {
-		r := newRig(t, tc.b, true, Options{InFlight: 2})
+		r := newRig(t, tc.b, true, blocks.Options{InFlight: 2})
 		res, err := r.Copy(t.Context(), tc.input)
 		if err != nil {
 			t.Fatal(err)
@@ -466,7 +458,7 @@ func TestCopyHalves(t *testing.T) {
 
 // Two batches that are refused at the same limits halve them once.
 func TestLimitsAreHalvedOnce(t *testing.T) {
-	r := newRig(t, behave(Limits{32, 64, 2, 1}), true, Options{})
+	r := newRig(t, behave(Limits{32, 64, 2, 1}), true, blocks.Options{})
 	used := r.Limits()
 	for range 2 {
 		if !r.shrink(used) || r.Limits() != (Limits{16, 32, 1, 1}) {
@@ -480,7 +472,7 @@ func TestLimitsAreHalvedOnce(t *testing.T) {
 func TestCopyOutOfReach(t *testing.T) {
 	unreachable := SenseCompletion(SenseCode{CopyAborted, 0x0D, 0x02})
 	for at, want := range map[int]blocks.Action{0: blocks.ActionNotSupported, 1: blocks.ActionEmulate} {
-		r := newRig(t, behave(Limits{8, 8, 1, 1}), true, Options{InFlight: 1})
+		r := newRig(t, behave(Limits{8, 8, 1, 1}), true, blocks.Options{InFlight: 1})
 		r.loop.SetFault(func(n int, _ *Command) Fault {
 			if n == at {
 				return Fault{Completion: unreachable}
@@ -504,7 +496,7 @@ func TestCopyOutOfReach(t *testing.T) {
 func TestCopyReservations(t *testing.T) {
 	for unit, commands := range []int{1, 1} {
 		for name, b := range map[string]Behaviour{"SCST": SCST(), "CTL": CTL()} {
-			r := newRig(t, b, true, Options{})
+			r := newRig(t, b, true, blocks.Options{})
 			r.loop.Change(unit, func(u *LoopbackUnit) { u.Reserved = true })
 			input := []blocks.Piece{piece(0, 200, 128)}
 			res, err := r.Copy(t.Context(), input)
@@ -531,7 +523,7 @@ func TestCopyLooksAgain(t *testing.T) {
 	}
 	for name, change := range changes {
 		for unit := range 2 {
-			r := newRig(t, LIO(), true, Options{})
+			r := newRig(t, LIO(), true, blocks.Options{})
 			r.loop.Change(unit, change)
 			input := []blocks.Piece{piece(0, 210, 100)}
 			res, err := r.Copy(t.Context(), input)
@@ -546,7 +538,7 @@ func TestCopyLooksAgain(t *testing.T) {
 			}
 		}
 	}
-	r := newRig(t, LIO(), true, Options{})
+	r := newRig(t, LIO(), true, blocks.Options{})
 	r.loop.Change(1, func(u *LoopbackUnit) {
 		u.Attention = []SenseCode{{UnitAttention, 0x29, 0}, {UnitAttention, 0x2A, 0x09}}
 	})
@@ -564,65 +556,11 @@ func TestCopyLooksAgain(t *testing.T) {
 }
 
 func TestCopyMaxCommandBytes(t *testing.T) {
-	r := newRig(t, CTL(), true, Options{MaxCommandBytes: 10*testBlock + 1})
+	r := newRig(t, CTL(), true, blocks.Options{MaxCommandBytes: 10*testBlock + 1})
 	res, err := r.Copy(t.Context(), []blocks.Piece{piece(0, 210, 100)})
 	if err != nil || res.Commands != 10 {
 		t.Errorf("%+v, %v", res, err)
 	}
-}
-
-func TestCopyCanceledBefore(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	r := newRig(t, LIO(), true, Options{})
-	input := []blocks.Piece{piece(0, 300, 64)}
-	res, err := r.Copy(ctx, input)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := r.account(input, res); err != nil {
-		t.Fatal(err)
-	}
-	if res.Commands != 0 || res.Redo[0].Action != blocks.ActionCanceled || !res.Redo[0].Untouched || !errors.Is(res.Redo[0].Err, context.Canceled) {
-		t.Errorf("%+v", res)
-	}
-}
-
-// A cancel stops the issue; what is in flight is still waited for and counted.
-func TestCopyCanceledInFlight(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		r := newRig(t, behave(Limits{8, 8, 1, 1}), true, Options{InFlight: 2})
-		hold := make(chan struct{})
-		r.loop.SetFault(func(n int, c *Command) Fault { return Fault{Hold: hold} })
-		input := []blocks.Piece{piece(0, 300, 64)}
-		var res *blocks.Result
-		var err error
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			res, err = r.Copy(ctx, input)
-		}()
-		synctest.Wait() // both slots are in flight
-		cancel()
-		synctest.Wait()
-		select {
-		case <-done:
-			t.Fatal("did not wait for what is in flight")
-		default:
-		}
-		close(hold)
-		<-done
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := r.account(input, res); err != nil {
-			t.Fatal(err)
-		}
-		if res.Commands != 2 || fmt.Sprint(res.Done) != "[0+16->300]" || len(res.Fenced) != 0 {
-			t.Errorf("%+v", res)
-		}
-	})
 }
 
 // The target says how many commands it takes at a time.
@@ -635,7 +573,7 @@ func TestCopyInFlight(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := behave(Limits{4, 4, 1, 1})
 			b.Parameters.TotalConcurrent, b.Parameters.MaxConcurrent = tc.total, tc.with
-			r := newRig(t, b, true, Options{InFlight: 4})
+			r := newRig(t, b, true, blocks.Options{InFlight: 4})
 			hold := make(chan struct{})
 			r.loop.SetFault(func(int, *Command) Fault { return Fault{Hold: hold} })
 			done := make(chan struct{})
@@ -659,12 +597,12 @@ func TestCopyInFlight(t *testing.T) {
 // blocks, by whatever pair, and when it comes back after all they are free again.
 func TestCopyFencesWhatDoesNotComeBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, behave(Limits{8, 8, 1, 1}), true, Options{InFlight: 2, Timeout: time.Second, Grace: time.Second})
-		back, err := NewCopier(r.dst, r.src, Options{})
+		r := newRig(t, behave(Limits{8, 8, 1, 1}), true, blocks.Options{InFlight: 2, Timeout: time.Second, Grace: time.Second})
+		back, err := NewCopier(r.dst, r.src, blocks.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		within, err := NewCopier(r.dst, r.dst, Options{})
+		within, err := NewCopier(r.dst, r.dst, blocks.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -722,7 +660,7 @@ func TestCopyFencesGhosts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := behave(Limits{8, 8, 1, 1})
 		b.Parameters.NoListID = false
-		r := newRig(t, b, true, Options{InFlight: 1})
+		r := newRig(t, b, true, blocks.Options{InFlight: 1})
 		hold := make(chan struct{})
 		r.loop.SetFault(func(n int, c *Command) Fault {
 			if n == 0 {
@@ -781,53 +719,6 @@ func TestListIDs(t *testing.T) {
 	}
 }
 
-func TestConcurrentBatchesDoNotMeet(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, behave(Limits{8, 8, 1, 1}), true, Options{InFlight: 2})
-		back, err := NewCopier(r.dst, r.src, Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		hold := make(chan struct{})
-		r.loop.SetFault(func(n int, c *Command) Fault {
-			if n == 0 {
-				return Fault{Hold: hold}
-			}
-			return Fault{}
-		})
-		first := make(chan *blocks.Result, 1)
-		go func() {
-			res, err := r.Copy(t.Context(), []blocks.Piece{piece(0, 300, 8)})
-			if err != nil {
-				t.Error(err)
-			}
-			first <- res
-		}()
-		synctest.Wait()
-		for name, tc := range map[string]struct {
-			c *Copier
-			p blocks.Piece
-		}{
-			"same destination":     {r.Copier, piece(100, 304, 1)},
-			"reads what it writes": {back, piece(304, 100, 1)},
-			"writes what it reads": {back, piece(100, 4, 1)},
-		} {
-			if _, err := tc.c.Copy(t.Context(), []blocks.Piece{tc.p}); !errors.Is(err, ErrOverlap) {
-				t.Errorf("%s: %v", name, err)
-			}
-		}
-		for name, c := range map[string]*Copier{"beside it": r.Copier, "back": back} {
-			if res, err := c.Copy(t.Context(), []blocks.Piece{piece(0+100, 320, 8)}); err != nil || len(res.Done) != 1 {
-				t.Errorf("%s: %+v, %v", name, res, err)
-			}
-		}
-		close(hold)
-		if res := <-first; len(res.Done) != 1 {
-			t.Errorf("%+v", res)
-		}
-	})
-}
-
 // named faults are everything that can become of a command. Those with hold are
 // ghosts or commands that never come back in time.
 type namedFault struct {
@@ -864,7 +755,7 @@ func namedFaults() []namedFault {
 func trial(t *testing.T, b Behaviour, two bool, inFlight int, input []blocks.Piece, faults []namedFault) (res *blocks.Result, err error) {
 	synctest.Test(t, func(t *testing.T) {
 		hold := make(chan struct{})
-		r := newRig(t, b, two, Options{InFlight: inFlight, Timeout: time.Second, Grace: time.Second})
+		r := newRig(t, b, two, blocks.Options{InFlight: inFlight, Timeout: time.Second, Grace: time.Second})
 		r.loop.SetFault(func(n int, c *Command) Fault {
 			f := faults[n%len(faults)]
 			if f.held {

@@ -28,7 +28,7 @@ var (
 	ErrNotSCSI = errors.New("not a SCSI disk")
 
 	// ErrNotSupported is returned by NewCopier for logical units that no
-	// command spans; [Support] holds the reason.
+	// command spans; [blocks.Support] holds the reason.
 	ErrNotSupported = errors.New("copy is not supported")
 
 	// ErrChanged is returned when a logical unit is not the one that was probed.

@@ -25,7 +25,7 @@ func ExampleCopier() {
 		}
 		devices = append(devices, device)
 	}
-	copier, err := scsi.NewCopier(devices[0], devices[1], scsi.Options{})
+	copier, err := scsi.NewCopier(devices[0], devices[1], blocks.Options{})
 	if err != nil {
 		log.Fatal(err) // says why no command spans the two
 	}

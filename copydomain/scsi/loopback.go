@@ -5,9 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sync"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // Behaviour is how a target differs from others. [LIO], [TCMURunner], [SCST] and
@@ -118,37 +119,7 @@ type LoopbackUnit struct {
 	Attention []SenseCode
 
 	// Backing holds the bytes. Reads and writes are serialized.
-	Backing LoopbackBacking
-}
-
-// LoopbackBacking is where a logical unit keeps its bytes; an *os.File or a
-// [Memory].
-type LoopbackBacking interface {
-	io.ReaderAt
-	io.WriterAt
-}
-
-// Memory is a LoopbackBacking of fixed size.
-type Memory []byte
-
-// ReadAt implements io.ReaderAt.
-func (m Memory) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 || off > int64(len(m)) {
-		return 0, ErrOutOfRange
-	}
-	n := copy(p, m[off:])
-	if n < len(p) {
-		return n, io.EOF
-	}
-	return n, nil
-}
-
-// WriteAt implements io.WriterAt.
-func (m Memory) WriteAt(p []byte, off int64) (int, error) {
-	if off < 0 || off > int64(len(m))-int64(len(p)) {
-		return 0, ErrOutOfRange
-	}
-	return copy(m[off:], p), nil
+	Backing blocks.Backing
 }
 
 type loopbackUnit struct {
@@ -204,7 +175,7 @@ func NewMemoryLoopback(b Behaviour, blockSize uint32, mem ...[]byte) *Loopback {
 	for i, m := range mem {
 		units = append(units, LoopbackUnit{
 			Identity: LoopbackIdentity(byte(i), Capacity{Blocks: uint64(len(m)) / uint64(blockSize), BlockSize: blockSize}),
-			Backing:  Memory(m),
+			Backing:  blocks.Memory(m),
 		})
 	}
 	return NewLoopback(b, units...)

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 func wire(t testing.TB, l List) *Command {
@@ -65,15 +67,15 @@ func TestLoopbackQuirks(t *testing.T) {
 		"CTL, long form":               {CTL(), 1, func(_ *Loopback, l *List) { l.Form = LID4 }, SenseCode{}, true},
 	} {
 		l := newLoop(tc.b, 3)
-		mem := l.units[1].Backing.(Memory)
+		mem := l.units[1].Backing.(blocks.Memory)
 		list := List{LID1, 0, []Unit{unitOf(l, 0), unitOf(l, 1)}, []Segment{{0, 1, piece(10, 20, 8)}}}
 		if tc.edit != nil {
 			tc.edit(l, &list)
 		}
 		if list.Segments[0].Dst == 0 {
-			mem = l.units[0].Backing.(Memory)
+			mem = l.units[0].Backing.(blocks.Memory)
 		}
-		source := bytes.Clone(l.units[0].Backing.(Memory))
+		source := bytes.Clone(l.units[0].Backing.(blocks.Memory))
 		c, err := l.Unit(tc.to).Do(t.Context(), wire(t, list))
 		if err != nil {
 			t.Fatal(err)
@@ -95,7 +97,7 @@ func TestLoopbackQuirks(t *testing.T) {
 func TestLoopbackDuplicateNames(t *testing.T) {
 	l := newLoop(LIO(), 2)
 	l.Change(1, func(u *LoopbackUnit) { u.Designators = l.units[0].Designators })
-	a, b := []byte(l.units[0].Backing.(Memory)), []byte(l.units[1].Backing.(Memory))
+	a, b := []byte(l.units[0].Backing.(blocks.Memory)), []byte(l.units[1].Backing.(blocks.Memory))
 	before := bytes.Clone(b)
 	list := List{LID1, 0, []Unit{unitOf(l, 0), unitOf(l, 1)}, []Segment{{0, 1, piece(10, 20, 1)}}}
 	if c, err := l.Unit(1).Do(t.Context(), wire(t, list)); err != nil || c.Err() != nil {
@@ -111,7 +113,7 @@ func TestLoopbackAscends(t *testing.T) {
 	b := LIO()
 	b.ChunkBytes = testBlock
 	l := newLoop(b, 1)
-	mem := []byte(l.units[0].Backing.(Memory))
+	mem := []byte(l.units[0].Backing.(blocks.Memory))
 	first := bytes.Clone(block(mem, 10))
 	list := List{LID1, 0, []Unit{unitOf(l, 0)}, []Segment{{0, 0, piece(10, 11, 5)}}}
 	if c, err := l.Unit(0).Do(t.Context(), wire(t, list)); err != nil || c.Err() != nil {
@@ -145,7 +147,7 @@ func TestLoopbackFaults(t *testing.T) {
 		"lost before the issue": {Fault{Lost: ErrNotIssued}, true, ErrNotIssued, "----"},
 	} {
 		l := newLoop(LIO(), 2)
-		src, dst := []byte(l.units[0].Backing.(Memory)), []byte(l.units[1].Backing.(Memory))
+		src, dst := []byte(l.units[0].Backing.(blocks.Memory)), []byte(l.units[1].Backing.(blocks.Memory))
 		before := bytes.Clone(dst)
 		l.SetFault(func(int, *Command) Fault { return tc.fault })
 		list := List{LID1, 0, []Unit{unitOf(l, 0), unitOf(l, 1)}, []Segment{{0, 1, piece(10, 40, 4)}}}
@@ -186,7 +188,7 @@ func TestLoopbackRefuses(t *testing.T) {
 }
 
 func TestMemory(t *testing.T) {
-	m := Memory(make([]byte, 10))
+	m := blocks.Memory(make([]byte, 10))
 	if _, err := m.WriteAt(make([]byte, 2), 9); !errors.Is(err, ErrOutOfRange) {
 		t.Error(err)
 	}

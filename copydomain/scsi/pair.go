@@ -1,6 +1,10 @@
 package scsi
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
+)
 
 // Span says whether one command can copy from src to dst, which may be the same
 // device, and within which limits.
@@ -9,33 +13,33 @@ import "slices"
 // means: two devices that have a name in common are two paths to one unit, or two
 // units that were given one name, and nothing tells which. Nor does a copy manager
 // reach what belongs to another target.
-func Span(src, dst *Device) (Limits, Support) {
+func Span(src, dst *Device) (Limits, blocks.Support) {
 	for _, d := range []*Device{dst, src} {
-		if d.Support.Verdict != Yes {
+		if d.Support.Verdict != blocks.Yes {
 			return Limits{}, d.Support
 		}
 	}
 	if src == dst {
-		return dst.Limits, Support{Verdict: Yes}
+		return dst.Limits, blocks.Support{Verdict: blocks.Yes}
 	}
 	limits := dst.Limits.Min(src.Limits)
 	switch common, found := Namesake(src, dst); {
 	case found:
-		return Limits{}, no("domain:duplicate-designator", "both logical units are called %v", common)
+		return Limits{}, blocks.Unsupported("domain:duplicate-designator", "both logical units are called %v", common)
 	case src.Serial != "" && src.Serial == dst.Serial:
-		return Limits{}, no("domain:not-distinct", "both logical units have serial number %q", src.Serial)
+		return Limits{}, blocks.Unsupported("domain:not-distinct", "both logical units have serial number %q", src.Serial)
 	case !sameTarget(src, dst):
-		return Limits{}, no("domain:different-target", "nothing proves that the logical units belong to one target")
+		return Limits{}, blocks.Unsupported("domain:different-target", "nothing proves that the logical units belong to one target")
 	case src.Capacity.BlockSize != dst.Capacity.BlockSize:
-		return Limits{}, no("domain:block-size", "blocks of %d and of %d bytes", src.Capacity.BlockSize, dst.Capacity.BlockSize)
+		return Limits{}, blocks.Unsupported("domain:block-size", "blocks of %d and of %d bytes", src.Capacity.BlockSize, dst.Capacity.BlockSize)
 	case min(src.Parameters.Descriptors, dst.Parameters.Descriptors) < 2:
-		return Limits{}, no("domain:one-unit-only", "the target takes one logical unit in a command")
+		return Limits{}, blocks.Unsupported("domain:one-unit-only", "the target takes one logical unit in a command")
 	case src.Form != dst.Form:
-		return Limits{}, no("domain:different-target", "the logical units know different forms of EXTENDED COPY")
+		return Limits{}, blocks.Unsupported("domain:different-target", "the logical units know different forms of EXTENDED COPY")
 	case !limits.Valid():
-		return Limits{}, no("limit:zero", "no command fits the limits of both (%v)", limits)
+		return Limits{}, blocks.Unsupported("limit:zero", "no command fits the limits of both (%v)", limits)
 	}
-	return limits, Support{Verdict: Yes}
+	return limits, blocks.Support{Verdict: blocks.Yes}
 }
 
 // sameTarget: the units name the same target device, or the same port of it. Names

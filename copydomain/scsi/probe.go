@@ -18,39 +18,6 @@ const probeTimeout = 5 * time.Second
 // says that something happened to it, or that it is busy.
 const probeTries = 5
 
-// Verdict answers a question whose answer may not be known.
-type Verdict uint8
-
-const (
-	// Unknown: it could not be found out. For a copy that means no.
-	Unknown Verdict = iota
-	// Yes, the device said so.
-	Yes
-	// No, for the reason given.
-	No
-)
-
-func (v Verdict) String() string {
-	switch v {
-	case Yes:
-		return "yes"
-	case No:
-		return "no"
-	}
-	return "unknown"
-}
-
-// Support says whether a logical unit can copy.
-type Support struct {
-	Verdict Verdict
-	Reason  string // slug, empty when Yes
-	Detail  string // for people
-}
-
-func no(reason, format string, args ...any) Support {
-	return Support{Verdict: No, Reason: reason, Detail: fmt.Sprintf(format, args...)}
-}
-
 // Identity is what tells a logical unit from others, and from itself after it has
 // been changed.
 type Identity struct {
@@ -74,7 +41,7 @@ type Device struct {
 	Parameters Parameters
 	Form       Form
 	Limits     Limits
-	Support    Support
+	Support    blocks.Support
 
 	pages  []uint8
 	ledger blocks.Ledger
@@ -86,7 +53,7 @@ func (d *Device) String() string {
 
 // Probe reads what the logical unit behind t says of itself. An error means that a
 // command failed or that its data made no sense; a unit that cannot copy is not an
-// error but a [Support] of No with its reason. Nothing is written.
+// error but a [blocks.Support] of No with its reason. Nothing is written.
 func Probe(ctx context.Context, t Transport) (*Device, error) {
 	d := &Device{Transport: t}
 	if err := ask(ctx, t, "test unit ready", testUnitReady(), nothing); err != nil {
@@ -101,7 +68,7 @@ func Probe(ctx context.Context, t Transport) (*Device, error) {
 	}
 	// Nothing else is asked of a device that says no: there are disks, above
 	// all at the end of a USB cable, that do not survive unusual questions.
-	if d.Support = d.Inquiry.judge(); d.Support.Verdict != Yes {
+	if d.Support = d.Inquiry.judge(); d.Support.Verdict != blocks.Yes {
 		return d, nil
 	}
 	if d.pages, err = readPages(ctx, t); err != nil {
@@ -112,25 +79,25 @@ func Probe(ctx context.Context, t Transport) (*Device, error) {
 	}
 	var named bool
 	if d.Name, named = choose(d.Designators); !named {
-		d.Support = no("domain:no-designator", "the logical unit has no name that a command could use")
+		d.Support = blocks.Unsupported("domain:no-designator", "the logical unit has no name that a command could use")
 		return d, nil
 	}
 	if d.Capacity.Protected {
-		d.Support = no("domain:metadata", "blocks carry protection information")
+		d.Support = blocks.Unsupported("domain:metadata", "blocks carry protection information")
 		return d, nil
 	}
 	d.Support, err = d.readLimits(ctx)
 	return d, err
 }
 
-func (i Inquiry) judge() Support {
+func (i Inquiry) judge() blocks.Support {
 	switch {
 	case i.Qualifier != 0 || i.DeviceType != deviceTypeDisk:
-		return no("domain:not-a-disk", "peripheral qualifier %d, device type %02xh", i.Qualifier, i.DeviceType)
+		return blocks.Unsupported("domain:not-a-disk", "peripheral qualifier %d, device type %02xh", i.Qualifier, i.DeviceType)
 	case !i.ThirdParty:
-		return no("domain:no-copy-command", "the logical unit has no third-party copy commands (INQUIRY byte 5 bit 3)")
+		return blocks.Unsupported("domain:no-copy-command", "the logical unit has no third-party copy commands (INQUIRY byte 5 bit 3)")
 	}
-	return Support{Verdict: Yes}
+	return blocks.Support{Verdict: blocks.Yes}
 }
 
 func readPages(ctx context.Context, t Transport) (pages []uint8, err error) {
@@ -186,16 +153,16 @@ func illegal(err error) bool {
 
 // readLimits asks how much the target takes at a time. What it does not tell is
 // not guessed.
-func (d *Device) readLimits(ctx context.Context) (Support, error) {
+func (d *Device) readLimits(ctx context.Context) (blocks.Support, error) {
 	err := ask(ctx, d.Transport, "receive copy operating parameters", receiveParameters(), func(b []byte) (err error) {
 		d.Parameters, err = ParseParameters(b)
 		return err
 	})
 	if illegal(err) {
-		return no("domain:no-operating-parameters", "%v", err), nil
+		return blocks.Unsupported("domain:no-operating-parameters", "%v", err), nil
 	}
 	if err != nil {
-		return Support{}, err
+		return blocks.Support{}, err
 	}
 	var page ThirdParty
 	if slices.Contains(d.pages, pageThirdParty) {
@@ -204,7 +171,7 @@ func (d *Device) readLimits(ctx context.Context) (Support, error) {
 			return err
 		})
 		if err != nil {
-			return Support{}, err
+			return blocks.Support{}, err
 		}
 	}
 	d.Parameters = d.Parameters.merge(page)
@@ -212,7 +179,7 @@ func (d *Device) readLimits(ctx context.Context) (Support, error) {
 	return d.judgeLimits(page), nil
 }
 
-func (d *Device) judgeLimits(page ThirdParty) Support {
+func (d *Device) judgeLimits(page ThirdParty) blocks.Support {
 	knows := func(code uint8) bool {
 		return slices.Contains(d.Parameters.Types, code) && (page.Descriptors == nil || slices.Contains(page.Descriptors, code))
 	}
@@ -220,13 +187,13 @@ func (d *Device) judgeLimits(page ThirdParty) Support {
 	d.Form = form
 	switch {
 	case !ok:
-		return no("domain:no-copy-command", "the third-party copy page does not list EXTENDED COPY")
+		return blocks.Unsupported("domain:no-copy-command", "the third-party copy page does not list EXTENDED COPY")
 	case !knows(segmentBlockToBlock) || !knows(cscdIdentification):
-		return no("domain:descriptors", "the target knows descriptors % x", d.Parameters.Types)
+		return blocks.Unsupported("domain:descriptors", "the target knows descriptors % x", d.Parameters.Types)
 	case d.Parameters.Descriptors == 0 || !d.Limits.Valid():
-		return no("limit:zero", "the target reports a limit of zero (%v)", d.Limits)
+		return blocks.Unsupported("limit:zero", "the target reports a limit of zero (%v)", d.Limits)
 	}
-	return Support{Verdict: Yes}
+	return blocks.Support{Verdict: blocks.Yes}
 }
 
 // form is the form of EXTENDED COPY that the page lists: the short one, which

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
 )
 
@@ -16,7 +17,7 @@ import (
 type Disk struct {
 	Blocks    uint64
 	BlockSize uint32               // bytes, 512 or 4096
-	Backing   scsi.LoopbackBacking // nil: memory
+	Backing   blocks.Backing // nil: memory
 }
 
 // Config is what a target is made of.
@@ -67,7 +68,7 @@ type Target struct {
 type unit struct {
 	number   int
 	identity scsi.Identity // under Target.mu
-	medium   scsi.LoopbackBacking
+	medium   blocks.Backing
 	block    uint32       // bytes
 	blocks   uint64       //
 	io       sync.RWMutex // around each access to medium
@@ -111,7 +112,7 @@ func newUnit(target uint8, number int, d Disk) (*unit, error) {
 		return nil, fmt.Errorf("%d blocks of %d bytes", d.Blocks, d.BlockSize)
 	}
 	if d.Backing == nil {
-		d.Backing = scsi.Memory(make([]byte, d.Blocks*uint64(d.BlockSize)))
+		d.Backing = blocks.Memory(make([]byte, d.Blocks*uint64(d.BlockSize)))
 	}
 	u := &unit{number: number, medium: d.Backing, block: d.BlockSize, blocks: d.Blocks}
 	u.identity = identify(target, number, scsi.Capacity{Blocks: d.Blocks, BlockSize: d.BlockSize})

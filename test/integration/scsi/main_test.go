@@ -184,7 +184,7 @@ func TestProbe(t *testing.T) {
 	disks := target(t, wwn, lun{"a", serialA, 16 * mib}, lun{"b", serialB, 16 * mib}, lun{"c", serialC, 16 * mib})
 	set(t, filepath.Join(core, "rd_mcp_0/c/attrib/emulate_3pc"), "0")
 	a, b, c := probe(t, disks[0]), probe(t, disks[1]), probe(t, disks[2])
-	if a.Support.Verdict != scsi.Yes || a.Serial != serialA || a.Name.String() != "naa.6001405aa5eed0000004000800000000" || a.Capacity != (scsi.Capacity{Blocks: 16 * mib / 512, BlockSize: 512}) {
+	if a.Support.Verdict != blocks.Yes || a.Serial != serialA || a.Name.String() != "naa.6001405aa5eed0000004000800000000" || a.Capacity != (scsi.Capacity{Blocks: 16 * mib / 512, BlockSize: 512}) {
 		t.Errorf("%v: %+v", a, a.Identity)
 	}
 	if want := (scsi.Limits{SegmentBlocks: 65535, CommandBlocks: 65535, Segments: 1, Granularity: 1}); a.Limits != want {
@@ -193,7 +193,7 @@ func TestProbe(t *testing.T) {
 	if a.Target() != b.Target() {
 		t.Errorf("targets %s and %s", a.Target(), b.Target())
 	}
-	if _, s := scsi.Span(a, b); s.Verdict != scsi.Yes {
+	if _, s := scsi.Span(a, b); s.Verdict != blocks.Yes {
 		t.Errorf("%+v", s)
 	}
 	if c.Support.Reason != "domain:no-copy-command" {
@@ -272,7 +272,7 @@ func TestGenericDevices(t *testing.T) {
 	vm.Stamp(t, disks[1], 2, 0, 64*mib)
 	vm.Settle(t)
 	src, dst := probe(t, generic(t, disks[0])), probe(t, generic(t, disks[1]))
-	copier, err := scsi.NewCopier(src, dst, scsi.Options{})
+	copier, err := scsi.NewCopier(src, dst, blocks.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +299,7 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("copy status: %v", err)
 	}
 	set(t, filepath.Join(core, "rd_mcp_0/a/attrib/emulate_3pc"), "0")
-	copier, err := scsi.NewCopier(a, b, scsi.Options{})
+	copier, err := scsi.NewCopier(a, b, blocks.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
