@@ -1,12 +1,15 @@
 package live
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/remap"
@@ -74,6 +77,19 @@ func (a *array) set(name, value string) {
 	})
 }
 
+// act makes the array check or repair itself. Kernels before 6.12 can take an
+// interrupted action for one that goes on, until they are told again to be idle.
+func (a *array) act(action string) {
+	file := filepath.Join("/sys/block/md77/md", "sync_action")
+	vm.Eventually(a.t, action, func() error {
+		err := os.WriteFile(file, []byte(action), 0)
+		if errors.Is(err, unix.EBUSY) {
+			err = errors.Join(err, os.WriteFile(file, []byte("idle"), 0))
+		}
+		return err
+	})
+}
+
 func (a *array) state(i int, value string) {
 	path, err := filepath.EvalSymlinks(a.members[i])
 	if err == nil && !strings.HasPrefix(filepath.Base(path), "dm-") {
@@ -112,7 +128,7 @@ func (a *array) rest() {
 func (a *array) scrub() {
 	a.t.Helper()
 	a.rest()
-	a.set("sync_action", "check")
+	a.act("check")
 	a.rest()
 	if n := a.get("mismatch_cnt"); n != "0" {
 		a.t.Errorf("mismatch_cnt is %s", n)
@@ -157,9 +173,9 @@ var troubles = []trouble{
 	{"a member fails, comes back, and all are checked", false, func(a *array) { a.fail(1) }, []func(*array){
 		func(a *array) { a.remove(1) },
 		func(a *array) { a.recoverFast(); a.readd(1) },
-		func(a *array) { a.rest(); a.recoverSlowly(); a.set("sync_action", "check") },
+		func(a *array) { a.rest(); a.recoverSlowly(); a.act("check") },
 		func(a *array) { a.set("sync_action", "idle") },
-		func(a *array) { a.set("sync_action", "repair") },
+		func(a *array) { a.act("repair") },
 	}},
 }
 
