@@ -66,6 +66,8 @@ type Storage struct {
 	// within that sector.
 	Start  Sector
 	Ragged bool
+	// Transformed tells that what is stored is not what the device shows.
+	Transformed bool
 }
 
 // Same tells whether two devices may be stored in the same thing.

@@ -186,7 +186,19 @@ func TestLoop(t *testing.T) {
 	m.Set("loop0", "loop/backing_file", "/srv/disk.img")
 	m.Set("loop0", "loop/offset", "1048576")
 	m.Set("loop0", "loop/sizelimit", "0")
-	s := read(t, m, snapshot.NewReader(snapshot.Options{FS: m.FS()}), "loop0")
+	r := snapshot.NewReader(snapshot.Options{FS: m.FS()})
+	s := read(t, m, r, "loop0")
+	for attr, moved := range map[string][2]string{
+		"loop/offset": {"1048576", "0"}, "loop/sizelimit": {"0", "4096"}, "loop/backing_file": {"/srv/disk.img", "/srv/other.img"},
+	} {
+		for i, value := range []string{moved[1], moved[0]} {
+			m.Set("loop0", attr, value)
+			changes, err := r.Changes(t.Context(), stackOf(t, s))
+			if err != nil || len(remap.Moved(changes)) != 1-i {
+				t.Errorf("%s %s: %v, %v", attr, value, changes, err)
+			}
+		}
+	}
 	for _, s := range []*snapshot.Snapshot{s, stored(t, s)} {
 		n := stackOf(t, s).Node(m.Dev("loop0"))
 		if want := (remap.Storage{Name: "/srv/disk.img", Start: 2048}); n.Storage == nil || *n.Storage != want {

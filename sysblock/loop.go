@@ -24,6 +24,8 @@ type LoopFile struct {
 	// blockio: "file:MAJOR:MINOR:INODE", or "block:MAJOR:MINOR" of a block device.
 	// It is empty where the device cannot be opened to ask it.
 	ID string `json:"id,omitempty"`
+	// Encrypted tells of the cryptoloop of kernels before 5.16.
+	Encrypted bool `json:"encrypted,omitempty"`
 	// Block is the block device that is the backing file, if it is one.
 	Block *remap.Dev `json:"block,omitempty"`
 }
@@ -32,6 +34,7 @@ type LoopFile struct {
 func (l *LoopFile) Storage() *remap.Storage {
 	return &remap.Storage{
 		ID: l.ID, Name: l.File, Start: remap.Sector(l.Offset / remap.SectorSize), Ragged: l.Offset%remap.SectorSize != 0,
+		Transformed: l.Encrypted,
 	}
 }
 
@@ -55,7 +58,7 @@ func (l *LoopFile) Note() string {
 	if l.Block != nil {
 		return what + ": copied through this machine; name that device instead"
 	}
-	return what + ": copied through this machine; where file systems share blocks, cp --reflink of the file is faster"
+	return what + ": where its file system shares blocks, it is copied so to others of it; onto it only with --hold=trust"
 }
 
 // LoopFile reads what is behind a loop device; nil for one that has no file.
@@ -121,6 +124,7 @@ func (l *LoopFile) ask(fd int, dev remap.Dev) error {
 	if info.Offset != l.Offset || info.Sizelimit != l.Limit {
 		return ErrGone // it was given another file meanwhile
 	}
+	l.Encrypted = info.Encrypt_type != 0
 	l.ID = fmt.Sprintf("file:%s:%d", devOf(info.Device), info.Inode)
 	// For regular files this is the file system again, or 0.
 	if info.Rdevice != 0 && info.Rdevice != info.Device {

@@ -26,10 +26,17 @@ type Vitals struct {
 	LogicalBlock uint64
 	Names        [len(naming)]string
 	Slaves       string
+	// Loop is where a loop device lies in which file.
+	Loop [len(storing)]string
 }
 
 // naming are the attributes that tell one disk from another.
 var naming = [...]string{"wwid", "device/wwid", "nsid", "nguid", "eui", "uuid"}
+
+// storing are the attributes of a loop device that its map depends on
+// (drivers/block/loop.c). Who may administer it can change all of them while it is
+// open: LOOP_SET_STATUS64, LOOP_CHANGE_FD.
+var storing = [...]string{"loop/backing_file", "loop/offset", "loop/sizelimit"}
 
 // Vitals reads the vitals of a device. If it vanishes meanwhile, or its number
 // is given to another device, the error is ErrGone.
@@ -93,6 +100,11 @@ func (v *Vitals) readDisk(d dir) (err error) {
 	}
 	for i, attr := range naming {
 		if v.Names[i], err = d.optional(attr); err != nil && !nameless(err) {
+			return err
+		}
+	}
+	for i, attr := range storing {
+		if v.Loop[i], err = d.optional(attr); err != nil && !vanished(err) {
 			return err
 		}
 	}
