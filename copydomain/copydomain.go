@@ -26,6 +26,10 @@ const (
 	// SCSIXCopy is EXTENDED COPY within a logical unit, or between two of one
 	// target.
 	SCSIXCopy Method = "scsi-xcopy"
+	// FileReflink makes two files of one file system share blocks (FICLONERANGE).
+	FileReflink Method = "file-reflink"
+	// FileCopyRange is copy_file_range(2) between two files of one server.
+	FileCopyRange Method = "file-copy-range"
 )
 
 // Pair is the answer to "can one command copy from Src to Dst?".

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
+	"github.com/dmcopy/dmcopy/copydomain/files"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/remap"
@@ -38,6 +39,7 @@ type Finder struct {
 
 	units    units
 	crossing crossing
+	files    filePairs
 }
 
 // Openers reach leaves, and the controllers that lead to them. For a kind of leaf
@@ -51,6 +53,9 @@ type Openers struct {
 	// to another.
 	Controllers func(leaf *remap.Node) ([]string, error)
 	Controller  func(name string) (nvme.Transport, error)
+	// FileSystem tells what a regular file is on, and Files opens two.
+	FileSystem func(file files.Name) (files.FileSystem, error)
+	Files      func(src, dst files.Name) (files.Transport, error)
 }
 
 // probed is what was found out about a leaf.
@@ -68,6 +73,8 @@ func NewFinder() *Finder {
 		Controllers: func(leaf *remap.Node) ([]string, error) { return nvme.Controllers(leaf.Name) },
 		Controller:  func(name string) (nvme.Transport, error) { return opened(nvme.OpenController(name)) },
 		SCSI:        openUnit,
+		FileSystem:  files.Look,
+		Files:       openFiles,
 	})
 }
 
@@ -105,6 +112,9 @@ func NewFinderFor(open Openers) *Finder {
 // Pair tells how one command can copy from src to dst, both leaves.
 func (f *Finder) Pair(ctx context.Context, src, dst *remap.Node) Pair {
 	pair := Pair{Src: src, Dst: dst}
+	if InFile(src) && InFile(dst) {
+		return f.pairFiles(pair)
+	}
 	pair.Reason, pair.Detail = f.apart(src, dst)
 	if pair.Reason != "" {
 		return pair
@@ -214,6 +224,9 @@ func mistaken(d *nvme.Device, leaf *remap.Node) (remap.Reason, string) {
 // to or from a leaf shares its fences; InFlight, Timeout and Log are those of the
 // first for the pair.
 func (f *Finder) Copier(ctx context.Context, pair Pair, opt CopyOptions) (Copier, error) {
+	if InFile(pair.Dst) {
+		return f.fileCopier(pair, opt)
+	}
 	if pair.Dst.Leaf.Driver == driverSCSI {
 		return f.unitCopier(ctx, pair, opt)
 	}
@@ -261,7 +274,7 @@ func (f *Finder) shared(pair Pair, ends [2]*nvme.Device, opts blocks.Options) (*
 // Close lets all devices go. What it has set on controllers is set back first;
 // the error tells where that failed.
 func (f *Finder) Close() error {
-	errs := []error{f.crossing.restore()}
+	errs := []error{f.crossing.restore(), f.files.close()}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for dev, p := range f.devices {

@@ -1,0 +1,154 @@
+package copydomain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+
+	"github.com/dmcopy/dmcopy/copydomain/files"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// Why a pair of files has no method.
+const (
+	ReasonFileSystem     remap.Reason = files.ReasonFileSystem
+	ReasonOtherSystem    remap.Reason = files.ReasonOtherSystem
+	ReasonFileAway       remap.Reason = "domain:file-unreachable"
+	ReasonFileUnaligned  remap.Reason = "limit:alignment"
+	ReasonFileTransforms remap.Reason = "layer:loop-crypt"
+)
+
+// InFile tells whether a device is stored in a regular file that is known: a loop
+// device, or what stands for the file itself.
+func InFile(n *remap.Node) bool {
+	return n.Leaf == nil && n.Storage != nil && strings.HasPrefix(n.Storage.ID, "file:")
+}
+
+// filePairs are the pairs of files that a finder has opened.
+type filePairs struct {
+	mu      sync.Mutex
+	opened  []files.Transport
+	copiers map[[2]string]*files.Copier // by the IDs of source and destination
+}
+
+func (p *filePairs) close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var errs []error
+	for _, t := range p.opened {
+		errs = append(errs, t.Close())
+	}
+	p.opened, p.copiers = nil, nil
+	return errors.Join(errs...)
+}
+
+// openFiles keeps a pair that is nil from becoming a transport that is not.
+func openFiles(src, dst files.Name) (files.Transport, error) {
+	p, err := files.Open(src, dst)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func fileName(n *remap.Node) files.Name { return files.Name{Path: n.Storage.Name, ID: n.Storage.ID} }
+
+// pairFiles tells how the file system of two files copies from one to the other.
+func (f *Finder) pairFiles(pair Pair) Pair {
+	span, block, reason, detail := f.spanFiles(pair)
+	if reason != "" {
+		pair.Reason, pair.Detail = reason, detail
+		return pair
+	}
+	pair.Method = FileReflink
+	if span.Method == files.CopyRange {
+		pair.Method = FileCopyRange
+	}
+	pair.Domain = span.Domain()
+	pair.Block = block
+	pair.CommandBytes = files.CallBytes(span.Method)
+	pair.Limits = fmt.Sprintf("blocks of %d bytes", block)
+	return pair
+}
+
+// spanFiles finds out about both files; without a reason the result has a method.
+func (f *Finder) spanFiles(pair Pair) (span files.FileSystem, block int, reason remap.Reason, detail string) {
+	if f.open.FileSystem == nil {
+		return span, 0, ReasonNoMethod, "there is no copy method for files"
+	}
+	var on [2]files.FileSystem
+	for i, n := range []*remap.Node{pair.Src, pair.Dst} {
+		if n.Storage.Transformed {
+			return span, 0, ReasonFileTransforms, n.Name + " is encrypted by the loop driver"
+		}
+		var err error
+		if on[i], err = f.open.FileSystem(fileName(n)); err != nil {
+			reason, detail := lost(err)
+			return span, 0, reason, detail
+		}
+	}
+	if span = files.Span(on[0], on[1]); span.Method == files.None {
+		return span, 0, remap.Reason(span.Reason), span.Detail
+	}
+	for _, n := range []*remap.Node{pair.Src, pair.Dst} {
+		if n.Storage.Ragged || n.Storage.Start.Bytes()%int64(span.Block) != 0 {
+			return span, 0, ReasonFileUnaligned, fmt.Sprintf("%s does not begin with a block of its file", n.Name)
+		}
+	}
+	return span, max(span.Block, remap.SectorSize), "", ""
+}
+
+// lost explains why a file cannot be asked.
+func lost(err error) (remap.Reason, string) {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return ReasonPermission, err.Error()
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, files.ErrChanged), errors.Is(err, files.ErrNotRegular):
+		// Of a loop device: it is deleted, or in another mount namespace.
+		return ReasonFileAway, err.Error()
+	}
+	return ReasonProbeFailed, err.Error()
+}
+
+// fileCopier returns what issues calls for a pair of files.
+func (f *Finder) fileCopier(pair Pair, opt CopyOptions) (Copier, error) {
+	span, _, reason, detail := f.spanFiles(pair)
+	if reason != "" {
+		return nil, fmt.Errorf("copydomain: %s: %s", reason, detail)
+	}
+	f.files.mu.Lock()
+	defer f.files.mu.Unlock()
+	key := [2]string{pair.Src.Storage.ID, pair.Dst.Storage.ID}
+	copier := f.files.copiers[key]
+	if copier == nil {
+		t, err := f.open.Files(fileName(pair.Src), fileName(pair.Dst))
+		if err != nil {
+			return unopened{err}, nil
+		}
+		copier, err = files.NewCopier(t, span, key[0] == key[1], files.Options{Logger: opt.Log})
+		if err != nil {
+			return nil, errors.Join(err, t.Close())
+		}
+		if f.files.copiers == nil {
+			f.files.copiers = make(map[[2]string]*files.Copier)
+		}
+		f.files.opened = append(f.files.opened, t)
+		f.files.copiers[key] = copier
+	}
+	return &fileCopier{copier: copier, src: pair.Src.Storage.Start, dst: pair.Dst.Storage.Start, opt: opt}, nil
+}
+
+// unopened stands for files that cannot be opened any more.
+type unopened struct{ err error }
+
+// Copy implements [Copier].
+func (u unopened) Copy(_ context.Context, moves []Move) (Result, error) {
+	reason, _ := lost(u.err)
+	return refused(moves, reason, u.err), nil
+}
+
+// Flush implements [Copier].
+func (unopened) Flush(context.Context) error { return nil }
