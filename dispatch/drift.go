@@ -68,7 +68,7 @@ func (p *plan) movedSource(s Step) ([]Step, error) {
 // liesAt tells whether an extent can be read at sector at of a leaf.
 func liesAt(e *remap.Extent, leaf remap.Dev, at remap.Sector) bool {
 	switch e.Kind {
-	case remap.Data, remap.Cipher:
+	case remap.Data, remap.Cipher, remap.Opaque: // opaque is what lies in a file
 		return e.Leg.Dev == leaf && e.Leg.Start == at
 	case remap.Replica:
 		for _, leg := range e.Legs {

@@ -35,7 +35,9 @@ func (r *run) adopt(p *plan) {
 		return
 	}
 	for _, n := range p.stack.Nodes() {
-		r.touched[n.Dev] = n
+		if !standsIn(n.Dev) { // the kernel keeps the cache of a file right
+			r.touched[n.Dev] = n
+		}
 	}
 }
 

@@ -49,7 +49,7 @@ func (r *run) meanwhile(ctx context.Context) error {
 	if r.plan.stack == nil {
 		return nil
 	}
-	changed, err := r.d.machine.Changes(ctx, r.plan.stack)
+	changed, err := r.plan.changes(ctx)
 	if moved := remap.Moved(changed); err == nil && len(moved) > 0 {
 		return fmt.Errorf("meanwhile: %v", moved)
 	}

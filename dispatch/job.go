@@ -21,6 +21,8 @@ type Endpoint struct {
 	Name string
 	// Dev is the block device; zero for a regular file.
 	Dev remap.Dev
+	// File is where a regular file is; nil for a block device.
+	File *remap.Storage
 	// Device reads and writes through the top.
 	Device emulation.Device
 	// storage is the ID of what a loop device is stored in, if it is known.

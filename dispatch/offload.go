@@ -74,7 +74,7 @@ func allToHost(steps map[pairKey][]Step, why remap.Reason) []Step {
 
 // underHold compares, issues, and compares again.
 func (r *run) underHold(ctx context.Context, held hold.Held, steps map[pairKey][]Step) ([]Step, error) {
-	changed, err := r.d.machine.Changes(ctx, r.plan.stack)
+	changed, err := r.plan.changes(ctx)
 	if err != nil || len(changed) > 0 {
 		r.log.Info("the layout is not the planned one", "changes", fmt.Sprint(changed), "error", err)
 		return nil, errReplan
@@ -86,7 +86,7 @@ func (r *run) underHold(ctx context.Context, held hold.Held, steps map[pairKey][
 	stop(nil)
 	lostHold := errors.Join(letGo(), held.Check())
 	// What the commands have done has to be known even if the copy is ended.
-	changed, changesErr := r.d.machine.Changes(context.WithoutCancel(ctx), r.plan.stack)
+	changed, changesErr := r.plan.changes(context.WithoutCancel(ctx))
 	// A change that is only being prepared waits for the release.
 	moved := remap.Moved(changed)
 	if err := errors.Join(err, wrap("plan", changesErr)); err != nil {

@@ -334,6 +334,9 @@ func (o *opener) open(mode blockio.Mode) (Endpoint, error) {
 		return Endpoint{}, o.refuseUnopened(err)
 	}
 	end := Endpoint{Name: o.name, Device: file}
+	if o.facts == nil {
+		end.File = &remap.Storage{ID: file.ID(), Name: absolute(o.path)}
+	}
 	if o.facts != nil {
 		end.Dev = o.facts.Dev
 		err = o.refuseReplaced(file)
@@ -345,6 +348,14 @@ func (o *opener) open(mode blockio.Mode) (Endpoint, error) {
 		return Endpoint{}, errors.Join(err, end.Close())
 	}
 	return end, nil
+}
+
+// absolute is the path as the kernel spells it, as far as that is known.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }
 
 // storage is the ID of the file or device that a loop device is stored in; "" if

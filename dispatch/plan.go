@@ -17,6 +17,10 @@ const (
 	MethodNVMeCopy = Method(copydomain.NVMeCopy)
 	// MethodNVMeCopyXNS: a controller copies from one namespace to another.
 	MethodNVMeCopyXNS = Method(copydomain.NVMeCopyXNS)
+	// MethodFileReflink: two files share blocks.
+	MethodFileReflink = Method(copydomain.FileReflink)
+	// MethodFileCopyRange: the server of two files copies.
+	MethodFileCopyRange = Method(copydomain.FileCopyRange)
 	// MethodHost: read and written through the top of both stacks.
 	MethodHost Method = "host"
 	// MethodZero: the source reads as zeroes and has no place; the
@@ -35,6 +39,7 @@ const (
 	ReasonZeroSource  remap.Reason = "source:zero"
 	ReasonAlignment   remap.Reason = "limit:alignment"
 	ReasonFile        remap.Reason = "layer:file"
+	ReasonLoop        remap.Reason = "layer:loop"
 	ReasonRedundant   remap.Reason = "layer:redundant-destination"
 	ReasonCipher                   = remap.ReasonCipher
 	ReasonNoLeg       remap.Reason = "layer:no-readable-leg"
@@ -62,7 +67,8 @@ type Step struct {
 // plan is what the planner needs to know about one copy.
 type plan struct {
 	machine Machine
-	stack   *remap.Stack // nil when an end is a regular file
+	stack   *remap.Stack // nil when an end cannot be resolved
+	layout  *remap.Stack // the devices of it; nil when there are none
 	src     Endpoint
 	dst     Endpoint
 	policy  Policy
@@ -85,12 +91,13 @@ func (d *Dispatcher) Plan(ctx context.Context, job Job) iter.Seq2[*Step, error] 
 			yield(nil, err)
 			return
 		}
+		job.Ranges = ranges
 		p, err := d.newPlan(ctx, job, nil)
 		if err != nil {
 			yield(nil, wrap("plan", err))
 			return
 		}
-		for step, err := range p.steps(ctx, ranges) {
+		for step, err := range p.steps(ctx, job.inSectors()) {
 			if !yield(step, wrap("plan", err)) {
 				return
 			}
@@ -100,16 +107,12 @@ func (d *Dispatcher) Plan(ctx context.Context, job Job) iter.Seq2[*Step, error] 
 
 // newPlan takes a snapshot of both ends.
 func (d *Dispatcher) newPlan(ctx context.Context, job Job, poisoned map[pairKey]remap.Reason) (*plan, error) {
+	job = job.withFiles()
 	p := &plan{
 		machine: d.machine, src: job.Src, dst: job.Dst, policy: d.opts.Offload, hold: d.opts.Hold, prime: d.opts.Prime,
 		poisoned: poisoned, pairs: make(map[pairKey]copydomain.Pair),
 	}
-	if job.Src.Dev.IsZero() || job.Dst.Dev.IsZero() {
-		return p, nil
-	}
-	stack, err := d.machine.Stack(ctx, job.Src.Dev, job.Dst.Dev)
-	p.stack = stack
-	return p, err
+	return p, p.layOut(ctx)
 }
 
 // steps streams the plan of the ranges.
@@ -146,9 +149,12 @@ func (p *plan) rangeSteps(ctx context.Context, pairer *remap.Pairer, r Range, st
 // resolves tells whether a range lies on block devices on both sides.
 func (p *plan) resolves(r Range) bool { return p.stack != nil && sectorAligned(r) }
 
-// fileStep is the plan of a range of which an end is a regular file.
+// fileStep is the plan of a range that is not resolved: an end is a regular file.
 func (p *plan) fileStep(r Range) Step {
 	s := Step{SrcOff: r.Src, DstOff: r.Dst, Len: r.Len, Method: MethodHost, Reason: ReasonFile}
+	if p.stack != nil {
+		s.Reason = ReasonAlignment
+	}
 	if p.policy == OffloadNever {
 		s.Reason = ReasonPolicyNever
 	}
@@ -175,12 +181,12 @@ func sectors(bytes int64) remap.Sector { return remap.Sector(bytes / remap.Secto
 func (p *plan) classify(ctx context.Context, piece *remap.Piece, s *Step) error {
 	src, dst := &piece.Src, &piece.Dst
 	*s = Step{SrcOff: src.Start.Bytes(), DstOff: dst.Start.Bytes(), Len: src.Len.Bytes(), Method: MethodHost, via: dst.Via}
-	cipher := remap.SameCipher(src, dst)
+	cipher, stored := remap.SameCipher(src, dst), p.stored(src, dst)
 	from, readable := sourceLeg(src)
-	if readable = readable || cipher; readable {
+	if readable = readable || cipher || stored; readable {
 		s.SrcLeaf, s.SrcLeafOff = p.stack.Node(from.Dev), from.Start.Bytes()
 	}
-	if dst.Kind == remap.Data || cipher {
+	if dst.Kind == remap.Data || cipher || stored {
 		s.DstLeaf, s.DstLeafOff = p.stack.Node(dst.Leg.Dev), dst.Leg.Start.Bytes()
 	}
 	switch {
@@ -191,7 +197,7 @@ func (p *plan) classify(ctx context.Context, piece *remap.Piece, s *Step) error 
 		s.Method, s.Reason = MethodZero, ReasonZeroSource
 	case p.policy == OffloadNever:
 		s.Reason = ReasonPolicyNever
-	case dst.Kind != remap.Data && !cipher:
+	case dst.Kind != remap.Data && !cipher && !stored:
 		s.Reason = whyNot(dst, ReasonRedundant)
 	case !readable:
 		s.Reason = whyNot(src, ReasonNoLeg)
@@ -218,7 +224,7 @@ func sourceLeg(e *remap.Extent) (remap.Leg, bool) {
 	switch e.Kind {
 	case remap.Data:
 		return e.Leg, true
-	case remap.Cipher: // for a cipher that is the same on the other side
+	case remap.Cipher, remap.Opaque: // for a cipher that is the same on the other side, and for files
 		return e.Leg, false
 	case remap.Replica:
 		for _, leg := range e.Legs {
@@ -244,7 +250,7 @@ func whyNot(e *remap.Extent, fallback remap.Reason) remap.Reason {
 
 // choose picks the method for a step with a place on either side.
 func (p *plan) choose(ctx context.Context, s *Step) {
-	if p.hold == hold.None && p.mutable(s.via) || p.hold != hold.Trust && p.unlockable(s.via) {
+	if p.hold == hold.None && p.mutable(s.via) || p.hold != hold.Trust && (p.unlockable(s.via) || loose(s)) {
 		s.Reason = ReasonHoldUnavailable
 		return
 	}

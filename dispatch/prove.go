@@ -183,6 +183,11 @@ func (r *run) leaf(ctx context.Context, n *remap.Node) (Leaf, error) {
 	if l := r.leaves[n.Dev]; l != nil {
 		return l, nil
 	}
+	for _, end := range []Endpoint{r.job.Src, r.job.Dst} {
+		if end.File != nil && end.Dev == n.Dev {
+			return fileLeaf{end.Device}, nil
+		}
+	}
 	l, err := r.d.machine.OpenLeaf(ctx, n)
 	if err == nil {
 		r.leaves[n.Dev] = l

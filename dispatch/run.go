@@ -62,6 +62,8 @@ func (d *Dispatcher) newRun(job Job) (*run, error) {
 		return nil, err
 	}
 	job.Ranges = ranges
+	job.Ranges = job.inSectors()
+	job = job.withFiles()
 	options := emulation.Options{QueueDepth: d.opts.InFlight}
 	if d.opts.Sparse {
 		options.Sparse = emulation.SparseZero
@@ -249,7 +251,7 @@ func (r *run) zeroedInVain(ctx context.Context, steps []Step) ([]Step, error) {
 	if len(zeroed) == 0 {
 		return nil, nil
 	}
-	changed, err := r.d.machine.Changes(ctx, r.plan.stack)
+	changed, err := r.plan.changes(ctx)
 	if err != nil || len(remap.Moved(changed)) == 0 {
 		return nil, wrap("plan", err)
 	}
