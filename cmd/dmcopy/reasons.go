@@ -80,7 +80,7 @@ var reasonWords = map[remap.Reason]string{
 	"layer:writecache-failed":     "the writecache has failed",
 	"layer:writecache-status":     "the writecache says what dmcopy does not know",
 	"layer:writecache-write":      "what is written below a writecache would go past it",
-	"layer:file":                  "a regular file",
+	"layer:file":                  "a regular file, and a device that is not stored in one",
 	"layer:impossible-map":        "a layer gave an answer that cannot be true",
 	"layer:no-readable-leg":       "no leg of the mirror can be read below it",
 	"layer:redundant-destination": "mirrors and parity are written through the kernel only, which keeps them consistent",
@@ -102,6 +102,7 @@ var reasonWords = map[remap.Reason]string{
 	"layer:md-unsynced":           "the copies in the array are not in sync here",
 	"layer:dm-unsynced":           "the copies in the array are not in sync here",
 	"layer:loop":                  "loop device: its storage is a file",
+	"layer:loop-crypt":            "loop device that the loop driver encrypts",
 	"layer:bcache":                "bcache: part of the data may be in the cache",
 	"layer:bcache-detaching":      "bcache: the cache is being attached or detached",
 	"layer:bcache-dirty":          "bcache: a part of the data is in the cache only",
@@ -135,6 +136,10 @@ var reasonWords = map[remap.Reason]string{
 	"domain:metadata":                 "the namespace has metadata or protection information",
 	"domain:write-protected":          "the namespace is write-protected",
 
+	"domain:different-file-systems": "the files are on different file systems",
+	"domain:file-system":            "the file system does not copy by itself, or not in a way that dmcopy knows",
+	"domain:file-unreachable":       "the file of the loop device is deleted, or cannot be seen from here",
+
 	"domain:block-size":              "source and destination have blocks of different sizes",
 	"domain:descriptors":             "the disk does not know the descriptors of EXTENDED COPY that dmcopy sends",
 	"domain:different-target":        "nothing proves that one target has both disks",
@@ -145,7 +150,7 @@ var reasonWords = map[remap.Reason]string{
 	"domain:not-distinct":            "the two disks cannot be told apart",
 	"domain:one-unit-only":           "the disk copies within one logical unit only",
 
-	"limit:alignment": "not aligned to the blocks of the disk on both sides",
+	"limit:alignment": "not aligned to the blocks of the disk, or of the file system, on both sides",
 	"limit:zero":      "the namespace reports a limit of zero for Copy",
 
 	"limit:granularity": "does not fit the units in which the disk copies",
@@ -158,6 +163,17 @@ var reasonWords = map[remap.Reason]string{
 
 	"policy:never": "asked for with --offload=never",
 	"source:zero":  "the source reads as zeroes here",
+
+	"file:not-supported": "the file system cannot share or copy these blocks",
+	"file:cross-device":  "the file system says that the files are on different ones",
+	"file:refused":       "the file system cannot share blocks of these two files (checksums, swap, block sizes)",
+	"file:in-use":        "one of the files is in use as swap space or as a program",
+	"file:denied":        "the file system does not allow it",
+	"file:no-space":      "the file system has no room for the metadata of shared blocks",
+	"file:short":         "the file system copied nothing, and said that it succeeded",
+	"file:size":          "a file became shorter while it was copied",
+	"file:wrong-count":   "the file system said that it copied more than it was asked for",
+	"file:unknown":       "the file system failed in a way that has no number",
 
 	"device:changed":        "the disk does not look as it did",
 	"device:identify":       "the disk does not answer when it is asked who it is",
@@ -179,6 +195,7 @@ var reasonFamilies = []struct{ prefix, words string }{
 	{"layer:", "dmcopy does not look below layers of this type"},
 	{"device:status-", "the disk refused the command with this NVMe status"},
 	{"device:errno-", "the kernel refused the command with this error"},
+	{"file:errno-", "the file system failed with this error"},
 }
 
 // reasonEndings explain the slugs that name a layer in their first half and

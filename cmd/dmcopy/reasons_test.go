@@ -115,7 +115,7 @@ func TestReasonsArePlain(t *testing.T) {
 	}
 }
 
-var slug = regexp.MustCompile(`^(layer|domain|hold|limit|layout|policy|source|device):[a-z0-9-]*[a-z0-9]$`)
+var slug = regexp.MustCompile(`^(layer|domain|hold|limit|layout|policy|source|device|file):[a-z0-9-]*[a-z0-9]$`)
 
 // sources parses the files of all packages that are linked into the program.
 func sources(t *testing.T, root string) map[string]*ast.File {

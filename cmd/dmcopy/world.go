@@ -171,6 +171,9 @@ const reasonNotCaptured remap.Reason = "domain:not-captured"
 // Pair implements [dispatch.Machine] from what was found out at the time of
 // the capture.
 func (c *captured) Pair(ctx context.Context, src, dst *remap.Node) copydomain.Pair {
+	if copydomain.InFile(src) && copydomain.InFile(dst) {
+		return copydomain.Pair{Src: src, Dst: dst, Reason: reasonNotCaptured, Detail: "captured without looking at the file system"}
+	}
 	if src.Dev != dst.Dev {
 		return c.finder.Pair(ctx, src, dst) // answers from the facts of the nodes
 	}
