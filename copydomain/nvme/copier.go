@@ -130,6 +130,7 @@ type batch struct {
 	packer    *Packer
 	used      Limits // what the commands of this round are made to
 	refreshes int
+	pathTries int
 }
 
 // slot is what one command in flight needs; there are InFlight of them.
@@ -144,10 +145,8 @@ func (b *batch) Room() *slot { return new(slot) }
 
 // Round implements [blocks.Protocol]: packs within the limits of now.
 func (b *batch) Round(ctx context.Context, left *blocks.Queue, again []blocks.Outcome) blocks.Outcome {
-	if len(again) > 0 {
-		if o := b.refresh(ctx); o.Action != blocks.ActionDone {
-			return o
-		}
+	if o := b.prepare(ctx, again); o.Action != blocks.ActionDone {
+		return o
 	}
 	b.used = b.Limits()
 	packer, err := packerOf(b.used, left)
@@ -188,6 +187,3 @@ func (b *batch) Send(ctx context.Context, s *slot) blocks.Outcome {
 	completion, err := b.dev.Transport.IO(ctx, &s.cmd)
 	return Judge(completion, err, len(s.copy.Ranges))
 }
-
-// Landed implements [blocks.Protocol].
-func (b *batch) Landed(_ *slot, o blocks.Outcome) blocks.Outcome { return o }

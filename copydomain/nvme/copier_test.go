@@ -187,7 +187,7 @@ func TestCopyCheckKeepsTheRestAtHome(t *testing.T) {
 // What each status does to the piece and to the rest of the batch.
 func TestCopyFollowsTheTable(t *testing.T) {
 	for status, row := range statuses {
-		if status == StatusSuccess || row.action == blocks.ActionShrink {
+		if status == StatusSuccess || row.action == blocks.ActionShrink || row.action == blocks.ActionRetryPath {
 			continue
 		}
 		r := newRig(t, Limits{8, 16, 2}, blocks.Options{InFlight: 1})
