@@ -31,7 +31,7 @@ func (d *Dispatcher) Copy(ctx context.Context, job Job) (*Report, error) {
 	if err := r.prepare(ctx); err != nil {
 		return nil, errors.Join(endedBy(ctx, err), r.close())
 	}
-	err = endedBy(ctx, r.copy(ctx))
+	err = r.conclude(ctx, endedBy(ctx, r.copy(ctx)))
 	err = errors.Join(err, r.close())
 	return r.report(err), err
 }
@@ -79,17 +79,16 @@ func (r *run) prepare(ctx context.Context) error {
 	if r.plan.stack != nil {
 		r.holder = r.d.machine.Holder(r.opts.Hold, r.plan.stack.Node(r.job.Dst.Dev))
 	}
-	if !sv.mapped {
-		return nil
+	if sv.mapped {
+		err := r.holder.Ready()
+		if err != nil && r.opts.Offload == OffloadRequire {
+			return wrap("hold", fmt.Errorf("%w: %w", ErrPolicy, err))
+		}
+		if err != nil {
+			r.log.Warn("the layout of the destination cannot be held: copying through the host", "error", err)
+		}
 	}
-	err = r.holder.Ready()
-	if err != nil && r.opts.Offload == OffloadRequire {
-		return wrap("hold", fmt.Errorf("%w: %w", ErrPolicy, err))
-	}
-	if err != nil {
-		r.log.Warn("the layout of the destination cannot be held: copying through the host", "error", err)
-	}
-	return nil
+	return r.takeUp(ctx)
 }
 
 // copy goes window by window.
@@ -101,7 +100,7 @@ func (r *run) copy(ctx context.Context) error {
 		return err
 	}
 	r.phase(PhaseCopying)
-	rest := r.job.Ranges
+	rest := r.pending
 	for len(rest) > 0 {
 		done, err := r.advance(ctx, rest)
 		rest = skip(rest, done)
@@ -131,15 +130,19 @@ func (r *run) advance(ctx context.Context, ranges []Range) (done int64, err erro
 		if len(w.steps) == 0 {
 			return nil
 		}
-		if err := r.carryOut(ctx, w); err != nil {
-			// A window that was redone is done, although the plan is stale.
-			if errors.Is(err, errRedone) {
-				done += w.bytes
-				return errReplan
-			}
+		err := r.carryOut(ctx, w)
+		// A window that was redone is done, although the plan is stale.
+		redone := errors.Is(err, errRedone)
+		if err != nil && !redone {
 			return err
 		}
 		done += w.bytes
+		if err := r.checkpoint(ctx); err != nil {
+			return err
+		}
+		if redone {
+			return errReplan
+		}
 		r.barren = 0
 		w.reset()
 		return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 
 	"golang.org/x/sys/unix"
 
@@ -45,13 +46,11 @@ func (r *run) adopt(p *plan) {
 // is on any more: these are reads and writes through the top.
 func (r *run) finish(ctx context.Context) error {
 	r.phase(PhaseFlushing)
-	errs := []error{r.job.Dst.Device.Flush()}
-	for _, st := range r.copiers {
-		errs = append(errs, st.copier.Flush(ctx))
-	}
-	errs = append(errs, r.dropCaches(ctx))
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(r.flush(ctx), r.dropCaches(ctx)); err != nil {
 		return wrap("flush", err)
+	}
+	if err := r.record(); err != nil {
+		return err
 	}
 	return r.verify(ctx)
 }
@@ -108,14 +107,19 @@ func (r *run) compare(ctx context.Context, ranges []Range) (emulation.Comparison
 		r.comparing += g.Len
 	}
 	r.phase(PhaseVerifying)
-	return r.engine.Compare(ctx, r.job.Src.Device, r.job.Dst.Device, func(yield func(emulation.Op) bool) {
+	return r.engine.Compare(ctx, r.job.Src.Device, r.job.Dst.Device, copies(ranges), emulation.Observer{Progress: func(n int64) {
+		r.counters.compared.Add(n)
+		r.tell()
+	}})
+}
+
+// copies are the operations of ranges.
+func copies(ranges []Range) iter.Seq[emulation.Op] {
+	return func(yield func(emulation.Op) bool) {
 		for _, g := range ranges {
 			if !yield(emulation.Op{Src: g.Src, Dst: g.Dst, Len: g.Len}) {
 				return
 			}
 		}
-	}, emulation.Observer{Progress: func(n int64) {
-		r.counters.compared.Add(n)
-		r.tell()
-	}})
+	}
 }

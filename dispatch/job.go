@@ -84,6 +84,15 @@ type Options struct {
 	// Patience bounds every wait for others: locks, suspended devices, a
 	// layout that keeps changing; default 30 s.
 	Patience time.Duration
+	// LiveSource says that the source changes while it is copied, so that it
+	// is no sign of anything if it did between two runs.
+	LiveSource bool
+	// Journal keeps what was done; it may be nil. It holds what earlier runs
+	// of the same job have done, if there were any.
+	Journal Journal
+	// JournalEvery is how often the destination is flushed for it; default
+	// 5 s, and after every window if it is negative.
+	JournalEvery time.Duration
 	// Progress is told what happens; it may be nil and should be quick.
 	Progress func(Progress)
 	// Log may be nil.
@@ -141,6 +150,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Patience == 0 {
 		o.Patience = 30 * time.Second
+	}
+	if o.JournalEvery == 0 {
+		o.JournalEvery = journalEvery
 	}
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}

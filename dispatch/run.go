@@ -32,8 +32,10 @@ type run struct {
 	touched  map[remap.Dev]*remap.Node // the devices of all plans so far
 	poisoned map[pairKey]remap.Reason
 	window   window
-	size     int64 // of the next window, in offloaded bytes
-	barren   int   // changes of the layout since the last window
+	size     int64   // of the next window, in offloaded bytes
+	barren   int     // changes of the layout since the last window
+	pending  []Range // what earlier runs have not done
+	ledger   ledger
 	primed   int64 // bytes that were copied ahead of time
 
 	total     int64
@@ -84,6 +86,9 @@ func (d *Dispatcher) newRun(job Job) (*run, error) {
 		verified: VerifyNone,
 		started:  time.Now(),
 		cpu:      cpuTime(),
+	}
+	if r.opts.Journal != nil {
+		r.opts.Window = min(r.opts.Window, journalWindow)
 	}
 	r.current.Store(PhaseScanning)
 	return r, nil
@@ -232,6 +237,8 @@ func (r *run) carryOut(ctx context.Context, w *window) error {
 	if err != nil {
 		return err
 	}
+	r.noteWindow(offload, rest)
+	r.note(again)
 	r.stats.windows++
 	if stale || len(again) > 0 {
 		return errRedone

@@ -32,15 +32,21 @@ func newName(name string) string { return name + ".new" }
 
 // Open opens the state file, and claims it. One that does not exist, or is
 // empty, is one of which nothing was begun.
-func Open(path string) (*File, error) {
-	f, err := open(path, thisProc)
+func Open(path string) (*File, error) { return open(path, false) }
+
+// OpenAnew opens a file whose contents do not matter: it may be damaged, or of
+// another version.
+func OpenAnew(path string) (*File, error) { return open(path, true) }
+
+func open(path string, anew bool) (*File, error) {
+	f, err := claim(path, thisProc, anew)
 	if err != nil {
 		return nil, &Error{path, err}
 	}
 	return f, nil
 }
 
-func open(path string, p proc) (*File, error) {
+func claim(path string, p proc, anew bool) (*File, error) {
 	dirName, name := filepath.Split(path)
 	if name == "" || name == "." || name == ".." {
 		return nil, fmt.Errorf("%w: not the name of a file", ErrUnsafe)
@@ -58,7 +64,11 @@ func open(path string, p proc) (*File, error) {
 		return nil, errors.Join(err, dir.Close())
 	}
 	f := &File{path: path, name: name, dir: dir, self: self, held: held}
-	if err := f.load(held, p); err != nil {
+	err = f.load(held, p)
+	if anew && (errors.Is(err, ErrDamaged) || errors.Is(err, ErrVersion)) {
+		err = nil
+	}
+	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
@@ -145,6 +155,31 @@ func (f *File) Unfinished() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.state != nil && f.state.Stage != Complete
+}
+
+// Done counts the bytes that are done.
+func (f *File) Done() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.state.Map.Bytes(Done)
+}
+
+// Command is how the copy was begun, and in which directory; empty if nothing
+// was begun.
+func (f *File) Command() (directory string, words []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.state == nil {
+		return "", nil
+	}
+	return f.state.Directory, slices.Clone(f.state.Command)
+}
+
+// Empty tells that nothing was ever begun.
+func (f *File) Empty() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.state == nil
 }
 
 // Begin starts a new copy. What the file held is forgotten when its first state

@@ -51,6 +51,18 @@ func (p proc) lives(of, self Process) (bool, error) {
 	return err == nil && started == of.Started, err
 }
 
+// Running tells whether the writer of the state still runs.
+func (s *State) Running() (bool, error) {
+	self, err := thisProc.self()
+	if err != nil {
+		return false, err
+	}
+	if s.Writer == self {
+		return true, nil
+	}
+	return thisProc.lives(s.Writer, self)
+}
+
 var (
 	errStat   = errors.New("unexpected content")
 	errZombie = errors.New("the process has ended")

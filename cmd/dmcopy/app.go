@@ -36,6 +36,8 @@ type app struct {
 	// term is stderr: messages, logs and the progress share it.
 	term *terminal
 	log  *slog.Logger
+	// args is the command line, without the program's name.
+	args []string
 
 	logLevel  choice[string]
 	logFormat choice[string]
@@ -51,7 +53,7 @@ type app struct {
 func run(args []string, s streams) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	a := &app{in: s.in, out: s.out, term: newTerminal(s.err), log: slog.New(slog.DiscardHandler)}
+	a := &app{in: s.in, out: s.out, term: newTerminal(s.err), log: slog.New(slog.DiscardHandler), args: args}
 	defer a.onSignals(cancel)()
 	root := a.rootCommand()
 	root.SetArgs(args)
@@ -123,7 +125,7 @@ func deadline(ctx context.Context, d time.Duration) (context.Context, context.Ca
 // explain tells an interruption by --timeout from one by the user.
 func explain(ctx context.Context, d time.Duration, err error) error {
 	if err != nil && errors.Is(context.Cause(ctx), errTimeout) {
-		return fmt.Errorf("not done within --timeout %v (%v)", d, err)
+		return fmt.Errorf("not done within --timeout %v: %w (%v)", d, errTimeout, err)
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 // copyFlags are the flags of dmcopy copy; plan has most of them.
 type copyFlags struct {
 	rangeFlags
+	state stateFlags
 	layersFlag
 	offload choice[dispatch.Policy]
 	hold    choice[hold.Mode]
@@ -69,6 +71,9 @@ Safety:
     may copy between namespaces (Set Features 16h). Meanwhile everybody who may
     write to one namespace of a controller can read the others; so they can
     after a kill -9, until the controller is reset. Newer kernels refuse it.
+  * With --state FILE, a copy that was interrupted or killed, or has lost its
+    machine, goes on when the same command is run again: what is in FILE is done,
+    and durable. It is refused if source or destination are not what they were.
   * Interrupt once (Ctrl-C) to stop when everything in flight has come back, and
     twice to stop at once. SIGUSR1 prints the progress.`
 
@@ -83,6 +88,7 @@ func (a *app) copyCommand() *cobra.Command {
   dmcopy copy --offload require --length 64G /dev/vg/db /dev/vg/db-clone
   dmcopy copy --range 0:1G:512M --range 4G:8G:1G vg/a vg/b
   dmcopy copy --json --progress json /dev/vg/a /dev/vg/b >report.json 2>progress.jsonl
+  dmcopy copy --state /var/lib/move.state vg/a vg/b
   dmcopy copy --sparse disk.raw /dev/vg/vm1`,
 		Args:              exactly("SRC", "DST"),
 		ValidArgsFunction: completeDevices(2),
@@ -102,6 +108,7 @@ func (a *app) copyCommand() *cobra.Command {
 	flags.BoolVar(&f.primeThin, "prime-thin", false, "write a little to each block that a thin destination has not got yet, so that disks can copy there")
 	flags.IntVar(&f.inFlight, "in-flight", defaultInFlight, "`N` commands per disk, and transfers through this machine, at a time (1 to 1024)")
 	flags.Var(&f.window, "window", "copy at most this much under one hold of the layout (default 2G)")
+	f.state.add(flags)
 	flags.Var(&f.progress, "progress", "how to show progress on stderr; auto: tty on a terminal, else none")
 	flags.DurationVar(&f.timeout, "timeout", 0, "give up after this `TIME`, such as 90s or 2h30m (default: never)")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "check everything, print the plan, write nothing")
@@ -146,8 +153,12 @@ func (f *copyFlags) options(a *app) (dispatch.Options, error) {
 	case f.timeout < 0:
 		return dispatch.Options{}, usage("--timeout %v: want a time from now on", f.timeout)
 	}
+	if err := f.state.check(); err != nil {
+		return dispatch.Options{}, err
+	}
 	return dispatch.Options{
-		Offload: f.offload.value, Hold: f.hold.value, Verify: f.verify.value, Sparse: f.sparse, Prime: f.primeThin,
+		LiveSource: f.liveSource,
+		Offload:    f.offload.value, Hold: f.hold.value, Verify: f.verify.value, Sparse: f.sparse, Prime: f.primeThin,
 		Window: f.window.bytes, InFlight: f.inFlight, Log: a.log,
 	}, nil
 }
@@ -167,12 +178,23 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	if err != nil {
 		return explain(ctx, f.timeout, err)
 	}
+	state, err := a.openState(&f.state, job, f.liveSource)
+	if err != nil {
+		return errors.Join(err, job.Dst.Close(), job.Src.Close())
+	}
+	if state != nil {
+		opts.Journal = state
+	}
 	w := f.live(a, copydomain.CrossEnable)
 	report, err := a.carryOut(ctx, w, job, opts, f.progress.value)
 	err = errors.Join(err, job.Dst.Close(), job.Src.Close(), w.close())
+	err = errors.Join(err, a.closeState(state, report != nil, err != nil))
 	err = explain(ctx, f.timeout, err)
 	if report == nil {
-		return err
+		return explainState(string(f.state.file), err)
+	}
+	if state != nil && errors.Is(err, errTimeout) {
+		err = fmt.Errorf("%w: %w", errSaved, err)
 	}
 	if err != nil && report.Result == dispatch.OutcomeOK {
 		report.Result = dispatch.OutcomeFailed

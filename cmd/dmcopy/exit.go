@@ -24,7 +24,7 @@ var exits = []exit{
 	{0, nil, "done"},
 	{exitFailed, nil, "failed; the message says where"},
 	{2, dispatch.ErrUsage, "usage: the request makes no sense; nothing was written"},
-	{3, nil, "incomplete, state saved (reserved: this version saves no state)"},
+	{3, errSaved, "incomplete, state saved: the same command, or dmcopy resume, goes on"},
 	{4, dispatch.ErrLayout, "the layout kept changing; nothing wrong was written"},
 	{5, dispatch.ErrPolicy, "--offload=require or --hold cannot be met"},
 	{6, dispatch.ErrRefused, "refused: in use, mounted, too small, read-only, …; nothing was written"},

@@ -163,6 +163,7 @@ var reasonWords = map[remap.Reason]string{
 
 	"policy:never": "asked for with --offload=never",
 	"source:zero":  "the source reads as zeroes here",
+	"state:done":   "copied before, as the state file says",
 
 	"file:not-supported": "the file system cannot share or copy these blocks",
 	"file:cross-device":  "the file system says that the files are on different ones",

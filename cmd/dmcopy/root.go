@@ -58,7 +58,8 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetHelpTemplate(helpTemplate())
 	root.AddCommand(
 		a.copyCommand(), a.planCommand(), a.mapCommand(), a.treeCommand(),
-		a.domainsCommand(), a.verifyCommand(), a.captureCommand(), a.versionCommand(),
+		a.domainsCommand(), a.verifyCommand(), a.captureCommand(),
+		a.resumeCommand(), a.statusCommand(), a.versionCommand(),
 	)
 	root.InitDefaultCompletionCmd()
 	return root

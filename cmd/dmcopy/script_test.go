@@ -34,7 +34,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": wantExit, "json": jsonField, "random": random, "patch": patch,
+			"exits": wantExit, "json": jsonField, "random": random, "patch": patch, "truncated": truncated,
 		},
 	})
 }
@@ -126,6 +126,16 @@ func patch(ts *testscript.TestScript, neg bool, args []string) {
 		data[off] ^= 0xff
 	}
 	ts.Check(os.WriteFile(path, data, 0o600))
+}
+
+// truncated cuts a file off: truncated FILE SIZE.
+func truncated(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: truncated FILE SIZE")
+	}
+	size, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	ts.Check(os.Truncate(ts.MkAbs(args[0]), size))
 }
 
 // TestStacks makes sure that every snapshot is used by a script.

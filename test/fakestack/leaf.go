@@ -20,6 +20,7 @@ type leaf struct {
 	data []byte
 	undo map[int64][]byte // what unflushed sectors held at the last flush
 	bad  map[int64]error  // sectors that cannot be read
+	off  bool             // what is written or flushed has no effect
 
 	loopback *nvme.Loopback
 }
@@ -37,6 +38,9 @@ func (l *leaf) read(sector int64, p []byte) error {
 func (l *leaf) write(sector int64, p []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.off {
+		return
+	}
 	at := l.data[sector*sectorSize:][:sectorSize]
 	if _, known := l.undo[sector]; !known {
 		l.undo[sector] = append([]byte(nil), at...)
@@ -55,7 +59,15 @@ func (l *leaf) writeDurable(sector int64, p []byte) {
 func (l *leaf) flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	clear(l.undo)
+	if !l.off {
+		clear(l.undo)
+	}
+}
+
+func (l *leaf) turn(off bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.off = off
 }
 
 func (l *leaf) crash() {

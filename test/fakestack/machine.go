@@ -266,6 +266,21 @@ func (m *Machine) Crash() {
 	}
 }
 
+// Stop keeps everything that is written or flushed from now on from having an
+// effect: who does it is dead, and does not know yet.
+func (m *Machine) Stop() { m.turn(true) }
+
+// Start ends Stop.
+func (m *Machine) Start() { m.turn(false) }
+
+func (m *Machine) turn(off bool) {
+	for _, d := range m.order {
+		if d.leaf != nil {
+			d.leaf.turn(off)
+		}
+	}
+}
+
 // complain notes that the copy did something that nobody may do.
 func (m *Machine) complain(format string, args ...any) {
 	m.broken = append(m.broken, fmt.Sprintf(format, args...))

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/journal"
+)
+
+func (a *app) resumeCommand() *cobra.Command {
+	progress := choice[string]{progressAuto, []string{progressAuto, progressTTY, progressPlain, progressJSON, progressNone}}
+	cmd := &cobra.Command{
+		Use:   "resume FILE",
+		Short: "Go on with a copy that was interrupted",
+		Long: `Go on with the copy that FILE is the state of: the command that began it is
+run again, in the directory where it was begun, with its flags. A copy that is
+complete is left alone.
+
+If source, destination, their sizes or the ranges are not what they were, or the
+contents of the source have changed, nothing is written.`,
+		Example: `  dmcopy copy --state /var/lib/move.state vg/a vg/b
+  dmcopy resume /var/lib/move.state`,
+		Args: exactly("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.resume(cmd.Context(), args[0], cmd.Flags())
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.Var(&progress, "progress", "how to show progress on stderr")
+	flags.Duration("timeout", 0, "give up after this `TIME`")
+	a.addJSON(flags, "the report")
+	return cmd
+}
+
+// resume runs the command of the state file again.
+func (a *app) resume(ctx context.Context, file string, flags *pflag.FlagSet) error {
+	path, err := absolute(file)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Lstat(path); err != nil {
+		return explainState(file, &journal.Error{Path: file, Err: err})
+	}
+	state, err := journal.Open(path)
+	if err != nil {
+		return explainState(file, err)
+	}
+	directory, command := state.Command()
+	begun, unfinished := !state.Empty(), state.Unfinished()
+	if err := state.Close(); err != nil {
+		return err
+	}
+	switch {
+	case begun && !unfinished:
+		return a.alreadyComplete(path)
+	case !begun:
+		return &dispatch.Refusal{Thing: "the state " + file, Reason: "is empty", Way: "run the copy itself", Kind: dispatch.ErrRefused}
+	}
+	flagged := overrides(path, flags) // before they are defaults again
+	again := a.rootCommand()
+	if cmd, _, err := again.Find(command); err != nil || cmd.Name() != "copy" {
+		return &dispatch.Refusal{Thing: "the state " + file, Reason: "is not of a copy", Kind: dispatch.ErrRefused}
+	}
+	if err := os.Chdir(directory); err != nil {
+		return &dispatch.Refusal{Thing: "the state " + file, Reason: fmt.Sprintf("was begun in a directory that cannot be entered: %v", err),
+			Way: "run the copy itself", Kind: dispatch.ErrRefused}
+	}
+	a.args = withFlags(command, flagged)
+	again.SetArgs(a.args)
+	return again.ExecuteContext(ctx)
+}
+
+// overrides are the flags that replace those of the command.
+func overrides(path string, flags *pflag.FlagSet) []string {
+	words := []string{"--state=" + path, "--restart=false"}
+	flags.Visit(func(f *pflag.Flag) { words = append(words, "--"+f.Name+"="+f.Value.String()) })
+	return words
+}
+
+// withFlags adds flags to a command line, before what is not to be read as flags.
+func withFlags(command, flags []string) []string {
+	end := slices.Index(command, "--")
+	if end < 0 {
+		end = len(command)
+	}
+	return slices.Insert(slices.Clone(command), end, flags...)
+}
+
+// alreadyComplete reports a copy that there is nothing left of to do.
+func (a *app) alreadyComplete(path string) error {
+	if a.json {
+		return a.status(path)
+	}
+	_, err := fmt.Fprintf(a.out, "%s: the copy is complete\n", path)
+	return err
+}
+
+// status prints a state file.
+func (a *app) status(file string) error {
+	s, err := journal.Read(file)
+	if err != nil {
+		return explainState(file, err)
+	}
+	running, err := s.Running()
+	if err != nil {
+		return err
+	}
+	st := newStatus(s, running)
+	if a.json {
+		return a.print(st)
+	}
+	_, err = fmt.Fprint(a.out, st.text())
+	return err
+}
+
+func (a *app) statusCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status FILE",
+		Short: "Show what a state file says",
+		Long: `Show how far the copy is that FILE is the state of. It may be running, or have
+been interrupted. The file has the form of GNU ddrescue: ddrescuelog and
+ddrescueview can read it, too.`,
+		Example: `  dmcopy status /var/lib/move.state
+  dmcopy status --json /var/lib/move.state | jq .bytes_pending`,
+		Args: exactly("FILE"),
+		RunE: func(_ *cobra.Command, args []string) error { return a.status(args[0]) },
+	}
+	a.addJSON(cmd.Flags(), "the state")
+	return cmd
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/journal"
+)
+
+// stateFlags say where the progress of a copy is kept.
+type stateFlags struct {
+	file    fileFlag
+	restart bool
+}
+
+func (f *stateFlags) add(flags *pflag.FlagSet) {
+	flags.Var(&f.file, "state", "keep what is done in this file; if it is there already, go on where it ends")
+	flags.BoolVar(&f.restart, "restart", false, "begin anew, whatever the state file says")
+}
+
+func (f *stateFlags) check() error {
+	if f.restart && f.file == "" {
+		return usage("--restart: there is no --state to begin anew with")
+	}
+	return nil
+}
+
+// errSaved: the copy ended early, and can go on where it ended.
+var errSaved = errors.New("incomplete, state saved")
+
+// openState opens the state file for the job, if there is to be one.
+func (a *app) openState(f *stateFlags, job dispatch.Job, live bool) (*journal.File, error) {
+	if f.file == "" {
+		return nil, nil
+	}
+	path := string(f.file)
+	for _, e := range []dispatch.Endpoint{job.Src, job.Dst} {
+		if sameFile(path, e.Device.Name()) {
+			return nil, usage("--state %s: this is %s, which is to be copied", path, e.Name)
+		}
+	}
+	plan, ranges, err := dispatch.Describe(thisMachine, job, live)
+	if err != nil {
+		return nil, err
+	}
+	directory, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	open := journal.Open
+	if f.restart {
+		open = journal.OpenAnew
+	}
+	state, err := open(path)
+	if err != nil {
+		return nil, explainState(path, err)
+	}
+	if f.restart || !state.Unfinished() {
+		state.Begin(plan, directory, a.args)
+		return state, nil
+	}
+	if err := state.Resume(plan, ranges); err != nil {
+		return nil, errors.Join(explainState(path, err), state.Close())
+	}
+	a.term.message(fmt.Sprintf("dmcopy: going on with %s: %s are done", path, human(state.Done())))
+	return state, nil
+}
+
+func sameFile(a, b string) bool {
+	one, errOne := os.Stat(a)
+	two, errTwo := os.Stat(b)
+	return errOne == nil && errTwo == nil && os.SameFile(one, two)
+}
+
+// explainState makes refusals of what is wrong with a state file.
+func explainState(path string, err error) error {
+	var about *journal.Error
+	if !errors.As(err, &about) {
+		return err
+	}
+	why := about.Err
+	if named := (*fs.PathError)(nil); errors.As(why, &named) {
+		why = named.Err
+	}
+	refusal := &dispatch.Refusal{Thing: "the state " + path, Kind: dispatch.ErrRefused}
+	const anew = "or begin anew with --restart"
+	switch {
+	case errors.Is(err, journal.ErrDiffers):
+		refusal.Reason = "belongs to another copy: " + why.Error()
+		refusal.Way = "make it the same copy, " + anew
+	case errors.Is(err, journal.ErrBusy):
+		refusal.Reason, refusal.Way = "is "+why.Error(), "wait for it, or end it"
+	case errors.Is(err, journal.ErrUnsafe):
+		refusal.Reason, refusal.Way = "is "+why.Error(), "name a file of your own"
+	case errors.Is(err, journal.ErrFormat):
+		refusal.Reason, refusal.Way = "cannot be used: "+why.Error(), "name another file"
+	case errors.Is(err, journal.ErrDamaged), errors.Is(err, journal.ErrVersion), errors.Is(err, journal.ErrTooLarge):
+		refusal.Reason, refusal.Way = "cannot be used: "+why.Error(), "name another file, "+anew
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+		refusal.Reason, refusal.Way = "cannot be opened: "+why.Error(), "name a file in a directory of your own"
+	default:
+		return err
+	}
+	return refusal
+}
+
+// closeState gives the state file up, and says how to go on with a copy that was
+// begun.
+func (a *app) closeState(state *journal.File, begun bool, failed bool) error {
+	if state == nil {
+		return nil
+	}
+	if begun && failed && state.Unfinished() {
+		a.term.message(fmt.Sprintf("dmcopy: %s keeps what is done: to go on, run the same command again, or: dmcopy resume %s",
+			state.Path(), state.Path()))
+	}
+	return state.Close()
+}
+
+// absolute is a path that stays the same when the directory is changed.
+func absolute(path string) (string, error) {
+	if path == "" {
+		return "", usage("the name of the file is empty")
+	}
+	return filepath.Abs(path)
+}

@@ -1,0 +1,135 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/dmcopy/dmcopy/journal"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// Journal keeps what a copy has done, so that another run of it can go on; it
+// is a [journal.File] outside of tests.
+type Journal interface {
+	// Job is the key of the samples.
+	Job() []byte
+	// Extents lists what earlier runs have done.
+	Extents() []journal.Extent
+	// Begun is told what samples of the source look like, before anything is
+	// written. It fails if they are not those of the earlier runs.
+	Begun(samples []journal.Sample) error
+	// Record keeps what became of parts of the destination, durably. What is
+	// done is durable by then.
+	Record(extents []journal.Extent) error
+	// Complete notes that there is nothing left to do.
+	Complete() error
+	// Forget drops all that was recorded: the destination is not what it says.
+	Forget() error
+}
+
+const (
+	// journalEvery is how often what was done is flushed and recorded. What
+	// was copied since is copied again after a crash, and so is the window that
+	// was being copied.
+	journalEvery = 5 * time.Second
+	// journalWindow bounds windows while there is a journal, in bytes.
+	journalWindow = 256 << 20
+)
+
+// ledger is what was done since the last record.
+type ledger struct {
+	unsaved journal.Map
+	saved   time.Time
+}
+
+// note enters what became of steps into the ledger.
+func (r *run) note(steps []Step) {
+	if r.opts.Journal == nil {
+		return
+	}
+	for _, s := range steps {
+		r.ledger.unsaved.Put(journal.Extent{Off: s.DstOff, Len: s.Len, Status: journal.Done, Method: string(s.Method)})
+	}
+}
+
+// noteWindow enters a window: what went through the host, and the rest, which
+// was offloaded.
+func (r *run) noteWindow(offload map[pairKey][]Step, host []Step) {
+	if r.opts.Journal == nil {
+		return
+	}
+	for _, steps := range offload {
+		r.note(without(steps, host))
+	}
+	r.note(host)
+}
+
+// checkpoint saves the ledger if it was not for a while. No hold is on.
+func (r *run) checkpoint(ctx context.Context) error {
+	if r.opts.Journal == nil || time.Since(r.ledger.saved) < r.opts.JournalEvery {
+		return nil
+	}
+	if err := r.flush(ctx); err != nil {
+		return wrap("flush", err)
+	}
+	return r.record()
+}
+
+// flush makes everything durable that was written so far. After one that has
+// failed nobody knows what is: a later one that succeeds says nothing about it.
+func (r *run) flush(ctx context.Context) error {
+	errs := []error{r.job.Dst.Device.Flush()}
+	for _, st := range r.copiers {
+		errs = append(errs, st.copier.Flush(ctx))
+	}
+	err := errors.Join(errs...)
+	if err != nil {
+		r.ledger.unsaved = journal.Map{}
+	}
+	return err
+}
+
+// record saves the ledger, all of which is durable.
+func (r *run) record() error {
+	if r.opts.Journal == nil {
+		return nil
+	}
+	extents := r.ledger.unsaved.Extents()
+	r.ledger = ledger{saved: time.Now()}
+	if len(extents) == 0 {
+		return nil
+	}
+	return wrap("state", r.opts.Journal.Record(extents))
+}
+
+// conclude leaves the journal in the state that the copy has ended in.
+func (r *run) conclude(ctx context.Context, err error) error {
+	switch {
+	case r.opts.Journal == nil:
+		return err
+	case err == nil:
+		return wrap("state", r.opts.Journal.Complete())
+	case errors.Is(err, ErrMismatch):
+		return errors.Join(err, wrap("state", r.opts.Journal.Forget()))
+	}
+	return errors.Join(err, r.saveLast(context.WithoutCancel(ctx)))
+}
+
+// saveLast saves what was done before the copy ended early. A destination that
+// is in transition is not waited for.
+func (r *run) saveLast(ctx context.Context) error {
+	if len(r.ledger.unsaved.Extents()) == 0 {
+		return nil
+	}
+	if r.plan.stack != nil {
+		changed, err := r.d.machine.Changes(ctx, r.plan.stack)
+		if err != nil || len(changed) > len(remap.Moved(changed)) {
+			return wrap("state", err)
+		}
+	}
+	if err := r.flush(ctx); err != nil {
+		return wrap("flush", err)
+	}
+	return r.record()
+}
