@@ -48,6 +48,8 @@ type Openers struct {
 	NVMe func(leaf *remap.Node) (nvme.Transport, error)
 	// SCSI opens a disk for commands that only ask, or for all.
 	SCSI func(leaf *remap.Node, write bool) (scsi.Transport, error)
+	// Twins names other disks of the machine that have the name of this one.
+	Twins func(leaf *remap.Node) ([]string, error)
 	// Controllers names the controllers that may execute commands to a namespace,
 	// and Controller opens one. Without them nothing is copied from one namespace
 	// to another.
@@ -75,6 +77,7 @@ func NewFinder() *Finder {
 		SCSI:        openUnit,
 		FileSystem:  files.Look,
 		Files:       openFiles,
+		Twins:       func(leaf *remap.Node) ([]string, error) { return scsi.Twins(leaf.Name) },
 	})
 }
 
@@ -151,6 +154,8 @@ func (f *Finder) apart(src, dst *remap.Node) (remap.Reason, string) {
 		return ReasonNoMethod, fmt.Sprintf("there is no copy method for %s", dst.Name)
 	case a.Zoned != "none" || b.Zoned != "none":
 		return ReasonZoned, fmt.Sprintf("%s or %s is zoned", src.Name, dst.Name)
+	case src.Dev != dst.Dev && a.Identity != "" && a.Identity == b.Identity:
+		return ReasonDuplicate, fmt.Sprintf("%s and %s are both called %s", src.Name, dst.Name, a.Identity)
 	case a.Driver == driverSCSI:
 		return "", ""
 	case a.NVMe.Subsystem != b.NVMe.Subsystem:

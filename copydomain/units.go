@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
@@ -84,10 +85,26 @@ func (f *Finder) pairUnits(ctx context.Context, pair Pair) Pair {
 	return pair
 }
 
-// ambiguous looks for a third unit, among those that the finder has met, that has a
-// name of one of the ends: the target may then take that one. Within a unit the
-// name is that of the unit which gets the command.
+// ambiguous looks for a third unit that has a name of one of the ends: the target
+// may then take that one.
 func (f *Finder) ambiguous(pair Pair) (remap.Reason, string) {
+	for _, end := range []*remap.Node{pair.Dst, pair.Src} {
+		if f.open.Twins == nil {
+			break
+		}
+		switch others, err := f.open.Twins(end); {
+		case err != nil:
+			return ReasonProbeFailed, err.Error()
+		case len(others) > 0:
+			return ReasonDuplicate, fmt.Sprintf("%s and %s are both called %s", end.Name, strings.Join(others, ", "), end.Leaf.Identity)
+		}
+	}
+	return f.namesake(pair)
+}
+
+// namesake looks among the units that the finder has met, which tell all of their
+// names. Within a unit the name is that of the unit which gets the command.
+func (f *Finder) namesake(pair Pair) (remap.Reason, string) {
 	if pair.Src.Dev == pair.Dst.Dev {
 		return "", ""
 	}

@@ -197,6 +197,37 @@ func TestAmbiguousName(t *testing.T) {
 	}
 }
 
+// TestNameOfAnotherDisk: a disk of the machine that is no part of the copy has the
+// name of an end, or nobody knows.
+func TestNameOfAnotherDisk(t *testing.T) {
+	for name, tc := range map[string]struct {
+		twins map[string]string
+		err   error
+		want  [3]remap.Reason // within the first, first to second, second to first
+	}{
+		"none":         {},
+		"of the one":   {map[string]string{"sda": "sdx"}, nil, [3]remap.Reason{copydomain.ReasonDuplicate, copydomain.ReasonDuplicate, copydomain.ReasonDuplicate}},
+		"of the other": {map[string]string{"sdb": "sdx"}, nil, [3]remap.Reason{"", copydomain.ReasonDuplicate, copydomain.ReasonDuplicate}},
+		"unknown":      {nil, fs.ErrPermission, [3]remap.Reason{copydomain.ReasonProbeFailed, copydomain.ReasonProbeFailed, copydomain.ReasonProbeFailed}},
+	} {
+		a := newArray(scsi.LIO(), 512, 2)
+		f := copydomain.NewFinderFor(copydomain.Openers{SCSI: a.open, Twins: func(leaf *remap.Node) ([]string, error) {
+			if other := tc.twins[leaf.Name]; other != "" {
+				return []string{other}, nil
+			}
+			return nil, tc.err
+		}})
+		for i, pair := range [][2]int{{0, 0}, {0, 1}, {1, 0}} {
+			if p := f.Pair(t.Context(), a.node[pair[0]], a.node[pair[1]]); p.Reason != tc.want[i] || (p.Method == "") != (p.Reason != "") {
+				t.Errorf("%s, %v: %+v", name, pair, p)
+			}
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestUnitsAreOpenedForWritingLast: most disks cannot copy and need not be
 // disturbed.
 func TestUnitsAreOpenedForWritingLast(t *testing.T) {

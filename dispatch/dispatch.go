@@ -210,6 +210,7 @@ func (r *run) settle(ctx context.Context) (*plan, error) {
 		if err != nil {
 			return nil, wrap("plan", err)
 		}
+		p.told = r.told
 		moving := p.moving()
 		if moving == nil {
 			return p, nil

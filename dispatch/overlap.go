@@ -70,6 +70,8 @@ type overlaps struct {
 	// rooms are what several devices may be stored in, by the one that stands
 	// for it.
 	rooms map[remap.Dev]room
+	// told are disks of one name that are not one.
+	told twins
 }
 
 // room is what several devices may be stored in: the file of loop devices.
@@ -79,8 +81,8 @@ type room struct {
 	ragged bool
 }
 
-func newOverlaps(st *remap.Stack) *overlaps {
-	o := &overlaps{stack: st, sieves: make(map[remap.Dev]*sieve), storage: make(map[remap.Dev]remap.Dev), rooms: make(map[remap.Dev]room)}
+func newOverlaps(st *remap.Stack, told twins) *overlaps {
+	o := &overlaps{stack: st, told: told, sieves: make(map[remap.Dev]*sieve), storage: make(map[remap.Dev]remap.Dev), rooms: make(map[remap.Dev]room)}
 	if st == nil { // an end is a regular file: nothing is resolved
 		return o
 	}
@@ -138,20 +140,16 @@ func (o *overlaps) read(leg remap.Leg, n remap.Sector) (remap.Leg, remap.Sector)
 // same returns the device that stands for the storage of dev: paths to one
 // logical unit are different devices, and so are loop devices on one file.
 // Equal names are no proof that two of them are one, but reason enough to keep a
-// copy from writing what it reads.
+// copy from writing what it reads, whatever size they say they have: one path may
+// not have heard yet that the disk has grown.
 func (o *overlaps) same(dev remap.Dev) remap.Dev {
 	if first, known := o.storage[dev]; known {
 		return first
 	}
 	first := dev
 	n := o.stack.Node(dev)
-	if n.Leaf != nil && n.Leaf.Identity != "" {
-		for _, other := range o.stack.Nodes() {
-			if other.Leaf != nil && other.Leaf.Identity == n.Leaf.Identity && other.Size == n.Size {
-				first = other.Dev
-				break
-			}
-		}
+	if all := likenesses(o.stack, n); !o.told.apart(all) {
+		first = all[0].Dev
 	}
 	o.storage[dev] = first
 	return first
@@ -161,10 +159,20 @@ func (o *overlaps) at(dev remap.Dev) *sieve {
 	dev = o.same(dev)
 	s := o.sieves[dev]
 	if s == nil {
-		s = &sieve{width: max(o.stack.Node(dev).Size, o.rooms[dev].end+1)/buckets + 1, end: -1}
+		s = &sieve{width: max(o.largest(dev), o.rooms[dev].end+1)/buckets + 1, end: -1}
 		o.sieves[dev] = s
 	}
 	return s
+}
+
+// largest is the size of a device, or of the largest one of its name.
+func (o *overlaps) largest(dev remap.Dev) remap.Sector {
+	n := o.stack.Node(dev)
+	size := n.Size
+	for _, other := range likenesses(o.stack, n) {
+		size = max(size, other.Size)
+	}
+	return size
 }
 
 // places calls f for where an extent lies: on leaves, or on the device at which

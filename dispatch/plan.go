@@ -78,6 +78,7 @@ type plan struct {
 	poisoned map[pairKey]remap.Reason
 
 	pairs map[pairKey]copydomain.Pair
+	told  twins // what the run has found out about disks of one name
 }
 
 type pairKey struct{ src, dst remap.Dev }
@@ -110,7 +111,7 @@ func (d *Dispatcher) newPlan(ctx context.Context, job Job, poisoned map[pairKey]
 	job = job.withFiles()
 	p := &plan{
 		machine: d.machine, src: job.Src, dst: job.Dst, policy: d.opts.Offload, hold: d.opts.Hold, prime: d.opts.Prime,
-		poisoned: poisoned, pairs: make(map[pairKey]copydomain.Pair),
+		poisoned: poisoned, pairs: make(map[pairKey]copydomain.Pair), told: make(twins),
 	}
 	return p, p.layOut(ctx)
 }

@@ -31,6 +31,7 @@ type run struct {
 	plan     *plan
 	touched  map[remap.Dev]*remap.Node // the devices of all plans so far
 	poisoned map[pairKey]remap.Reason
+	told     twins
 	window   window
 	size     int64   // of the next window, in offloaded bytes
 	barren   int     // changes of the layout since the last window
@@ -80,6 +81,7 @@ func (d *Dispatcher) newRun(job Job) (*run, error) {
 		copiers:  make(map[pairKey]*pairState),
 		leaves:   make(map[remap.Dev]Leaf),
 		poisoned: make(map[pairKey]remap.Reason),
+		told:     make(twins),
 		touched:  make(map[remap.Dev]*remap.Node),
 		size:     min(firstWindow, d.opts.Window),
 		tally:    newTally(),

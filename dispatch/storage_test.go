@@ -19,7 +19,7 @@ func TestPathsOfOneDisk(t *testing.T) {
 	}{
 		"the same name":               {node(2, 1000, "naa.1"), true},
 		"another name":                {node(2, 1000, "naa.2"), false},
-		"the same name, another size": {node(2, 2000, "naa.1"), false},
+		"the same name, another size": {node(2, 2000, "naa.1"), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			st, err := remap.New([]*remap.Node{node(1, 1000, "naa.1"), c.other, node(3, 1000, ""), node(4, 1000, "")})
@@ -30,7 +30,7 @@ func TestPathsOfOneDisk(t *testing.T) {
 				piece := &remap.Piece{}
 				piece.Src = remap.Extent{Len: 10, Kind: remap.Data, Leg: remap.Leg{Dev: remap.Dev{Major: 8, Minor: src}, Start: 100}}
 				piece.Dst = remap.Extent{Len: 10, Kind: remap.Data, Leg: remap.Leg{Dev: remap.Dev{Major: 8, Minor: dst}, Start: at}}
-				o := newOverlaps(st)
+				o := newOverlaps(st, nil)
 				o.add(piece)
 				look := newCloseLook(o, 0, buckets, 2)
 				look.add(piece)
@@ -119,7 +119,7 @@ func sharedPiece(st *remap.Stack, src, dst remap.Dev, from, to remap.Sector) boo
 	piece := &remap.Piece{}
 	piece.Src = remap.Extent{Start: from, Len: 10, Kind: remap.Opaque, Leg: remap.Leg{Dev: src, Start: from}}
 	piece.Dst = remap.Extent{Start: to, Len: 10, Kind: remap.Opaque, Leg: remap.Leg{Dev: dst, Start: to}}
-	o := newOverlaps(st)
+	o := newOverlaps(st, nil)
 	o.add(piece)
 	look := newCloseLook(o, 0, buckets, 2)
 	look.add(piece)

@@ -27,7 +27,7 @@ func (p *plan) look(ctx context.Context, ranges []Range) (*survey, error) {
 		return nil, err
 	}
 	sv := &survey{tally: newTally()}
-	shared, primes := newOverlaps(p.stack), p.granule() > 0
+	shared, primes := newOverlaps(p.stack, p.told), p.granule() > 0
 	count := func(s *Step, _ error) bool {
 		sv.total += s.Len
 		sv.add(s.Method, s.Reason, s.Len)
@@ -68,6 +68,28 @@ func (p *plan) look(ctx context.Context, ranges []Range) (*survey, error) {
 		return sv, nil
 	}
 	return sv, p.refuseOverlap(ctx, ranges, shared)
+}
+
+// refuseOverlap refuses a copy that overlaps, unless it does so only as long as
+// different disks of one name are taken for one.
+func (p *plan) refuseOverlap(ctx context.Context, ranges []Range, shared *overlaps) error {
+	for {
+		dev, refusal, err := p.overlap(ctx, ranges, shared)
+		if err != nil || refusal == nil {
+			return err
+		}
+		news, err := p.tellApart(ctx, dev)
+		if err != nil {
+			return err
+		}
+		if !news {
+			return refusal
+		}
+		shared = newOverlaps(p.stack, p.told)
+		if err := p.each(ctx, ranges, shared.add); err != nil {
+			return err
+		}
+	}
 }
 
 // mutable tells whether a chain passes a device whose map could be swapped.
@@ -127,11 +149,11 @@ func (p *plan) madeOf(upper, lower remap.Dev) bool {
 	return upper != lower && slices.ContainsFunc(p.stack.Under(upper), func(n *remap.Node) bool { return n.Dev == lower })
 }
 
-// refuseOverlap compares the suspects exactly.
-func (p *plan) refuseOverlap(ctx context.Context, ranges []Range, shared *overlaps) error {
+// overlap compares the suspects exactly, and tells on which device there is one.
+func (p *plan) overlap(ctx context.Context, ranges []Range, shared *overlaps) (dev remap.Dev, refusal, err error) {
 	var suspects census
 	if err := p.each(ctx, ranges, func(piece *remap.Piece) { suspects.count(shared, piece) }); err != nil {
-		return err
+		return dev, nil, err
 	}
 	for first := remap.Sector(0); first < buckets; {
 		end, runs := suspects.slice(first)
@@ -141,14 +163,23 @@ func (p *plan) refuseOverlap(ctx context.Context, ranges []Range, shared *overla
 			continue
 		}
 		if err := p.each(ctx, ranges, look.add); err != nil {
-			return err
+			return dev, nil, err
 		}
 		if dev, at, found := look.shared(); found {
-			return refuse(p.dst.Name, "shares blocks with %s, or shows a block twice: sector %d of %s",
-				"choose ranges that do not overlap", p.src.Name, at, sharedName(p.stack.Node(dev)))
+			return dev, p.refusal(dev, at), nil
 		}
 	}
-	return nil
+	return dev, nil, nil
+}
+
+func (p *plan) refusal(dev remap.Dev, at remap.Sector) error {
+	n := p.stack.Node(dev)
+	if all := likenesses(p.stack, n); len(all) > 1 && !p.told.apart(all) {
+		return refuse(p.dst.Name, "shares blocks with %s, or shows a block twice, if %s and %s are one disk: both are called %s, and hold the same bytes wherever they were compared",
+			"choose ranges that do not overlap, or give the disks names of their own", p.src.Name, all[0].DisplayName(), all[1].DisplayName(), n.Leaf.Identity)
+	}
+	return refuse(p.dst.Name, "shares blocks with %s, or shows a block twice: sector %d of %s",
+		"choose ranges that do not overlap", p.src.Name, at, sharedName(n))
 }
 
 // sharedName names what positions of shared blocks are counted on.

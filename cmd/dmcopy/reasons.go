@@ -143,7 +143,7 @@ var reasonWords = map[remap.Reason]string{
 	"domain:block-size":              "source and destination have blocks of different sizes",
 	"domain:descriptors":             "the disk does not know the descriptors of EXTENDED COPY that dmcopy sends",
 	"domain:different-target":        "nothing proves that one target has both disks",
-	"domain:duplicate-designator":    "both disks have the same name",
+	"domain:duplicate-designator":    "several disks have the same name",
 	"domain:no-designator":           "the disk has no name that a command could use",
 	"domain:no-operating-parameters": "the disk does not tell the limits of its copy commands",
 	"domain:not-a-disk":              "the device is not a disk",

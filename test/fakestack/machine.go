@@ -186,6 +186,18 @@ func (m *Machine) AddDisk(size remap.Sector, block int) remap.Dev {
 	return m.add(majorSCSI, "sd%d", &device{size: size, block: block, leaf: l})
 }
 
+// AddPath adds another path to a disk: a device of its own with the same bytes and
+// the same name.
+func (m *Machine) AddPath(to remap.Dev) remap.Dev {
+	d := m.devices[to]
+	return m.add(majorSCSI, "sd%d", &device{size: d.size, block: d.block, leaf: d.leaf})
+}
+
+// Call gives a disk the name of another one.
+func (m *Machine) Call(dev, like remap.Dev) {
+	m.devices[dev].leaf.facts.Identity = m.devices[like].leaf.facts.Identity
+}
+
 func (m *Machine) newLeaf(size remap.Sector) *leaf {
 	l := &leaf{data: make([]byte, size.Bytes()), undo: make(map[int64][]byte), bad: make(map[int64]error)}
 	for s := range int64(size) {

@@ -16,7 +16,7 @@ import (
 // Disk describes a logical unit.
 type Disk struct {
 	Blocks    uint64
-	BlockSize uint32               // bytes, 512 or 4096
+	BlockSize uint32         // bytes, 512 or 4096
 	Backing   blocks.Backing // nil: memory
 }
 
