@@ -18,29 +18,36 @@ const (
 	maxShrinks = 30
 )
 
+// retries counts how often a batch was tried again.
+type retries struct {
+	rounds int // that asked for something again
+	tries  int // rounds since a command succeeded
+}
+
 // prepare does what the answers ask for before their blocks are sent again. Before
-// the first command of a batch there are none, and the units are looked at.
-func (b *batch) prepare(ctx context.Context, again []blocks.Outcome) blocks.Outcome {
+// the first command of a batch there are none, and the units are looked at. shrink
+// makes smaller commands, and says whether there are any.
+func (r *retries) prepare(ctx context.Context, again []blocks.Outcome, shrink func() bool, src, dst *Device) blocks.Outcome {
 	if len(again) == 0 {
-		return b.recheck(ctx)
+		return recheck(ctx, src, dst)
 	}
-	b.rounds++
+	r.rounds++
 	wanted := func(a blocks.Action) int {
 		return slices.IndexFunc(again, func(o blocks.Outcome) bool { return o.Action == a })
 	}
 	if i := wanted(blocks.ActionShrink); i >= 0 {
-		if b.rounds > maxShrinks || !b.shrink(b.used) {
+		if r.rounds > maxShrinks || !shrink() {
 			return as(blocks.ActionNotSupported, again[i])
 		}
-	} else if b.tries++; b.tries > maxTries {
+	} else if r.tries++; r.tries > maxTries {
 		return as(blocks.ActionBackOff, again[0])
 	}
 	if wanted(blocks.ActionRecheck) >= 0 {
-		if o := b.recheck(ctx); o.Action != blocks.ActionDone {
+		if o := recheck(ctx, src, dst); o.Action != blocks.ActionDone {
 			return o
 		}
 	}
-	if wanted(blocks.ActionRetry) >= 0 && pause(ctx, max(b.tries, 1)) != nil {
+	if wanted(blocks.ActionRetry) >= 0 && pause(ctx, max(r.tries, 1)) != nil {
 		return blocks.Canceled(ctx.Err())
 	}
 	return blocks.Outcome{}
@@ -66,10 +73,10 @@ func (c *Copier) shrink(used Limits) bool {
 }
 
 // recheck makes sure that the logical units are the ones that were probed.
-func (c *Copier) recheck(ctx context.Context) blocks.Outcome {
-	devices := []*Device{c.dst}
-	if c.src != c.dst {
-		devices = append(devices, c.src)
+func recheck(ctx context.Context, src, dst *Device) blocks.Outcome {
+	devices := []*Device{dst}
+	if src != dst {
+		devices = append(devices, src)
 	}
 	for _, d := range devices {
 		if err := d.Same(ctx); err != nil {

@@ -112,8 +112,7 @@ type batch struct {
 	guard  Guard
 	packer *Packer
 	used   Limits // what the commands of this round are made to
-	rounds int    // that asked for something again
-	tries  int    // rounds since a command succeeded
+	retries
 }
 
 // slot is what one command in flight needs; there are InFlight of them.
@@ -157,7 +156,7 @@ func (s *slot) encode(id uint32, timeout time.Duration) error {
 // Round implements [blocks.Protocol]: does what the answers ask for, and packs within
 // the limits of now.
 func (b *batch) Round(ctx context.Context, left *blocks.Queue, again []blocks.Outcome) blocks.Outcome {
-	if o := b.prepare(ctx, again); o.Action != blocks.ActionDone {
+	if o := b.prepare(ctx, again, func() bool { return b.shrink(b.used) }, b.src, b.dst); o.Action != blocks.ActionDone {
 		return o
 	}
 	b.used = b.Limits()

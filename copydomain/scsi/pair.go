@@ -22,16 +22,11 @@ func Span(src, dst *Device) (Limits, blocks.Support) {
 	if src == dst {
 		return dst.Limits, blocks.Support{Verdict: blocks.Yes}
 	}
+	if why := apart(src, dst); why.Verdict != blocks.Yes {
+		return Limits{}, why
+	}
 	limits := dst.Limits.Min(src.Limits)
-	switch common, found := Namesake(src, dst); {
-	case found:
-		return Limits{}, blocks.Unsupported("domain:duplicate-designator", "both logical units are called %v", common)
-	case src.Serial != "" && src.Serial == dst.Serial:
-		return Limits{}, blocks.Unsupported("domain:not-distinct", "both logical units have serial number %q", src.Serial)
-	case !sameTarget(src, dst):
-		return Limits{}, blocks.Unsupported("domain:different-target", "nothing proves that the logical units belong to one target")
-	case src.Capacity.BlockSize != dst.Capacity.BlockSize:
-		return Limits{}, blocks.Unsupported("domain:block-size", "blocks of %d and of %d bytes", src.Capacity.BlockSize, dst.Capacity.BlockSize)
+	switch {
 	case min(src.Parameters.Descriptors, dst.Parameters.Descriptors) < 2:
 		return Limits{}, blocks.Unsupported("domain:one-unit-only", "the target takes one logical unit in a command")
 	case src.Form != dst.Form:
@@ -40,6 +35,39 @@ func Span(src, dst *Device) (Limits, blocks.Support) {
 		return Limits{}, blocks.Unsupported("limit:zero", "no command fits the limits of both (%v)", limits)
 	}
 	return limits, blocks.Support{Verdict: blocks.Yes}
+}
+
+// SpanTokens is [Span] for token copies. A token goes to the unit that it is shown to,
+// whatever that is called; but two units of one name may be one, and a token is good
+// for nothing at another target.
+func SpanTokens(src, dst *Device) (TokenLimits, blocks.Support) {
+	for _, d := range []*Device{dst, src} {
+		if d.Tokens.Support.Verdict != blocks.Yes {
+			return TokenLimits{}, d.Tokens.Support
+		}
+	}
+	if src != dst {
+		if why := apart(src, dst); why.Verdict != blocks.Yes {
+			return TokenLimits{}, why
+		}
+	}
+	return dst.Tokens.Limits.Min(src.Tokens.Limits), blocks.Support{Verdict: blocks.Yes}
+}
+
+// apart tells why nothing copies from one of two devices to the other, by whatever
+// command.
+func apart(src, dst *Device) blocks.Support {
+	switch common, found := Namesake(src, dst); {
+	case found:
+		return blocks.Unsupported("domain:duplicate-designator", "both logical units are called %v", common)
+	case src.Serial != "" && src.Serial == dst.Serial:
+		return blocks.Unsupported("domain:not-distinct", "both logical units have serial number %q", src.Serial)
+	case !sameTarget(src, dst):
+		return blocks.Unsupported("domain:different-target", "nothing proves that the logical units belong to one target")
+	case src.Capacity.BlockSize != dst.Capacity.BlockSize:
+		return blocks.Unsupported("domain:block-size", "blocks of %d and of %d bytes", src.Capacity.BlockSize, dst.Capacity.BlockSize)
+	}
+	return blocks.Support{Verdict: blocks.Yes}
 }
 
 // sameTarget: the units name the same target device, or the same port of it. Names

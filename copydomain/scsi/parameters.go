@@ -77,12 +77,13 @@ const (
 )
 
 // ThirdParty is the third-party copy page (8Fh), as far as it is about EXTENDED
-// COPY. What a device does not tell is nil.
+// COPY and token copies. What a device does not tell is nil.
 type ThirdParty struct {
 	Commands    []ServiceAction
 	Parameters  *ParameterData
 	Descriptors []uint8
 	General     *GeneralCopy
+	Tokens      *TokenLimits
 }
 
 // ServiceAction is a command that is named by an opcode and a service action.
@@ -144,6 +145,7 @@ var thirdPartyParsers = map[uint16]func(*ThirdParty, []byte) error{
 	thirdPartyParameters:  (*ThirdParty).parameters,
 	thirdPartyDescriptors: (*ThirdParty).descriptors,
 	thirdPartyGeneral:     (*ThirdParty).general,
+	thirdPartyTokenLimits: (*ThirdParty).tokenLimits,
 }
 
 // listAt is a list whose length stands in the byte before it.

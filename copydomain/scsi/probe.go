@@ -41,11 +41,26 @@ type Device struct {
 	Parameters Parameters
 	Form       Form
 	Limits     Limits
-	Support    blocks.Support
+	Support    blocks.Support // for EXTENDED COPY
+	Tokens     Tokens
 
 	pages  []uint8
 	ledger blocks.Ledger
 }
+
+// Tokens says whether, and how, a logical unit takes part in token copies.
+type Tokens struct {
+	Limits  TokenLimits
+	Support blocks.Support
+}
+
+// Copies says that there is a command by which the unit copies.
+func (d *Device) Copies() bool {
+	return d.Support.Verdict == blocks.Yes || d.Tokens.Support.Verdict == blocks.Yes
+}
+
+// unable says that the unit has no part in copies of any kind.
+func (d *Device) unable(why blocks.Support) { d.Support, d.Tokens.Support = why, why }
 
 func (d *Device) String() string {
 	return fmt.Sprintf("%s %s (%v)", d.Inquiry.Vendor, d.Inquiry.Product, d.Name)
@@ -68,7 +83,8 @@ func Probe(ctx context.Context, t Transport) (*Device, error) {
 	}
 	// Nothing else is asked of a device that says no: there are disks, above
 	// all at the end of a USB cable, that do not survive unusual questions.
-	if d.Support = d.Inquiry.judge(); d.Support.Verdict != blocks.Yes {
+	if why := d.Inquiry.judge(); why.Verdict != blocks.Yes {
+		d.unable(why)
 		return d, nil
 	}
 	if d.pages, err = readPages(ctx, t); err != nil {
@@ -79,15 +95,39 @@ func Probe(ctx context.Context, t Transport) (*Device, error) {
 	}
 	var named bool
 	if d.Name, named = choose(d.Designators); !named {
-		d.Support = blocks.Unsupported("domain:no-designator", "the logical unit has no name that a command could use")
+		d.unable(blocks.Unsupported("domain:no-designator", "the logical unit has no name that a command could use"))
 		return d, nil
 	}
 	if d.Capacity.Protected {
-		d.Support = blocks.Unsupported("domain:metadata", "blocks carry protection information")
+		d.unable(blocks.Unsupported("domain:metadata", "blocks carry protection information"))
 		return d, nil
 	}
-	d.Support, err = d.readLimits(ctx)
+	page, err := d.readThirdParty(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.judgeTokens(page)
+	d.Support, err = d.readLimits(ctx, page)
 	return d, err
+}
+
+// readThirdParty reads what a unit with a third-party copy page tells there.
+func (d *Device) readThirdParty(ctx context.Context) (page ThirdParty, err error) {
+	if !slices.Contains(d.pages, pageThirdParty) {
+		return page, nil
+	}
+	err = ask(ctx, d.Transport, "third-party copy page", inquiryPage(pageThirdParty), func(b []byte) (err error) {
+		page, err = ParseThirdParty(b)
+		return err
+	})
+	return page, err
+}
+
+func (d *Device) judgeTokens(page ThirdParty) {
+	d.Tokens.Support = page.judgeTokens()
+	if page.Tokens != nil {
+		d.Tokens.Limits = page.Tokens.round()
+	}
 }
 
 func (i Inquiry) judge() blocks.Support {
@@ -153,7 +193,7 @@ func illegal(err error) bool {
 
 // readLimits asks how much the target takes at a time. What it does not tell is
 // not guessed.
-func (d *Device) readLimits(ctx context.Context) (blocks.Support, error) {
+func (d *Device) readLimits(ctx context.Context, page ThirdParty) (blocks.Support, error) {
 	err := ask(ctx, d.Transport, "receive copy operating parameters", receiveParameters(), func(b []byte) (err error) {
 		d.Parameters, err = ParseParameters(b)
 		return err
@@ -163,16 +203,6 @@ func (d *Device) readLimits(ctx context.Context) (blocks.Support, error) {
 	}
 	if err != nil {
 		return blocks.Support{}, err
-	}
-	var page ThirdParty
-	if slices.Contains(d.pages, pageThirdParty) {
-		err := ask(ctx, d.Transport, "third-party copy page", inquiryPage(pageThirdParty), func(b []byte) (err error) {
-			page, err = ParseThirdParty(b)
-			return err
-		})
-		if err != nil {
-			return blocks.Support{}, err
-		}
 	}
 	d.Parameters = d.Parameters.merge(page)
 	d.Limits = limitsOf(d.Parameters, d.Capacity.BlockSize)

@@ -138,6 +138,17 @@ var senseNames = map[SenseCode]string{
 	{IllegalRequest, 0x20, 0x00}: "invalid command operation code",
 	{IllegalRequest, 0x20, 0x02}: "access denied, no access rights",
 	{IllegalRequest, 0x21, 0x00}: "logical block address out of range",
+	{IllegalRequest, 0x23, 0x00}: "invalid token operation, cause not reportable",
+	{IllegalRequest, 0x23, 0x01}: "invalid token operation, unsupported token type",
+	{IllegalRequest, 0x23, 0x02}: "invalid token operation, remote token usage not supported",
+	{IllegalRequest, 0x23, 0x03}: "invalid token operation, remote ROD token creation not supported",
+	{IllegalRequest, 0x23, 0x04}: "invalid token operation, token unknown",
+	{IllegalRequest, 0x23, 0x05}: "invalid token operation, token corrupt",
+	{IllegalRequest, 0x23, 0x06}: "invalid token operation, token revoked",
+	{IllegalRequest, 0x23, 0x07}: "invalid token operation, token expired",
+	{IllegalRequest, 0x23, 0x08}: "invalid token operation, token cancelled",
+	{IllegalRequest, 0x23, 0x09}: "invalid token operation, token deleted",
+	{IllegalRequest, 0x23, 0x0A}: "invalid token operation, invalid token length",
 	{IllegalRequest, 0x24, 0x00}: "invalid field in CDB",
 	{IllegalRequest, 0x25, 0x00}: "logical unit not supported",
 	{IllegalRequest, 0x26, 0x00}: "invalid field in parameter list",
@@ -183,6 +194,14 @@ var senses = map[SenseCode]blocks.Action{
 	{IllegalRequest, 0x20, 0x00}: blocks.ActionNotSupported,
 	{IllegalRequest, 0x20, 0x02}: blocks.ActionSurface,
 	{IllegalRequest, 0x21, 0x00}: blocks.ActionReresolve,
+	// A token that has ended says nothing of the next one.
+	{IllegalRequest, 0x23, 0x00}: blocks.ActionEmulate,
+	{IllegalRequest, 0x23, 0x04}: blocks.ActionEmulate,
+	{IllegalRequest, 0x23, 0x05}: blocks.ActionEmulate,
+	{IllegalRequest, 0x23, 0x06}: blocks.ActionEmulate,
+	{IllegalRequest, 0x23, 0x07}: blocks.ActionEmulate,
+	{IllegalRequest, 0x23, 0x08}: blocks.ActionEmulate,
+	{IllegalRequest, 0x23, 0x09}: blocks.ActionEmulate,
 	{IllegalRequest, 0x24, 0x00}: blocks.ActionShrink,
 	{IllegalRequest, 0x25, 0x00}: blocks.ActionReresolve,
 	{IllegalRequest, 0x26, 0x00}: blocks.ActionShrink,
@@ -229,7 +248,8 @@ var senseKeys = [16]blocks.Action{
 	0xF:            blocks.ActionEmulate, // COMPLETED
 }
 
-// Judge says what to make of the answer to an EXTENDED COPY.
+// Judge says what to make of the answer to an EXTENDED COPY, or to a command of a
+// token copy.
 //
 // Whatever the device reports has ended the command. What the host reports, or
 // nobody defines, has not for sure: after a timeout the kernel aborts the command,

@@ -95,7 +95,7 @@ var forms = map[Opcode]commandForm{
 	OpReadCapacity10:     {10, checkCapacity10},
 	OpServiceActionIn16:  {16, checkCapacity16},
 	OpThirdPartyIn:       {16, checkReceive},
-	OpThirdPartyOut:      {16, checkCopy},
+	OpThirdPartyOut:      {16, checkThirdParty},
 }
 
 // checkPlain: nothing but the opcode. For SYNCHRONIZE CACHE that means all blocks.
@@ -135,13 +135,20 @@ func checkReceive(c *Command) error {
 		free = c.CDB[2:10]
 	case saReceiveStatusLID1:
 		free = c.CDB[3:10]
-	case saReceiveStatusLID4:
+	case saReceiveStatusLID4, saReceiveToken:
 		free = c.CDB[6:10]
 	}
 	if free == nil || !zero(free) || !zero(c.CDB[14:]) {
 		return fmt.Errorf("%w: RECEIVE COPY % x", ErrNotAllowed, c.CDB)
 	}
 	return checkAllocation(c, binary.BigEndian.Uint32(c.CDB[10:]))
+}
+
+func checkThirdParty(c *Command) error {
+	if ok, err := checkTokenOut(c); ok {
+		return err
+	}
+	return checkCopy(c)
 }
 
 // checkCopy asserts that an EXTENDED COPY is of the form that Encode makes, and

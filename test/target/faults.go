@@ -20,6 +20,8 @@ type Fault struct {
 	Delay, Work time.Duration
 	// Lose: it is carried out, and nobody is told. Drop: not even that.
 	Lose, Drop bool
+	// Ghost: the operation goes on when the command is taken back.
+	Ghost bool
 	// Status or Sense is the answer; nothing is done.
 	Status scsi.Status
 	Sense  scsi.SenseCode

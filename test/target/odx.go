@@ -58,7 +58,7 @@ func (t *Target) populate(ctx context.Context, u *unit, c *Command, f Fault) Rep
 	case seconds == 0:
 		seconds = limits.DefaultTimeout
 	}
-	return t.begin(ctx, c, flags&1 != 0, func(ctx context.Context, op *operation) {
+	return t.begin(ctx, c, flags&1 != 0, f, func(ctx context.Context, op *operation) {
 		if !pause(ctx, f.Work) {
 			op.status = statusTerminated
 			return
@@ -92,7 +92,7 @@ func (t *Target) writeUsing(ctx context.Context, u *unit, c *Command, f Fault) R
 	w := writing{unit: u, to: ranges, blocks: total(ranges), offset: binary.BigEndian.Uint64(c.Out[8:]), fault: f}
 	given := [tokenSize]byte(c.Out[16:528])
 	if isZero(given) {
-		return t.begin(ctx, c, c.Out[2]&1 != 0, w.run)
+		return t.begin(ctx, c, c.Out[2]&1 != 0, f, w.run)
 	}
 	if w.from, bad = t.use(given); bad != nil {
 		return refuse(*bad)
@@ -102,7 +102,7 @@ func (t *Target) writeUsing(ctx context.Context, u *unit, c *Command, f Fault) R
 		return refuse(invalidList)
 	}
 	remove := c.Out[2]&2 != 0
-	return t.begin(ctx, c, c.Out[2]&1 != 0, func(ctx context.Context, op *operation) {
+	return t.begin(ctx, c, c.Out[2]&1 != 0, f, func(ctx context.Context, op *operation) {
 		w.run(ctx, op)
 		t.unuse(w.from, remove && op.count == w.blocks)
 	})

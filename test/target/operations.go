@@ -48,7 +48,7 @@ func (o *operation) running() bool {
 }
 
 // begin enters an operation. With immediate the command ends before the operation does.
-func (t *Target) begin(ctx context.Context, c *Command, immediate bool, work func(context.Context, *operation)) Reply {
+func (t *Target) begin(ctx context.Context, c *Command, immediate bool, f Fault, work func(context.Context, *operation)) Reply {
 	key := operationKey{c.Nexus, c.Unit, binary.BigEndian.Uint32(c.CDB[6:])}
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	op := &operation{action: c.CDB[1] & 0x1F, background: immediate, cancel: cancel, done: make(chan struct{})}
@@ -72,8 +72,10 @@ func (t *Target) begin(ctx context.Context, c *Command, immediate bool, work fun
 	case <-op.done:
 		return op.reply
 	case <-ctx.Done():
-		cancel()
-		<-op.done
+		if !f.Ghost {
+			cancel()
+			<-op.done
+		}
 		return Reply{Lost: true}
 	}
 }
