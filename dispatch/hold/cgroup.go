@@ -9,22 +9,32 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-// cgroupPrefix names our groups; behind it stand the owner's pid and a serial
-// number.
+// cgroupPrefix names our groups; behind it stand the pid of the process, the
+// number of the anchor in it, and a serial number.
 const cgroupPrefix = "dmcopy-anchor-"
+
+// anchors counts those of this process, which may carry out several copies.
+var anchors atomic.Int64
+
+// switchedOn holds the roots for whose children this process has switched the io
+// controller on: the last of its anchors switches it off.
+var switchedOn sync.Map
 
 // cgroup is a group of processes whose reads of a leaf are throttled.
 type cgroup struct {
 	root    string // mount point of the unified hierarchy
 	dir     string
-	serial  int  // of the groups made so far
-	enabled bool // we switched the io controller on for the children of root
+	owner   string // pid and number of the anchor
+	serial  int    // of the groups made so far
+	enabled bool   // we switched the io controller on for the children of root
 }
 
 // newCgroup makes a group below the root of the unified hierarchy mounted at
@@ -34,7 +44,7 @@ func newCgroup(mountinfo string) (*cgroup, error) {
 	if err != nil {
 		return nil, fail("cgroup", "this machine", err)
 	}
-	g := &cgroup{root: root}
+	g := &cgroup{root: root, owner: fmt.Sprintf("%d-%d", os.Getpid(), anchors.Add(1))}
 	removeStale(root)
 	if err := g.enable(); err != nil {
 		return nil, fail("cgroup", root, err)
@@ -48,7 +58,7 @@ func newCgroup(mountinfo string) (*cgroup, error) {
 // make makes the directory of the group.
 func (g *cgroup) make() error {
 	g.serial++
-	g.dir = filepath.Join(g.root, fmt.Sprintf("%s%d-%d", cgroupPrefix, os.Getpid(), g.serial))
+	g.dir = filepath.Join(g.root, fmt.Sprintf("%s%s-%d", cgroupPrefix, g.owner, g.serial))
 	if err := os.Mkdir(g.dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return fail("cgroup", g.dir, err)
 	}
@@ -102,6 +112,7 @@ func (g *cgroup) enable() error {
 		return err
 	}
 	g.enabled = true
+	switchedOn.Store(g.root, g)
 	return os.WriteFile(control, []byte("+io"), 0)
 }
 
@@ -130,12 +141,14 @@ func (g *cgroup) remove() error {
 	return g.disable()
 }
 
-// disable switches the io controller off again, if we had switched it on and
-// nobody else uses it.
+// disable switches the io controller off again, if this process had switched it
+// on and nobody else uses it.
 func (g *cgroup) disable() error {
-	if !g.enabled || len(groups(g.root)) > 0 {
+	_, ours := switchedOn.Load(g.root)
+	if !ours && !g.enabled || len(groups(g.root)) > 0 {
 		return nil
 	}
+	switchedOn.Delete(g.root)
 	err := os.WriteFile(filepath.Join(g.root, "cgroup.subtree_control"), []byte("-io"), 0)
 	if errors.Is(err, unix.EBUSY) {
 		return nil // somebody else uses the controller by now

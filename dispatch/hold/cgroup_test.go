@@ -54,11 +54,11 @@ func (tr tree) read(t *testing.T, name string) string {
 
 // own is the group of this process, which the kernel would fill with files.
 func (tr tree) own(t *testing.T) string {
-	return tr.ownNumber(t, 1)
+	return tr.ownNumber(t, anchors.Load()+1, 1)
 }
 
-func (tr tree) ownNumber(t *testing.T, n int) string {
-	name := fmt.Sprintf("%s%d-%d", cgroupPrefix, os.Getpid(), n)
+func (tr tree) ownNumber(t *testing.T, anchor int64, n int) string {
+	name := fmt.Sprintf("%s%d-%d-%d", cgroupPrefix, os.Getpid(), anchor, n)
 	tr.write(t, name+"/io.max", "")
 	tr.write(t, name+"/cgroup.procs", "")
 	return name
@@ -109,7 +109,7 @@ func TestCgroupRenew(t *testing.T) {
 	}
 	old := g.dir
 	empty(t, g)
-	next := tr.ownNumber(t, 2)
+	next := tr.ownNumber(t, anchors.Load(), 2)
 	if err := g.renew(12345); err != nil || tr.read(t, next+"/cgroup.procs") != "12345" {
 		t.Errorf("%v, %q", err, tr.read(t, next+"/cgroup.procs"))
 	}
@@ -146,6 +146,26 @@ func TestCgroupLeavesOthersAlone(t *testing.T) {
 			t.Errorf("%v, %q", err, tr.read(t, "cgroup.subtree_control"))
 		}
 	})
+}
+
+// TestCgroupsOfOneProcess: the last one switches the controller off.
+func TestCgroupsOfOneProcess(t *testing.T) {
+	tr := newTree(t, "io\n", "")
+	var all []*cgroup
+	for range 2 {
+		tr.own(t)
+		g, err := newCgroup(tr.mountinfo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, g)
+	}
+	for i, want := range []string{"+io", "-io"} {
+		empty(t, all[i])
+		if err := all[i].remove(); err != nil || tr.read(t, "cgroup.subtree_control") != want {
+			t.Errorf("%d: %v, %q", i, err, tr.read(t, "cgroup.subtree_control"))
+		}
+	}
 }
 
 // TestCgroupUnavailable: machines without the means say so, and stay as they are.
@@ -217,6 +237,25 @@ func TestRemoveStale(t *testing.T) {
 	left := groups(root)
 	if len(left) != 2 || strings.Contains(fmt.Sprint(left), fmt.Sprint(nobody)) {
 		t.Errorf("%v", left)
+	}
+}
+
+// TestSweep: what one anchor has left behind goes, and the groups of another one
+// of the same process stay.
+func TestSweep(t *testing.T) {
+	tr := newTree(t, "io\n", "io\n")
+	pid := os.Getpid()
+	mine := &cgroup{root: tr.root, owner: fmt.Sprintf("%d-7", pid)}
+	for _, name := range []string{"7-1", "7-2", "77-1", "8-1"} {
+		if err := os.Mkdir(filepath.Join(tr.root, fmt.Sprintf("%s%d-%s", cgroupPrefix, pid, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := sweep(mine.estate()); err != nil {
+		t.Fatal(err)
+	}
+	if left := fmt.Sprint(groups(tr.root)); strings.Contains(left, "-7-") || !strings.Contains(left, "-77-1") || !strings.Contains(left, "-8-1") {
+		t.Errorf("left: %s", left)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -19,13 +20,13 @@ const (
 )
 
 // estate is what a helper needs to know to clean up after its parent, as one
-// word: root of the hierarchy, pid of the parent, and whether it had switched
+// word: root of the hierarchy, owner of the groups, and whether it had switched
 // the io controller on.
 func (g *cgroup) estate() string {
-	return fmt.Sprintf("%s:%d:%t", g.root, os.Getpid(), g.enabled)
+	return fmt.Sprintf("%s:%s:%t", g.root, g.owner, g.enabled)
 }
 
-// sweep removes the groups of a parent that has ended. If the parent does so
+// sweep removes the groups of an anchor whose process has ended. If it did so
 // itself, there is nothing to do.
 func sweep(estate string) error {
 	fields := strings.Split(estate, ":")
@@ -36,10 +37,10 @@ func sweep(estate string) error {
 	if err != nil {
 		return err
 	}
-	g := &cgroup{root: fields[0], enabled: enabled}
+	g := &cgroup{root: fields[0], owner: fields[1], enabled: enabled}
 	deadline := time.Now().Add(sweepPatience)
 	for {
-		err := g.removeOf(fields[1])
+		err := g.removeAll()
 		if err == nil || time.Now().After(deadline) {
 			return err
 		}
@@ -47,11 +48,12 @@ func sweep(estate string) error {
 	}
 }
 
-// removeOf removes all groups of a process.
-func (g *cgroup) removeOf(pid string) error {
+// removeAll removes all groups of the owner, and leaves those of other anchors
+// alone.
+func (g *cgroup) removeAll() error {
 	var errs []error
 	for _, dir := range groups(g.root) {
-		if owner, _, _ := strings.Cut(strings.TrimPrefix(dir, g.root+"/"+cgroupPrefix), "-"); owner == pid {
+		if strings.HasPrefix(filepath.Base(dir), cgroupPrefix+g.owner+"-") {
 			if err := os.Remove(dir); !errors.Is(err, os.ErrNotExist) {
 				errs = append(errs, err)
 			}

@@ -53,16 +53,22 @@ func devOf(t *testing.T, path string) remap.Dev {
 // stack makes top on middle on the leaf, and a holder for top.
 func stack(t *testing.T) (*hold.Holder, hold.Request) {
 	t.Helper()
-	disk := vm.Device(t, leaf)
-	middle := linear(t, "middle", disk, 2048, 65536)
-	top := linear(t, "top", middle, 128, 32768)
-	h := hold.NewHolder(hold.Auto, top, devOf(t, top), nil)
+	h, req := stackAt(t, 2048, "top", "middle")
 	t.Cleanup(func() {
 		if err := h.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
 	})
-	return h, hold.Request{
+	return h, req
+}
+
+// stackAt leaves it to the caller to close the holder.
+func stackAt(t *testing.T, start int64, upper, lower string) (*hold.Holder, hold.Request) {
+	t.Helper()
+	disk := vm.Device(t, leaf)
+	middle := linear(t, lower, disk, start, 65536)
+	top := linear(t, upper, middle, 128, 32768)
+	return hold.NewHolder(hold.Auto, top, devOf(t, top), nil), hold.Request{
 		Chains: []hold.Chain{{Start: 64, Len: 4096, Nodes: []remap.Dev{devOf(t, top), devOf(t, middle)}, Leaf: devOf(t, disk)}},
 		// Generous, because software emulation is slow: it bounds a wait, it is no measure.
 		Deadline: 2 * time.Second,
@@ -128,6 +134,38 @@ func TestSuspendWaitsForRelease(t *testing.T) {
 				vm.Run(t, "dmsetup", "resume", node)
 			})
 		}
+	}
+}
+
+// TestTwoAnchors: copies of one process do not get into each other's way.
+func TestTwoAnchors(t *testing.T) {
+	names := []string{"top", "other"}
+	var holders []*hold.Holder
+	var helds []hold.Held
+	var suspends []<-chan error
+	for i, name := range names {
+		h, req := stackAt(t, 2048+int64(i)*65536, name, name+"-lower")
+		held, err := h.Hold(context.Background(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		holders, helds = append(holders, h), append(helds, held)
+	}
+	for _, name := range names {
+		suspends = append(suspends, begin(t, "dmsetup", "suspend", name))
+	}
+	for i, name := range names {
+		for j, later := range suspends[i:] {
+			if err := helds[i+j].Extend(); err != nil {
+				t.Error(err)
+			}
+			waits(t, later, "suspend")
+		}
+		if err := errors.Join(helds[i].Check(), helds[i].Release(), holders[i].Close()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		ends(t, suspends[i], "suspend")
+		vm.Run(t, "dmsetup", "resume", name)
 	}
 }
 

@@ -213,8 +213,8 @@ var cacheKinds = []kind{
 	{name: "writecache clean", build: func(b *bench) *subject {
 		path := b.writecache("")
 		b.fill(path)
+		b.message(path, "flush")   // before the other: see the suite of layers
 		b.message(path, "cleaner") // which its table does not show
-		b.message(path, "flush")
 		b.until("writecache is clean", func() bool {
 			f := b.status(path)
 			return f[1] == f[2] && f[3] == "0"
