@@ -77,8 +77,8 @@ func (a *array) set(name, value string) {
 	})
 }
 
-// act makes the array check or repair itself. Kernels before 6.12 can take an
-// interrupted action for one that goes on, until they are told again to be idle.
+// act makes the array check or repair itself. Linux 6.1 was seen to take an
+// interrupted action for one that goes on; it is told again to be idle.
 func (a *array) act(action string) {
 	file := filepath.Join("/sys/block/md77/md", "sync_action")
 	vm.Eventually(a.t, action, func() error {
