@@ -29,7 +29,7 @@ func (r *run) prime(ctx context.Context) error {
 	r.phase(PhasePriming)
 	var failed error
 	heads := func(yield func(emulation.Op) bool) {
-		for s, err := range r.plan.steps(ctx, r.job.Ranges) {
+		for s, err := range r.plan.steps(ctx, r.pending) {
 			if err != nil {
 				failed = err
 				return
@@ -71,7 +71,7 @@ func (r *run) primedPlan(ctx context.Context) error {
 		return err
 	}
 	p.prime = false
-	if _, err := p.look(ctx, r.job.Ranges); err != nil {
+	if _, err := p.look(ctx, r.pending); err != nil {
 		return wrap("plan", err)
 	}
 	r.adopt(p)
