@@ -26,6 +26,10 @@ const (
 	// SCSIXCopy is EXTENDED COPY within a logical unit, or between two of one
 	// target.
 	SCSIXCopy Method = "scsi-xcopy"
+	// SCSIODX is a token of one logical unit that another one of the target, or the
+	// same, takes for the data: POPULATE TOKEN and WRITE USING TOKEN, also known as
+	// ODX. It is the method where EXTENDED COPY is none.
+	SCSIODX Method = "scsi-odx"
 	// FileReflink makes two files of one file system share blocks (FICLONERANGE).
 	FileReflink Method = "file-reflink"
 	// FileCopyRange is copy_file_range(2) between two files of one server.

@@ -13,12 +13,12 @@ import (
 // sectors that stacks are counted in and the logical blocks of the units.
 type scsiCopier struct {
 	device *scsi.Device // the destination
-	copier *scsi.Copier // one for all users of the pair
+	copier unitCopier   // one for all users of the pair
 	unit   remap.Sector // sectors of a block, on both sides
 	opt    CopyOptions
 }
 
-func newSCSICopier(device *scsi.Device, copier *scsi.Copier, opt CopyOptions) *scsiCopier {
+func newSCSICopier(device *scsi.Device, copier unitCopier, opt CopyOptions) *scsiCopier {
 	return &scsiCopier{
 		device: device,
 		copier: copier,

@@ -18,7 +18,7 @@ const ReasonDuplicate remap.Reason = "domain:duplicate-designator"
 // units are the SCSI logical units that a finder has met.
 type units struct {
 	known   map[remap.Dev]unit
-	copiers map[[2]remap.Dev]*scsi.Copier // by source and destination, made on first use
+	copiers map[[2]remap.Dev]unitCopier // by source and destination, made on first use
 }
 
 // unit is what was found out about a leaf.
@@ -30,7 +30,7 @@ type unit struct {
 }
 
 func newUnits() units {
-	return units{known: make(map[remap.Dev]unit), copiers: make(map[[2]remap.Dev]*scsi.Copier)}
+	return units{known: make(map[remap.Dev]unit), copiers: make(map[[2]remap.Dev]unitCopier)}
 }
 
 func (u *units) close() error {
@@ -68,7 +68,7 @@ func (f *Finder) pairUnits(ctx context.Context, pair Pair) Pair {
 			return pair
 		}
 	}
-	limits, support := scsi.Span(src.device, dst.device)
+	way, support := wayBetween(src.device, dst.device)
 	if support.Verdict != blocks.Yes {
 		pair.Reason, pair.Detail = remap.Reason(support.Reason), support.Detail
 		return pair
@@ -76,13 +76,37 @@ func (f *Finder) pairUnits(ctx context.Context, pair Pair) Pair {
 	if pair.Reason, pair.Detail = f.ambiguous(pair); pair.Reason != "" {
 		return pair
 	}
-	block := dst.device.Capacity.BlockSize
-	pair.Method = SCSIXCopy
+	pair.Method, pair.CommandBytes, pair.Limits = way.method, way.commandBytes, way.limits
 	pair.Domain = "scsi:" + dst.device.Target()
-	pair.Block = int(block)
-	pair.CommandBytes = int64(limits.Cap(scsi.DefaultCommandBytes, block).CommandBlocks) * int64(block)
-	pair.Limits = limits.String()
+	pair.Block = int(dst.device.Capacity.BlockSize)
 	return pair
+}
+
+// way is how one unit copies to another.
+type way struct {
+	method       Method
+	commandBytes int64
+	limits       string
+}
+
+// wayBetween is EXTENDED COPY, and tokens where that is none.
+func wayBetween(src, dst *scsi.Device) (way, blocks.Support) {
+	block := dst.Capacity.BlockSize
+	limits, support := scsi.Span(src, dst)
+	if support.Verdict == blocks.Yes {
+		most := limits.Cap(scsi.DefaultCommandBytes, block).CommandBlocks
+		return way{SCSIXCopy, int64(most) * int64(block), limits.String()}, support
+	}
+	tokens, able := scsi.SpanTokens(src, dst)
+	if able.Verdict == blocks.Yes {
+		most := tokens.Cap(scsi.DefaultCommandBytes, block).Blocks
+		return way{SCSIODX, int64(most) * int64(block), tokens.String()}, able
+	}
+	if src.Tokens.Support.Verdict == blocks.Yes && dst.Tokens.Support.Verdict == blocks.Yes {
+		// What keeps the two apart, rather than the other command, which one may lack.
+		return way{}, able
+	}
+	return way{}, support
 }
 
 // ambiguous looks for a third unit that has a name of one of the ends: the target
@@ -174,9 +198,11 @@ func (f *Finder) askUnit(ctx context.Context, leaf *remap.Node, write bool) unit
 		return u
 	}
 	u := unit{device: device, transport: transport}
-	if u.reason, u.detail = remap.Reason(device.Support.Reason), device.Support.Detail; u.reason == "" {
-		u.reason, u.detail = mistakenUnit(device, leaf)
+	if !device.Copies() {
+		u.reason, u.detail = remap.Reason(device.Support.Reason), device.Support.Detail
+		return u
 	}
+	u.reason, u.detail = mistakenUnit(device, leaf)
 	return u
 }
 
@@ -202,9 +228,15 @@ func mistakenUnit(d *scsi.Device, leaf *remap.Node) (remap.Reason, string) {
 	return "", ""
 }
 
-// unitCopier returns what issues EXTENDED COPY for a pair.
+// unitCopier is what issues the commands of one method.
+type unitCopier interface {
+	CopyGuarded(context.Context, []blocks.Piece, scsi.Guard) (*blocks.Result, error)
+}
+
+// unitCopier returns what issues commands for a pair.
 func (f *Finder) unitCopier(ctx context.Context, pair Pair, opt CopyOptions) (Copier, error) {
-	if again := f.pairUnits(ctx, Pair{Src: pair.Src, Dst: pair.Dst}); again.Method != SCSIXCopy {
+	again := f.pairUnits(ctx, Pair{Src: pair.Src, Dst: pair.Dst})
+	if again.Method == "" {
 		return nil, fmt.Errorf("copydomain: %s: %s", again.Reason, again.Detail)
 	}
 	f.mu.Lock()
@@ -214,11 +246,18 @@ func (f *Finder) unitCopier(ctx context.Context, pair Pair, opt CopyOptions) (Co
 	copier := f.units.copiers[key]
 	if copier == nil {
 		var err error
-		copier, err = scsi.NewCopier(src, dst, blocks.Options{InFlight: opt.InFlight, Timeout: opt.Timeout, Logger: opt.Log})
-		if err != nil {
+		opts := blocks.Options{InFlight: opt.InFlight, Timeout: opt.Timeout, Logger: opt.Log}
+		if copier, err = newUnitCopier(again.Method, src, dst, opts); err != nil {
 			return nil, err
 		}
 		f.units.copiers[key] = copier
 	}
 	return newSCSICopier(dst, copier, opt), nil
+}
+
+func newUnitCopier(m Method, src, dst *scsi.Device, opts blocks.Options) (unitCopier, error) {
+	if m == SCSIODX {
+		return scsi.NewTokenCopier(src, dst, opts)
+	}
+	return scsi.NewCopier(src, dst, opts)
 }
