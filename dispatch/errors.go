@@ -21,6 +21,8 @@ var (
 	// ErrFenced: a command never came back. Its destination must not be
 	// touched until the device has been reset.
 	ErrFenced = errors.New("a command of unknown fate may still be running")
+	// ErrUnread: everything is copied but for parts that could not be read.
+	ErrUnread = errors.New("parts of the source could not be read")
 	// ErrInterrupted: the caller ended the copy.
 	ErrInterrupted = errors.New("interrupted")
 )

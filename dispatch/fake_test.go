@@ -66,11 +66,11 @@ func checkReport(t rapid.TB, rep *dispatch.Report, err error) {
 		if rep.Result == dispatch.OutcomeOK || len(rep.Errors) == 0 {
 			t.Errorf("a report of success with error %v: %+v", err, rep)
 		}
-		if (rep.Result == dispatch.OutcomeIncomplete) != errors.Is(err, dispatch.ErrInterrupted) {
+		if incomplete := errors.Is(err, dispatch.ErrInterrupted) || errors.Is(err, dispatch.ErrUnread); (rep.Result == dispatch.OutcomeIncomplete) != incomplete {
 			t.Errorf("result %s with error %v", rep.Result, err)
 		}
-		if sum > rep.Total {
-			t.Errorf("%d of %d bytes were copied", sum, rep.Total)
+		if sum+rep.Failed > rep.Total || errors.Is(err, dispatch.ErrUnread) && sum+rep.Failed != rep.Total {
+			t.Errorf("%d of %d bytes were copied, %d could not be read", sum, rep.Total, rep.Failed)
 		}
 		return
 	}
@@ -145,19 +145,27 @@ func newVolumes(t testing.TB) *volumes {
 
 func newVolumesOn(t testing.TB, n fakestack.Namespace) *volumes {
 	t.Helper()
+	v := makeVolumes(n)
+	t.Cleanup(func() { v.end(t) })
+	return v
+}
+
+// makeVolumes are volumes that their maker ends.
+func makeVolumes(n fakestack.Namespace) *volumes {
 	n.Sectors = 8 * volume
 	v := &volumes{Machine: fakestack.New(1)}
 	v.ns = v.AddNamespace(n)
 	v.src = v.AddMapped(v.linear(srcPlace)...)
 	v.dst = v.AddMapped(v.linear(dstPlace)...)
 	v.loop = v.Loopback(v.ns)
-	t.Cleanup(func() {
-		v.loop.Wait()
-		if err := v.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	return v
+}
+
+func (v *volumes) end(t rapid.TB) {
+	v.loop.Wait()
+	if err := v.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // linear is a table for one of the volumes.

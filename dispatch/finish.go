@@ -63,7 +63,7 @@ const (
 )
 
 func (r *run) verify(ctx context.Context) error {
-	ranges := r.job.Ranges
+	ranges := r.readable(r.job.Ranges)
 	switch r.opts.Verify {
 	case VerifyNone:
 		return nil

@@ -35,7 +35,9 @@ func (r *run) throughHost(ctx context.Context, steps []Step) error {
 	case err != nil:
 		return wrap("copy", errors.Join(err, r.meanwhile(ctx)))
 	case len(result.Failures) > 0:
-		return wrap("copy", errors.Join(lost(result.Failures), r.meanwhile(ctx)))
+		if err := r.giveUp(ctx, result.Failures); err != nil {
+			return wrap("copy", err)
+		}
 	}
 	for _, s := range steps {
 		r.tally.add(s.Method, s.Reason, s.Len)

@@ -84,6 +84,9 @@ type Options struct {
 	// Patience bounds every wait for others: locks, suspended devices, a
 	// layout that keeps changing; default 30 s.
 	Patience time.Duration
+	// OnError says what to do about sectors that cannot be read; default
+	// OnErrorStop.
+	OnError OnError
 	// LiveSource says that the source changes while it is copied, so that it
 	// is no sign of anything if it did between two runs.
 	LiveSource bool
@@ -150,6 +153,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Patience == 0 {
 		o.Patience = 30 * time.Second
+	}
+	if o.OnError == "" {
+		o.OnError = OnErrorStop
 	}
 	if o.JournalEvery == 0 {
 		o.JournalEvery = journalEvery

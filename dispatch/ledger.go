@@ -105,6 +105,9 @@ func (r *run) record() error {
 
 // conclude leaves the journal in the state that the copy has ended in.
 func (r *run) conclude(ctx context.Context, err error) error {
+	if err == nil {
+		err = r.unread()
+	}
 	switch {
 	case r.opts.Journal == nil:
 		return err
@@ -123,7 +126,7 @@ func (r *run) saveLast(ctx context.Context) error {
 		return nil
 	}
 	if r.plan.stack != nil {
-		changed, err := r.d.machine.Changes(ctx, r.plan.stack)
+		changed, err := r.plan.changes(ctx)
 		if err != nil || len(changed) > len(remap.Moved(changed)) {
 			return wrap("state", err)
 		}

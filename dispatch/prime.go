@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/emulation"
@@ -49,10 +50,14 @@ func (r *run) prime(ctx context.Context) error {
 	switch {
 	case ctx.Err() != nil:
 		return interrupted(ctx)
-	case failed != nil || err != nil || len(result.Failures) > 0:
-		return wrap("prime", errors.Join(failed, err, lost(result.Failures), r.meanwhile(ctx)))
+	case failed != nil || err != nil:
+		return wrap("prime", errors.Join(failed, err, r.meanwhile(ctx)))
 	case r.primed == 0:
 		return nil
+	}
+	// What cannot be read will be met again.
+	if err := lost(slices.DeleteFunc(result.Failures, r.bearable)); err != nil {
+		return wrap("prime", errors.Join(err, r.meanwhile(ctx)))
 	}
 	return r.primedPlan(ctx)
 }

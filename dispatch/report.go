@@ -21,15 +21,19 @@ const (
 )
 
 // Report says what became of every byte. Always
-// Total = Offloaded + Host + Zeroed + Skipped once the result is "ok".
+// Total = Offloaded + Host + Zeroed + Skipped once the result is "ok", and the
+// same with Failed if all of the copy was tried.
 type Report struct {
-	Schema        int              `json:"schema"`
-	Result        Outcome          `json:"result"`
-	Total         int64            `json:"bytes_total"`
-	Offloaded     int64            `json:"bytes_offloaded"`
-	Host          int64            `json:"bytes_host"`
-	Zeroed        int64            `json:"bytes_zeroed"`
-	Skipped       int64            `json:"bytes_skipped"`
+	Schema    int     `json:"schema"`
+	Result    Outcome `json:"result"`
+	Total     int64   `json:"bytes_total"`
+	Offloaded int64   `json:"bytes_offloaded"`
+	Host      int64   `json:"bytes_host"`
+	Zeroed    int64   `json:"bytes_zeroed"`
+	Skipped   int64   `json:"bytes_skipped"`
+	// Failed counts bytes that could not be read, which Bad lists.
+	Failed        int64            `json:"bytes_failed"`
+	Bad           []Bad            `json:"bad"`
 	Commands      int64            `json:"commands"`
 	ByMethod      map[Method]int64 `json:"by_method"`
 	Reasons       []ReasonBytes    `json:"reasons"`

@@ -37,12 +37,13 @@ type run struct {
 	barren   int     // changes of the layout since the last window
 	pending  []Range // what earlier runs have not done
 	ledger   ledger
+	bad      []Bad // in the order that they were met
 	primed   int64 // bytes that were copied ahead of time
 
 	total     int64
 	comparing int64 // bytes that a verification has to read
 	tally     tally
-	counters  struct{ offloaded, host, zeroed, skipped, compared atomic.Int64 }
+	counters  struct{ offloaded, host, zeroed, skipped, failed, compared atomic.Int64 }
 	stats     struct{ commands, windows, changes, redone, fallbacks int64 }
 	verified  Verify
 	current   atomic.Value // Phase
@@ -141,6 +142,7 @@ func (r *run) report(err error) *Report {
 	rep := &Report{
 		Schema: Schema, Result: OutcomeOK, Total: r.total,
 		Offloaded: c.offloaded.Load(), Host: c.host.Load(), Zeroed: c.zeroed.Load(), Skipped: c.skipped.Load(),
+		Failed: c.failed.Load(), Bad: append([]Bad{}, r.bad...),
 		Commands: r.stats.commands, ByMethod: r.byMethod(), Reasons: r.tally.sorted(),
 		Windows: r.stats.windows, LayoutChanges: r.stats.changes, Primed: r.primed, Redone: r.stats.redone, Fallbacks: r.stats.fallbacks,
 		Verified: r.verified, Seconds: time.Since(r.started).Seconds(), CPU: (cpuTime() - r.cpu).Seconds(),
@@ -148,7 +150,7 @@ func (r *run) report(err error) *Report {
 	}
 	if err != nil {
 		rep.Result = OutcomeFailed
-		if errors.Is(err, ErrInterrupted) {
+		if errors.Is(err, ErrInterrupted) || errors.Is(err, ErrUnread) {
 			rep.Result = OutcomeIncomplete
 		}
 		rep.Errors = append(rep.Errors, err.Error())
@@ -241,6 +243,7 @@ func (r *run) carryOut(ctx context.Context, w *window) error {
 	}
 	r.noteWindow(offload, rest)
 	r.note(again)
+	r.noteBad()
 	r.stats.windows++
 	if stale || len(again) > 0 {
 		return errRedone

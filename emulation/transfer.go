@@ -32,7 +32,7 @@ func (w *worker) move(e *end, write bool, p []byte, off int64) {
 	n := int64(len(p))
 	smallest := max(e.block, sectorSize)
 	oneBlock := off/smallest == (off+n-1)/smallest
-	if oneBlock || !isMediaError(err) || w.ctx.Err() != nil {
+	if oneBlock || !IsMediaError(err) || w.ctx.Err() != nil {
 		w.lose(e, write, off, n, err)
 		return
 	}
@@ -112,11 +112,11 @@ func isTransient(err error) bool {
 	return errors.Is(err, unix.EINTR) || errors.Is(err, unix.EAGAIN)
 }
 
-// isMediaError says whether an error can be that of a few sectors, so that their
+// IsMediaError says whether an error can be that of a few sectors, so that their
 // neighbours are worth another try: BLK_STS_IOERR, _MEDIUM, _PROTECTION and
 // _TARGET as block/blk-core.c (blk_errors) turns them into errnos. A device that
 // is gone, full, reserved or timing out is not asked thousands of times more.
-func isMediaError(err error) bool {
+func IsMediaError(err error) bool {
 	return errors.Is(err, unix.EIO) || errors.Is(err, unix.ENODATA) ||
 		errors.Is(err, unix.EILSEQ) || errors.Is(err, unix.EREMOTEIO)
 }

@@ -22,6 +22,7 @@ type copyFlags struct {
 	offload choice[dispatch.Policy]
 	hold    choice[hold.Mode]
 	verify  choice[dispatch.Verify]
+	onError choice[dispatch.OnError]
 	sparse  bool
 
 	inFlight   int
@@ -40,6 +41,7 @@ func newCopyFlags() *copyFlags {
 		offload:  choice[dispatch.Policy]{dispatch.OffloadAuto, []dispatch.Policy{dispatch.OffloadAuto, dispatch.OffloadRequire, dispatch.OffloadNever}},
 		hold:     choice[hold.Mode]{hold.Auto, []hold.Mode{hold.Auto, hold.Trust, hold.None}},
 		verify:   choice[dispatch.Verify]{dispatch.VerifyNone, []dispatch.Verify{dispatch.VerifyNone, dispatch.VerifySample, dispatch.VerifyFull}},
+		onError:  choice[dispatch.OnError]{dispatch.OnErrorStop, []dispatch.OnError{dispatch.OnErrorStop, dispatch.OnErrorContinue}},
 		progress: choice[string]{progressAuto, []string{progressAuto, progressTTY, progressPlain, progressJSON, progressNone}},
 		inFlight: defaultInFlight,
 	}
@@ -74,6 +76,9 @@ Safety:
   * With --state FILE, a copy that was interrupted or killed, or has lost its
     machine, goes on when the same command is run again: what is in FILE is done,
     and durable. It is refused if source or destination are not what they were.
+  * Sectors that cannot be read end the copy. With --on-error=continue they are
+    listed, zeroes are written instead, and everything else is copied; the exit code
+    is 1, or 3 with --state, and the same command tries them again.
   * Interrupt once (Ctrl-C) to stop when everything in flight has come back, and
     twice to stop at once. SIGUSR1 prints the progress.`
 
@@ -89,6 +94,7 @@ func (a *app) copyCommand() *cobra.Command {
   dmcopy copy --range 0:1G:512M --range 4G:8G:1G vg/a vg/b
   dmcopy copy --json --progress json /dev/vg/a /dev/vg/b >report.json 2>progress.jsonl
   dmcopy copy --state /var/lib/move.state vg/a vg/b
+  dmcopy copy --on-error continue --state rescue.state /dev/sdb /dev/vg/rescue
   dmcopy copy --sparse disk.raw /dev/vg/vm1`,
 		Args:              exactly("SRC", "DST"),
 		ValidArgsFunction: completeDevices(2),
@@ -108,6 +114,7 @@ func (a *app) copyCommand() *cobra.Command {
 	flags.BoolVar(&f.primeThin, "prime-thin", false, "write a little to each block that a thin destination has not got yet, so that disks can copy there")
 	flags.IntVar(&f.inFlight, "in-flight", defaultInFlight, "`N` commands per disk, and transfers through this machine, at a time (1 to 1024)")
 	flags.Var(&f.window, "window", "copy at most this much under one hold of the layout (default 2G)")
+	flags.Var(&f.onError, "on-error", "when sectors cannot be read: stop, or write zeroes instead and continue")
 	f.state.add(flags)
 	flags.Var(&f.progress, "progress", "how to show progress on stderr; auto: tty on a terminal, else none")
 	flags.DurationVar(&f.timeout, "timeout", 0, "give up after this `TIME`, such as 90s or 2h30m (default: never)")
@@ -157,8 +164,8 @@ func (f *copyFlags) options(a *app) (dispatch.Options, error) {
 		return dispatch.Options{}, err
 	}
 	return dispatch.Options{
-		LiveSource: f.liveSource,
-		Offload:    f.offload.value, Hold: f.hold.value, Verify: f.verify.value, Sparse: f.sparse, Prime: f.primeThin,
+		LiveSource: f.liveSource, OnError: f.onError.value,
+		Offload: f.offload.value, Hold: f.hold.value, Verify: f.verify.value, Sparse: f.sparse, Prime: f.primeThin,
 		Window: f.window.bytes, InFlight: f.inFlight, Log: a.log,
 	}, nil
 }
@@ -193,7 +200,7 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	if report == nil {
 		return explainState(string(f.state.file), err)
 	}
-	if state != nil && errors.Is(err, errTimeout) {
+	if state != nil && (errors.Is(err, errTimeout) || errors.Is(err, dispatch.ErrUnread)) {
 		err = fmt.Errorf("%w: %w", errSaved, err)
 	}
 	if err != nil && report.Result == dispatch.OutcomeOK {

@@ -46,6 +46,7 @@ func writeReport(w *bufio.Writer, r *dispatch.Report, job dispatch.Job) {
 			fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("  %-10s %10s  %7s  %s", line.what, human(line.bytes), percent(line.bytes, done), line.note), " "))
 		}
 	}
+	writeBad(w, r, job)
 	if len(r.Reasons) > 0 {
 		fmt.Fprintln(w, "not offloaded, because:")
 		printReasons(w, r.Reasons, done)
@@ -56,6 +57,22 @@ func writeReport(w *bufio.Writer, r *dispatch.Report, job dispatch.Job) {
 	}
 	fmt.Fprintf(w, ", %.1f s of CPU\n", r.CPU)
 	fmt.Fprintln(w, verifiedWords[r.Verified])
+}
+
+// writeBad lists what could not be read.
+func writeBad(w *bufio.Writer, r *dispatch.Report, job dispatch.Job) {
+	if len(r.Bad) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "%s of %s could not be read (%d bytes); zeroes were written instead:\n", plural(int64(len(r.Bad)), "part"), job.Src.Name, r.Failed)
+	fmt.Fprintf(w, "  %14s  %14s  %14s  %s\n", "FROM", "TO", "LENGTH", "ERROR")
+	for i, b := range r.Bad {
+		if i == maxBadLines {
+			fmt.Fprintf(w, "  and %d more\n", len(r.Bad)-i)
+			break
+		}
+		fmt.Fprintf(w, "  %14d  %14d  %14d  %s\n", b.Src, b.Dst, b.Len, b.Why)
+	}
 }
 
 // verifiedWords say how far the copy was compared.
