@@ -130,7 +130,11 @@ func (r *run) advance(ctx context.Context, ranges []Range) (done int64, err erro
 		if len(w.steps) == 0 {
 			return nil
 		}
-		err := r.carryOut(ctx, w)
+		err := r.paced(ctx, func() (int64, error) {
+			redone := r.stats.redone
+			err := r.carryOut(ctx, w)
+			return w.bytes + r.stats.redone - redone, err
+		})
 		// A window that was redone is done, although the plan is stale.
 		redone := errors.Is(err, errRedone)
 		if err != nil && !redone {
@@ -151,7 +155,7 @@ func (r *run) advance(ctx context.Context, ranges []Range) (done int64, err erro
 		if err != nil {
 			return done, wrap("plan", err)
 		}
-		for rest := w.take(s, r.size, r.opts.Window); rest != nil; rest = w.take(rest, r.size, r.opts.Window) {
+		for rest := w.take(s, r.size, r.most()); rest != nil; rest = w.take(rest, r.size, r.most()) {
 			if err := flush(); err != nil {
 				return done, err
 			}
@@ -172,6 +176,27 @@ func skip(ranges []Range, n int64) []Range {
 	rest := append([]Range(nil), ranges...)
 	rest[0] = Range{Src: rest[0].Src + n, Dst: rest[0].Dst + n, Len: rest[0].Len - n}
 	return rest
+}
+
+// length is how many bytes the ranges have.
+func length(ranges []Range) int64 {
+	var sum int64
+	for _, g := range ranges {
+		sum += g.Len
+	}
+	return sum
+}
+
+// first are the first n bytes of the ranges.
+func first(ranges []Range, n int64) []Range {
+	var some []Range
+	for _, g := range ranges {
+		some = appendRange(some, g.part(0, min(g.Len, n)))
+		if n -= g.Len; n <= 0 {
+			break
+		}
+	}
+	return some
 }
 
 // replan waits until the layout stands still and plans the rest again. What

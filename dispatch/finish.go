@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"math"
 
 	"golang.org/x/sys/unix"
 
@@ -102,15 +103,29 @@ func samples(ranges []Range) []Range {
 
 // compare compares the ranges through the top.
 func (r *run) compare(ctx context.Context, ranges []Range) (emulation.Comparison, error) {
-	r.comparing = 0
-	for _, g := range ranges {
-		r.comparing += g.Len
-	}
+	r.comparing = length(ranges)
 	r.phase(PhaseVerifying)
-	return r.engine.Compare(ctx, r.job.Src.Device, r.job.Dst.Device, copies(ranges), emulation.Observer{Progress: func(n int64) {
-		r.counters.compared.Add(n)
-		r.tell()
-	}})
+	var all emulation.Comparison
+	for len(ranges) > 0 {
+		some := first(ranges, r.pace.most(math.MaxInt64))
+		bytes := length(some)
+		err := r.paced(ctx, func() (int64, error) {
+			found, err := r.engine.Compare(ctx, r.job.Src.Device, r.job.Dst.Device, copies(some), emulation.Observer{Progress: func(n int64) {
+				r.counters.compared.Add(n)
+				r.tell()
+			}})
+			all.Read += found.Read
+			all.Failures = append(all.Failures, found.Failures...)
+			all.Mismatches = append(all.Mismatches, found.Mismatches...)
+			all.Truncated = all.Truncated || found.Truncated
+			return bytes, err
+		})
+		if err != nil {
+			return all, err
+		}
+		ranges = skip(ranges, bytes)
+	}
+	return all, nil
 }
 
 // copies are the operations of ranges.

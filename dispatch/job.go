@@ -84,6 +84,9 @@ type Options struct {
 	// Patience bounds every wait for others: locks, suspended devices, a
 	// layout that keeps changing; default 30 s.
 	Patience time.Duration
+	// Rate is how many bytes a second are copied or verified; it may be
+	// different each time. Nil is Unlimited.
+	Rate func() int64
 	// OnError says what to do about sectors that cannot be read; default
 	// OnErrorStop.
 	OnError OnError
@@ -153,6 +156,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Patience == 0 {
 		o.Patience = 30 * time.Second
+	}
+	if o.Rate == nil {
+		o.Rate = func() int64 { return Unlimited }
 	}
 	if o.OnError == "" {
 		o.OnError = OnErrorStop

@@ -67,7 +67,7 @@ func (r *run) noteWindow(offload map[pairKey][]Step, host []Step) {
 
 // checkpoint saves the ledger if it was not for a while. No hold is on.
 func (r *run) checkpoint(ctx context.Context) error {
-	if r.opts.Journal == nil || time.Since(r.ledger.saved) < r.opts.JournalEvery {
+	if r.opts.Journal == nil || r.ledger.unsaved.Empty() || time.Since(r.ledger.saved) < r.opts.JournalEvery {
 		return nil
 	}
 	if err := r.flush(ctx); err != nil {
@@ -95,12 +95,12 @@ func (r *run) record() error {
 	if r.opts.Journal == nil {
 		return nil
 	}
-	extents := r.ledger.unsaved.Extents()
+	done := r.ledger.unsaved
 	r.ledger = ledger{saved: time.Now()}
-	if len(extents) == 0 {
+	if done.Empty() {
 		return nil
 	}
-	return wrap("state", r.opts.Journal.Record(extents))
+	return wrap("state", r.opts.Journal.Record(done.Extents()))
 }
 
 // conclude leaves the journal in the state that the copy has ended in.
@@ -122,7 +122,7 @@ func (r *run) conclude(ctx context.Context, err error) error {
 // saveLast saves what was done before the copy ended early. A destination that
 // is in transition is not waited for.
 func (r *run) saveLast(ctx context.Context) error {
-	if len(r.ledger.unsaved.Extents()) == 0 {
+	if r.ledger.unsaved.Empty() {
 		return nil
 	}
 	if r.plan.stack != nil {

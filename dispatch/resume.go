@@ -99,10 +99,7 @@ func appendRange(list []Range, g Range) []Range {
 // spread picks places of n bytes, or of what there is, evenly over the ranges;
 // the beginning and the end are among them.
 func spread(ranges []Range, places int, n int64) []Range {
-	var total int64
-	for _, g := range ranges {
-		total += g.Len
-	}
+	total := length(ranges)
 	var picked []Range
 	i, begin := 0, int64(0) // the range that is looked at, and where it begins
 	for k := range int64(places) {

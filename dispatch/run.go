@@ -37,6 +37,7 @@ type run struct {
 	barren   int     // changes of the layout since the last window
 	pending  []Range // what earlier runs have not done
 	ledger   ledger
+	pace     pacer
 	bad      []Bad // in the order that they were met
 	primed   int64 // bytes that were copied ahead of time
 
@@ -87,6 +88,7 @@ func (d *Dispatcher) newRun(job Job) (*run, error) {
 		size:     min(firstWindow, d.opts.Window),
 		tally:    newTally(),
 		verified: VerifyNone,
+		pace:     pacer{rate: d.opts.Rate},
 		started:  time.Now(),
 		cpu:      cpuTime(),
 	}

@@ -47,6 +47,9 @@ type Map struct {
 // Extents lists the map in order.
 func (m *Map) Extents() []Extent { return slices.Clone(m.extents) }
 
+// Empty tells that nothing is known.
+func (m *Map) Empty() bool { return len(m.extents) == 0 }
+
 // Put makes the extent part of the map. It replaces what was known of these
 // bytes.
 func (m *Map) Put(e Extent) {

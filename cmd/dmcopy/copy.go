@@ -18,6 +18,7 @@ import (
 type copyFlags struct {
 	rangeFlags
 	state stateFlags
+	rate  rateFlags
 	layersFlag
 	offload choice[dispatch.Policy]
 	hold    choice[hold.Mode]
@@ -94,6 +95,7 @@ func (a *app) copyCommand() *cobra.Command {
   dmcopy copy --range 0:1G:512M --range 4G:8G:1G vg/a vg/b
   dmcopy copy --json --progress json /dev/vg/a /dev/vg/b >report.json 2>progress.jsonl
   dmcopy copy --state /var/lib/move.state vg/a vg/b
+  echo 50M >/run/rate; dmcopy copy --rate-file /run/rate vg/a vg/b
   dmcopy copy --on-error continue --state rescue.state /dev/sdb /dev/vg/rescue
   dmcopy copy --sparse disk.raw /dev/vg/vm1`,
 		Args:              exactly("SRC", "DST"),
@@ -116,6 +118,7 @@ func (a *app) copyCommand() *cobra.Command {
 	flags.Var(&f.window, "window", "copy at most this much under one hold of the layout (default 2G)")
 	flags.Var(&f.onError, "on-error", "when sectors cannot be read: stop, or write zeroes instead and continue")
 	f.state.add(flags)
+	f.rate.add(flags)
 	flags.Var(&f.progress, "progress", "how to show progress on stderr; auto: tty on a terminal, else none")
 	flags.DurationVar(&f.timeout, "timeout", 0, "give up after this `TIME`, such as 90s or 2h30m (default: never)")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "check everything, print the plan, write nothing")
@@ -163,8 +166,12 @@ func (f *copyFlags) options(a *app) (dispatch.Options, error) {
 	if err := f.state.check(); err != nil {
 		return dispatch.Options{}, err
 	}
+	rate, err := f.rate.source(a.log)
+	if err != nil {
+		return dispatch.Options{}, err
+	}
 	return dispatch.Options{
-		LiveSource: f.liveSource, OnError: f.onError.value,
+		Rate: rate, LiveSource: f.liveSource, OnError: f.onError.value,
 		Offload: f.offload.value, Hold: f.hold.value, Verify: f.verify.value, Sparse: f.sparse, Prime: f.primeThin,
 		Window: f.window.bytes, InFlight: f.inFlight, Log: a.log,
 	}, nil

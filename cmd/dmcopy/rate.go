@@ -1,0 +1,102 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+)
+
+// rateFlags say how fast to copy.
+type rateFlags struct {
+	limit sizeFlag
+	file  fileFlag
+}
+
+func (f *rateFlags) add(flags *pflag.FlagSet) {
+	flags.Var(&f.limit, "rate", "copy, and verify, at most this much a second")
+	flags.Var(&f.file, "rate-file", "take the rate from this file, which is read every second: a size, 0 (pause) or max")
+}
+
+// source is where the rate comes from, nil for no limit.
+func (f *rateFlags) source(log *slog.Logger) (func() int64, error) {
+	switch {
+	case f.limit.set && f.file != "":
+		return nil, usage("--rate and --rate-file: want one of them")
+	case f.limit.set && f.limit.bytes == 0:
+		return nil, usage("--rate 0 copies nothing")
+	case f.limit.set:
+		return func() int64 { return f.limit.bytes }, nil
+	case f.file == "":
+		return nil, nil
+	}
+	r := &rateFile{path: string(f.file), log: log}
+	if err := r.read(); err != nil {
+		return nil, usage("--rate-file: %v", err)
+	}
+	return r.get, nil
+}
+
+// rateFile is a rate that can be changed at any time.
+type rateFile struct {
+	path string
+	log  *slog.Logger
+	rate int64
+	at   time.Time // when it was read
+	// bad is why it could not be read the last time.
+	bad string
+}
+
+// rateEvery is how often the file is read.
+const rateEvery = time.Second
+
+// get returns the latest rate that could be read.
+func (r *rateFile) get() int64 {
+	if time.Since(r.at) < rateEvery {
+		return r.rate
+	}
+	was := r.rate
+	err := r.read()
+	switch {
+	case err != nil && err.Error() != r.bad:
+		r.bad = err.Error()
+		r.log.Warn("the rate stays what it was", "error", err)
+	case err == nil && r.rate != was:
+		r.bad = ""
+		r.log.Info("another rate", "bytes per second", r.rate)
+	}
+	return r.rate
+}
+
+// maxRateFile bounds what is read of the file, in bytes.
+const maxRateFile = 128
+
+func (r *rateFile) read() error {
+	r.at = time.Now()
+	f, err := os.Open(r.path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxRateFile))
+	if err != nil {
+		return err
+	}
+	word := strings.TrimSpace(string(text))
+	if word == "max" {
+		r.rate = dispatch.Unlimited
+		return nil
+	}
+	rate, err := parseSize(word)
+	if err != nil {
+		return fmt.Errorf("%s: %w, or max", r.path, err)
+	}
+	r.rate = rate
+	return nil
+}

@@ -1,0 +1,125 @@
+package dispatch_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/test/fakestack"
+)
+
+// Times are of the bubble's clock: nothing but waiting takes any.
+
+func TestRate(t *testing.T) {
+	for name, opts := range map[string]dispatch.Options{
+		"offloaded": {}, "host": {Offload: dispatch.OffloadNever}, "verified": {Verify: dispatch.VerifyFull},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			v := newVolumes(t)
+			const rate = 256 * kib
+			opts.Rate = func() int64 { return rate }
+			moved := volume.Bytes()
+			if opts.Verify == dispatch.VerifyFull {
+				moved *= 2
+			}
+			began := time.Now()
+			rep := v.mustCopy(t, opts)
+			took, slice := time.Since(began), 500*time.Millisecond
+			if want := time.Duration(moved/rate) * time.Second; took < want-slice || took > want {
+				t.Errorf("%s: took %v, want about %v: %+v", name, took, want, rep)
+			}
+			if rep.Windows != volume.Bytes()/(rate/2) {
+				t.Errorf("%s: %+v", name, rep)
+			}
+		})
+	}
+}
+
+// TestRateChanges: a rate can be changed at any time, even while it is waited
+// for; 0 is a pause, which is not made up for.
+func TestRateChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVolumes(t)
+		began := time.Now()
+		rate := func() int64 {
+			switch at := time.Since(began); {
+			case at < 10*time.Second:
+				return 1 // the first window is all there is
+			case at < time.Hour:
+				return 0
+			case at < time.Hour+2*time.Second:
+				return 512 * kib
+			}
+			return dispatch.Unlimited
+		}
+		v.mustCopy(t, dispatch.Options{Rate: rate})
+		if took := time.Since(began); took < time.Hour+2*time.Second || took > time.Hour+3*time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// TestPauseEnds: a copy that is paused can be interrupted.
+func TestPauseEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVolumes(t)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		began := time.Now()
+		_, err := copyWith(ctx, t, v.Machine, v.src, v.dst, dispatch.Options{Rate: func() int64 { return 0 }})
+		if took := time.Since(began); !errors.Is(err, dispatch.ErrInterrupted) || took != time.Minute {
+			t.Errorf("%v after %v", err, took)
+		}
+	})
+}
+
+// TestPauseSaves: what was copied before a pause is recorded while it lasts.
+func TestPauseSaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newResumable(t, newVolumes(t))
+		var paused atomic.Bool
+		c.opts.Window, c.opts.JournalEvery = window, 0
+		c.opts.Rate = func() int64 {
+			if paused.Load() {
+				return 0
+			}
+			return dispatch.Unlimited
+		}
+		c.Hooks.Release = func(n int) { paused.Store(n == 2) }
+		over := make(chan error)
+		go func() {
+			_, err := c.run(context.Background(), t)
+			over <- err
+		}()
+		time.Sleep(10 * time.Second)
+		saved := c.needed(t)
+		if saved != volume.Bytes()-3*window {
+			t.Errorf("%d bytes are left", saved)
+		}
+		c.Crash()
+		if left := c.needed(t); left != saved {
+			t.Errorf("%d bytes are left after a crash, %d before", left, saved)
+		}
+		paused.Store(false)
+		if err := <-over; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestTinyRate: whatever the rate, the copy goes on.
+func TestTinyRate(t *testing.T) {
+	for _, block := range []int{512, 4096} {
+		synctest.Test(t, func(t *testing.T) {
+			v := newVolumesOn(t, fakestack.Namespace{Block: block, Limits: fakestack.Roomy})
+			rep := v.mustCopy(t, dispatch.Options{Rate: func() int64 { return 1 }}, dispatch.Range{Len: 256 * kib})
+			if rep.Windows != 4 {
+				t.Errorf("%+v", rep)
+			}
+		})
+	}
+}
