@@ -142,12 +142,15 @@ func (r *run) sampleSource(ctx context.Context) ([]journal.Sample, error) {
 	var samples []journal.Sample
 	for _, place := range spread(r.job.Ranges, sourceSamples, int64(unit)) {
 		if ctx.Err() != nil {
-			return nil, errors.Join(interrupted(ctx), pool.Close())
+			break
 		}
 		samples = append(samples, sample(r.opts.Journal.Job(), src, buffer, place))
 	}
 	pool.Put(buffer)
-	return samples, pool.Close()
+	if err := pool.Close(); err != nil || ctx.Err() == nil {
+		return samples, err
+	}
+	return nil, interrupted(ctx)
 }
 
 // sample is a digest of a place of the source, or of its beginning: the block

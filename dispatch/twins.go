@@ -3,7 +3,6 @@ package dispatch
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/dmcopy/dmcopy/internal/blockio"
@@ -124,17 +123,21 @@ func fourBuffers(ctx context.Context) (looks [4][]byte, giveBack func(), err err
 	if err != nil {
 		return looks, nil, err
 	}
-	for i := range looks {
-		if looks[i], err = pool.Get(ctx); err != nil {
-			return looks, nil, errors.Join(err, pool.Close())
-		}
-	}
-	return looks, func() {
-		for _, b := range looks {
+	var taken [][]byte
+	giveBack = func() {
+		for _, b := range taken {
 			pool.Put(b)
 		}
 		pool.Close()
-	}, nil
+	}
+	for i := range looks {
+		if looks[i], err = pool.Get(ctx); err != nil {
+			giveBack()
+			return looks, nil, err
+		}
+		taken = append(taken, looks[i])
+	}
+	return looks, giveBack, nil
 }
 
 // differAt compares one place. Each disk is read twice, by turns: of one disk that
