@@ -17,11 +17,13 @@ import (
 // builder makes a random machine. The same draws make the same machine again,
 // so they are recorded as steps.
 type builder struct {
-	t     *rapid.T
-	m     *fakestack.Machine
-	unit  remap.Sector // positions and lengths are multiples of it
-	disks []disk
-	pairs map[[2]remap.Dev]bool // that a command can span
+	t        *rapid.T
+	m        *fakestack.Machine
+	unit     remap.Sector // positions and lengths are multiples of it
+	disks    []disk
+	made     []disk                // volumes
+	pairs    map[[2]remap.Dev]bool // that a command can span
+	crossing copydomain.CrossNamespace
 }
 
 // disk is a disk with room from next on.
@@ -51,7 +53,8 @@ func (b *builder) machine() {
 		}
 		b.disks = append(b.disks, disk{dev: b.m.AddNamespace(n), size: size})
 	}
-	b.m.CrossNamespaces(rapid.SampledFrom([]copydomain.CrossNamespace{copydomain.CrossAsFound, copydomain.CrossEnable}).Draw(b.t, "crossing"), nil)
+	b.crossing = rapid.SampledFrom([]copydomain.CrossNamespace{copydomain.CrossAsFound, copydomain.CrossEnable}).Draw(b.t, "crossing")
+	b.m.CrossNamespaces(b.crossing, nil)
 	b.disks = append(b.disks, disk{dev: b.m.AddDisk(size, block), size: size})
 }
 
@@ -88,6 +91,13 @@ func (b *builder) within(n remap.Sector, depth int, write bool) fakestack.Place 
 
 // volume makes a mapped device of n sectors.
 func (b *builder) volume(n remap.Sector, depth int, write bool) remap.Dev {
+	dev := b.m.AddMapped(b.segments(n, depth, write)...)
+	b.made = append(b.made, disk{dev: dev, size: n})
+	return dev
+}
+
+// segments makes a table of n sectors.
+func (b *builder) segments(n remap.Sector, depth int, write bool) []fakestack.Segment {
 	var segments []fakestack.Segment
 	for rest := n; rest > 0; {
 		length := min(rest, remap.Sector(b.draw("segment", 1, 64))*b.unit)
@@ -98,7 +108,7 @@ func (b *builder) volume(n remap.Sector, depth int, write bool) remap.Dev {
 		segments = append(segments, fakestack.Segment{Len: length, Target: target})
 		rest -= length
 	}
-	return b.m.AddMapped(segments...)
+	return segments
 }
 
 func (b *builder) target(n remap.Sector, depth int, write bool) (fakestack.Target, remap.Sector) {

@@ -106,12 +106,18 @@ func New(seed uint64) *Machine {
 		calls: make(map[string]int),
 	}
 	m.moved = sync.NewCond(&m.mu)
+	m.Reopen()
+	return m
+}
+
+// Reopen forgets what was found out about disks and what was under way on them, as
+// another process does. Close ends what the one before has opened.
+func (m *Machine) Reopen() {
 	m.Finder = copydomain.NewFinderFor(copydomain.Openers{
 		NVMe:        m.open,
 		Controllers: func(leaf *remap.Node) ([]string, error) { return []string{leaf.Leaf.NVMe.Controller}, nil },
 		Controller:  func(name string) (nvme.Transport, error) { return m.controllers[name], nil },
 	})
-	return m
 }
 
 func (m *Machine) add(major uint32, name string, d *device) remap.Dev {

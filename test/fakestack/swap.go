@@ -31,7 +31,7 @@ func (m *Machine) Move(dev remap.Dev, segments ...Segment) {
 		}
 		d.table = segments
 		for s := range content {
-			m.write(disks{}, dev, remap.Sector(s), content[s])
+			m.write(durably{}, dev, remap.Sector(s), content[s])
 			if m.expect != nil {
 				m.write(image(m.expect), dev, remap.Sector(s), expected[s])
 			}
