@@ -162,7 +162,6 @@ func (s *soak) chooseFault(e *event, ghosts bool) {
 		e.name = "ghost"
 	}
 	e.do = func() {
-		s.excused = e.name
 		var once atomic.Bool
 		if fault.Lost != nil {
 			hold := make(chan struct{})
@@ -173,6 +172,9 @@ func (s *soak) chooseFault(e *event, ghosts bool) {
 			if once.Swap(true) {
 				return nvme.Fault{}
 			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.excused = e.name // which may be a later run
 			return fault
 		})
 	}
