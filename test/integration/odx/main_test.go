@@ -3,11 +3,18 @@
 package odx
 
 import (
+	"context"
+	"fmt"
 	"os"
+	"strings"
 	"testing"
+	"time"
 
-	"github.com/dmcopy/dmcopy/copydomain/scsi"
+	"github.com/dmcopy/dmcopy/copydomain"
+	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/snapshot"
+	"github.com/dmcopy/dmcopy/sysblock"
 	"github.com/dmcopy/dmcopy/test/target"
 	"github.com/dmcopy/dmcopy/test/target/initiator"
 	"github.com/dmcopy/dmcopy/test/target/iscsi"
@@ -16,19 +23,43 @@ import (
 
 const mib = 1 << 20
 
+// odx is the method that everything here is about.
+const odx = dispatch.Method(copydomain.SCSIODX)
+
 func TestMain(m *testing.M) {
 	if hold.IsHelper() {
 		os.Exit(hold.HelperMain())
 	}
-	vm.Main(m, vm.Machine{})
+	vm.Main(m, vm.Machine{Programs: []string{"github.com/dmcopy/dmcopy/cmd/dmcopy"}})
 }
 
-// attach makes a target and returns its disks.
-func attach(t *testing.T, c target.Config) (*target.Target, []string) {
+// cabinet is a target with its disks.
+type cabinet struct {
+	*target.Target
+	server *iscsi.Server
+	disks  []string
+}
+
+// tokenBytes is what a token of the cabinets stands for at most: a copy needs several.
+const tokenBytes = 1 * mib
+
+// attach makes a target of disks of 512 byte blocks, changes it, and returns its disks.
+func attach(t *testing.T, edit func(*target.Config), before func(*target.Target), sizes ...int64) *cabinet {
 	t.Helper()
+	c := target.Config{Tokens: target.DefaultTokenLimits()}
+	c.Tokens.TransferBlocks = tokenBytes / 512
+	for _, size := range sizes {
+		c.Disks = append(c.Disks, target.Disk{Blocks: uint64(size / 512), BlockSize: 512})
+	}
+	if edit != nil {
+		edit(&c)
+	}
 	made, err := target.New(c)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if before != nil {
+		before(made)
 	}
 	server, err := iscsi.Serve("127.0.0.1:0", "iqn.2026-01.org.dmcopy:disks", made, nil)
 	if err != nil {
@@ -39,26 +70,139 @@ func attach(t *testing.T, c target.Config) (*target.Target, []string) {
 			t.Error(err)
 		}
 	})
-	return made, initiator.Attach(t, server)
+	return &cabinet{made, server, initiator.Attach(t, server)}
+}
+
+// patience bounds a copy; it is no measure.
+const patience = 2 * time.Minute
+
+// copyAll copies one device to another as the command does.
+func copyAll(src, dst string, opts dispatch.Options) (*dispatch.Report, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	from, err := dispatch.OpenSource(ctx, sysblock.FS(""), src, dispatch.OpenOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer from.Close()
+	to, err := dispatch.OpenDestination(ctx, sysblock.FS(""), dst, dispatch.OpenOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer to.Close()
+	reader := snapshot.NewReader(snapshot.Options{})
+	defer reader.Close()
+	k := dispatch.NewMachine(reader, nil)
+	defer k.Close()
+	return dispatch.New(k, opts).Copy(ctx, dispatch.Job{Src: from, Dst: to})
+}
+
+// group makes a volume group on the disks, gone with the test.
+func group(t *testing.T, disks ...string) {
+	t.Helper()
+	vm.Run(t, "vgcreate", append([]string{"-y", "-s", "1m", "vg"}, disks...)...)
+	t.Cleanup(func() {
+		vm.Run(t, "vgremove", "-ff", "-y", "vg")
+		vm.Run(t, "pvremove", append([]string{"-ff", "-y"}, disks...)...)
+	})
+}
+
+// volume makes a logical volume and returns its path.
+func volume(t *testing.T, name string, size int64, args ...string) string {
+	t.Helper()
+	vm.Run(t, "lvcreate", append([]string{"-y", "-Wn", "-Zn", "-n", name, "-L", fmt.Sprintf("%db", size), "vg"}, args...)...)
+	return "/dev/vg/" + name
+}
+
+// crossed is how many sectors the host has read and written on the disks.
+func (c *cabinet) crossed(t *testing.T) (sum uint64) {
+	t.Helper()
+	for _, d := range c.disks {
+		read, written, err := vm.Diskstats(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += read + written
+	}
+	return sum
+}
+
+// offloaded copies between stamped volumes, which the target has to do all alone.
+func (c *cabinet) offloaded(t *testing.T, src, dst string, size int64) *dispatch.Report {
+	t.Helper()
+	vm.Stamp(t, src, 1, 0, size)
+	vm.Stamp(t, dst, 2, 0, size)
+	vm.Settle(t)
+	before := c.crossed(t)
+	report, err := copyAll(src, dst, dispatch.Options{Offload: dispatch.OffloadRequire})
+	if err != nil {
+		t.Fatalf("%v: %+v", err, report)
+	}
+	through := c.crossed(t) - before
+	vm.CheckStamp(t, dst, 1, 0, 0, size)
+	if report.Offloaded != size {
+		t.Errorf("%+v", report)
+	}
+	t.Logf("%+v; %d sectors through the host", report, through)
+	if through > uint64(size/512/5) {
+		t.Errorf("%d sectors crossed the host for a copy of %d", through, size/512)
+	}
+	if n := c.Tokens(); n != 0 {
+		t.Errorf("%d tokens are left", n)
+	}
+	return report
 }
 
 // The kernel takes the disks for what they are, and reads what it writes.
 func TestDisks(t *testing.T) {
-	behaviour := scsi.LIO()
-	made, disks := attach(t, target.Config{
-		Disks:  []target.Disk{{Blocks: 64 * mib / 512, BlockSize: 512}, {Blocks: 16 * mib / 4096, BlockSize: 4096}, {Blocks: 32 * mib / 512, BlockSize: 512}},
-		Tokens: target.DefaultTokenLimits(), XCopy: &behaviour,
-	})
-	for i, size := range []int64{64 * mib, 16 * mib, 32 * mib} {
-		vm.Stamp(t, disks[i], uint64(i), 0, size)
-		vm.CheckStamp(t, disks[i], uint64(i), 0, 0, size)
-		t.Log(vm.Run(t, "sg_inq", disks[i]))
-		t.Log(vm.Run(t, "sg_vpd", "-p", "0x8f", disks[i]))
+	c := attach(t, func(c *target.Config) {
+		c.Disks = append(c.Disks, target.Disk{Blocks: 8 * mib / 4096, BlockSize: 4096})
+	}, nil, 16*mib)
+	for i, size := range []int64{16 * mib, 8 * mib} {
+		vm.Stamp(t, c.disks[i], uint64(i), 0, size)
+		vm.CheckStamp(t, c.disks[i], uint64(i), 0, 0, size)
 	}
-	t.Log(vm.Run(t, "lsblk", "-o", "NAME,SIZE,LOG-SEC,WWN,SERIAL,MODEL"))
-	for _, e := range made.Log() {
-		if e.Name() == "unknown" {
-			t.Logf("%d: % x: %v", e.Unit, e.CDB, e.Sense)
+	page := vm.Run(t, "sg_vpd", "-p", "0x8f", c.disks[0])
+	for _, want := range []string{"Populate token", "Write using token", "Receive ROD token information", "Maximum range descriptors: 0x40", "access upon reference", "block device zero"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("sg_vpd does not say %q:\n%s", want, page)
 		}
 	}
+}
+
+func TestBetweenUnits(t *testing.T) {
+	c := attach(t, nil, nil, 24*mib, 24*mib)
+	group(t, c.disks...)
+	report := c.offloaded(t, volume(t, "from", 16*mib, c.disks[0]), volume(t, "to", 16*mib, c.disks[1]), 16*mib)
+	if report.ByMethod[odx] != 16*mib {
+		t.Errorf("%+v", report)
+	}
+}
+
+// Pieces of a striped volume go within a unit and between units by turns: by EXTENDED COPY, which this target has within
+// a unit only, and by tokens.
+func TestBothMethods(t *testing.T) {
+	c := attach(t, withinUnits, nil, 24*mib, 24*mib)
+	group(t, c.disks...)
+	report := c.offloaded(t, volume(t, "from", 8*mib, "-i", "2", "-I", "64k"), volume(t, "to", 8*mib, c.disks[1]), 8*mib)
+	if report.ByMethod[odx] != 4*mib || report.ByMethod[dispatch.Method(copydomain.SCSIXCopy)] != 4*mib {
+		t.Errorf("%+v", report)
+	}
+}
+
+func TestLongBlocks(t *testing.T) {
+	const size = 8 * mib
+	c := attach(t, func(c *target.Config) {
+		for i := range c.Disks[:2] {
+			c.Disks[i] = target.Disk{Blocks: size / 4096, BlockSize: 4096}
+		}
+	}, nil, size, size, size)
+	if report := c.offloaded(t, c.disks[0], c.disks[1], size); report.ByMethod[odx] != size {
+		t.Errorf("%+v", report)
+	}
+	report, err := copyAll(c.disks[0], c.disks[2], dispatch.Options{})
+	if err != nil || report.Host != size || len(report.Reasons) != 1 || report.Reasons[0].Reason != "domain:block-size" {
+		t.Errorf("%+v, %v", report, err)
+	}
+	vm.CheckStamp(t, c.disks[2], 1, 0, 0, size)
 }

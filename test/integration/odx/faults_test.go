@@ -1,0 +1,142 @@
+package odx
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/dmcopy/dmcopy/copydomain"
+	"github.com/dmcopy/dmcopy/copydomain/scsi"
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/target"
+	"github.com/dmcopy/dmcopy/test/vm"
+)
+
+// withinUnits gives a target EXTENDED COPY, for one unit at a time.
+func withinUnits(c *target.Config) {
+	behaviour := scsi.LIO()
+	behaviour.Parameters.Descriptors = 1
+	c.XCopy = &behaviour
+}
+
+const (
+	populate = "populate-token"
+	write    = "write-using-token"
+	receive  = "receive-token"
+)
+
+// faultyCase is something that goes wrong in a copy of several tokens, the first of which is the proof of the pair.
+type faultyCase struct {
+	name   string
+	faults []target.Fault
+	change func(*target.Target)
+	// reason of what goes through the host; empty: nothing does.
+	reason remap.Reason
+	// host is how many bytes do, at least one token's, if there is a reason.
+	host int64
+	// fails is the error of the copy.
+	fails error
+}
+
+const faultySize = 6 * mib
+
+// Whatever goes wrong, the bytes are right in the end, or the copy says that it failed.
+func TestFaults(t *testing.T) {
+	attention := scsi.SenseCode{Key: scsi.UnitAttention, ASC: 0x29, ASCQ: 0x07}
+	c := attach(t, nil, nil, 16*mib, 16*mib)
+	group(t, c.disks...)
+	src, dst := volume(t, "from", faultySize, c.disks[0]), volume(t, "to", faultySize, c.disks[1])
+	vm.Stamp(t, src, 1, 0, faultySize)
+	for _, tc := range []faultyCase{
+		{name: "none"},
+		{name: "delay", faults: []target.Fault{{Command: populate, Work: 30 * time.Millisecond}, {Command: write, Work: 30 * time.Millisecond}, {Command: receive, Delay: 10 * time.Millisecond}}},
+		{name: "short tokens", faults: []target.Fault{{Command: populate, Skip: 1, Short: 777}}},
+		{name: "short writes", faults: []target.Fault{{Command: write, Skip: 1, Short: 555}}},
+		{name: "short everything", faults: []target.Fault{{Command: populate, Short: 1001}, {Command: write, Short: 333}}},
+		{name: "attention", faults: []target.Fault{{Command: populate, Skip: 1, Times: 1, Sense: attention}, {Command: write, Skip: 2, Times: 1, Sense: attention}}},
+		{name: "busy", faults: []target.Fault{{Command: write, Skip: 1, Times: 1, Status: scsi.Busy}}},
+		{name: "a token expires in the middle", faults: []target.Fault{{Command: write, Skip: 3, Times: 2, Expire: true}}},
+		{name: "a token expires half written", faults: []target.Fault{{Command: write, Skip: 2, Times: 1, Short: 1000}, {Command: write, Skip: 2, Times: 1, Expire: true}}},
+		{name: "a token is revoked in the middle", faults: []target.Fault{{Command: write, Skip: 2, Times: 3, Revoke: true}}},
+		{name: "limits that are no limits", change: func(t *target.Target) { t.Enforce(&target.TokenLimits{Ranges: 2, TransferBlocks: 300, MaxTimeout: 60}) }},
+
+		{name: "tokens expire for good", faults: []target.Fault{{Command: write, Skip: 3, Times: 4, Expire: true}}, reason: "device:sense-5-23-07", host: tokenBytes},
+		{name: "tokens are always revoked", faults: []target.Fault{{Command: write, Revoke: true}}, reason: "device:sense-5-23-06", host: faultySize},
+		{name: "no resources", faults: []target.Fault{{Command: populate, Skip: 2, Sense: scsi.SenseCode{Key: scsi.IllegalRequest, ASC: 0x55, ASCQ: 0x0D}}}, reason: "device:sense-5-55-0d", host: tokenBytes},
+		{name: "a bad medium", faults: []target.Fault{{Command: write, Skip: 2, Times: 1, Sense: scsi.SenseCode{Key: scsi.MediumError, ASC: 0x0C}}}, reason: "device:sense-3-0c-00", host: tokenBytes},
+		{name: "wrong residual of a write", faults: []target.Fault{{Command: write, Skip: 2, Times: 1, Residual: 64}}, reason: "device:short-transfer", host: tokenBytes},
+		{name: "wrong residual of an answer", faults: []target.Fault{{Command: receive, Skip: 4, Times: 1, Residual: 900}}, reason: "device:untold", host: tokenBytes},
+		{name: "too much is said to be written", faults: []target.Fault{{Command: write, Skip: 2, Times: 1, Lie: 1 << 20}}, reason: "device:untold", host: tokenBytes},
+		{name: "a completion is lost", faults: []target.Fault{{Command: write, Skip: 2, Times: 1, Lose: true}}, reason: "device:host-0x03", host: tokenBytes},
+		{name: "a write goes on that was taken back", faults: []target.Fault{{Command: write, Skip: 2, Times: 1, Work: time.Hour, Ghost: true}}, reason: "device:host-0x03", host: tokenBytes},
+		{name: "a token is never given", faults: []target.Fault{{Command: populate, Skip: 2, Times: 1, Drop: true}}, reason: "device:host-0x03", host: tokenBytes},
+		{name: "data are corrupt", faults: []target.Fault{{Command: write, Corrupt: true}}, reason: "domain:proof-failed", host: faultySize},
+
+		{name: "data are corrupt later", faults: []target.Fault{{Command: write, Skip: 3, Times: 1, Corrupt: true}}, fails: dispatch.ErrMismatch},
+		{name: "a write is lost", faults: []target.Fault{{Command: write, Skip: 2, Times: 1, Drop: true}}, fails: dispatch.ErrFenced},
+	} {
+		t.Run(tc.name, func(t *testing.T) { c.faulty(t, tc, src, dst) })
+	}
+}
+
+func (c *cabinet) faulty(t *testing.T, tc faultyCase, src, dst string) {
+	vm.Stamp(t, dst, 2, 0, faultySize)
+	vm.Settle(t)
+	for _, f := range tc.faults {
+		c.Inject(f)
+	}
+	if tc.change != nil {
+		tc.change(c.Target)
+	}
+	opts := dispatch.Options{CommandTimeout: 4 * time.Second}
+	if tc.fails == dispatch.ErrMismatch {
+		opts.Verify = dispatch.VerifyFull
+	}
+	report, err := copyAll(src, dst, opts)
+	if cleared := c.Clear(); cleared != nil {
+		t.Error(cleared)
+	}
+	t.Logf("%+v, %v", report, err)
+	vm.CheckStamp(t, src, 1, 0, 0, faultySize)
+	if !errors.Is(err, tc.fails) {
+		t.Fatalf("%v, want %v", err, tc.fails)
+	}
+	if err != nil {
+		return
+	}
+	vm.CheckStamp(t, dst, 1, 0, 0, faultySize)
+	if report.Offloaded != report.ByMethod[odx] || report.Offloaded+report.Host != faultySize {
+		t.Errorf("not all by tokens or through the host")
+	}
+	switch {
+	case tc.reason == "" && (report.Host != 0 || len(report.Reasons) != 0):
+		t.Errorf("something went through the host")
+	case tc.reason != "" && (report.Host < tc.host || len(report.Reasons) != 1 || report.Reasons[0].Reason != tc.reason || report.Reasons[0].Bytes != report.Host):
+		t.Errorf("want %d bytes or more through the host because of %s", tc.host, tc.reason)
+	case tc.host == tokenBytes && report.Offloaded == 0:
+		t.Errorf("nothing was offloaded")
+	}
+}
+
+// Two disks of one name copy to each other through the host, if at all.
+func TestOneNameTwice(t *testing.T) {
+	const size = 4 * mib
+	c := attach(t, nil, func(made *target.Target) {
+		if err := made.Impersonate(1, 0); err != nil {
+			t.Fatal(err)
+		}
+	}, size, size)
+	vm.Stamp(t, c.disks[0], 1, 0, size)
+	vm.Stamp(t, c.disks[1], 2, 0, size)
+	vm.Settle(t)
+	report, err := copyAll(c.disks[0], c.disks[1], dispatch.Options{})
+	if err != nil || report.Host != size || len(report.Reasons) != 1 || report.Reasons[0].Reason != copydomain.ReasonDuplicate {
+		t.Errorf("%+v, %v", report, err)
+	}
+	vm.CheckStamp(t, c.disks[0], 1, 0, 0, size)
+	vm.CheckStamp(t, c.disks[1], 1, 0, 0, size)
+	if n := c.Count(populate) + c.Count(write); n != 0 {
+		t.Errorf("%d commands", n)
+	}
+}
