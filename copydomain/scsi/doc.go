@@ -1,6 +1,6 @@
 // Package scsi lets a SCSI target copy blocks inside a logical unit, or between
-// two of its logical units, with the EXTENDED COPY command (opcode 83h), so that
-// the data never crosses the host.
+// two of its logical units, with the EXTENDED COPY command (opcode 83h) or by
+// tokens, so that the data never crosses the host.
 //
 // The way of a copy through the package:
 //
@@ -11,6 +11,13 @@
 //	Pack      pieces into segments and few commands within the limits
 //	Copier    issues them, bounded in number and in time, and says of every
 //	          block what became of it: done, to be redone, or fenced
+//
+// Token copies (POPULATE TOKEN, WRITE USING TOKEN; also known as ODX) go the same way:
+//
+//	SpanTokens   does this logical unit take tokens of that one
+//	TokenCopier  gets a token of the source, and shows it to the destination until
+//	             all that it stands for is written; a token that has ended is
+//	             replaced by a fresh one, a few times
 //
 // [Loopback] is a target in memory with the manners of real ones and injectable
 // faults. It is part of the API so that other packages can test against it.
