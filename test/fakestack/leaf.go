@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
+	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -22,7 +23,8 @@ type leaf struct {
 	bad  map[int64]error  // sectors that cannot be read
 	off  bool             // what is written or flushed has no effect
 
-	loopback *nvme.Loopback
+	loopback *nvme.Loopback        // of a namespace
+	unit     func() scsi.Transport // of a logical unit that can copy
 }
 
 func (l *leaf) read(sector int64, p []byte) error {

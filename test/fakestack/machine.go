@@ -115,6 +115,7 @@ func New(seed uint64) *Machine {
 func (m *Machine) Reopen() {
 	m.Finder = copydomain.NewFinderFor(copydomain.Openers{
 		NVMe:        m.open,
+		SCSI:        m.openUnit,
 		Controllers: func(leaf *remap.Node) ([]string, error) { return []string{leaf.Leaf.NVMe.Controller}, nil },
 		Controller:  func(name string) (nvme.Transport, error) { return m.controllers[name], nil },
 	})
@@ -188,7 +189,7 @@ func (m *Machine) AddNamespace(n Namespace) remap.Dev {
 // AddDisk adds a disk that cannot copy.
 func (m *Machine) AddDisk(size remap.Sector, block int) remap.Dev {
 	l := m.newLeaf(size)
-	l.facts = remap.Leaf{Driver: "scsi", Identity: fmt.Sprintf("naa.%016x", len(m.order)), Zoned: "none", WriteCache: "write back"}
+	l.facts = remap.Leaf{Driver: "virtio", Identity: fmt.Sprintf("disk%d", len(m.order)), Zoned: "none", WriteCache: "write back"}
 	return m.add(majorSCSI, "sd%d", &device{size: size, block: block, leaf: l})
 }
 
