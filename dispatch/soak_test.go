@@ -114,13 +114,13 @@ func (s *soak) choose(e *event) {
 	}
 	e.name = rapid.SampledFrom([]string{"move", "move", "expire", "kill", "power", "cancel", "unreadable", "command"}).Draw(s.t, "event")
 	switch {
-	case e.name == "move" && !has("expire") && !has("ghost"):
+	case e.name == "move" && !has("expire") && !has("ghost") && !has("unreadable"):
 		s.chooseMove(e)
 	case e.name == "expire" && !has("move"):
 		e.do = s.m.Expire
 	case e.name == "cancel":
 		e.do = func() { s.excused = e.name; s.cancel() }
-	case e.name == "unreadable":
+	case e.name == "unreadable" && !has("move"): // which cannot move it either
 		s.chooseUnreadable(e)
 	case e.name == "command":
 		s.chooseFault(e, !has("move"))

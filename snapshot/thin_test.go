@@ -219,6 +219,40 @@ func TestThinGrows(t *testing.T) {
 	}
 }
 
+// In a later transaction blocks may be shared that the metadata snapshot shows as
+// not shared: another one is taken.
+func TestRootFollowsTransaction(t *testing.T) {
+	r := newThinRig(t)
+	r.open(t, r.read(t))
+	r.sent(t, 1, 0)
+	r.pool.transaction++
+	r.pool.super(0, 2)
+	r.setPool(r.pool.status())
+	r.open(t, r.read(t))
+	r.sent(t, 2, 1)
+	r.close(t)
+	r.sent(t, 2, 2)
+}
+
+// Renew gives the metadata snapshot back, and the next one shows what was written
+// since.
+func TestRenew(t *testing.T) {
+	r := newThinRig(t)
+	r.open(t, r.read(t))
+	r.pool.volumes[1][2] = 50
+	r.pool.commit(0, 2)
+	if err := r.reader.Renew(); err != nil {
+		t.Fatal(err)
+	}
+	r.sent(t, 1, 1)
+	if got := r.reads(t, r.read(t), "dm-6"); len(got) != 5 {
+		t.Errorf("%q", got)
+	}
+	r.sent(t, 2, 1)
+	r.close(t)
+	r.sent(t, 2, 2)
+}
+
 // Without leave to, no message is ever sent and nothing written down.
 func TestNoRoots(t *testing.T) {
 	r := newThinRig(t)

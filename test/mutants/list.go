@@ -79,6 +79,26 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "Flush|Durab|Power",
 	},
 	{
+		guard: "flush before the state is recorded",
+		file:  "dispatch/ledger.go", old: "	if err := r.flush(ctx); err != nil {\n		return wrap(\"flush\", err)\n	}\n	return r.record()\n}\n\n// flush", new: "	return r.record()\n}\n\n// flush",
+		in: "./dispatch", tests: "TestCrashAnywhere",
+	},
+	{
+		guard: "samples of what was done, before it is relied on",
+		file:  "dispatch/resume.go", old: "if err := r.recheck(ctx, done); err != nil {", new: "if err := error(nil); err != nil {",
+		in: "./dispatch", tests: "Destination|Changed|Resume|Written",
+	},
+	{
+		guard: "fence around a command of unknown fate",
+		file:  "copydomain/blocks/ledger.go", old: "l.fences = append(l.fences, f)", new: "_ = f",
+		in: "./copydomain/blocks", tests: ".",
+	},
+	{
+		guard: "metadata snapshot of this transaction",
+		file:  "snapshot/reader.go", old: "now.HeldRoot == h.root && now.Transaction == h.transaction", new: "now.HeldRoot == h.root",
+		in: "./snapshot", tests: "Pool|Thin|Root|Transaction",
+	},
+	{
 		guard: "devices that no anchor holds",
 		file:  "dispatch/hold/anchor.go", old: "if err := a.holdable(chains); err != nil {", new: "if err := error(nil); err != nil {",
 		in: "./test/integration/live", tests: "TestAnchorOnArray|TestRequests", guest: true,

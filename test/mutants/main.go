@@ -93,7 +93,7 @@ func (m *mutant) test(ctx context.Context, root string) ([]string, error) {
 		return nil, fmt.Errorf("does not compile: %w\n%s", err, out)
 	}
 	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-json", "-timeout", "20m", "-run", m.tests, m.in)
-	if !m.guest {
+	if usesRapid(ctx, m.in) {
 		cmd.Args = append(cmd.Args, "-rapid.nofailfile") // what fails here is no case to keep
 	}
 	// Guests are sent programs that are built on the way.
@@ -105,6 +105,12 @@ func (m *mutant) test(ctx context.Context, root string) ([]string, error) {
 		return nil, err
 	}
 	return failures(out)
+}
+
+// usesRapid tells whether tests of a package are properties.
+func usesRapid(ctx context.Context, pkg string) bool {
+	out, err := exec.CommandContext(ctx, "go", "list", "-f", `{{join .TestImports " "}} {{join .XTestImports " "}}`, pkg).Output()
+	return err == nil && strings.Contains(string(out), "pgregory.net/rapid")
 }
 
 // overlay writes the file without the guard, and what tells the go command so.
