@@ -117,6 +117,19 @@ func (j Job) inSectors() []Range {
 	return cut
 }
 
+// ragged tells why a range of files that is not made of sectors is not offloaded:
+// because of that, if the files could be.
+func (p *plan) ragged(ctx context.Context) remap.Reason {
+	src, dst := p.stack.Node(p.src.Dev), p.stack.Node(p.dst.Dev)
+	if !copydomain.InFile(src) || !copydomain.InFile(dst) {
+		return ReasonAlignment
+	}
+	if pair := p.pairOf(ctx, src, dst); pair.Method == "" {
+		return pair.Reason
+	}
+	return ReasonAlignment
+}
+
 // stored tells whether both ends of a piece lie in files.
 func (p *plan) stored(src, dst *remap.Extent) bool { return p.storedExtent(src) && p.storedExtent(dst) }
 

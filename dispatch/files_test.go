@@ -214,8 +214,8 @@ func TestFilesPolicy(t *testing.T) {
 		{sharing, dispatch.Options{Offload: dispatch.OffloadNever}, dispatch.ReasonPolicyNever},
 		{none, dispatch.Options{}, copydomain.ReasonFileSystem},
 	} {
-		r := newFileRig(c.on, mib, mib)
-		if rep := r.mustCopy(t, c.opts); reason(rep, c.reason) != mib || r.loop.Calls() > 0 {
+		r := newFileRig(c.on, mib+5, mib+5)
+		if rep := r.mustCopy(t, c.opts); reason(rep, c.reason) != mib+5 || r.loop.Calls() > 0 {
 			t.Errorf("%+v", rep)
 		}
 	}

@@ -130,7 +130,7 @@ func (p *plan) steps(ctx context.Context, ranges []Range) iter.Seq2[*Step, error
 
 func (p *plan) rangeSteps(ctx context.Context, pairer *remap.Pairer, r Range, step *Step, yield func(*Step, error) bool) bool {
 	if !p.resolves(r) {
-		*step = p.fileStep(r)
+		*step = p.fileStep(ctx, r)
 		return yield(step, nil)
 	}
 	for piece, err := range p.pieces(pairer, r) {
@@ -151,10 +151,10 @@ func (p *plan) rangeSteps(ctx context.Context, pairer *remap.Pairer, r Range, st
 func (p *plan) resolves(r Range) bool { return p.stack != nil && sectorAligned(r) }
 
 // fileStep is the plan of a range that is not resolved: an end is a regular file.
-func (p *plan) fileStep(r Range) Step {
+func (p *plan) fileStep(ctx context.Context, r Range) Step {
 	s := Step{SrcOff: r.Src, DstOff: r.Dst, Len: r.Len, Method: MethodHost, Reason: ReasonFile}
 	if p.stack != nil {
-		s.Reason = ReasonAlignment
+		s.Reason = p.ragged(ctx)
 	}
 	if p.policy == OffloadNever {
 		s.Reason = ReasonPolicyNever
@@ -255,21 +255,26 @@ func (p *plan) choose(ctx context.Context, s *Step) {
 		s.Reason = ReasonHoldUnavailable
 		return
 	}
-	key := pairKey{s.SrcLeaf.Dev, s.DstLeaf.Dev}
-	if why, bad := p.poisoned[key]; bad {
-		s.Reason = why
-		return
-	}
-	pair, known := p.pairs[key]
-	if !known {
-		pair = p.machine.Pair(ctx, s.SrcLeaf, s.DstLeaf)
-		p.pairs[key] = pair
-	}
+	pair := p.pairOf(ctx, s.SrcLeaf, s.DstLeaf)
 	if pair.Method == "" {
 		s.Reason = pair.Reason
 		return
 	}
 	s.Method, s.Domain, s.pair, s.block = Method(pair.Method), pair.Domain, pair, int64(pair.Block)
+}
+
+// pairOf asks the machine for each pair once. A poisoned one has no method.
+func (p *plan) pairOf(ctx context.Context, src, dst *remap.Node) copydomain.Pair {
+	key := pairKey{src.Dev, dst.Dev}
+	if why, bad := p.poisoned[key]; bad {
+		return copydomain.Pair{Src: src, Dst: dst, Reason: why}
+	}
+	pair, known := p.pairs[key]
+	if !known {
+		pair = p.machine.Pair(ctx, src, dst)
+		p.pairs[key] = pair
+	}
+	return pair
 }
 
 // align yields an offloaded step in pieces that fit the blocks of its leaves,

@@ -41,7 +41,7 @@ func (p *plan) look(ctx context.Context, ranges []Range) (*survey, error) {
 	pairer := p.pairer()
 	for _, r := range ranges {
 		if !p.resolves(r) {
-			step = p.fileStep(r)
+			step = p.fileStep(ctx, r)
 			count(&step, nil)
 			continue
 		}
