@@ -3,6 +3,7 @@ package copydomain_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,9 +34,9 @@ func newCabinet(t testing.TB, edit func(*target.Config)) *cabinet {
 	}
 	b := &cabinet{Target: made}
 	for i, d := range c.Disks {
-		fill := make([]byte, d.Blocks*uint64(d.BlockSize))
-		for at := range fill {
-			fill[at] = byte(at>>9) ^ byte(at*3) ^ byte(0x35*i)
+		fill := bytes.Repeat([]byte{byte(i + 1)}, int(d.Blocks)*int(d.BlockSize))
+		for at := 0; at < len(fill); at += sector { // every sector is another one
+			binary.BigEndian.PutUint32(fill[at:], uint32(at))
 		}
 		if err := made.Fill(i, fill, 0); err != nil {
 			t.Fatal(err)

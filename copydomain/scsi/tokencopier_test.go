@@ -3,8 +3,10 @@ package scsi_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"log/slog"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,6 +29,17 @@ type tokenRig struct {
 	log      *bytes.Buffer
 }
 
+// contents of two units, in which all blocks differ.
+var contents = sync.OnceValue(func() (all [2][]byte) {
+	for i := range all {
+		all[i] = bytes.Repeat([]byte{byte(i + 1)}, unitBlocks*512)
+		for lba := range unitBlocks {
+			binary.BigEndian.PutUint32(all[i][lba*512:], uint32(lba))
+		}
+	}
+	return all
+})
+
 // newTokenRig makes a target of two units with other bytes in each block, and a copier
 // from the first one to the second, or within the first one.
 func newTokenRig(t testing.TB, two bool, opts blocks.Options, edit func(*target.Config)) *tokenRig {
@@ -43,10 +56,7 @@ func newTokenRig(t testing.TB, two bool, opts blocks.Options, edit func(*target.
 	r := &tokenRig{TB: t, target: made, log: new(bytes.Buffer)}
 	var devices []*scsi.Device
 	for i, d := range c.Disks {
-		b := make([]byte, d.Blocks*uint64(d.BlockSize))
-		for at := range b {
-			b[at] = byte(at>>9) ^ byte(at>>17) ^ byte(at*7) ^ byte(0x35*i)
-		}
+		b := contents()[i][:d.Blocks*uint64(d.BlockSize)]
 		r.before = append(r.before, bytes.Clone(b))
 		if err := made.Fill(i, b, 0); err != nil {
 			t.Fatal(err)

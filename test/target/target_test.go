@@ -26,9 +26,9 @@ func twoDisks(t testing.TB, edit func(*Config)) *Target {
 		t.Fatal(err)
 	}
 	for i := range made.Units() {
-		b := make([]byte, 1<<20)
-		for at := range b {
-			b[at] = byte(at>>9) ^ byte(at) ^ byte(0x35*i)
+		b := bytes.Repeat([]byte{byte(i + 1)}, 1<<20)
+		for at := 0; at < len(b); at += 512 { // every sector is another one
+			binary.BigEndian.PutUint32(b[at:], uint32(at))
 		}
 		if err := made.Fill(i, b, 0); err != nil {
 			t.Fatal(err)
