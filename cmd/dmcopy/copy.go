@@ -43,6 +43,7 @@ func newCopyFlags() *copyFlags {
 		hold:     choice[hold.Mode]{hold.Auto, []hold.Mode{hold.Auto, hold.Trust, hold.None}},
 		verify:   choice[dispatch.Verify]{dispatch.VerifyNone, []dispatch.Verify{dispatch.VerifyNone, dispatch.VerifySample, dispatch.VerifyFull}},
 		onError:  choice[dispatch.OnError]{dispatch.OnErrorStop, []dispatch.OnError{dispatch.OnErrorStop, dispatch.OnErrorContinue}},
+		state:    stateFlags{every: defaultStateEvery},
 		progress: choice[string]{progressAuto, []string{progressAuto, progressTTY, progressPlain, progressJSON, progressNone}},
 		inFlight: defaultInFlight,
 	}
@@ -171,7 +172,7 @@ func (f *copyFlags) options(a *app) (dispatch.Options, error) {
 		return dispatch.Options{}, err
 	}
 	return dispatch.Options{
-		Rate: rate, LiveSource: f.liveSource, OnError: f.onError.value,
+		JournalEvery: f.state.every, Rate: rate, LiveSource: f.liveSource, OnError: f.onError.value,
 		Offload: f.offload.value, Hold: f.hold.value, Verify: f.verify.value, Sparse: f.sparse, Prime: f.primeThin,
 		Window: f.window.bytes, InFlight: f.inFlight, Log: a.log,
 	}, nil

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/journal"
 )
 
 // rangeForm is what a range looks like, for messages and help.
@@ -83,6 +84,8 @@ type rangeFlags struct {
 
 	list rangeList
 	file fileFlag
+	// domain is a map file of ddrescue.
+	domain fileFlag
 }
 
 func (f *rangeFlags) add(flags *pflag.FlagSet) {
@@ -91,6 +94,7 @@ func (f *rangeFlags) add(flags *pflag.FlagSet) {
 	flags.Var(&f.length, "length", "this many bytes (default: up to the end of the source)")
 	flags.Var(&f.list, "range", "this range; may be given more than once")
 	flags.Var(&f.file, "ranges", "ranges from a file, one SRC:DST:LENGTH a line, # comments; - is stdin")
+	flags.Var(&f.domain, "domain", "what a map file of ddrescue or partclone says to be rescued or used (+)")
 }
 
 // ranges returns what was chosen; nil is the whole source.
@@ -98,6 +102,10 @@ func (f *rangeFlags) ranges(stdin io.Reader) ([]dispatch.Range, error) {
 	single := f.srcOffset.set || f.dstOffset.set || f.length.set
 	listed := len(f.list) > 0 || f.file != ""
 	switch {
+	case f.domain != "" && (single || listed):
+		return nil, usage("--domain says everything: leave the other ranges out")
+	case f.domain != "":
+		return readDomain(string(f.domain))
 	case single && listed:
 		return nil, usage("--range and --ranges say everything: leave --src-offset, --dst-offset and --length out")
 	case f.length.set && f.length.bytes == 0:
@@ -109,6 +117,29 @@ func (f *rangeFlags) ranges(stdin io.Reader) ([]dispatch.Range, error) {
 	}
 	fromFile, err := f.readFile(stdin)
 	return append(f.list, fromFile...), err
+}
+
+// readDomain makes ranges of what is rescued in a map file.
+func readDomain(name string) ([]dispatch.Range, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, usage("--domain: %v", err)
+	}
+	defer file.Close()
+	extents, err := journal.ParseMap(file)
+	if err != nil {
+		return nil, usage("--domain %s: %v", name, err)
+	}
+	var ranges []dispatch.Range
+	for _, e := range extents {
+		if e.Status == journal.Done {
+			ranges = append(ranges, dispatch.Range{Src: e.Off, Dst: e.Off, Len: e.Len})
+		}
+	}
+	if len(ranges) == 0 {
+		return nil, usage("--domain %s: nothing of it is rescued", name)
+	}
+	return ranges, nil
 }
 
 func (f *rangeFlags) readFile(stdin io.Reader) ([]dispatch.Range, error) {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -17,16 +18,24 @@ import (
 type stateFlags struct {
 	file    fileFlag
 	restart bool
+	every   time.Duration
 }
+
+// defaultStateEvery is how often what is done is made durable and recorded.
+const defaultStateEvery = 5 * time.Second
 
 func (f *stateFlags) add(flags *pflag.FlagSet) {
 	flags.Var(&f.file, "state", "keep what is done in this file; if it is there already, go on where it ends")
+	flags.DurationVar(&f.every, "state-every", defaultStateEvery, "flush the destination and write the state once in this `TIME`")
 	flags.BoolVar(&f.restart, "restart", false, "begin anew, whatever the state file says")
 }
 
 func (f *stateFlags) check() error {
-	if f.restart && f.file == "" {
+	switch {
+	case f.restart && f.file == "":
 		return usage("--restart: there is no --state to begin anew with")
+	case f.every <= 0:
+		return usage("--state-every %v: want a time", f.every)
 	}
 	return nil
 }
