@@ -4,7 +4,12 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -18,13 +23,17 @@ func (a *app) domainsCommand() *cobra.Command {
 	var stack stackFlag
 	var crossNamespace bool
 	cmd := &cobra.Command{
-		Use:   "domains [DEV…]",
+		Use:   "domains [DEV|FILE…]",
 		Short: "Show which disks can copy by themselves, and which pairs cannot",
 		Long: `Show the disks at the bottom of the storage stacks (of the named devices, or of
 this machine), by which method each can copy within itself, with which limits,
-which disks can copy to another one, and why others cannot. Disks are only asked, never written to.`,
+which disks can copy to another one, and why others cannot. Disks are only asked, never written to.
+
+Of files, directories and loop devices it shows how their file system copies; without names, that
+of each mounted one that may share blocks.`,
 		Example: `  dmcopy domains
-  dmcopy domains --json vg/home vg/home-new`,
+  dmcopy domains --json vg/home vg/home-new
+  dmcopy domains /srv/images/disk.raw`,
 		ValidArgsFunction: completeDevices(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runDomains(cmd.Context(), args, stack, crossNamespace)
@@ -45,11 +54,19 @@ func (a *app) runDomains(ctx context.Context, names []string, stack stackFlag, c
 	if crossNamespace {
 		w.finder.CrossNamespaces(copydomain.CrossForecast, a.log)
 	}
-	st, devs, err := w.stack(ctx, names)
+	systems, devices, err := fileSystems(names, stack)
 	if err != nil {
 		return err
 	}
-	leaves := leavesOf(st, devs)
+	var leaves []*remap.Node
+	if len(names) == 0 || len(devices) > 0 {
+		st, devs, err := w.stack(ctx, devices)
+		if err != nil {
+			return err
+		}
+		leaves = leavesOf(st, devs)
+		systems = append(systems, w.loops(ctx, st, devs)...)
+	}
 	var own, pairs []copydomain.Pair
 	for _, src := range leaves {
 		own = append(own, w.Pair(ctx, src, src))
@@ -60,26 +77,65 @@ func (a *app) runDomains(ctx context.Context, names []string, stack stackFlag, c
 		}
 	}
 	if a.json {
-		return a.domainsJSON(own, pairs)
+		return a.domainsJSON(own, pairs, systems)
 	}
-	return a.domainsText(own, pairs)
+	return a.domainsText(own, pairs, systems)
+}
+
+// fileSystems asks those of the files and directories among the names, and returns
+// the other names. Without names these are all that are mounted here.
+func fileSystems(names []string, stack stackFlag) (systems []copydomain.FileSystem, devices []string, err error) {
+	switch {
+	case stack.given():
+		return nil, names, nil
+	case len(names) == 0:
+		systems, err = copydomain.SharingMounts()
+		return systems, nil, err
+	}
+	for _, name := range names {
+		if st, err := os.Stat(name); err != nil || !st.Mode().IsRegular() && !st.IsDir() {
+			devices = append(devices, name)
+			continue
+		}
+		systems = append(systems, copydomain.FileSystemOf(name))
+	}
+	return systems, devices, nil
+}
+
+// loops lists the loop devices at the bottom of the stacks that are stored in files.
+func (w *world) loops(ctx context.Context, st *remap.Stack, devs []remap.Dev) (systems []copydomain.FileSystem) {
+	for _, n := range below(st, devs) {
+		if !copydomain.InFile(n) || n.Size == 0 {
+			continue
+		}
+		p := w.Pair(ctx, n, n)
+		kind, _, _ := strings.Cut(p.Domain, ":")
+		systems = append(systems, copydomain.FileSystem{
+			Path: n.Name, Type: kind, Method: p.Method, Reason: p.Reason, Detail: p.Detail, Domain: p.Domain, Block: p.Block,
+		})
+	}
+	return systems
 }
 
 // leavesOf lists the leaves below the devices, or all leaves with a capacity.
 func leavesOf(st *remap.Stack, devs []remap.Dev) []*remap.Node {
+	return slices.DeleteFunc(below(st, devs), func(n *remap.Node) bool { return n.Leaf == nil || n.Size == 0 })
+}
+
+// below lists the devices and all that is below them, or all there are.
+func below(st *remap.Stack, devs []remap.Dev) (found []*remap.Node) {
 	wanted := make(map[remap.Dev]bool)
 	for _, dev := range devs {
 		for _, n := range st.Under(dev) {
 			wanted[n.Dev] = true
 		}
 	}
-	var leaves []*remap.Node
 	for _, n := range st.Nodes() {
-		if n.Leaf != nil && n.Size > 0 && (len(devs) == 0 || wanted[n.Dev]) {
-			leaves = append(leaves, n)
+		if len(devs) == 0 || wanted[n.Dev] {
+			found = append(found, n)
 		}
 	}
-	return leaves
+	return found
 }
 
 // leafJSON is a disk in JSON.
@@ -107,8 +163,22 @@ type pairJSON struct {
 	Detail string            `json:"detail"`
 }
 
-func (a *app) domainsJSON(own, pairs []copydomain.Pair) error {
-	leaves, others := []leafJSON{}, []pairJSON{}
+// fileSystemJSON is a file system in JSON.
+type fileSystemJSON struct {
+	Path   string            `json:"path"`
+	Type   string            `json:"type"`
+	Method copydomain.Method `json:"method"`
+	Domain string            `json:"domain"`
+	Block  int               `json:"block"`
+	Reason remap.Reason      `json:"reason"`
+	Detail string            `json:"detail"`
+}
+
+func (a *app) domainsJSON(own, pairs []copydomain.Pair, systems []copydomain.FileSystem) error {
+	leaves, others, stores := []leafJSON{}, []pairJSON{}, []fileSystemJSON{}
+	for _, f := range systems {
+		stores = append(stores, fileSystemJSON{f.Path, f.Type, f.Method, f.Domain, f.Block, f.Reason, f.Detail})
+	}
 	for _, p := range own {
 		n := p.Src
 		leaves = append(leaves, leafJSON{
@@ -123,11 +193,26 @@ func (a *app) domainsJSON(own, pairs []copydomain.Pair) error {
 		Schema int        `json:"schema"`
 		Leaves []leafJSON `json:"leaves"`
 		Pairs  []pairJSON `json:"pairs"`
-	}{1, leaves, others})
+
+		FileSystems []fileSystemJSON `json:"file_systems"`
+	}{1, leaves, others, stores})
 }
 
-func (a *app) domainsText(own, pairs []copydomain.Pair) error {
+func (a *app) domainsText(own, pairs []copydomain.Pair, systems []copydomain.FileSystem) error {
 	w := bufio.NewWriter(a.out)
+	if len(own) > 0 || len(systems) == 0 {
+		if err := writeDisks(w, own); err != nil {
+			return err
+		}
+	}
+	writePairs(w, pairs)
+	if len(own) > 0 && len(systems) > 0 {
+		fmt.Fprintln(w)
+	}
+	return errors.Join(writeFileSystems(w, systems), w.Flush())
+}
+
+func writeDisks(w io.Writer, own []copydomain.Pair) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "DISK\tDEVICE\tSIZE\tCOPIES BY\tDOMAIN\tLIMITS, OR WHY NOT")
 	for _, p := range own {
@@ -139,11 +224,23 @@ func (a *app) domainsText(own, pairs []copydomain.Pair) error {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", n.Name, n.Dev, human(n.Size.Bytes()),
 			cmp.Or(string(p.Method), "-"), cmp.Or(p.Domain, "-"), note)
 	}
-	if err := table.Flush(); err != nil {
-		return err
+	return table.Flush()
+}
+
+func writeFileSystems(w io.Writer, systems []copydomain.FileSystem) error {
+	if len(systems) == 0 {
+		return nil
 	}
-	writePairs(w, pairs)
-	return w.Flush()
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "FILES ON\tCOPIES BY\tDOMAIN\tLIMITS, OR WHY NOT")
+	for _, f := range systems {
+		note := fmt.Sprintf("blocks of %d bytes", f.Block)
+		if f.Method == "" {
+			note = cmp.Or(f.Detail, words(f.Reason)) + " (" + string(f.Reason) + ")"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", f.Path, cmp.Or(string(f.Method), "-"), cmp.Or(f.Domain, "-"), note)
+	}
+	return table.Flush()
 }
 
 // writePairs groups the pairs of different disks by what keeps them apart.

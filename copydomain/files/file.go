@@ -59,6 +59,23 @@ func Look(n Name) (FileSystem, error) {
 	return f, errors.Join(opError("statfs", n.Path, err), opError("close", n.Path, unix.Close(fd)))
 }
 
+// LookAt is [Look] for a file or directory by its name only.
+func LookAt(path string) (FileSystem, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return FileSystem{}, opError("stat", path, err)
+	}
+	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		return FileSystem{}, opError("stat", path, ErrNotRegular)
+	}
+	fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0) })
+	if err != nil {
+		return FileSystem{}, opError("open", path, err)
+	}
+	f, err := identify(fd, &st)
+	return f, errors.Join(opError("statfs", path, err), opError("close", path, unix.Close(fd)))
+}
+
 // retry repeats a call that a signal has interrupted.
 func retry[T any](call func() (T, error)) (T, error) {
 	for {
