@@ -125,9 +125,11 @@ const (
 
 // Progress is a moment of a copy, in bytes.
 type Progress struct {
-	Phase     Phase
-	Total     int64
-	Done      int64
+	Phase Phase
+	Total int64
+	Done  int64
+	// Resumed is the part of Done that earlier runs have done.
+	Resumed   int64
 	Offloaded int64
 	Host      int64
 	Zeroed    int64

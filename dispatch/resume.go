@@ -53,10 +53,10 @@ func (r *run) takeUp(ctx context.Context) error {
 	if err := r.recheck(ctx, done); err != nil {
 		return err
 	}
-	r.pending = pending
-	for _, g := range done {
-		r.tally.add(MethodSkip, ReasonResumed, g.Len)
-		r.counters.skipped.Add(g.Len)
+	r.pending, r.resumed = pending, length(done)
+	if r.resumed > 0 {
+		r.tally.add(MethodSkip, ReasonResumed, r.resumed)
+		r.counters.skipped.Add(r.resumed)
 	}
 	return nil
 }

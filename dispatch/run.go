@@ -36,6 +36,7 @@ type run struct {
 	size     int64   // of the next window, in offloaded bytes
 	barren   int     // changes of the layout since the last window
 	pending  []Range // what earlier runs have not done
+	resumed  int64   // what they have done, in bytes
 	ledger   ledger
 	pace     pacer
 	bad      []Bad // in the order that they were met
@@ -130,10 +131,10 @@ func (r *run) tell() {
 	offloaded, host, zeroed := c.offloaded.Load(), c.host.Load(), c.zeroed.Load()
 	p := Progress{
 		Phase: r.current.Load().(Phase), Total: r.total, Done: offloaded + host + zeroed + c.skipped.Load(),
-		Offloaded: offloaded, Host: host, Zeroed: zeroed,
+		Offloaded: offloaded, Host: host, Zeroed: zeroed, Resumed: r.resumed,
 	}
 	if p.Phase == PhaseVerifying {
-		p.Total, p.Done = r.comparing, c.compared.Load()
+		p.Total, p.Done, p.Resumed = r.comparing, c.compared.Load(), 0
 	}
 	r.opts.Progress(p)
 }

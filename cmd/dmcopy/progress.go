@@ -238,10 +238,11 @@ const speedSpan = 10 * time.Second
 // note adds a sample. A new phase that counts from the start, such as
 // verifying, starts over.
 func (s *speedometer) note(at time.Duration, p dispatch.Progress) {
-	if n := len(s.samples); n > 0 && p.Done < s.samples[n-1].done {
+	done := p.Done - p.Resumed
+	if n := len(s.samples); n > 0 && done < s.samples[n-1].done {
 		s.samples = s.samples[:0]
 	}
-	s.samples = append(s.samples, sample{at, p.Done})
+	s.samples = append(s.samples, sample{at, done})
 	for len(s.samples) > 2 && at-s.samples[0].at > speedSpan {
 		s.samples = s.samples[1:]
 	}

@@ -85,6 +85,10 @@ func TestSpeedometer(t *testing.T) {
 	if s.perSecond != 0 {
 		t.Errorf("%v per second after a new start", s.perSecond)
 	}
+	s.note(102*time.Second, dispatch.Progress{Done: 1 << 40, Resumed: 1<<40 - 8}) // nothing of that was fast
+	if s.perSecond != 3 {
+		t.Errorf("%v per second after going on", s.perSecond)
+	}
 }
 
 // lockedBuffer is a buffer that may be read while it is written to.

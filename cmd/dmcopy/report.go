@@ -31,7 +31,7 @@ func writeReport(w *bufio.Writer, r *dispatch.Report, job dispatch.Job) {
 	if r.Result != dispatch.OutcomeOK {
 		head = fmt.Sprintf("%s: copied %s of %s", r.Result, human(done), human(r.Total))
 	}
-	fmt.Fprintf(w, "%s from %s to %s in %s (%s)\n", head, job.Src.Name, job.Dst.Name, duration(elapsed), rate(done, elapsed))
+	fmt.Fprintf(w, "%s from %s to %s in %s (%s)\n", head, job.Src.Name, job.Dst.Name, duration(elapsed), rate(done-r.Skipped, elapsed))
 	for _, line := range []struct {
 		what  string
 		bytes int64
