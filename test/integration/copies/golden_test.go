@@ -1,0 +1,69 @@
+package copies
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os/exec"
+	"testing"
+
+	"github.com/dmcopy/dmcopy/copydomain/nvme"
+	"github.com/dmcopy/dmcopy/test/spy"
+	"github.com/dmcopy/dmcopy/test/vm"
+)
+
+// TestSameAsNVMeCLI: for the same copy nvme-cli hands the kernel the command that
+// we make, byte by byte.
+func TestSameAsNVMeCLI(t *testing.T) {
+	ranges := []nvme.Range{{SrcLBA: 0, Blocks: 8}, {SrcLBA: 100, Blocks: 16}, {SrcLBA: 0x1234, Blocks: 1}}
+	const dst = 0x8000
+	cmd := exec.Command("nvme", "copy", vm.Device(t, alpha), fmt.Sprintf("--sdlba=%d", dst), "--slbs=0,100,4660", "--blocks=7,15,0", "--format=0")
+	var theirs [][]byte
+	err := spy.Ioctls(cmd, func(request, arg uint64, memory io.ReaderAt) error {
+		raw, err := copyOfCLI(request, arg, memory)
+		if raw != nil {
+			theirs = append(theirs, raw)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list [nvme.MaxRanges * nvme.RangeSize]byte
+	var ours nvme.Command
+	command := nvme.CopyCommand{DstLBA: dst, Ranges: ranges}
+	if err := command.Encode(&ours, 1, list[:]); err != nil {
+		t.Fatal(err)
+	}
+	if len(theirs) != 1 || !bytes.Equal(theirs[0], wire(&ours)) {
+		t.Errorf("nvme-cli sends\n%x\nand we\n%x", theirs, wire(&ours))
+	}
+}
+
+// wire is what a device sees of a command: opcode, namespace, dwords 10 to 15, data.
+func wire(c *nvme.Command) []byte {
+	b := []byte{byte(c.Opcode)}
+	for _, word := range []uint32{c.NSID, c.CDW10, c.CDW11, c.CDW12, c.CDW13, c.CDW14, c.CDW15} {
+		b = binary.LittleEndian.AppendUint32(b, word)
+	}
+	return append(b, c.Data...)
+}
+
+// copyOfCLI reads a Copy command out of the memory of the program that hands it to
+// the kernel (struct nvme_passthru_cmd of <linux/nvme_ioctl.h>, whose first 64
+// bytes are those of nvme_passthru_cmd64 as well).
+func copyOfCLI(request, arg uint64, memory io.ReaderAt) ([]byte, error) {
+	const ioCmd, io64Cmd = 0xC0484E43, 0xC0504E48
+	if request != ioCmd && request != io64Cmd {
+		return nil, nil
+	}
+	raw := make([]byte, 64)
+	if _, err := memory.ReadAt(raw, int64(arg)); err != nil || nvme.Opcode(raw[0]) != nvme.OpCopy {
+		return nil, err
+	}
+	data := make([]byte, binary.LittleEndian.Uint32(raw[36:]))
+	_, err := memory.ReadAt(data, int64(binary.LittleEndian.Uint64(raw[24:])))
+	b := append([]byte{raw[0]}, raw[4:8]...)
+	return append(append(b, raw[40:64]...), data...), err
+}
