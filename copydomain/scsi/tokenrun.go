@@ -266,22 +266,19 @@ var (
 )
 
 // settle finds out whether a WRITE USING TOKEN without an answer has ended: the
-// target knows it by its list identifier. One that is under way for long is aborted.
-// What has ended is redone, however it has ended.
+// target knows it by its list identifier. One that is still under way has had its
+// time, and is aborted. What has ended is redone, however it has ended.
 func (r *tokenRun) settle(ctx context.Context, id uint32, o blocks.Outcome) blocks.Outcome {
 	ctx = context.WithoutCancel(ctx)
-	end := time.Now().Add(r.opts.Grace)
-	patient := time.Now().Add(r.opts.Grace / 2)
-	for time.Now().Before(end) {
+	for end := time.Now().Add(r.opts.Grace); time.Now().Before(end); {
 		op, err := r.dst.operation(ctx, id)
 		switch {
 		case err != nil || op.Action != saWriteUsingToken:
 			return o
 		case op.State != OperationRunning:
 			return blocks.Outcome{Action: blocks.ActionEmulate, Reason: o.Reason, Err: o.Err}
-		case time.Now().After(patient):
-			r.dst.abort(ctx, id)
 		}
+		r.dst.abort(ctx, id)
 		wait(op.Delay)
 	}
 	return o
