@@ -149,11 +149,11 @@ func (c *resumable) needed(t *testing.T) (bytesLeft int64) {
 	return bytesLeft
 }
 
-// hybrid makes half of the destination one that only the host can write to.
+// hybrid puts half of the destination on a disk that cannot copy.
 func hybrid(t *testing.T) *volumes {
 	v := newVolumes(t)
 	v.Swap(v.dst, fakestack.Segment{Len: volume / 2, Target: fakestack.Linear{Dev: v.ns, Start: dstPlace}},
-		fakestack.Segment{Len: volume / 2, Target: fakestack.Scramble{Place: fakestack.Place{Dev: v.ns, Start: dstPlace + volume/2}, Len: volume / 2}})
+		fakestack.Segment{Len: volume / 2, Target: fakestack.Linear{Dev: v.AddDisk(volume/2, 512)}})
 	return v
 }
 

@@ -128,4 +128,94 @@ var mutants = []mutant{
 		file:  "dispatch/hold/hold.go", old: "lockGroups(ctx, h.locks, req.Groups, req.Deadline)", new: "lockGroups(ctx, h.locks, nil, req.Deadline)",
 		in: "./test/integration/live", tests: "TestSnapshotOfDestination", guest: true,
 	},
+	{
+		guard: "state: flush of the destination before the entry",
+		file:  "dispatch/ledger.go", old: "errs := []error{r.job.Dst.Device.Flush()}", new: "errs := []error{nil}",
+		in: "./dispatch", tests: "Crash|InterruptSaves",
+	},
+	{
+		guard: "state: flush of the leaves before the entry",
+		file:  "dispatch/ledger.go", old: "errs = append(errs, st.copier.Flush(ctx))", new: "errs = append(errs, error(nil))\n\t\t_ = st",
+		in: "./dispatch", tests: "Crash|FlushFails|FlushAfterMove",
+	},
+	{
+		guard: "state: nothing is entered after a flush that failed",
+		file:  "dispatch/ledger.go", old: "\tif err != nil {\n\t\tr.ledger.unsaved = journal.Map{}\n\t}\n", new: "",
+		in: "./dispatch", tests: "FlushFailedOnce",
+	},
+	{
+		guard: "state: only what is done is left out",
+		file:  "dispatch/resume.go", old: "if e.Status != journal.Done {", new: "if false {",
+		in: "./dispatch", tests: "ReadAgain",
+	},
+	{
+		guard: "state: the destination holds what was done",
+		file:  "dispatch/resume.go", old: "if len(found.Mismatches) > 0 {", new: "if false {",
+		in: "./dispatch", tests: "DestinationChanged",
+	},
+	{
+		guard: "state: samples of the source",
+		file:  "journal/file.go", old: "if n := differing(s.Samples, samples); n > 0 {", new: "if n := differing(s.Samples, samples); n > len(samples) {",
+		in: "./dispatch", tests: "SourceChanged",
+	},
+	{
+		guard: "state: the same copy",
+		file:  "journal/file.go", old: "points := f.state.Plan.compare(plan)", new: "points := f.state.Plan.compare(f.state.Plan)",
+		in: "./cmd/dmcopy", tests: "ResumeRefused",
+	},
+	{
+		guard: "state: what differs is forgotten",
+		file:  "dispatch/ledger.go", old: "wrap(\"state\", r.opts.Journal.Forget())", new: "nil",
+		in: "./dispatch", tests: "MismatchForgets",
+	},
+	{
+		guard: "state: the file is durable before it has the name",
+		file:  "journal/file.go", old: "err = next.Sync()", new: "err = nil",
+		in: "./journal", tests: "PowerLoss",
+	},
+	{
+		guard: "state: the name is durable",
+		file:  "journal/file.go", old: "return errors.Join(f.dir.sync(), old.Close())", new: "return old.Close()",
+		in: "./journal", tests: "PowerLoss",
+	},
+	{
+		guard: "state: locked before it has the name",
+		file:  "journal/directory.go", old: "f := os.NewFile(uintptr(fd), name)\n\tif err := lock(f); err != nil {", new: "f := os.NewFile(uintptr(fd), name)\n\tif err := error(nil); err != nil {",
+		in: "./journal", tests: "NobodySlipsIn|Busy",
+	},
+	{
+		guard: "state: the file that is locked is the one of the name",
+		file:  "journal/directory.go", old: "at.Ino != opened.Ino || at.Dev != opened.Dev", new: "false",
+		in: "./journal", tests: "NobodySlipsIn",
+	},
+	{
+		guard: "state: a predecessor that lives",
+		file:  "journal/file.go", old: "if lives {", new: "if lives && false {",
+		in: "./journal", tests: "Predecessor",
+	},
+	{
+		guard: "state: its form",
+		file:  "journal/parse.go", old: "if !bytes.Equal(again, file) {", new: "if !bytes.Equal(again, file) && false {",
+		in: "./journal", tests: "Forged|FuzzParse",
+	},
+	{
+		guard: "state: who could have written it",
+		file:  "journal/directory.go", old: "case st.Mode&0o022 != 0:", new: "case false:",
+		in: "./journal", tests: "Unsafe",
+	},
+	{
+		guard: "bad sectors: only those of the source",
+		file:  "dispatch/salvage.go", old: "&& r.readFailure(f) && emulation.IsMediaError(f.Err)", new: "",
+		in: "./dispatch", tests: "Unbearable",
+	},
+	{
+		guard: "bad sectors: zeroes",
+		file:  "dispatch/salvage.go", old: "return r.blank(ctx, failures)", new: "return nil",
+		in: "./dispatch", tests: "Unreadable|RandomDamage",
+	},
+	{
+		guard: "bad sectors: a disk that is gone has none",
+		file:  "dispatch/salvage.go", old: "if err := r.meanwhile(ctx); err != nil {", new: "if err := error(nil); err != nil {",
+		in: "./dispatch", tests: "Vanished",
+	},
 }
