@@ -48,8 +48,8 @@ type Openers struct {
 	NVMe func(leaf *remap.Node) (nvme.Transport, error)
 	// SCSI opens a disk for commands that only ask, or for all.
 	SCSI func(leaf *remap.Node, write bool) (scsi.Transport, error)
-	// Twins names other disks of the machine that have the name of this one.
-	Twins func(leaf *remap.Node) ([]string, error)
+	// Likened names the other disks of the machine that have the name of this one.
+	Likened func(leaf *remap.Node) (scsi.Likenesses, error)
 	// Controllers names the controllers that may execute commands to a namespace,
 	// and Controller opens one. Without them nothing is copied from one namespace
 	// to another.
@@ -77,7 +77,7 @@ func NewFinder() *Finder {
 		SCSI:        openUnit,
 		FileSystem:  files.Look,
 		Files:       openFiles,
-		Twins:       func(leaf *remap.Node) ([]string, error) { return scsi.Twins(leaf.Name) },
+		Likened:     func(leaf *remap.Node) (scsi.Likenesses, error) { return scsi.Likened(leaf.Name) },
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
@@ -23,6 +24,7 @@ type units struct {
 
 // unit is what was found out about a leaf.
 type unit struct {
+	name      string       // of the disk when it was met
 	device    *scsi.Device // nil if nothing is known
 	transport scsi.Transport
 	reason    remap.Reason
@@ -113,38 +115,43 @@ func wayBetween(src, dst *scsi.Device) (way, blocks.Support) {
 // may then take that one.
 func (f *Finder) ambiguous(pair Pair) (remap.Reason, string) {
 	for _, end := range []*remap.Node{pair.Dst, pair.Src} {
-		if f.open.Twins == nil {
-			break
-		}
-		switch others, err := f.open.Twins(end); {
+		like, err := f.likened(end)
+		switch {
 		case err != nil:
 			return ReasonProbeFailed, err.Error()
-		case len(others) > 0:
-			return ReasonDuplicate, fmt.Sprintf("%s and %s are both called %s", end.Name, strings.Join(others, ", "), end.Leaf.Identity)
+		case len(like.Twins) > 0:
+			return ReasonDuplicate, fmt.Sprintf("%s and %s are both called %s", end.Name, strings.Join(like.Twins, ", "), end.Leaf.Identity)
+		case pair.Src.Dev == pair.Dst.Dev: // the name is that of the unit which gets the command
+			return "", ""
 		}
-	}
-	return f.namesake(pair)
-}
-
-// namesake looks among the units that the finder has met, which tell all of their
-// names. Within a unit the name is that of the unit which gets the command.
-func (f *Finder) namesake(pair Pair) (remap.Reason, string) {
-	if pair.Src.Dev == pair.Dst.Dev {
-		return "", ""
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, end := range []remap.Dev{pair.Src.Dev, pair.Dst.Dev} {
-		for dev, other := range f.units.known {
-			if dev == end || other.device == nil {
-				continue
-			}
-			if name, found := scsi.Namesake(f.units.known[end].device, other.device); found {
-				return ReasonDuplicate, fmt.Sprintf("%v and %v are both called %v", end, dev, name)
-			}
+		if name, other := f.namesake(end, like.Paths); other != "" {
+			return ReasonDuplicate, fmt.Sprintf("%s and %s are both called %v", end.Name, other, name)
 		}
 	}
 	return "", ""
+}
+
+func (f *Finder) likened(leaf *remap.Node) (scsi.Likenesses, error) {
+	if f.open.Likened == nil {
+		return scsi.Likenesses{}, nil
+	}
+	return f.open.Likened(leaf)
+}
+
+// namesake looks among the units that the finder has met, which tell all of their
+// names, but for other paths to the same unit.
+func (f *Finder) namesake(end *remap.Node, paths []string) (name scsi.Designator, other string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for dev, other := range f.units.known {
+		if dev == end.Dev || other.device == nil || slices.Contains(paths, other.name) {
+			continue
+		}
+		if name, found := scsi.Namesake(f.units.known[end.Dev].device, other.device); found {
+			return name, other.name
+		}
+	}
+	return scsi.Designator{}, ""
 }
 
 // unit identifies a leaf, once.
@@ -197,7 +204,7 @@ func (f *Finder) askUnit(ctx context.Context, leaf *remap.Node, write bool) unit
 		u.transport = transport
 		return u
 	}
-	u := unit{device: device, transport: transport}
+	u := unit{name: leaf.Name, device: device, transport: transport}
 	if !device.Copies() {
 		u.reason, u.detail = remap.Reason(device.Support.Reason), device.Support.Detail
 		return u

@@ -211,11 +211,11 @@ func TestNameOfAnotherDisk(t *testing.T) {
 		"unknown":      {nil, fs.ErrPermission, [3]remap.Reason{copydomain.ReasonProbeFailed, copydomain.ReasonProbeFailed, copydomain.ReasonProbeFailed}},
 	} {
 		a := newArray(scsi.LIO(), 512, 2)
-		f := copydomain.NewFinderFor(copydomain.Openers{SCSI: a.open, Twins: func(leaf *remap.Node) ([]string, error) {
+		f := copydomain.NewFinderFor(copydomain.Openers{SCSI: a.open, Likened: func(leaf *remap.Node) (scsi.Likenesses, error) {
 			if other := tc.twins[leaf.Name]; other != "" {
-				return []string{other}, nil
+				return scsi.Likenesses{Twins: []string{other}}, nil
 			}
-			return nil, tc.err
+			return scsi.Likenesses{}, tc.err
 		}})
 		for i, pair := range [][2]int{{0, 0}, {0, 1}, {1, 0}} {
 			if p := f.Pair(t.Context(), a.node[pair[0]], a.node[pair[1]]); p.Reason != tc.want[i] || (p.Method == "") != (p.Reason != "") {
@@ -225,6 +225,29 @@ func TestNameOfAnotherDisk(t *testing.T) {
 		if err := f.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestOtherPath: a copy that has gone over one path of a multipath device goes on
+// over another one, which has the same names.
+func TestOtherPath(t *testing.T) {
+	a := newArray(scsi.LIO(), 512, 3)
+	a.loop.Change(2, func(u *scsi.LoopbackUnit) { u.Designators = scsi.LoopbackIdentity(1, scsi.Capacity{}).Designators })
+	a.node[2].Leaf.Identity = a.node[1].Leaf.Identity
+	other := map[string]string{"sdb": "sdc", "sdc": "sdb"}
+	f := copydomain.NewFinderFor(copydomain.Openers{SCSI: a.open, Likened: func(leaf *remap.Node) (scsi.Likenesses, error) {
+		return scsi.Likenesses{Paths: []string{other[leaf.Name]}}, nil
+	}})
+	for _, pair := range [][2]int{{0, 1}, {0, 2}, {1, 0}, {2, 0}, {1, 1}, {2, 2}} {
+		if p := f.Pair(t.Context(), a.node[pair[0]], a.node[pair[1]]); p.Method == "" {
+			t.Errorf("%v: %+v", pair, p)
+		}
+	}
+	if p := f.Pair(t.Context(), a.node[1], a.node[2]); p.Reason != copydomain.ReasonDuplicate {
+		t.Errorf("from one path to the other: %+v", p)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -10,33 +10,40 @@ import (
 	"syscall"
 )
 
-// Twins names the other disks of this machine that have the name, in the spelling
-// of the kernel's wwid attribute, of the disk with the kernel name name ("sda").
-// They may be the same logical unit, or another one to which a command that names
-// the unit may lead. Paths that a multipath device has taken for paths to one unit
-// are no twins.
-func Twins(name string) ([]string, error) { return twinsIn("/sys", name) }
+// Likenesses are the other disks of this machine that have the name of a disk, by
+// their kernel names.
+type Likenesses struct {
+	// Paths lead to the same logical unit, as the multipath device says that
+	// has this disk and them.
+	Paths []string
+	// Twins may be the same logical unit, or another one to which a command
+	// that names the unit may lead.
+	Twins []string
+}
+
+// Likened looks for disks with the name, in the spelling of the kernel's wwid
+// attribute, of the disk with the kernel name name ("sda").
+func Likened(name string) (Likenesses, error) { return likenedIn("/sys", name) }
 
 var diskName = regexp.MustCompile(`^sd[a-z]+$`)
 
-func twinsIn(sys, name string) ([]string, error) {
-	const op = "find twins"
+func likenedIn(sys, name string) (l Likenesses, err error) {
+	const op = "find disks of one name"
 	if !diskName.MatchString(name) {
-		return nil, opError(op, name, ErrNotSCSI)
+		return l, opError(op, name, ErrNotSCSI)
 	}
 	wwid, err := wwidOf(sys, name)
 	if err != nil || wwid == "" {
-		return nil, opError(op, name, err)
+		return l, opError(op, name, err)
 	}
 	mine, err := multipathOf(sys, name)
 	if err != nil {
-		return nil, opError(op, name, err)
+		return l, opError(op, name, err)
 	}
 	entries, err := os.ReadDir(filepath.Join(sys, "block"))
 	if err != nil {
-		return nil, opError(op, name, err)
+		return l, opError(op, name, err)
 	}
-	var twins []string
 	for _, e := range entries {
 		if e.Name() == name || !diskName.MatchString(e.Name()) {
 			continue
@@ -44,15 +51,17 @@ func twinsIn(sys, name string) ([]string, error) {
 		other, err := wwidOf(sys, e.Name())
 		if err == nil && other == wwid {
 			var theirs string
-			if theirs, err = multipathOf(sys, e.Name()); theirs == "" || theirs != mine {
-				twins = append(twins, e.Name())
+			if theirs, err = multipathOf(sys, e.Name()); theirs != "" && theirs == mine {
+				l.Paths = append(l.Paths, e.Name())
+			} else {
+				l.Twins = append(l.Twins, e.Name())
 			}
 		}
 		if err != nil && !gone(err) {
-			return nil, opError(op, e.Name(), err)
+			return Likenesses{}, opError(op, e.Name(), err)
 		}
 	}
-	return twins, nil
+	return l, nil
 }
 
 // gone: the disk was removed while it was looked at.

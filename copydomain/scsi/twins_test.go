@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestTwins(t *testing.T) {
+func TestLikened(t *testing.T) {
 	sys := t.TempDir()
 	write := func(path, text string) {
 		t.Helper()
@@ -52,17 +52,17 @@ func TestTwins(t *testing.T) {
 	write("dm-1/dm/uuid", "LVM-xyz\n")
 	write("dm-2/dm/uuid", "mpath-naa.3\n")
 	for name, want := range map[string]string{
-		"sda": "[]", "sdb": "[]", "sdc": "[]",
-		"sdd": "[sdaa sdab]", "sdaa": "[sdab sdd]",
-		"sde": "[sdf]", "sdg": "[sdh]", "sdh": "[sdg]",
-		"sdi": "[]",
+		"sda": "{[] []}", "sdb": "{[sdc] []}", "sdc": "{[sdb] []}",
+		"sdd": "{[] [sdaa sdab]}", "sdaa": "{[] [sdab sdd]}",
+		"sde": "{[] [sdf]}", "sdg": "{[] [sdh]}", "sdh": "{[] [sdg]}",
+		"sdi": "{[] []}",
 	} {
-		if got, err := twinsIn(sys, name); err != nil || fmt.Sprint(got) != want {
+		if got, err := likenedIn(sys, name); err != nil || fmt.Sprint(got) != want {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}
 	for name, want := range map[string]error{"sdz": fs.ErrNotExist, "sg0": ErrNotSCSI, "../sda": ErrNotSCSI, "sda1": ErrNotSCSI, "": ErrNotSCSI} {
-		if got, err := twinsIn(sys, name); !errors.Is(err, want) {
+		if got, err := likenedIn(sys, name); !errors.Is(err, want) {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}
