@@ -20,6 +20,7 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/snapshot"
 	"github.com/dmcopy/dmcopy/sysblock"
 	"github.com/dmcopy/dmcopy/test/vm"
@@ -42,6 +43,12 @@ const patience = 2 * time.Minute
 
 // copyAll copies one device to another as the command does.
 func copyAll(src, dst string, offload dispatch.Policy) (*dispatch.Report, error) {
+	return copyWith(src, dst, dispatch.Options{Offload: offload}, nil)
+}
+
+// copyWith is copyAll with options, and with something between the copy and the
+// machine.
+func copyWith(src, dst string, opts dispatch.Options, between func(dispatch.Machine) dispatch.Machine) (*dispatch.Report, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	from, err := dispatch.OpenSource(ctx, sysblock.FS(""), src, dispatch.OpenOptions{})
@@ -58,7 +65,11 @@ func copyAll(src, dst string, offload dispatch.Policy) (*dispatch.Report, error)
 	defer reader.Close()
 	k := dispatch.NewMachine(reader, nil)
 	defer k.Close()
-	return dispatch.New(k, dispatch.Options{Offload: offload}).Copy(ctx, dispatch.Job{Src: from, Dst: to})
+	var machine dispatch.Machine = k
+	if between != nil {
+		machine = between(k)
+	}
+	return dispatch.New(machine, opts).Copy(ctx, dispatch.Job{Src: from, Dst: to})
 }
 
 // group makes a volume group on the disks, gone with the test.
@@ -79,7 +90,7 @@ func volume(t *testing.T, name string, size int64, args ...string) string {
 }
 
 // offloaded copies between stamped volumes, which the target has to do all alone.
-func offloaded(t *testing.T, src, dst string, size int64, disks ...string) {
+func offloaded(t *testing.T, src, dst string, size int64, disks ...string) *dispatch.Report {
 	t.Helper()
 	vm.Stamp(t, src, 1, 0, size)
 	vm.Stamp(t, dst, 2, 0, size)
@@ -95,9 +106,10 @@ func offloaded(t *testing.T, src, dst string, size int64, disks ...string) {
 		t.Errorf("%+v", report)
 	}
 	t.Logf("%+v; %d sectors through the host", report, through)
-	if through > uint64(size/512/10) {
+	if through > uint64(size/512/4) {
 		t.Errorf("%d sectors crossed the host for a copy of %d", through, size/512)
 	}
+	return report
 }
 
 // crossed is how many sectors the host has read and written on the disks.
@@ -114,35 +126,35 @@ func crossed(t *testing.T, disks []string) (sum uint64) {
 }
 
 func TestWithinAUnit(t *testing.T) {
-	disks := target(t, wwn, lun{"a", serialA, 160 * mib})
+	disks := target(t, wwn, lun{"a", serialA, 80 * mib})
 	group(t, "vg", disks...)
-	offloaded(t, volume(t, "from", 64*mib), volume(t, "to", 64*mib), 64*mib, disks...)
+	offloaded(t, volume(t, "from", 32*mib), volume(t, "to", 32*mib), 32*mib, disks...)
 }
 
 func TestBetweenUnits(t *testing.T) {
-	disks := target(t, wwn, lun{"a", serialA, 80 * mib}, lun{"b", serialB, 80 * mib})
+	disks := target(t, wwn, lun{"a", serialA, 40 * mib}, lun{"b", serialB, 40 * mib})
 	group(t, "vg", disks...)
-	offloaded(t, volume(t, "from", 64*mib, disks[0]), volume(t, "to", 64*mib, disks[1]), 64*mib, disks...)
+	offloaded(t, volume(t, "from", 32*mib, disks[0]), volume(t, "to", 32*mib, disks[1]), 32*mib, disks...)
 }
 
 // Pieces of a striped volume go within a unit and between units by turns.
 func TestStriped(t *testing.T) {
-	disks := target(t, wwn, lun{"a", serialA, 80 * mib}, lun{"b", serialB, 80 * mib})
+	disks := target(t, wwn, lun{"a", serialA, 24 * mib}, lun{"b", serialB, 24 * mib})
 	group(t, "vg", disks...)
-	const size = 32 * mib
+	const size = 8 * mib
 	offloaded(t, volume(t, "from", size, "-i", "2", "-I", "64k"), volume(t, "to", size, disks[1]), size, disks...)
 }
 
 func TestWholeDisks(t *testing.T) {
-	const size = 40 * mib
+	const size = 16 * mib
 	disks := target(t, wwn, lun{"a", serialA, size}, lun{"b", serialB, size})
 	offloaded(t, disks[0], disks[1], size, disks...)
 }
 
 // Units whose serial numbers have their first 25 digits in common get one name from
 // the kernel's target: it would take either name for the unit that gets the command.
-// Nothing that is asked for both of them is copied, by whatever means: they may be
-// two paths to one unit.
+// The host copies, because they hold different bytes. Once they look alike they may
+// be two paths to one unit, and nothing is copied by whatever means.
 func TestOneNameTwice(t *testing.T) {
 	const size = 16 * mib
 	disks := target(t, wwn, lun{"a", serialA, size}, lun{"b", serialNearA, size})
@@ -152,13 +164,117 @@ func TestOneNameTwice(t *testing.T) {
 	if _, s := scsi.Span(probe(t, disks[0]), probe(t, disks[1])); s.Reason != string(copydomain.ReasonDuplicate) {
 		t.Errorf("%+v", s)
 	}
-	for _, policy := range []dispatch.Policy{dispatch.OffloadRequire, dispatch.OffloadAuto} {
-		if report, err := copyAll(disks[0], disks[1], policy); err == nil {
-			t.Errorf("copied: %+v", report)
-		}
+	if report, err := copyAll(disks[0], disks[1], dispatch.OffloadRequire); !errors.Is(err, dispatch.ErrPolicy) {
+		t.Errorf("%v: %+v", err, report)
 	}
-	vm.CheckStamp(t, disks[0], 1, 0, 0, size)
 	vm.CheckStamp(t, disks[1], 2, 0, 0, size)
+	throughHost(t, disks[0], disks[1], size, copydomain.ReasonDuplicate)
+	if report, err := copyAll(disks[0], disks[1], dispatch.OffloadAuto); !errors.Is(err, dispatch.ErrRefused) {
+		t.Errorf("%v: %+v", err, report)
+	}
+	// Within a unit there is one name and two who could be meant.
+	group(t, "vg", disks[0])
+	to := volume(t, "to", 4*mib)
+	report, err := copyAll(volume(t, "from", 4*mib), to, dispatch.OffloadAuto)
+	if err != nil || report.Offloaded != 0 || len(report.Reasons) != 1 || report.Reasons[0].Reason != copydomain.ReasonDuplicate {
+		t.Errorf("within one of them: %v, %+v", err, report)
+	}
+	if err := vm.Compare("/dev/vg/from", 0, to, 0, 4*mib); err != nil {
+		t.Error(err)
+	}
+	vm.CheckStamp(t, disks[1], 1, 0, 0, size)
+}
+
+// throughHost copies what the target cannot, for a reason: the bytes are right.
+func throughHost(t *testing.T, src, dst string, size int64, why remap.Reason) {
+	t.Helper()
+	vm.Stamp(t, src, 1, 0, size)
+	vm.Stamp(t, dst, 2, 0, size)
+	vm.Settle(t)
+	report, err := copyAll(src, dst, dispatch.OffloadAuto)
+	if err != nil || report.Host != size || report.Commands != 0 || len(report.Reasons) != 1 || report.Reasons[0].Reason != why {
+		t.Errorf("%v: %+v", err, report)
+	}
+	vm.CheckStamp(t, src, 1, 0, 0, size)
+	vm.CheckStamp(t, dst, 1, 0, 0, size)
+}
+
+// Blocks of 4096 bytes, and disks with blocks of different sizes.
+func TestBlocksOf4096(t *testing.T) {
+	const size = 8 * mib
+	backing := stored(t, lun{"a", serialA, 24 * mib}, lun{"b", serialB, 24 * mib}, lun{"c", serialC, size})
+	for _, unit := range backing[:2] {
+		set(t, filepath.Join(unit, "attrib/block_size"), "4096")
+	}
+	disks := attach(t, wwn, 1, backing)[0]
+	if d := probe(t, disks[0]); d.Capacity != (scsi.Capacity{Blocks: 24 * mib / 4096, BlockSize: 4096}) {
+		t.Errorf("%+v", d.Capacity)
+	}
+	t.Run("to another size", func(t *testing.T) {
+		throughHost(t, disks[2], disks[0], size, "domain:block-size")
+	})
+	t.Run("whole disks", func(t *testing.T) { offloaded(t, disks[0], disks[1], 24*mib, disks...) })
+	group(t, "vg", disks[0], disks[1])
+	from := volume(t, "from", size, disks[0])
+	t.Run("within", func(t *testing.T) { offloaded(t, from, volume(t, "beside", size, disks[0]), size, disks...) })
+	t.Run("between", func(t *testing.T) { offloaded(t, from, volume(t, "to", size, disks[1]), size, disks...) })
+}
+
+// More blocks than a segment can name, in one piece, from an odd block on.
+func TestMoreThanASegment(t *testing.T) {
+	const size = 36*mib - 512
+	disks := target(t, wwn, lun{"a", serialA, 36 * mib}, lun{"b", serialB, 36 * mib})
+	linear := func(name, disk string) string {
+		return mapped(t, name, fmt.Sprintf("0 %d linear %s 1", size/512, disk))
+	}
+	report := offloaded(t, linear("from", disks[0]), linear("to", disks[1]), size, disks...)
+	if report.Commands < 3 { // the first proves the pair
+		t.Errorf("%d commands for %d blocks", report.Commands, size/512)
+	}
+}
+
+// mapped makes a device of device-mapper, gone with the test.
+func mapped(t *testing.T, name, table string, args ...string) string {
+	t.Helper()
+	vm.Run(t, "dmsetup", append([]string{"create", name, "--table", table}, args...)...)
+	t.Cleanup(func() {
+		vm.Settle(t)
+		vm.Run(t, "dmsetup", "remove", "--retry", name)
+	})
+	vm.Settle(t)
+	return "/dev/mapper/" + name
+}
+
+// A unit that does not copy, on either side, from the start or from some time on.
+func TestWithoutThirdPartyCopy(t *testing.T) {
+	const size = 16 * mib
+	disks := target(t, wwn, lun{"a", serialA, size}, lun{"b", serialB, size})
+	able := func(unit, value string) { set(t, filepath.Join(core, "rd_mcp_0", unit, "attrib/emulate_3pc"), value) }
+	for _, unit := range []string{"a", "b"} {
+		able(unit, "0")
+		throughHost(t, disks[0], disks[1], size, "domain:no-copy-command")
+		if report, err := copyAll(disks[0], disks[1], dispatch.OffloadRequire); !errors.Is(err, dispatch.ErrPolicy) {
+			t.Errorf("%v: %+v", err, report)
+		}
+		able(unit, "1")
+	}
+	for _, unit := range []string{"a", "b"} {
+		vm.Stamp(t, disks[0], 1, 0, size)
+		vm.Stamp(t, disks[1], 2, 0, size)
+		vm.Settle(t)
+		between := &onlooker{before: func(n int, _ copydomain.Pair) {
+			if n == 2 {
+				able(unit, "0")
+			}
+		}}
+		report, err := copyWith(disks[0], disks[1], dispatch.Options{Window: 4 * mib}, between.in)
+		if err != nil || report.Offloaded == 0 || report.Host == 0 || report.Offloaded+report.Host != size {
+			t.Errorf("%s: %v, %+v", unit, err, report)
+		}
+		t.Logf("%+v", report)
+		vm.CheckStamp(t, disks[1], 1, 0, 0, size)
+		able(unit, "1")
+	}
 }
 
 // probe opens a disk or generic device and asks it.

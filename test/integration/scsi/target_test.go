@@ -44,35 +44,61 @@ func storage(t *testing.T, l lun) string {
 // in the order of the units.
 func target(t *testing.T, wwn string, luns ...lun) (disks []string) {
 	t.Helper()
+	return attach(t, wwn, 1, stored(t, luns...))[0]
+}
+
+const fabric = "/sys/kernel/config/target/loopback"
+
+// stored makes the backings of units.
+func stored(t *testing.T, luns ...lun) (backing []string) {
+	t.Helper()
 	vm.Run(t, "modprobe", "-a", "target_core_mod", "tcm_loop")
-	fabric := "/sys/kernel/config/target/loopback"
+	if _, err := os.Stat(filepath.Join(core, "rd_mcp_0")); err != nil {
+		makeDir(t, filepath.Join(core, "rd_mcp_0"))
+	}
+	for _, l := range luns {
+		backing = append(backing, storage(t, l))
+	}
+	return backing
+}
+
+// attach exports units over several ports of a target and returns the disks that
+// appear, by port.
+func attach(t *testing.T, wwn string, ports int, backing []string) (disks [][]string) {
+	t.Helper()
 	if _, err := os.Stat(fabric); err != nil {
 		if err := os.Mkdir(fabric, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(core, "rd_mcp_0")); err != nil {
-		makeDir(t, filepath.Join(core, "rd_mcp_0"))
-	}
-	var backing []string
-	for _, l := range luns {
-		backing = append(backing, storage(t, l))
-	}
 	makeDir(t, filepath.Join(fabric, wwn))
-	portal := filepath.Join(fabric, wwn, "tpgt_1")
-	makeDir(t, portal)
-	set(t, filepath.Join(portal, "nexus"), strings.TrimSuffix(wwn, "1")+"2")
-	for i, l := range luns {
-		dir := filepath.Join(portal, "lun", fmt.Sprintf("lun_%d", i))
+	for i := range ports {
+		dir := port(wwn, i)
 		makeDir(t, dir)
-		link := filepath.Join(dir, l.name)
+		set(t, filepath.Join(dir, "nexus"), strings.TrimSuffix(wwn, "1")+"2")
+		disks = append(disks, export(t, dir, backing))
+	}
+	vm.Settle(t)
+	return disks
+}
+
+// port is where a port of the target is configured.
+func port(wwn string, i int) string { return filepath.Join(fabric, wwn, fmt.Sprintf("tpgt_%d", i+1)) }
+
+// export makes disks of units behind a port.
+func export(t *testing.T, port string, backing []string) (disks []string) {
+	t.Helper()
+	for i, unit := range backing {
+		dir := filepath.Join(port, "lun", fmt.Sprintf("lun_%d", i))
+		makeDir(t, dir)
+		link := filepath.Join(dir, filepath.Base(unit))
 		before := scsiDisks(t)
-		if err := os.Symlink(backing[i], link); err != nil {
+		if err := os.Symlink(unit, link); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { remove(t, link) })
 		var disk string
-		vm.Eventually(t, "disk of "+l.name, func() error {
+		vm.Eventually(t, "disk of "+unit, func() error {
 			for d := range scsiDisks(t) {
 				if !before[d] {
 					disk = d
@@ -83,7 +109,6 @@ func target(t *testing.T, wwn string, luns ...lun) (disks []string) {
 		})
 		disks = append(disks, "/dev/"+disk)
 	}
-	vm.Settle(t)
 	return disks
 }
 

@@ -1,0 +1,81 @@
+package scsi
+
+import (
+	"context"
+	"sync"
+
+	"github.com/dmcopy/dmcopy/copydomain"
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// onlooker stands between a copy and the machine, and knows when commands are issued.
+type onlooker struct {
+	// before is called before each batch of commands, counted from 0, and under
+	// before each command.
+	before func(n int, pair copydomain.Pair)
+	under  func(n int)
+
+	mu       sync.Mutex
+	batches  int
+	commands int
+	used     map[remap.Dev]int // batches by the disk that got them
+}
+
+// in returns the machine with the onlooker before it.
+func (o *onlooker) in(m dispatch.Machine) dispatch.Machine {
+	o.used = make(map[remap.Dev]int)
+	return seen{m, o}
+}
+
+type seen struct {
+	dispatch.Machine
+	by *onlooker
+}
+
+// Copier implements [dispatch.Machine].
+func (m seen) Copier(ctx context.Context, pair copydomain.Pair, opt copydomain.CopyOptions) (copydomain.Copier, error) {
+	allowed := opt.Allowed
+	opt.Allowed = func(dst, length remap.Sector) error {
+		err := allowed(dst, length)
+		if err == nil {
+			m.by.command()
+		}
+		return err
+	}
+	copier, err := m.Machine.Copier(ctx, pair, opt)
+	return watched{copier, m.by, pair}, err
+}
+
+type watched struct {
+	copydomain.Copier
+	by   *onlooker
+	pair copydomain.Pair
+}
+
+// Copy implements [copydomain.Copier].
+func (w watched) Copy(ctx context.Context, moves []copydomain.Move) (copydomain.Result, error) {
+	w.by.batch(w.pair)
+	return w.Copier.Copy(ctx, moves)
+}
+
+func (o *onlooker) batch(pair copydomain.Pair) {
+	o.mu.Lock()
+	n := o.batches
+	o.batches++
+	o.used[pair.Dst.Dev]++
+	o.mu.Unlock()
+	if o.before != nil {
+		o.before(n, pair)
+	}
+}
+
+func (o *onlooker) command() {
+	o.mu.Lock()
+	n := o.commands
+	o.commands++
+	o.mu.Unlock()
+	if o.under != nil {
+		o.under(n)
+	}
+}
