@@ -182,7 +182,8 @@ func sectors(bytes int64) remap.Sector { return remap.Sector(bytes / remap.Secto
 func (p *plan) classify(ctx context.Context, piece *remap.Piece, s *Step) error {
 	src, dst := &piece.Src, &piece.Dst
 	*s = Step{SrcOff: src.Start.Bytes(), DstOff: dst.Start.Bytes(), Len: src.Len.Bytes(), Method: MethodHost, via: dst.Via}
-	cipher, stored := remap.SameCipher(src, dst), p.stored(src, dst)
+	cipher := remap.SameCipher(src, dst)
+	stored := p.stored(src, dst)
 	from, readable := sourceLeg(src)
 	if readable = readable || cipher || stored; readable {
 		s.SrcLeaf, s.SrcLeafOff = p.stack.Node(from.Dev), from.Start.Bytes()

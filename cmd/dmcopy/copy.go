@@ -56,8 +56,8 @@ const copyLong = `Copy SRC to DST: all of it, or ranges of it. Both are block de
 or regular files; a destination file that does not exist is created with the
 length of the source.
 
-What lies on one disk on both sides is copied by the disk itself, where it can;
-everything else is read and written through this machine. At the end everything
+What lies on one disk on both sides is copied by the disk itself, where it can,
+and files on one file system by that, if it can share blocks; everything else is read and written through this machine. At the end everything
 is flushed: exit code 0 means that the copy is durable.
 
 Sizes and offsets are whole numbers of bytes, or have a suffix: s for sectors of

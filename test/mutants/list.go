@@ -218,4 +218,39 @@ var mutants = []mutant{
 		file:  "dispatch/salvage.go", old: "if err := r.meanwhile(ctx); err != nil {", new: "if err := error(nil); err != nil {",
 		in: "./dispatch", tests: "Vanished",
 	},
+	{
+		guard: "calls within both files",
+		file:  "copydomain/files/copier.go", old: "if m.Src > src-m.Len || m.Dst > dst-m.Len {", new: "if false {",
+		in: "./copydomain/files", tests: "FileShrinks",
+	},
+	{
+		guard: "impossible counts of copy_file_range",
+		file:  "copydomain/files/copier.go", old: "case n < 0 || n > m.Len:", new: "case n < 0:",
+		in: "./copydomain/files", tests: "ImpossibleCounts",
+	},
+	{
+		guard: "the file that was planned with",
+		file:  "copydomain/files/file.go", old: "id != n.ID {", new: "id == \"\" {",
+		in: "./copydomain/files", tests: "OpenOthers",
+	},
+	{
+		guard: "file systems that copy by themselves",
+		file:  "copydomain/files/filesystem.go", old: "{\"tmpfs\", nil}", new: "{\"tmpfs\", (*FileSystem).server}",
+		in: "./copydomain/files", tests: "NoCopyThroughMemory",
+	},
+	{
+		guard: "fsync of files",
+		file:  "copydomain/filecopy.go", old: "return c.copier.Flush()", new: "return nil",
+		in: "./dispatch", tests: "FilesShareBlocks",
+	},
+	{
+		guard: "nothing holds loop devices",
+		file:  "dispatch/files.go", old: "return s.DstLeaf.Mutable", new: "return false",
+		in: "./dispatch", tests: "Loops",
+	},
+	{
+		guard: "where loop devices lie is compared",
+		file:  "sysblock/vitals.go", old: "if v.Loop[i], err = d.optional(attr)", new: `if v.Loop[i], err = d.optional("none/" + attr)`,
+		in: "./snapshot", tests: "Loop",
+	},
 }
