@@ -1,8 +1,10 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/dmcopy/dmcopy/journal"
@@ -41,28 +43,29 @@ const (
 type ledger struct {
 	unsaved journal.Map
 	saved   time.Time
+	// bad is how many bad parts were entered, and are final.
+	bad int
 }
 
-// note enters what became of steps into the ledger.
-func (r *run) note(steps []Step) {
-	if r.opts.Journal == nil {
-		return
-	}
-	for _, s := range steps {
-		r.ledger.unsaved.Put(journal.Extent{Off: s.DstOff, Len: s.Len, Status: journal.Done, Method: string(s.Method)})
-	}
-}
-
-// noteWindow enters a window: what went through the host, and the rest, which
-// was offloaded.
+// noteWindow enters a window into the ledger: what went through the host, and
+// the rest, which was offloaded; and what could not be read of it.
 func (r *run) noteWindow(offload map[pairKey][]Step, host []Step) {
 	if r.opts.Journal == nil {
 		return
 	}
+	done := slices.Clone(host)
 	for _, steps := range offload {
-		r.note(without(steps, host))
+		done = append(done, without(steps, host)...)
 	}
-	r.note(host)
+	// A map grows fast at its end only.
+	slices.SortFunc(done, func(a, b Step) int { return cmp.Compare(a.DstOff, b.DstOff) })
+	for _, s := range done {
+		r.ledger.unsaved.Put(journal.Extent{Off: s.DstOff, Len: s.Len, Status: journal.Done, Method: string(s.Method)})
+	}
+	for _, b := range r.bad[r.ledger.bad:] {
+		r.ledger.unsaved.Put(journal.Extent{Off: b.Dst, Len: b.Len, Status: journal.Bad})
+	}
+	r.ledger.bad = max(len(r.bad)-1, 0) // the last one may grow
 }
 
 // checkpoint saves the ledger if it was not for a while. No hold is on.
@@ -96,7 +99,7 @@ func (r *run) record() error {
 		return nil
 	}
 	done := r.ledger.unsaved
-	r.ledger = ledger{saved: time.Now()}
+	r.ledger.unsaved, r.ledger.saved = journal.Map{}, time.Now()
 	if done.Empty() {
 		return nil
 	}

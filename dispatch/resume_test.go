@@ -413,3 +413,26 @@ func TestSuspendedAtTheEnd(t *testing.T) {
 	}
 	c.Resume(c.dst)
 }
+
+// TestManyPieces: a window of very many pieces, in turns on two disks, is
+// entered in no time.
+func TestManyPieces(t *testing.T) {
+	v := newVolumes(t)
+	other := v.AddNamespace(fakestack.Namespace{Sectors: volume, Limits: fakestack.Roomy, Beside: v.ns})
+	var table []fakestack.Segment
+	for s := remap.Sector(0); s < volume; s += 2 {
+		table = append(table, fakestack.Segment{Len: 1, Target: fakestack.Linear{Dev: v.ns, Start: dstPlace + s}},
+			fakestack.Segment{Len: 1, Target: fakestack.Linear{Dev: other, Start: s}})
+	}
+	v.Swap(v.dst, table...)
+	c := newResumable(t, v)
+	c.opts.Window = mib
+	want := c.Expect(c.src, c.dst)
+	if rep, err := c.run(context.Background(), t); err != nil || rep.Offloaded == 0 || rep.Host == 0 {
+		t.Fatalf("%v, %+v", err, rep)
+	}
+	copied(t, want)
+	if s, err := journal.Read(c.path); err != nil || s.Map.Bytes(journal.Done) != volume.Bytes() {
+		t.Errorf("%v, %+v", err, s)
+	}
+}

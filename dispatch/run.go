@@ -244,9 +244,7 @@ func (r *run) carryOut(ctx context.Context, w *window) error {
 	if err != nil {
 		return err
 	}
-	r.noteWindow(offload, rest)
-	r.note(again)
-	r.noteBad()
+	r.noteWindow(offload, append(without(rest, again), again...))
 	r.stats.windows++
 	if stale || len(again) > 0 {
 		return errRedone

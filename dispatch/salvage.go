@@ -101,17 +101,6 @@ func appendBad(list []Bad, b Bad) []Bad {
 	return append(list, b)
 }
 
-// noteBad enters what could not be read into the ledger, after the steps that it
-// belongs to.
-func (r *run) noteBad() {
-	if r.opts.Journal == nil {
-		return
-	}
-	for _, b := range r.bad {
-		r.ledger.unsaved.Put(journal.Extent{Off: b.Dst, Len: b.Len, Status: journal.Bad})
-	}
-}
-
 // readable is what is left of ranges without the bad parts.
 func (r *run) readable(ranges []Range) []Range {
 	var bad []journal.Extent
