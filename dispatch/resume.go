@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sort"
@@ -164,7 +165,7 @@ func sample(key []byte, src emulation.Device, buffer []byte, place Range) journa
 		return journal.Unread
 	}
 	hash := sha256.New()
-	hash.Write(key)
+	fmt.Fprintf(hash, "%x %d ", key, place.Src) // equal places have different samples
 	hash.Write(buffer[place.Src-off : min(place.Src-off+place.Len, int64(want))])
 	return journal.Sample(hex.EncodeToString(hash.Sum(nil)[:8]))
 }

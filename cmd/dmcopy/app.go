@@ -125,10 +125,23 @@ func deadline(ctx context.Context, d time.Duration) (context.Context, context.Ca
 // explain tells an interruption by --timeout from one by the user.
 func explain(ctx context.Context, d time.Duration, err error) error {
 	if err != nil && errors.Is(context.Cause(ctx), errTimeout) {
-		return fmt.Errorf("not done within --timeout %v: %w (%v)", d, errTimeout, err)
+		return &timeoutError{d, err}
 	}
 	return err
 }
+
+// timeoutError is what --timeout has ended. It is an errTimeout, and none of what
+// came of it.
+type timeoutError struct {
+	limit time.Duration
+	err   error
+}
+
+func (e *timeoutError) Error() string {
+	return fmt.Sprintf("not done within --timeout %v (%v)", e.limit, e.err)
+}
+
+func (e *timeoutError) Unwrap() error { return errTimeout }
 
 // message is an error in JSON.
 type message struct {
