@@ -18,7 +18,7 @@ var serviceKinds = []kind{
 // buildFlakey never comes to the time in which it fails.
 func buildFlakey(b *bench) []*subject {
 	n := b.between(1000, 4000, 1)
-	features := pick(b, "", " 1 drop_writes", " 2 error_reads error_writes")
+	features := pick(b, "", " 1 drop_writes", " 1 error_writes")
 	path := b.mapped(fmt.Sprintf("0 %d flakey %s 3600 0%s", n, b.place(n), features))
 	return []*subject{{path: path, read: dataParts, write: dataParts, followed: true}}
 }

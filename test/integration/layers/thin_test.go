@@ -32,6 +32,7 @@ func newThinPool(b *bench) *thinPool {
 	p := &thinPool{block: pick(b, remap.Sector(128), 128, 256, 384)}
 	first, second := b.upTo(40, 1)*p.block, 40*p.block
 	data := b.mapped(fmt.Sprintf("0 %d linear %s", first, b.place(first)), fmt.Sprintf("%d %d linear %s", first, second, b.place(second)))
+	b.fill(data) // blocks that are not zeroed show it: nothing in it may be there twice
 	features := pick(b, "0", "1 skip_block_zeroing", "2 skip_block_zeroing no_discard_passdown", "1 ignore_discard")
 	p.path = b.mapped(fmt.Sprintf("0 %d thin-pool %s %s %d 0 %s", first+second, b.part(b.zeroed(2048)), data, p.block, features))
 	return p
