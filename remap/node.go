@@ -97,6 +97,9 @@ type Leaf struct {
 	// WriteCache is what the kernel believes of a volatile cache:
 	// "write back" or "write through".
 	WriteCache string
+	// KernelCopy is the most bytes that the kernel itself would have the
+	// device copy by one operation; 0 where it has no such facility.
+	KernelCopy int64
 }
 
 // NVMeLeaf is where a namespace lives.

@@ -42,7 +42,7 @@ type Facts struct {
 	Kind Kind         `json:"kind"`
 	Size remap.Sector `json:"size"`
 	// LogicalBlock and PhysicalBlock are in bytes; of a partition they are
-	// those of its disk, as are Zoned, WriteCache and DiskSeq.
+	// those of its disk, as are Zoned, WriteCache, KernelCopy and DiskSeq.
 	LogicalBlock  int  `json:"logical_block"`
 	PhysicalBlock int  `json:"physical_block"`
 	ReadOnly      bool `json:"read_only,omitempty"`
@@ -50,6 +50,11 @@ type Facts struct {
 	Zoned string `json:"zoned"`
 	// WriteCache is "write back" or "write through".
 	WriteCache string `json:"write_cache"`
+	// KernelCopy is the most bytes that the kernel would have the disk copy by one
+	// operation of its own: queue/copy_max_hw_bytes, as proposed for the block
+	// layer in several series of patches. 0 where there is no such facility, as in all
+	// kernels so far.
+	KernelCopy uint64 `json:"copy_max_hw_bytes,omitempty"`
 	// DiskSeq counts the disks of this boot (since Linux 5.15, else 0): a
 	// device number that was used again has another one.
 	DiskSeq uint64 `json:"diskseq,omitempty"`
@@ -97,7 +102,7 @@ func (f *Facts) Leaf() *remap.Leaf {
 	if f.Stacked() {
 		return nil
 	}
-	leaf := &remap.Leaf{Zoned: f.Zoned, WriteCache: f.WriteCache}
+	leaf := &remap.Leaf{Zoned: f.Zoned, WriteCache: f.WriteCache, KernelCopy: int64(f.KernelCopy)}
 	if f.Disk == nil {
 		return leaf
 	}
@@ -229,7 +234,14 @@ func (f *Facts) readQueue(disk dir) error {
 	if f.Zoned, err = disk.oneOf("queue/zoned", "none", "host-managed", "host-aware"); err != nil {
 		return err
 	}
-	f.WriteCache, err = disk.oneOf("queue/write_cache", "write back", "write through")
+	if f.WriteCache, err = disk.oneOf("queue/write_cache", "write back", "write through"); err != nil {
+		return err
+	}
+	const kernelCopy = "queue/copy_max_hw_bytes"
+	if known, err := disk.has(kernelCopy); err != nil || !known {
+		return err
+	}
+	f.KernelCopy, err = disk.number(kernelCopy, 63)
 	return err
 }
 

@@ -173,6 +173,7 @@ func TestBadFiles(t *testing.T) {
 		{"nvme0n1", "nsid", "x"}, {"nvme0n1", "nsid", "4294967296"},
 		{"nvme0n1", "queue/logical_block_size", "0"}, {"nvme0n1", "queue/logical_block_size", "513"}, {"nvme0n1", "queue/logical_block_size", "x"},
 		{"nvme0n1", "queue/physical_block_size", "x"},
+		{"nvme0n1", "queue/copy_max_hw_bytes", "much"}, {"nvme0n1", "queue/copy_max_hw_bytes", "9223372036854775808"},
 		{"nvme0n1", "queue/zoned", "maybe"}, {"nvme0n1", "queue/write_cache", "write"},
 		{"nvme0n1p1", "start", "x"}, {"nvme0n1p1", "partition", "x"}, {"nvme0n1p1", "size", "x"},
 	} {
@@ -194,6 +195,19 @@ func TestBadFiles(t *testing.T) {
 		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), attr) || errors.Is(err, sysblock.ErrGone) {
 			t.Errorf("without %s: %v", attr, err)
 		}
+	}
+}
+
+// TestKernelCopy: a facility that no kernel has so far.
+func TestKernelCopy(t *testing.T) {
+	m := sysblocktest.New(t)
+	m.NVMe(0, 1, "259:0", 2048)
+	for _, want := range []uint64{0, 1 << 30} {
+		f := facts(t, m, "nvme0n1")
+		if f.KernelCopy != want || f.Leaf().KernelCopy != int64(want) {
+			t.Errorf("%d bytes, want %d", f.KernelCopy, want)
+		}
+		m.Set("nvme0n1", "queue/copy_max_hw_bytes", "1073741824")
 	}
 }
 

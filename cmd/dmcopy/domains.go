@@ -151,6 +151,8 @@ type leafJSON struct {
 	Limits   string            `json:"limits"`
 	Reason   remap.Reason      `json:"reason"`
 	Detail   string            `json:"detail"`
+	// KernelCopy is what the kernel would copy by itself, in bytes; 0 for nothing.
+	KernelCopy int64 `json:"kernel_copy_bytes"`
 }
 
 // pairJSON is a pair of different disks in JSON.
@@ -184,6 +186,7 @@ func (a *app) domainsJSON(own, pairs []copydomain.Pair, systems []copydomain.Fil
 		leaves = append(leaves, leafJSON{
 			Device: n.Dev, Name: n.Name, Size: n.Size.Bytes(), Driver: n.Leaf.Driver, Identity: n.Leaf.Identity,
 			Method: p.Method, Domain: p.Domain, Block: p.Block, Limits: p.Limits, Reason: p.Reason, Detail: p.Detail,
+			KernelCopy: n.Leaf.KernelCopy,
 		})
 	}
 	for _, p := range pairs {
@@ -206,6 +209,7 @@ func (a *app) domainsText(own, pairs []copydomain.Pair, systems []copydomain.Fil
 		}
 	}
 	writePairs(w, pairs)
+	writeKernelCopy(w, own)
 	if len(own) > 0 && len(systems) > 0 {
 		fmt.Fprintln(w)
 	}
@@ -241,6 +245,20 @@ func writeFileSystems(w io.Writer, systems []copydomain.FileSystem) error {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", f.Path, cmp.Or(string(f.Method), "-"), cmp.Or(f.Domain, "-"), note)
 	}
 	return table.Flush()
+}
+
+// writeKernelCopy names the disks that the kernel could have copy by itself, which is not made
+// use of.
+func writeKernelCopy(w *bufio.Writer, own []copydomain.Pair) {
+	var disks []string
+	for _, p := range own {
+		if n := p.Src; n.Leaf.KernelCopy > 0 {
+			disks = append(disks, fmt.Sprintf("%s (%s)", n.Name, human(n.Leaf.KernelCopy)))
+		}
+	}
+	if len(disks) > 0 {
+		fmt.Fprintf(w, "\nThis kernel has copies of its own, which dmcopy does not use, with their limits: %s\n", strings.Join(disks, ", "))
+	}
 }
 
 // writePairs groups the pairs of different disks by what keeps them apart.
