@@ -176,7 +176,7 @@ func TestNoCrossPair(t *testing.T) {
 			}
 		}, nil, "domain:format-2-unsupported"},
 		"older firmware":         {func(_ string, c *nvme.Controller, _, _ *nvme.LoopbackNamespace) { c.CopyFormats = 1 }, nil, "domain:format-2-unsupported"},
-		"protection information": {func(_ string, _ *nvme.Controller, a, _ *nvme.LoopbackNamespace) { a.MetadataSize, a.Protection = 8, 1 }, nil, "domain:metadata"},
+		"protection information": {func(_ string, _ *nvme.Controller, a, _ *nvme.LoopbackNamespace) { a.MetadataSize, a.Protection = 8, 1 }, nil, "domain:protection"},
 		"source without Copy":    {func(_ string, _ *nvme.Controller, a, _ *nvme.LoopbackNamespace) { a.Limits.Ranges = 0 }, nil, "limit:zero"},
 		"one name for both":      {func(_ string, _ *nvme.Controller, a, b *nvme.LoopbackNamespace) { b.NGUID = a.NGUID }, nil, copydomain.ReasonOtherNamespace},
 		"blocks of other sizes": {func(_ string, _ *nvme.Controller, a, _ *nvme.LoopbackNamespace) { a.BlockSize, a.Blocks = 4096, 256 },

@@ -152,7 +152,7 @@ func (f *Finder) apart(src, dst *remap.Node) (remap.Reason, string) {
 		return ReasonDifferentDevices, fmt.Sprintf("%s and %s are different kinds of devices", src.Name, dst.Name)
 	case !f.reaches(a) || !f.reaches(b):
 		return ReasonNoMethod, fmt.Sprintf("there is no copy method for %s", dst.Name)
-	case a.Zoned != "none" || b.Zoned != "none":
+	case (a.Zoned != "none" || b.Zoned != "none") && !withinZones(src, dst):
 		return ReasonZoned, fmt.Sprintf("%s or %s is zoned", src.Name, dst.Name)
 	case src.Dev != dst.Dev && a.Identity != "" && a.Identity == b.Identity:
 		return ReasonDuplicate, fmt.Sprintf("%s and %s are both called %s", src.Name, dst.Name, a.Identity)
@@ -162,6 +162,13 @@ func (f *Finder) apart(src, dst *remap.Node) (remap.Reason, string) {
 		return ReasonOtherSubsystem, fmt.Sprintf("%s and %s belong to different NVM subsystems", src.Name, dst.Name)
 	}
 	return "", ""
+}
+
+// withinZones tells whether two leaves are one NVMe namespace of the Zoned Namespace
+// command set.
+func withinZones(src, dst *remap.Node) bool {
+	const managed = "host-managed"
+	return src.Dev == dst.Dev && src.Leaf.NVMe != nil && src.Leaf.Zoned == managed && dst.Leaf.Zoned == managed
 }
 
 func (f *Finder) reaches(leaf *remap.Leaf) bool {
@@ -221,6 +228,8 @@ func mistaken(d *nvme.Device, leaf *remap.Node) (remap.Reason, string) {
 		return ReasonIdentity, fmt.Sprintf("%s has %d bytes instead of %d", leaf.Name, size, leaf.Size.Bytes())
 	case int(d.Namespace.BlockSize) != leaf.BlockSize:
 		return ReasonIdentity, fmt.Sprintf("%s has blocks of %d bytes instead of %d", leaf.Name, d.Namespace.BlockSize, leaf.BlockSize)
+	case (d.ZoneBlocks > 0) != (leaf.Leaf.Zoned != "none"):
+		return ReasonIdentity, fmt.Sprintf("%s has zones of %d blocks and is %q", leaf.Name, d.ZoneBlocks, leaf.Leaf.Zoned)
 	}
 	return "", ""
 }

@@ -33,7 +33,7 @@ func (r *run) throughHost(ctx context.Context, steps []Step) error {
 	case ctx.Err() != nil:
 		return interrupted(ctx)
 	case err != nil:
-		return wrap("copy", errors.Join(err, r.meanwhile(ctx)))
+		return wrap("copy", errors.Join(err, lost(result.Failures), r.meanwhile(ctx)))
 	case len(result.Failures) > 0:
 		if err := r.giveUp(ctx, result.Failures); err != nil {
 			return wrap("copy", err)

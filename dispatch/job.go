@@ -25,6 +25,9 @@ type Endpoint struct {
 	File *remap.Storage
 	// Device reads and writes through the top.
 	Device emulation.Device
+	// Zones tells the zones of a device that is written in order, and is nil for any
+	// other.
+	Zones Zoner
 	// storage is the ID of what a loop device is stored in, if it is known.
 	storage string
 }

@@ -230,9 +230,6 @@ func (o *opener) refuseUsed() error {
 	if o.facts.ReadOnly {
 		return refuse(o.name, "is read-only", "make it writable first (blockdev --setrw, lvchange --permission rw)")
 	}
-	if o.facts.Zoned == "host-managed" {
-		return refuse(o.name, "is a host-managed zoned device, which takes nothing but sequential writes", "")
-	}
 	uses, err := o.uses()
 	if err != nil {
 		return err
@@ -339,6 +336,9 @@ func (o *opener) open(mode blockio.Mode) (Endpoint, error) {
 	}
 	if o.facts != nil {
 		end.Dev = o.facts.Dev
+		if o.facts.Zoned == hostManaged {
+			end.Zones = file
+		}
 		err = o.refuseReplaced(file)
 	}
 	if o.facts != nil && err == nil {

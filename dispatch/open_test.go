@@ -34,8 +34,6 @@ func testMachine(t *testing.T) *sysblocktest.Machine {
 	m.Disk("sda", "8:0", 4096)
 	m.Disk("sdb", "8:16", 4096)
 	m.Set("sdb", "ro", "1")
-	m.Disk("sdc", "8:32", 4096)
-	m.Set("sdc", "queue/zoned", "host-managed")
 	m.Disk("sdd", "8:48", 0)
 	m.Disk("sde", "8:64", 4096)
 	m.Disk("sdf", "8:80", 4096)
@@ -68,7 +66,6 @@ func TestOpenRefuses(t *testing.T) {
 		"mounted partition":  {"nvme0n1", []string{"dm-0 is mounted read-write"}, []string{"nvme0n1p1 is mounted read-only on /boot"}},
 		"held":               {"dm-1", []string{"suspended"}, []string{"suspended"}},
 		"read-only":          {"sdb", nil, []string{"sdb is read-only"}},
-		"zoned":              {"sdc", nil, []string{"host-managed zoned"}},
 		"member":             {"sdf", []string{"it belongs to a file system (btrfs 0b3d)"}, []string{"belongs to a file system"}},
 	} {
 		t.Run(name, func(t *testing.T) {

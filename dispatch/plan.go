@@ -256,6 +256,11 @@ func (p *plan) choose(ctx context.Context, s *Step) {
 		s.Reason = ReasonHoldUnavailable
 		return
 	}
+	if zoned(s.DstLeaf) != (p.dst.Zones != nil) {
+		// What makes one of the other has rules of its own for what lies where.
+		s.Reason = copydomain.ReasonZoned
+		return
+	}
 	pair := p.pairOf(ctx, s.SrcLeaf, s.DstLeaf)
 	if pair.Method == "" {
 		s.Reason = pair.Reason

@@ -117,7 +117,11 @@ func (r *run) choose(ctx context.Context, src, dst Leaf, b *batch, moves []copyd
 	for _, m := range moves {
 		total += m.Len
 	}
-	for i := range remap.Sector(proofTries) {
+	tries := remap.Sector(proofTries)
+	if zoned(b.pair.Dst) {
+		tries = 1 // a zone is written from where it ends
+	}
+	for i := range tries {
 		candidate, without := cut(moves, i*total/proofTries, b.pair.Block)
 		equal, err := r.same(ctx, src, dst, candidate)
 		if err != nil {

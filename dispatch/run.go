@@ -41,6 +41,7 @@ type run struct {
 	pace     pacer
 	bad      []Bad // in the order that they were met
 	primed   int64 // bytes that were copied ahead of time
+	zones    zones
 
 	total     int64
 	comparing int64 // bytes that a verification has to read
@@ -74,6 +75,10 @@ func (d *Dispatcher) newRun(job Job) (*run, error) {
 	if d.opts.Sparse {
 		options.Sparse = emulation.SparseZero
 	}
+	if job.Dst.Zones != nil {
+		options = inOrder
+		job.Dst.Device = sequential{job.Dst.Device}
+	}
 	engine, err := emulation.NewThreads(options)
 	if err != nil {
 		return nil, err
@@ -86,6 +91,7 @@ func (d *Dispatcher) newRun(job Job) (*run, error) {
 		poisoned: make(map[pairKey]remap.Reason),
 		told:     make(twins),
 		touched:  make(map[remap.Dev]*remap.Node),
+		zones:    newZones(job.Dst),
 		size:     min(firstWindow, d.opts.Window),
 		tally:    newTally(),
 		verified: VerifyNone,
@@ -201,6 +207,7 @@ func (r *run) carryOut(ctx context.Context, w *window) error {
 	if ctx.Err() != nil {
 		return interrupted(ctx)
 	}
+	w.steps = r.zones.order(w.steps)
 	offload, rest := w.split()
 	// A step can be longer than a window, and its pair be poisoned since.
 	for key, steps := range offload {
@@ -233,6 +240,10 @@ func (r *run) carryOut(ctx context.Context, w *window) error {
 		if _, err := r.settle(ctx); err != nil {
 			return err
 		}
+	}
+	rest, err := r.fromPointers(ctx, rest)
+	if err != nil {
+		return err
 	}
 	if err := r.throughHost(ctx, rest); err != nil {
 		return err

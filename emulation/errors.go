@@ -18,9 +18,9 @@ var (
 	// Options.MaxFailures.
 	ErrTooManyFailures = errors.New("too many failures")
 	// ErrStopped ends a call that copies in order, because operations overlap
-	// themselves or each other, when a part could not be copied: going on could
-	// overwrite the only copy of it.
-	ErrStopped = errors.New("stopped after a failure, as the rest could overwrite its source")
+	// themselves or each other or the device is written in order, when a part could
+	// not be copied: going on could overwrite the only copy of it.
+	ErrStopped = errors.New("stopped after a failure, as the order of what is written matters")
 	// ErrClosed is returned by an engine after Close.
 	ErrClosed = errors.New("engine is closed")
 )

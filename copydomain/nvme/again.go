@@ -24,6 +24,9 @@ const (
 // (drivers/nvme/host/ioctl.c, nvme_alloc_user_request), so that is done here. A command
 // that a path lost sight of is none of these: its fate is unknown.
 func (b *batch) Landed(_ *slot, o blocks.Outcome) blocks.Outcome {
+	if b.dev.zoned() {
+		o = inZones(o)
+	}
 	switch {
 	case o.Action == blocks.ActionDone:
 		b.pathTries = 0

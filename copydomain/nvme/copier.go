@@ -53,6 +53,9 @@ func newCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 		}
 	}
 	opts = opts.Or(defaults)
+	if dst.zoned() {
+		opts.InFlight = 1 // a zone is written in order
+	}
 	reported := src.Namespace.Limits.Min(dst.Namespace.Limits)
 	return &Copier{
 		src:  src,
@@ -116,7 +119,12 @@ func (c *Copier) CopyGuarded(ctx context.Context, pieces []blocks.Piece, guard G
 		return nil, opError("copy", c.issuer.Name, err)
 	}
 	defer release()
-	return c.issuer.Issue(ctx, &batch{Copier: c, guard: guard}, pieces), nil
+	fit, misfits := c.misfits(ctx, pieces)
+	r := c.issuer.Issue(ctx, &batch{Copier: c, guard: guard}, fit)
+	for _, m := range misfits {
+		r.Refuse([]blocks.Piece{m.Piece}, m.Outcome)
+	}
+	return r, nil
 }
 
 func (d *Device) side() blocks.Side {
@@ -153,6 +161,7 @@ func (b *batch) Round(ctx context.Context, left *blocks.Queue, again []blocks.Ou
 	if err != nil {
 		return blocks.Outcome{Action: blocks.ActionNotSupported, Reason: "limit:zero", Err: err}
 	}
+	packer.zone = b.dev.ZoneBlocks
 	b.packer = packer
 	return blocks.Outcome{}
 }

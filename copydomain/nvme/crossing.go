@@ -29,6 +29,8 @@ func Crossing(src, dst *Device) blocks.Support {
 		return blocks.Unsupported(reasonSameNSID, "both namespaces name themselves %x%x", a.NGUID, a.EUI64)
 	case !src.Controller.CopyFormats.Has(Format2) || !dst.Controller.CopyFormats.Has(Format2):
 		return blocks.Unsupported(reasonFormat2, "the controller does not know descriptor format 2 (OCFS %#04x)", uint16(dst.Controller.CopyFormats))
+	case src.zoned() || dst.zoned():
+		return blocks.Unsupported("domain:zoned", "one of them is zoned")
 	case a.BlockSize != b.BlockSize:
 		return blocks.Unsupported(reasonBlockSize, "the blocks have %d and %d bytes", a.BlockSize, b.BlockSize)
 	case !a.Limits.Min(b.Limits).Valid():

@@ -14,6 +14,7 @@ const (
 	cnsNamespace      = 0x00
 	cnsController     = 0x01
 	cnsNamespaceDescs = 0x03
+	cnsNamespaceOfSet = 0x05 // of the command set in CDW11
 )
 
 // Controller is what Identify Controller (CNS 01h) says, as far as it matters
@@ -41,7 +42,8 @@ type Controller struct {
 // copying.
 type Namespace struct {
 	Blocks       uint64 // NSZE, logical blocks
-	BlockSize    uint32 // LBA data size of the format in use, bytes
+	Format       uint8  // FLBAS, the number of the LBA format in use
+	BlockSize    uint32 // LBA data size of that, bytes
 	MetadataSize uint16 // bytes a block
 	Protection   uint8  // DPS bits 2:0: 0 none, else the type
 	WriteProtect bool   // NSATTR bit 0
@@ -106,6 +108,7 @@ func ParseNamespace(b []byte) (Namespace, error) {
 	if format > last || last >= 64 {
 		return Namespace{}, opError(op, "", fmt.Errorf("%w: LBA format %d of %d", ErrInvalid, format, int(last)+1))
 	}
+	n.Format = format
 	lbaf := b[128+4*int(format):]
 	n.MetadataSize = binary.LittleEndian.Uint16(lbaf)
 	// 512 bytes is the smallest block the spec knows; the upper bound keeps
@@ -199,6 +202,21 @@ func (ids *Identifiers) set(nidt uint8, v []byte) error {
 	}
 	copy(field, v)
 	return nil
+}
+
+// ParseZoneBlocks returns the size of a zone in blocks from the Identify Namespace data
+// structure of the Zoned Namespace command set (CNS 05h), for the LBA format that is in
+// use: LBA Format Extension, bytes 2816 and up, 16 each.
+func ParseZoneBlocks(b []byte, format uint8) (uint64, error) {
+	const op = "parse identify zoned namespace"
+	if len(b) < IdentifySize || format >= 64 {
+		return 0, opError(op, "", fmt.Errorf("%w: %d of %d bytes, format %d", ErrShort, len(b), IdentifySize, format))
+	}
+	size := binary.LittleEndian.Uint64(b[2816+16*int(format):])
+	if size == 0 || size > 1<<40 {
+		return 0, opError(op, "", fmt.Errorf("%w: zones of %d blocks", ErrInvalid, size))
+	}
+	return size, nil
 }
 
 // Effects is one entry of the Commands Supported and Effects log (LID 05h).

@@ -59,7 +59,7 @@ func TestParseNamespace(t *testing.T) {
 	}
 	got, err := ParseNamespace(identifyBytes(t, fields))
 	want := Namespace{
-		Blocks: 1 << 21, BlockSize: 4096, Shared: true,
+		Blocks: 1 << 21, Format: 4, BlockSize: 4096, Shared: true,
 		Limits: Limits{RangeBlocks: 128, CommandBlocks: 128, Ranges: 128},
 		NGUID:  [16]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
 		EUI64:  [8]byte{0x52, 0x54, 0, 0xff, 0xfe, 0x12, 0x34, 0x56},

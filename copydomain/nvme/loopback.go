@@ -53,6 +53,9 @@ type LoopbackNamespace struct {
 	// CommandSet is what the descriptor list reports.
 	CommandSet CommandSet
 
+	// Zones, if there are any, makes the namespace a zoned one, whatever CommandSet says.
+	Zones *LoopbackZones
+
 	// Backing holds Blocks × BlockSize bytes. Reads and writes are serialized.
 	Backing blocks.Backing
 }
@@ -80,6 +83,9 @@ type Fault struct {
 	Status Status
 	At     int
 	Junk   bool
+
+	// Part is how many blocks of range At are copied before that.
+	Part uint64
 
 	// DW0 replaces the progress reported with Status.
 	DW0 *uint32
@@ -110,6 +116,9 @@ func NewLoopback(c Controller, namespaces ...LoopbackNamespace) *Loopback {
 func (l *Loopback) Attach(n LoopbackNamespace) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if n.Zones != nil {
+		n.CommandSet = CommandSetZoned
+	}
 	l.namespaces[n.NSID] = &loopbackNamespace{LoopbackNamespace: n, enforced: n.Limits}
 }
 
@@ -128,7 +137,7 @@ func NewMemoryLoopback(mem []byte, blockSize uint32, limits Limits) *Loopback {
 		})
 }
 
-// SetFault installs a hook that is asked about every I/O command, in the order
+// SetFault installs a hook that is asked about every Copy and Flush, in the order
 // of their arrival; n counts from 0. The hook must not call the Loopback.
 func (l *Loopback) SetFault(hook func(n int, c *Command) Fault) {
 	l.mu.Lock()
@@ -279,6 +288,11 @@ func (l *Loopback) admin(c *Command) Status {
 			reply = n.Namespace.identify()
 		case cnsNamespaceDescs:
 			reply = n.descriptors()
+		case cnsNamespaceOfSet:
+			if n.Zones == nil || CommandSet(c.CDW11>>24) != CommandSetZoned {
+				return StatusInvalidField | StatusDNR
+			}
+			reply = n.Zones.identify()
 		default:
 			return StatusInvalidField | StatusDNR
 		}
@@ -305,11 +319,13 @@ func (l *Loopback) arrive(c *Command) (int, Fault) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := l.arrived
-	l.arrived++
+	if c.Opcode != OpZoneReceive {
+		l.arrived++
+	}
 	logged := *c
 	logged.Data = bytes.Clone(c.Data)
 	l.log = append(l.log, LoopbackEntry{Command: logged})
-	if l.fault == nil {
+	if l.fault == nil || c.Opcode == OpZoneReceive {
 		return len(l.log) - 1, Fault{}
 	}
 	return len(l.log) - 1, l.fault(n, &logged)
@@ -344,6 +360,11 @@ func (l *Loopback) execute(c *Command, f Fault) Completion {
 	switch {
 	case !ok:
 		return Completion{Status: StatusInvalidNamespace | StatusDNR}
+	case c.Opcode == OpZoneReceive && dst.Zones == nil:
+		return Completion{Status: StatusInvalidOpcode | StatusDNR}
+	case c.Opcode == OpZoneReceive:
+		dst.Zones.report(c.Data, c.DstLBA(), dst.Blocks)
+		return Completion{}
 	case c.Opcode == OpFlush && f.Status != StatusSuccess:
 		return Completion{Status: f.Status}
 	case c.Opcode == OpFlush || f.Silent:
@@ -401,6 +422,9 @@ func (l *Loopback) copy(c *Command, dst *loopbackNamespace, f Fault) (int, Statu
 			if f.Junk {
 				move(src, dst, p, true)
 			}
+			if f.Part > 0 {
+				move(src, dst, p.UpTo(min(f.Part, p.Blocks)), false)
+			}
 			return i, f.Status
 		}
 		if p.Blocks > uint64(limits.RangeBlocks) {
@@ -425,6 +449,9 @@ func move(src, dst *loopbackNamespace, p blocks.Piece, junk bool) Status {
 	if !src.contains(p.SrcLBA, p.Blocks) || !dst.contains(p.DstLBA, p.Blocks) {
 		return StatusLBAOutOfRange | StatusDNR
 	}
+	if status := dst.Zones.takes(p); status != StatusSuccess {
+		return status
+	}
 	b := make([]byte, p.Blocks*uint64(dst.BlockSize))
 	if err := src.access(src.Backing.ReadAt, b, p.SrcLBA); err != nil {
 		return StatusUnrecoveredRead
@@ -437,6 +464,7 @@ func move(src, dst *loopbackNamespace, p blocks.Piece, junk bool) Status {
 	if err := dst.access(dst.Backing.WriteAt, b, p.DstLBA); err != nil {
 		return StatusWriteFault
 	}
+	dst.Zones.advance(p)
 	return StatusSuccess
 }
 

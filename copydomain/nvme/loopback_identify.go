@@ -46,9 +46,11 @@ func (n Namespace) identify() []byte {
 	binary.LittleEndian.PutUint32(b[76:], n.Limits.CommandBlocks)
 	copy(b[104:], n.NGUID[:])
 	copy(b[120:], n.EUI64[:])
-	binary.LittleEndian.PutUint16(b[128:], n.MetadataSize)
-	for n.BlockSize>>b[130] > 1 {
-		b[130]++
+	b[25], b[26] = n.Format, n.Format&0xF|n.Format>>4<<5
+	lbaf := b[128+4*int(n.Format):]
+	binary.LittleEndian.PutUint16(lbaf, n.MetadataSize)
+	for n.BlockSize>>lbaf[2] > 1 {
+		lbaf[2]++
 	}
 	return b
 }

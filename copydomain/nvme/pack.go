@@ -3,6 +3,7 @@ package nvme
 import (
 	"fmt"
 	"iter"
+	"math"
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
@@ -19,6 +20,9 @@ import (
 type Packer struct {
 	limits Limits
 	left   *blocks.Queue
+	// zone is the size of the zones of the namespace, in blocks, or 0. No command
+	// writes, and no range reads, across their boundaries.
+	zone uint64
 }
 
 // NewPacker checks limits and pieces. Pieces may overlap as far as the Packer is
@@ -49,7 +53,7 @@ func (p *Packer) Next(cmd *CopyCommand) bool {
 	}
 	cmd.DstLBA = p.left.Front().DstLBA
 	next := cmd.DstLBA // where the next piece has to begin
-	room := uint64(p.limits.CommandBlocks)
+	room := min(uint64(p.limits.CommandBlocks), p.toBoundary(next))
 	for room > 0 && !p.left.Empty() {
 		piece := p.left.Front()
 		if piece.DstLBA != next {
@@ -69,11 +73,11 @@ func (p *Packer) Next(cmd *CopyCommand) bool {
 // take adds as much of piece to cmd as one range can hold, either to the last
 // range, if the piece continues it, or as a new one. It returns the blocks taken.
 func (p *Packer) take(cmd *CopyCommand, piece blocks.Piece, room uint64) uint64 {
-	n := min(piece.Blocks, room)
+	n := min(piece.Blocks, room, p.toBoundary(piece.SrcLBA))
 	limit := uint64(p.limits.RangeBlocks)
 	if k := len(cmd.Ranges); k > 0 {
 		last := &cmd.Ranges[k-1]
-		if free := limit - uint64(last.Blocks); free > 0 && last.SrcLBA+uint64(last.Blocks) == piece.SrcLBA {
+		if free := limit - uint64(last.Blocks); free > 0 && last.SrcLBA+uint64(last.Blocks) == piece.SrcLBA && !p.atBoundary(piece.SrcLBA) {
 			n = min(n, free)
 			last.Blocks += uint32(n)
 			return n
@@ -86,6 +90,16 @@ func (p *Packer) take(cmd *CopyCommand, piece blocks.Piece, room uint64) uint64 
 	cmd.Ranges = append(cmd.Ranges, Range{SrcLBA: piece.SrcLBA, Blocks: uint32(n)})
 	return n
 }
+
+// toBoundary is how many blocks there are from lba to the next zone.
+func (p *Packer) toBoundary(lba uint64) uint64 {
+	if p.zone == 0 {
+		return math.MaxUint64
+	}
+	return p.zone - lba%p.zone
+}
+
+func (p *Packer) atBoundary(lba uint64) bool { return p.zone > 0 && lba%p.zone == 0 }
 
 // Rest appends what Next has not handed out yet to dst.
 func (p *Packer) Rest(dst []blocks.Piece) []blocks.Piece { return p.left.Rest(dst) }

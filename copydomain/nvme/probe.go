@@ -21,6 +21,7 @@ type Device struct {
 	Controller  Controller
 	Namespace   Namespace
 	Identifiers Identifiers
+	ZoneBlocks  uint64 // the size of a zone in blocks, 0 where there are none
 	Support     blocks.Support
 
 	ledger blocks.Ledger
@@ -54,8 +55,13 @@ func Probe(ctx context.Context, t Transport, nsid uint32) (*Device, error) {
 	if d.Identifiers, d.Support, err = readIdentifiers(ctx, t, nsid); err != nil {
 		return nil, err
 	}
+	if d.Support.Verdict == blocks.Yes && d.Identifiers.CommandSet == CommandSetZoned {
+		if d.ZoneBlocks, err = readZoneBlocks(ctx, t, nsid, d.Namespace.Format); err != nil {
+			return nil, err
+		}
+	}
 	if d.Support.Verdict == blocks.Yes && d.Controller.EffectsLog {
-		d.Support = checkEffects(ctx, t)
+		d.Support = checkEffects(ctx, t, d.Identifiers.CommandSet)
 	}
 	return d, nil
 }
@@ -67,8 +73,13 @@ func judgeSupport(c Controller, n Namespace) blocks.Support {
 		return blocks.Unsupported("domain:no-copy-command", "the controller has no Copy command (ONCS bit 8)")
 	case !c.CopyFormats.Has(Format0):
 		return blocks.Unsupported("domain:format-0-unsupported", "the controller does not know descriptor format 0 (OCFS %#04x)", c.CopyFormats)
-	case n.MetadataSize != 0 || n.Protection != 0:
-		return blocks.Unsupported("domain:metadata", "the namespace has %d bytes of metadata a block and protection information of type %d, which no command here carries", n.MetadataSize, n.Protection)
+	case n.Protection != 0:
+		// A command could have the controller strip and insert it (PRACT), but it could
+		// check no more than the guard: about the byte order of reference tags in a descriptor
+		// there is no agreement (see Format). The host reads with all checks.
+		return blocks.Unsupported("domain:protection", "the namespace has protection information of type %d in %d bytes of metadata a block: the kernel checks it, a Copy command would not", n.Protection, n.MetadataSize)
+	case n.MetadataSize != 0:
+		return blocks.Unsupported("domain:metadata", "the namespace has %d bytes of metadata a block, which dmcopy does not move", n.MetadataSize)
 	case !n.Limits.Valid():
 		return blocks.Unsupported("limit:zero", "the namespace reports a limit of zero (%v)", n.Limits)
 	case n.WriteProtect:
@@ -77,8 +88,8 @@ func judgeSupport(c Controller, n Namespace) blocks.Support {
 	return blocks.Support{Verdict: blocks.Yes}
 }
 
-// readIdentifiers finds out the command set: a zoned or key-value namespace has
-// rules for writing that Copy would have to obey. The list is mandatory since
+// readIdentifiers finds out the command set: a zoned namespace has rules for writing,
+// and a key-value namespace has no blocks. The list is mandatory since
 // NVMe 1.3, and Copy is younger, so a device that copies has it.
 func readIdentifiers(ctx context.Context, t Transport, nsid uint32) (Identifiers, blocks.Support, error) {
 	b, err := identify(ctx, t, cnsNamespaceDescs, nsid)
@@ -93,10 +104,8 @@ func readIdentifiers(ctx context.Context, t Transport, nsid uint32) (Identifiers
 		return Identifiers{}, blocks.Support{}, err
 	}
 	switch ids.CommandSet {
-	case CommandSetNVM:
+	case CommandSetNVM, CommandSetZoned:
 		return ids, blocks.Support{Verdict: blocks.Yes}, nil
-	case CommandSetZoned:
-		return ids, blocks.Unsupported("domain:zoned", "the namespace is zoned"), nil
 	}
 	return ids, blocks.Unsupported("domain:command-set", "the namespace has command set %#x", uint8(ids.CommandSet)), nil
 }
@@ -104,12 +113,13 @@ func readIdentifiers(ctx context.Context, t Transport, nsid uint32) (Identifiers
 // checkEffects asks the Commands Supported and Effects log as well. It can only
 // take a yes away: without the privilege to read it, or with a controller that
 // fails to, ONCS stands.
-func checkEffects(ctx context.Context, t Transport) blocks.Support {
+func checkEffects(ctx context.Context, t Transport, set CommandSet) blocks.Support {
 	b := make([]byte, 4096)
 	err := admin(ctx, t, "read effects log", Command{
 		Opcode: OpGetLogPage,
 		NSID:   0xFFFFFFFF,
 		CDW10:  0x05 | uint32(len(b)/4-1)<<16, // LID, NUMDL counts dwords from 0
+		CDW14:  uint32(set) << 24,             // CSI
 		Data:   b,
 	})
 	if err != nil {
@@ -120,6 +130,17 @@ func checkEffects(ctx context.Context, t Transport) blocks.Support {
 		return blocks.Support{Verdict: blocks.Yes}
 	}
 	return blocks.Unsupported("domain:no-copy-command", "the Commands Supported and Effects log denies Copy")
+}
+
+func readZoneBlocks(ctx context.Context, t Transport, nsid uint32, format uint8) (uint64, error) {
+	b := make([]byte, IdentifySize)
+	err := admin(ctx, t, "identify zoned namespace", Command{
+		Opcode: OpIdentify, NSID: nsid, CDW10: cnsNamespaceOfSet, CDW11: uint32(CommandSetZoned) << 24, Data: b,
+	})
+	if err != nil {
+		return 0, err
+	}
+	return ParseZoneBlocks(b, format)
 }
 
 func readNamespace(ctx context.Context, t Transport, nsid uint32) (Namespace, error) {

@@ -33,11 +33,11 @@ func TestProbeSupport(t *testing.T) {
 		"no copy":        {func(c *Controller, n *LoopbackNamespace) { c.Copy = false }, blocks.No, "domain:no-copy-command"},
 		"formats 1 to 3": {func(c *Controller, n *LoopbackNamespace) { c.CopyFormats = 0xE }, blocks.No, "domain:format-0-unsupported"},
 		"metadata":       {func(c *Controller, n *LoopbackNamespace) { n.MetadataSize = 8 }, blocks.No, "domain:metadata"},
-		"protection":     {func(c *Controller, n *LoopbackNamespace) { n.Protection = 1 }, blocks.No, "domain:metadata"},
+		"protection":     {func(c *Controller, n *LoopbackNamespace) { n.Protection = 1 }, blocks.No, "domain:protection"},
 		"MSSRL zero":     {func(c *Controller, n *LoopbackNamespace) { n.Limits.RangeBlocks = 0 }, blocks.No, "limit:zero"},
 		"MCL zero":       {func(c *Controller, n *LoopbackNamespace) { n.Limits.CommandBlocks = 0 }, blocks.No, "limit:zero"},
 		"read only":      {func(c *Controller, n *LoopbackNamespace) { n.WriteProtect = true }, blocks.No, "domain:write-protected"},
-		"zoned":          {func(c *Controller, n *LoopbackNamespace) { n.CommandSet = CommandSetZoned }, blocks.No, "domain:zoned"},
+		"zoned":          {func(c *Controller, n *LoopbackNamespace) { n.Zones = &LoopbackZones{Size: 64, Capacity: 64} }, blocks.Yes, ""},
 		"key-value":      {func(c *Controller, n *LoopbackNamespace) { n.CommandSet = CommandSetKV }, blocks.No, "domain:command-set"},
 	} {
 		d, err := Probe(t.Context(), device(tc.change), 1)

@@ -110,16 +110,16 @@ var statuses = map[Status]statusRow{
 	0x188: {"Namespace Not Reachable", blocks.ActionNotSupported},
 	0x189: {"Insufficient Resources", blocks.ActionBackOff},
 
-	// Zoned namespaces are refused by Probe; one that answers so nevertheless
-	// is left to the host, which knows the rules of its zones.
-	0x1B8: {"Zoned Boundary Error", blocks.ActionNotSupported},
-	0x1B9: {"Zone Is Full", blocks.ActionNotSupported},
-	0x1BA: {"Zone Is Read Only", blocks.ActionNotSupported},
-	0x1BB: {"Zone Is Offline", blocks.ActionNotSupported},
-	0x1BC: {"Zone Invalid Write", blocks.ActionNotSupported},
-	0x1BD: {"Too Many Active Zones", blocks.ActionNotSupported},
-	0x1BE: {"Too Many Open Zones", blocks.ActionNotSupported},
-	0x1BF: {"Invalid Zone State Transition", blocks.ActionNotSupported},
+	// The zones were looked at before: somebody else has written to them or reset
+	// them since.
+	0x1B8: {"Zoned Boundary Error", blocks.ActionBackOff},
+	0x1B9: {"Zone Is Full", blocks.ActionBackOff},
+	0x1BA: {"Zone Is Read Only", blocks.ActionBackOff},
+	0x1BB: {"Zone Is Offline", blocks.ActionBackOff},
+	0x1BC: {"Zone Invalid Write", blocks.ActionBackOff},
+	0x1BD: {"Too Many Active Zones", blocks.ActionBackOff},
+	0x1BE: {"Too Many Open Zones", blocks.ActionBackOff},
+	0x1BF: {"Invalid Zone State Transition", blocks.ActionBackOff},
 
 	// The host's own read or write finds out which block it was.
 	0x280: {"Write Fault", blocks.ActionEmulate},

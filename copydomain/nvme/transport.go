@@ -21,6 +21,8 @@ const (
 const (
 	OpFlush Opcode = 0x00
 	OpCopy  Opcode = 0x19
+	// OpZoneReceive asks a zoned namespace for its zones.
+	OpZoneReceive Opcode = 0x7A
 )
 
 // Command is a submission queue entry as far as the host fills it in; the
@@ -100,6 +102,23 @@ func checkIO(c *Command) error {
 		return nil
 	case OpCopy:
 		return checkCopy(c)
+	case OpZoneReceive:
+		return checkZoneReceive(c)
 	}
 	return fmt.Errorf("%w: I/O opcode %#02x", ErrNotAllowed, uint8(c.Opcode))
+}
+
+// zonePartial is bit 16 of command dword 13: the number of zones in a report is that of
+// the descriptors that it holds.
+const zonePartial = 1 << 16
+
+// checkZoneReceive asserts that the command is Report Zones (ZRA 0) of all zones (ZRASF 0).
+func checkZoneReceive(c *Command) error {
+	switch {
+	case c.CDW13 != zonePartial || c.CDW2|c.CDW3|c.CDW14|c.CDW15 != 0:
+		return fmt.Errorf("%w: zone management receive with action %#x", ErrNotAllowed, c.CDW13)
+	case len(c.Data) < zoneHeaderSize || len(c.Data)%4 != 0 || c.CDW12 != uint32(len(c.Data)/4-1):
+		return fmt.Errorf("%w: zone management receive of %d dwords with %d bytes", ErrInvalid, c.CDW12, len(c.Data))
+	}
+	return nil
 }

@@ -17,6 +17,7 @@ const (
 	blkGetSize64  = unix.BLKGETSIZE64  // _IOR(0x12, 114, size_t), u64
 	blkPBSZGet    = unix.BLKPBSZGET    // _IO(0x12, 123), unsigned int
 	blkZeroOut    = unix.BLKZEROOUT    // _IO(0x12, 127), u64[2]
+	blkReportZone = 0xC0101282         // _IOWR(0x12, 130, struct blk_zone_report)
 	blkGetDiskSeq = unix.BLKGETDISKSEQ // _IOR(0x12, 128, __u64), Linux 5.15
 )
 
@@ -28,11 +29,45 @@ type zeroRange struct {
 	Length uint64
 }
 
+// zonesAtATime is how many zones are asked for by one ioctl.
+const zonesAtATime = 256
+
+// The structures of BLKREPORTZONE, include/uapi/linux/blkzoned.h, counted in sectors of
+// 512 bytes.
+type (
+	// zoneReport is struct blk_zone_report with room for its zones.
+	zoneReport struct {
+		zoneHeader
+		List [zonesAtATime]zoneDescriptor
+	}
+	zoneHeader struct {
+		_      structs.HostLayout
+		Sector uint64
+		Zones  uint32
+		Flags  uint32
+	}
+	// zoneDescriptor is struct blk_zone.
+	zoneDescriptor struct {
+		_          structs.HostLayout
+		Start, Len uint64
+		Pointer    uint64
+		Type, Cond uint8
+		_          [6]uint8
+		Capacity   uint64
+		_          [24]uint8
+	}
+)
+
 // Stop the build when a layout is not what the kernel expects.
 const (
 	_ = uint(unsafe.Sizeof(zeroRange{})-16) + uint(16-unsafe.Sizeof(zeroRange{}))
 	_ = uint(unsafe.Offsetof(zeroRange{}.Start)-0) + uint(0-unsafe.Offsetof(zeroRange{}.Start))
 	_ = uint(unsafe.Offsetof(zeroRange{}.Length)-8) + uint(8-unsafe.Offsetof(zeroRange{}.Length))
+
+	_ = uint(unsafe.Offsetof(zoneReport{}.List)-16) + uint(16-unsafe.Offsetof(zoneReport{}.List))
+	_ = uint(unsafe.Sizeof(zoneDescriptor{})-64) + uint(64-unsafe.Sizeof(zoneDescriptor{}))
+	_ = uint(unsafe.Offsetof(zoneDescriptor{}.Type)-24) + uint(24-unsafe.Offsetof(zoneDescriptor{}.Type))
+	_ = uint(unsafe.Offsetof(zoneDescriptor{}.Capacity)-32) + uint(32-unsafe.Offsetof(zoneDescriptor{}.Capacity))
 )
 
 func ioctl(fd int, request uint, arg unsafe.Pointer) error {
@@ -60,6 +95,10 @@ func ioctlUint64(fd int, request uint) (uint64, error) {
 func ioctlZeroOut(fd int, off, n int64) error {
 	r := zeroRange{Start: uint64(off), Length: uint64(n)}
 	return ioctl(fd, blkZeroOut, unsafe.Pointer(&r))
+}
+
+func ioctlReportZone(fd int, report *zoneReport) error {
+	return ioctl(fd, blkReportZone, unsafe.Pointer(report))
 }
 
 // Aligned says whether the memory of b starts at a multiple of align, a power

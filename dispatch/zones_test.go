@@ -1,0 +1,290 @@
+package dispatch
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/internal/blockio"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// disk is a device in memory. With a zone size it takes writes at the pointers of its zones
+// only.
+type disk struct {
+	name string
+	mem  []byte
+	size int64 // of a zone, in bytes; 0 for none
+	cap  int64 // of a zone
+	at   []int64
+	full map[int64]bool // zones that take nothing
+}
+
+const (
+	testZone  = 16 << 10
+	testZones = 8
+)
+
+func newDisk(name string, capacity int64) *disk {
+	d := &disk{name: name, mem: make([]byte, testZone*testZones), full: make(map[int64]bool)}
+	if capacity > 0 {
+		d.size, d.cap, d.at = testZone, capacity, make([]int64, testZones)
+	}
+	return d
+}
+
+var errPointer = errors.New("not at the write pointer")
+
+func (d *disk) ReadAt(p []byte, off int64) (int, error) { return copy(p, d.mem[off:]), nil }
+
+func (d *disk) WriteAt(p []byte, off int64) (int, error) {
+	if d.size == 0 {
+		return copy(d.mem[off:], p), nil
+	}
+	z := off / d.size
+	n := min(int64(len(p)), (z+1)*d.size-off) // the kernel cuts at the boundaries
+	if d.full[z] || off%d.size != d.at[z] || d.at[z]+n > d.cap {
+		return 0, fmt.Errorf("%w: byte %d", errPointer, off)
+	}
+	d.at[z] += n
+	return copy(d.mem[off:off+n], p), nil
+}
+
+func (d *disk) Zero(off, n int64) error { return errors.New("zeroes are not written") }
+func (d *disk) Flush() error            { return nil }
+func (d *disk) BlockSize() int          { return 512 }
+func (d *disk) Size() int64             { return int64(len(d.mem)) }
+func (d *disk) Name() string            { return d.name }
+func (d *disk) ID() string              { return d.name }
+
+// Zones implements Zoner.
+func (d *disk) Zones(off, n int64) ([]blockio.Zone, error) {
+	var found []blockio.Zone
+	for z := off / d.size; z*d.size < off+n; z++ {
+		found = append(found, blockio.Zone{
+			Start: z * d.size, Len: d.size, Capacity: d.cap, Sequential: true, Pointer: z*d.size + d.at[z], Writable: !d.full[z] && d.at[z] < d.cap,
+		})
+	}
+	return found, nil
+}
+
+// zonedRun is a run to a zoned destination from files, which have no layout.
+func zonedRun(t testing.TB, src, dst *disk, ranges ...Range) *run {
+	t.Helper()
+	r, err := New(nil, Options{}).newRun(Job{
+		Src: Endpoint{Name: "src", Device: src}, Dst: Endpoint{Name: "dst", Device: dst, Zones: dst}, Ranges: ranges,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.close() })
+	r.plan = &plan{}
+	return r
+}
+
+func TestZonesRefuse(t *testing.T) {
+	for name, tc := range map[string]struct {
+		ranges []Range
+		says   string
+	}{
+		"whole zones":         {[]Range{{0, 2 * testZone, 12 << 10}, {0, 3 * testZone, 12 << 10}}, ""},
+		"at the pointer":      {[]Range{{0, testZone + 4096, 4096}}, ""},
+		"in pieces":           {[]Range{{0, 2 * testZone, 4096}, {0, 3 * testZone, 512}, {0, 2*testZone + 4096, 4096}}, ""},
+		"out of order":        {[]Range{{0, 2*testZone + 4096, 4096}, {0, 2 * testZone, 4096}}, "takes nothing except at byte 32768"},
+		"behind the pointer":  {[]Range{{0, testZone + 8192, 4096}}, "takes nothing except at byte 20480"},
+		"before the pointer":  {[]Range{{0, testZone, 4096}}, "takes nothing except at byte 20480"},
+		"over the capacity":   {[]Range{{0, 2 * testZone, 12<<10 + 512}}, "ends at byte 45056"},
+		"over the end":        {[]Range{{0, 2 * testZone, testZone + 512}}, "ends at byte 45056"},
+		"full":                {[]Range{{0, 4 * testZone, 512}}, "cannot be written in the zone at byte 65536"},
+		"read only":           {[]Range{{0, 5 * testZone, 512}}, "cannot be written in the zone at byte 81920"},
+		"one of many is full": {[]Range{{0, 2 * testZone, 512}, {0, 4 * testZone, 512}}, "cannot be written"},
+	} {
+		dst := newDisk("dst", 12<<10)
+		dst.at[1], dst.at[4] = 4096, 12<<10
+		dst.full[5] = true
+		r := zonedRun(t, newDisk("src", 0), dst, tc.ranges...)
+		_, err := r.survey(t.Context())
+		if tc.says == "" && err != nil || tc.says != "" && (!errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), tc.says)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestZonesOrder: behind what the host writes to a zone, or somebody has begun, nothing is
+// left to the device.
+func TestZonesOrder(t *testing.T) {
+	dst := newDisk("dst", testZone)
+	dst.at[1] = 512
+	r := zonedRun(t, newDisk("src", 0), dst, Range{0, testZone + 512, 5*testZone - 512})
+	if err := r.zones.refuse(r.job); err != nil {
+		t.Fatal(err)
+	}
+	step := func(from, to int64, m Method) Step { return Step{DstOff: from, Len: to - from, Method: m} }
+	describe := func(steps []Step) (s string) {
+		for _, p := range r.zones.order(steps) {
+			s += fmt.Sprintf("%d+%d %s %s;", p.DstOff/testZone, p.DstOff%testZone, p.Method, p.Reason)
+			if p.DstOff/testZone != (p.DstOff+p.Len-1)/testZone {
+				t.Errorf("%+v crosses a boundary", p)
+			}
+		}
+		return s
+	}
+	// The pointer of zone 1 may be known to the kernel; zone 2 begins with the device.
+	got := describe([]Step{
+		step(testZone+512, 2*testZone+1024, MethodNVMeCopy), step(2*testZone+1024, 2*testZone+1536, MethodHost),
+		step(2*testZone+1536, 3*testZone+512, MethodNVMeCopy),
+	})
+	want := "1+512 host zone:order;2+0 nvme-copy ;2+1024 host ;2+1536 host zone:order;3+0 nvme-copy ;"
+	if got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+	// The next window goes on in zone 3, and a zone that begins with zeroes is the host's.
+	got = describe([]Step{
+		step(3*testZone+512, 4*testZone, MethodNVMeCopy), step(4*testZone, 4*testZone+512, MethodZero), step(4*testZone+512, 5*testZone+512, MethodNVMeCopy),
+	})
+	if want := "3+512 nvme-copy ;4+0 zero ;4+512 host zone:order;5+0 nvme-copy ;"; got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+}
+
+// TestFromPointers: commands have written more than they told of.
+func TestFromPointers(t *testing.T) {
+	const length = 2 * testZone
+	for name, tc := range map[string]struct {
+		at    [2]int64 // how far zones 2 and 3 are written
+		wrong int64    // byte of the destination that is
+		left  string
+		says  string
+	}{
+		"nothing":              {[2]int64{}, -1, "0+16384; 16384+16384; ", ""},
+		"a part":               {[2]int64{4096, 0}, -1, "4096+12288; 16384+16384; ", ""},
+		"all of a zone":        {[2]int64{testZone, 512}, -1, "16896+15872; ", ""},
+		"all":                  {[2]int64{testZone, testZone}, -1, "", ""},
+		"wrong":                {[2]int64{4096, 0}, 4000, "", "differs from byte 36768 on"},
+		"wrong in zone 3":      {[2]int64{4096, 512}, testZone, "", "differs from byte 49152 on"},
+		"wrong behind pointer": {[2]int64{4096, 0}, 4096, "4096+12288; 16384+16384; ", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			src, dst := newDisk("src", 0), newDisk("dst", testZone)
+			for i := range src.mem {
+				src.mem[i] = byte(i*7 + i>>9)
+			}
+			r := zonedRun(t, src, dst, Range{0, 2 * testZone, length})
+			if err := r.zones.refuse(r.job); err != nil {
+				t.Fatal(err)
+			}
+			copy(dst.mem[2*testZone:], src.mem[:length])
+			if tc.wrong >= 0 {
+				dst.mem[2*testZone+tc.wrong] ^= 1
+			}
+			dst.at[2], dst.at[3] = tc.at[0], tc.at[1]
+			steps := []Step{{SrcOff: 1000, DstOff: 2*testZone + 1000, Len: length - 1000, Method: MethodHost}, {DstOff: 2 * testZone, Len: 1000, Method: MethodHost}}
+			left, err := r.fromPointers(t.Context(), steps)
+			if tc.says != "" {
+				if !errors.Is(err, ErrZone) || !strings.Contains(err.Error(), tc.says) {
+					t.Errorf("%v", err)
+				}
+				return
+			}
+			var got string
+			for op := range ops(left) {
+				for n := int64(0); op.Len > 0; op.Src, op.Dst, op.Len = op.Src+n, op.Dst+n, op.Len-n {
+					n = min(op.Len, testZone-op.Dst%testZone)
+					got += fmt.Sprintf("%d+%d; ", op.Src, n)
+				}
+			}
+			if err != nil || got != tc.left {
+				t.Errorf("left %s, want %s (%v)", got, tc.left, err)
+			}
+			if done := r.counters.offloaded.Load(); done != tc.at[0]+tc.at[1] {
+				t.Errorf("%d bytes are counted as offloaded", done)
+			}
+		})
+	}
+	t.Run("behind what was done", func(t *testing.T) {
+		r := zonedRun(t, newDisk("src", 0), newDisk("dst", testZone), Range{0, 2 * testZone, testZone})
+		if err := r.zones.refuse(r.job); err != nil {
+			t.Fatal(err)
+		}
+		_, err := r.fromPointers(t.Context(), []Step{{SrcOff: 512, DstOff: 2*testZone + 512, Len: 512, Method: MethodHost}})
+		if !errors.Is(err, ErrZone) || !strings.Contains(err.Error(), "up to byte 32768 instead of 33280") {
+			t.Error(err)
+		}
+	})
+}
+
+// TestCopyToZones: a copy through the host leaves the bytes and the pointers that it should.
+func TestCopyToZones(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		src, dst := newDisk("src", 0), newDisk("dst", rapid.SampledFrom([]int64{testZone, 12 << 10}).Draw(rt, "capacity"))
+		for i := range src.mem {
+			if i>>12%3 > 0 { // with runs of zeroes
+				src.mem[i] = byte(i*7 + i>>9)
+			}
+		}
+		want := bytes.Clone(dst.mem)
+		var ranges []Range
+		for z := range int64(testZones) {
+			dst.at[z] = rapid.Int64Range(0, dst.cap/512).Draw(rt, "written") * 512
+			for at := dst.at[z]; at < dst.cap && rapid.Bool().Draw(rt, "range"); {
+				n := rapid.Int64Range(1, (dst.cap-at)/512).Draw(rt, "length") * 512
+				from := rapid.Int64Range(0, (int64(len(src.mem))-n)/512).Draw(rt, "source") * 512
+				ranges = append(ranges, Range{from, z*testZone + at, n})
+				copy(want[z*testZone+at:][:n], src.mem[from:])
+				at += n
+			}
+		}
+		if len(ranges) == 0 {
+			return
+		}
+		d := New(nil, Options{Sparse: rapid.Bool().Draw(rt, "sparse"), Verify: VerifyFull})
+		rep, err := d.Copy(t.Context(), Job{
+			Src: Endpoint{Name: "src", Device: src}, Dst: Endpoint{Name: "dst", Device: dst, Zones: dst}, Ranges: ranges,
+		})
+		if err != nil || rep.Host+rep.Zeroed != rep.Total {
+			rt.Fatalf("%v, %+v", err, rep)
+		}
+		if !bytes.Equal(dst.mem, want) {
+			rt.Fatal("the bytes are wrong")
+		}
+	})
+}
+
+// A zone that fails ends the copy with the error of the device.
+func TestCopyToZoneFails(t *testing.T) {
+	src, dst := newDisk("src", 0), newDisk("dst", testZone)
+	_, err := New(nil, Options{}).Copy(t.Context(), Job{
+		Src: Endpoint{Name: "src", Device: src}, Dst: Endpoint{Name: "dst", Device: broken{dst}, Zones: dst}, Ranges: []Range{{0, 2 * testZone, testZone}},
+	})
+	if !errors.Is(err, errPointer) || !errors.Is(err, emulation.ErrStopped) {
+		t.Error(err)
+	}
+}
+
+// broken takes no writes.
+type broken struct{ *disk }
+
+func (b broken) WriteAt([]byte, int64) (int, error) { return 0, errPointer }
+
+// A leaf with zones below a device without, and the other way round, is left to the host.
+func TestZonedBelow(t *testing.T) {
+	zonedLeaf := &remap.Node{Leaf: &remap.Leaf{Zoned: hostManaged}}
+	plainLeaf := &remap.Node{Leaf: &remap.Leaf{Zoned: "none"}}
+	for _, tc := range []struct {
+		leaf *remap.Node
+		top  Zoner
+		want remap.Reason
+	}{{zonedLeaf, nil, "domain:zoned"}, {plainLeaf, newDisk("dst", testZone), "domain:zoned"}} {
+		p := &plan{dst: Endpoint{Zones: tc.top}, hold: hold.Trust}
+		s := Step{SrcLeaf: tc.leaf, DstLeaf: tc.leaf, Method: MethodHost}
+		if p.choose(t.Context(), &s); s.Reason != tc.want || s.Method != MethodHost {
+			t.Errorf("%+v", s)
+		}
+	}
+}
