@@ -253,4 +253,49 @@ var mutants = []mutant{
 		file:  "sysblock/vitals.go", old: "if v.Loop[i], err = d.optional(attr)", new: `if v.Loop[i], err = d.optional("none/" + attr)`,
 		in: "./snapshot", tests: "Loop",
 	},
+	{
+		guard: "disks of one name count as one",
+		file:  "dispatch/overlap.go", old: "!o.told.apart(all) {", new: "!o.told.apart(all) && len(all) > 9 {",
+		in: "./dispatch", tests: "PathsToOneDisk|PathsOfOneDisk",
+	},
+	{
+		guard: "disks of one name are looked at twice",
+		file:  "dispatch/twins.go", old: "bytes.Equal(looks[0], looks[2]) && bytes.Equal(looks[1], looks[3]) && ", new: "",
+		in: "./dispatch", tests: "PathsToOneDisk",
+	},
+	{
+		guard: "no command between disks of one name",
+		file:  "copydomain/finder.go", old: "a.Identity != \"\" && a.Identity == b.Identity:", new: "a.Identity == \"none\":",
+		in: "./dispatch", tests: "Twins",
+	},
+	{
+		guard: "names that other disks have",
+		file:  "copydomain/units.go", old: "case len(like.Twins) > 0:", new: "case len(like.Twins) > 9:",
+		in: "./copydomain", tests: "NameOfAnotherDisk",
+	},
+	{
+		guard: "logical units are the ones that were probed",
+		file:  "copydomain/scsi/again.go", old: "if err := d.Same(ctx); err != nil {", new: "if err := d.Same(ctx); err != nil && ctx == nil {",
+		in: "./copydomain/scsi", tests: "LooksAgain",
+	},
+	{
+		guard: "fences",
+		file:  "copydomain/blocks/issuer.go", old: "b.Fences.fence(fence)", new: "_ = fence",
+		in: "./copydomain/blocks", tests: "Fence|Ghost",
+	},
+	{
+		guard: "room of lost commands",
+		file:  "copydomain/blocks/issuer.go", old: "b.Slots <- b.protocol.Room()", new: "b.Slots <- f.slot",
+		in: "./copydomain/blocks", tests: "Ghost",
+	},
+	{
+		guard: "what another batch has under way",
+		file:  "copydomain/blocks/ledger.go", old: "if s, bad := e.conflict(other); bad {", new: "if s, bad := e.conflict(other); bad && l == nil {",
+		in: "./copydomain/blocks", tests: "Concurrent|Ledger",
+	},
+	{
+		guard: "what was torn before it was tried again",
+		file:  "copydomain/blocks/issuer.go", old: "b.torn = b.torn || !o.Untouched", new: "b.torn = o.Action > ActionFence",
+		in: "./copydomain/blocks", tests: "Torn",
+	},
 }
