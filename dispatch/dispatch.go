@@ -134,8 +134,9 @@ func (r *run) advance(ctx context.Context, ranges []Range) (done int64, err erro
 			return nil
 		}
 		err := r.paced(ctx, func() (int64, error) {
-			redone := r.stats.redone
+			redone, began := r.stats.redone, time.Now()
 			err := r.carryOut(ctx, w)
+			r.ledger.measure(w.bytes, time.Since(began), r.opts.JournalEvery)
 			return w.bytes + r.stats.redone - redone, err
 		})
 		// A window that was redone is done, although the plan is stale.

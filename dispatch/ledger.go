@@ -35,7 +35,9 @@ const (
 	// was copied since is copied again after a crash, and so is the window that
 	// was being copied.
 	journalEvery = 5 * time.Second
-	// journalWindow bounds windows while there is a journal, in bytes.
+	// journalWindow bounds windows while there is a journal, in bytes. On slow
+	// devices they are smaller, so that none takes much longer than
+	// JournalEvery.
 	journalWindow = 256 << 20
 )
 
@@ -43,8 +45,19 @@ const (
 type ledger struct {
 	unsaved journal.Map
 	saved   time.Time
+	// most is the largest window, in bytes.
+	most int64
 	// bad is how many bad parts were entered, and are final.
 	bad int
+}
+
+// measure adapts the largest window to how long the last one took.
+func (l *ledger) measure(bytes int64, took, every time.Duration) {
+	if bytes == 0 || took <= 0 || every <= 0 {
+		return
+	}
+	fit := float64(bytes) * float64(every) / float64(took)
+	l.most = int64(min(max(fit, minWindow), journalWindow)) &^ (windowUnit - 1)
 }
 
 // noteWindow enters a window into the ledger: what went through the host, and

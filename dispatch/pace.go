@@ -75,7 +75,13 @@ func (p *pacer) most(limit int64) int64 {
 }
 
 // most is how much goes into the next window.
-func (r *run) most() int64 { return r.pace.most(r.opts.Window) }
+func (r *run) most() int64 {
+	limit := r.opts.Window
+	if r.opts.Journal != nil {
+		limit = min(limit, r.ledger.most)
+	}
+	return r.pace.most(limit)
+}
 
 // paced moves something when it may. What it returns was moved.
 func (r *run) paced(ctx context.Context, move func() (int64, error)) error {

@@ -96,11 +96,9 @@ func (d *Dispatcher) newRun(job Job) (*run, error) {
 		tally:    newTally(),
 		verified: VerifyNone,
 		pace:     pacer{rate: d.opts.Rate},
+		ledger:   ledger{most: firstWindow},
 		started:  time.Now(),
 		cpu:      cpuTime(),
-	}
-	if r.opts.Journal != nil {
-		r.opts.Window = min(r.opts.Window, journalWindow)
 	}
 	r.current.Store(PhaseScanning)
 	return r, nil
