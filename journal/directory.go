@@ -75,41 +75,41 @@ func lock(f *os.File) error {
 // maxRaces bounds how often a file may be replaced while it is opened.
 const maxRaces = 16
 
-// open opens and locks a file, which is made if there is none.
-func (d osDirectory) open(name string) (f *os.File, err error) {
+// open opens and locks a file. If there is none, it is made.
+func (d osDirectory) open(name string) (f *os.File, made bool, err error) {
 	for range maxRaces {
-		f, err = d.openOnce(name)
+		f, made, err = d.openOnce(name)
 		if !errors.Is(err, errReplaced) {
-			return f, err
+			return f, made, err
 		}
 	}
-	return nil, err
+	return nil, false, err
 }
 
 var errReplaced = errors.New("replaced while it was opened")
 
-func (d osDirectory) openOnce(name string) (*os.File, error) {
+func (d osDirectory) openOnce(name string) (f *os.File, made bool, err error) {
 	var before, at unix.Stat_t
 	// Opening a device or a FIFO can have effects, so look before.
-	err := unix.Fstatat(d.fd(), name, &before, unix.AT_SYMLINK_NOFOLLOW)
-	if err == nil {
+	err = unix.Fstatat(d.fd(), name, &before, unix.AT_SYMLINK_NOFOLLOW)
+	if made = errors.Is(err, unix.ENOENT); err == nil {
 		err = trusted(&before)
 	}
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return nil, err
+	if err != nil && !made {
+		return nil, false, err
 	}
 	fd, err := unix.Openat(d.fd(), name, unix.O_RDONLY|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
 	if errors.Is(err, unix.ELOOP) {
-		return nil, fmt.Errorf("%w: a symbolic link", ErrUnsafe)
+		return nil, false, fmt.Errorf("%w: a symbolic link", ErrUnsafe)
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	f := os.NewFile(uintptr(fd), name)
+	f = os.NewFile(uintptr(fd), name)
 	if err := d.claim(f, name, &at); err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, false, errors.Join(err, f.Close())
 	}
-	return f, nil
+	return f, made, nil
 }
 
 // claim locks the open file and makes sure that it still has the name.

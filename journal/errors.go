@@ -9,6 +9,8 @@ import (
 var (
 	// ErrFormat: this is no state file.
 	ErrFormat = errors.New("not a state file of dmcopy")
+	// ErrEmpty: nothing was written to the file yet.
+	ErrEmpty = errors.New("nothing was begun yet")
 	// ErrVersion: the file was written by another version.
 	ErrVersion = errors.New("state file of a version that is not known here")
 	// ErrDamaged: the file was changed, or its end is missing.

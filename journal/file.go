@@ -23,7 +23,7 @@ type File struct {
 	mu    sync.Mutex
 	held  io.Closer // the file that is locked
 	state *State    // nil: nothing was begun
-	// made tells that the file was made, and is empty.
+	// made tells that the file was made by this process, and is empty.
 	made bool
 }
 
@@ -59,11 +59,11 @@ func claim(path string, p proc, anew bool) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	held, err := dir.open(name)
+	held, made, err := dir.open(name)
 	if err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}
-	f := &File{path: path, name: name, dir: dir, self: self, held: held}
+	f := &File{path: path, name: name, dir: dir, self: self, held: held, made: made}
 	err = f.load(held, p)
 	if anew && (errors.Is(err, ErrDamaged) || errors.Is(err, ErrVersion)) {
 		err = nil
@@ -81,9 +81,9 @@ func (f *File) load(held *os.File, p proc) error {
 		return err
 	}
 	if len(data) == 0 {
-		f.made = true
 		return nil
 	}
+	f.made = false // somebody was faster
 	s, err := Parse(data)
 	if err != nil {
 		return err
@@ -107,7 +107,8 @@ func read(from io.Reader) ([]byte, error) {
 	return data, err
 }
 
-// Read reads a state file, whoever it belongs to.
+// Read reads a state file, whoever it belongs to. It is ErrEmpty for a moment
+// when a copy begins.
 func Read(path string) (*State, error) {
 	s, err := peek(path)
 	if err != nil {
@@ -130,13 +131,17 @@ func peek(path string) (*State, error) {
 	}
 	defer file.Close()
 	data, err := read(file)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case len(data) == 0:
+		return nil, ErrEmpty
 	}
 	return Parse(data)
 }
 
-// Close gives the file up. One that nothing was written to is removed.
+// Close gives the file up. If it was made by Open, and nothing was written to it,
+// it is removed.
 func (f *File) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -108,6 +108,16 @@ func TestFile(t *testing.T) {
 	}
 }
 
+// TestEmpty: before anything is begun there is nothing to read.
+func TestEmpty(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	f := mustOpen(t, path)
+	defer closed(t, f)
+	if _, err := Read(path); !errors.Is(err, ErrEmpty) || !f.Empty() {
+		t.Error(err)
+	}
+}
+
 // TestUnused: a file that nothing was begun in leaves no trace.
 func TestUnused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state")

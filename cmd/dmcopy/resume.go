@@ -61,7 +61,7 @@ func (a *app) resume(ctx context.Context, file string, flags *pflag.FlagSet) err
 	case begun && !unfinished:
 		return a.alreadyComplete(path)
 	case !begun:
-		return &dispatch.Refusal{Thing: "the state " + file, Reason: "is empty", Way: "run the copy itself", Kind: dispatch.ErrRefused}
+		return explainState(file, &journal.Error{Path: file, Err: journal.ErrEmpty})
 	}
 	flagged := overrides(path, flags) // before they are defaults again
 	again := a.rootCommand()

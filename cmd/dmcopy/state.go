@@ -107,6 +107,8 @@ func explainState(path string, err error) error {
 		refusal.Reason, refusal.Way = "is "+why.Error(), "wait for it, or end it"
 	case errors.Is(err, journal.ErrUnsafe):
 		refusal.Reason, refusal.Way = "is "+why.Error(), "name a file of your own"
+	case errors.Is(err, journal.ErrEmpty):
+		refusal.Reason, refusal.Way = "is empty: "+why.Error(), "look again, or run the copy itself"
 	case errors.Is(err, journal.ErrFormat):
 		refusal.Reason, refusal.Way = "cannot be used: "+why.Error(), "name another file"
 	case errors.Is(err, journal.ErrDamaged), errors.Is(err, journal.ErrVersion), errors.Is(err, journal.ErrTooLarge):
