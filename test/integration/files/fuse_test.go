@@ -45,7 +45,6 @@ const (
 	opStatfs    = 17
 	opRelease   = 18
 	opFsync     = 20
-	opFlush     = 25
 	opInit      = 26
 	opInterrupt = 36
 	opDestroy   = 38
@@ -83,14 +82,15 @@ func serve(t *testing.T, size int64) *server {
 			t.Error(err)
 		}
 	})
-	s.declinePolls()
+	s.decline()
 	return s
 }
 
-// declinePolls has the kernel learn that there is no poll here. The runtime polls
-// every file that it opens, without telling the scheduler that it waits: of a server
-// in the same process it would wait for ever.
-func (s *server) declinePolls() {
+// decline has the kernel learn that there is no poll here, and no flush. The runtime
+// polls every file that it opens, and a child that it starts flushes those that it
+// inherits, without telling the scheduler that it waits: for a server in the same
+// process it could wait for ever.
+func (s *server) decline() {
 	s.t.Helper()
 	fd, err := unix.Open(filepath.Join(s.dir, "src"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -176,7 +176,7 @@ func (s *server) handle(opcode uint32, node uint64, in []byte) ([]byte, syscall.
 		return s.copy(node, in)
 	case opStatfs:
 		return make([]byte, 80), 0
-	case opRelease, opFlush, opDestroy:
+	case opRelease, opDestroy:
 		return nil, 0
 	}
 	return nil, syscall.ENOSYS
