@@ -60,8 +60,10 @@ func (d *Dispatcher) Verify(ctx context.Context, job Job) (emulation.Comparison,
 // survey plans and looks over the whole plan. Nothing is written.
 func (r *run) survey(ctx context.Context) (*survey, error) {
 	r.phase(PhaseScanning)
-	if err := r.zones.refuse(r.job); err != nil {
-		return nil, err
+	if r.opts.Journal == nil { // else it is not known yet what is to be written
+		if err := r.zones.refuse(r.job.Ranges); err != nil {
+			return nil, err
+		}
 	}
 	p, err := r.settle(ctx)
 	if err != nil {

@@ -54,7 +54,11 @@ func (r *run) takeUp(ctx context.Context) error {
 	if err := r.recheck(ctx, done); err != nil {
 		return err
 	}
-	r.pending, r.resumed = pending, length(done)
+	pending, there, err := r.passed(ctx, pending)
+	if err != nil {
+		return err
+	}
+	r.pending, r.resumed = pending, length(done)+length(there)
 	if r.resumed > 0 {
 		r.tally.add(MethodSkip, ReasonResumed, r.resumed)
 		r.counters.skipped.Add(r.resumed)

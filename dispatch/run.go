@@ -77,7 +77,7 @@ func (d *Dispatcher) newRun(job Job) (*run, error) {
 	}
 	if job.Dst.Zones != nil {
 		options = inOrder
-		job.Dst.Device = sequential{job.Dst.Device}
+		job.Dst.Device = &sequential{Device: job.Dst.Device}
 	}
 	engine, err := emulation.NewThreads(options)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync/atomic"
 
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/emulation"
@@ -43,12 +44,29 @@ var ErrZone = errors.New("the zone does not hold what was copied to it: reset it
 // each.
 var inOrder = emulation.Options{QueueDepth: 1, BlockSize: 128 << 10, Ordered: true}
 
-// sequential is a device whose zeroes are written like everything else: what becomes of the
-// pointer when the command for zeroes fails is another question for each device.
-type sequential struct{ emulation.Device }
+// sequential is a device that is written in order. Its zeroes are written like everything
+// else: what becomes of the pointer when the command for zeroes fails is another question for
+// each device. After a write that has failed it takes no other one: there are disks (QEMU's)
+// whose pointer then is not where they say, and which would leave a hole.
+type sequential struct {
+	emulation.Device
+	failed atomic.Pointer[error]
+}
 
 // Zero implements [emulation.Device].
-func (sequential) Zero(int64, int64) error { return errors.ErrUnsupported }
+func (*sequential) Zero(int64, int64) error { return errors.ErrUnsupported }
+
+// WriteAt implements [emulation.Device].
+func (s *sequential) WriteAt(p []byte, off int64) (int, error) {
+	if err := s.failed.Load(); err != nil {
+		return 0, *err
+	}
+	n, err := s.Device.WriteAt(p, off)
+	if err != nil {
+		s.failed.Store(&err)
+	}
+	return n, err
+}
 
 // zoned tells whether a leaf is known to have zones of any kind.
 func zoned(leaf *remap.Node) bool {
@@ -72,12 +90,12 @@ func newZones(dst Endpoint) zones {
 
 // refuse refuses ranges that the zones of the destination do not take. In the order in which
 // they are copied, each has to begin at a write pointer and to end within the capacity.
-func (z *zones) refuse(job Job) error {
+func (z *zones) refuse(ranges []Range) error {
 	if z.zoner == nil {
 		return nil
 	}
 	pointer := make(map[int64]int64)
-	for _, r := range job.Ranges {
+	for _, r := range ranges {
 		found, err := z.zoner.Zones(r.Dst, r.Len)
 		if err != nil {
 			return wrap("zones", err)
@@ -116,6 +134,42 @@ func (z *zones) refuseZone(zone blockio.Zone, r Range, pointer map[int64]int64) 
 	}
 	pointer[zone.Start] = to
 	return nil
+}
+
+// passed cuts off of the ranges of a copy that goes on what its earlier runs have written
+// without having noted it: it lies below the write pointers, and is equal to the source.
+func (r *run) passed(ctx context.Context, ranges []Range) (left, there []Range, err error) {
+	if r.zones.zoner == nil {
+		return ranges, nil, nil
+	}
+	for _, g := range ranges {
+		found, err := r.zones.zoner.Zones(g.Dst, g.Len)
+		if err != nil {
+			return nil, nil, wrap("zones", err)
+		}
+		for _, zone := range found {
+			n := min(g.Len, zone.Start+zone.Len-g.Dst)
+			below := int64(0)
+			if zone.Sequential {
+				below = min(max(zone.Pointer-g.Dst, 0), n)
+			}
+			there = appendRange(there, g.part(0, below))
+			left = appendRange(left, g.part(below, n))
+			g = g.part(n, g.Len)
+		}
+	}
+	found, err := r.engine.Compare(ctx, r.job.Src.Device, r.job.Dst.Device, copies(there), emulation.Observer{})
+	if err == nil {
+		err = lost(found.Failures)
+	}
+	if err != nil {
+		return nil, nil, wrap("zones", err)
+	}
+	if len(found.Mismatches) > 0 {
+		return nil, nil, refuse(r.zones.name, "holds something else at byte %d, below a write pointer",
+			"reset the zone (blkzone reset), which destroys what it holds, or choose another range", found.Mismatches[0].Dst)
+	}
+	return left, there, r.zones.refuse(left)
 }
 
 // parts cuts a step at the boundaries of zones.

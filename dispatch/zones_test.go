@@ -122,7 +122,7 @@ func TestZonesOrder(t *testing.T) {
 	dst := newDisk("dst", testZone)
 	dst.at[1] = 512
 	r := zonedRun(t, newDisk("src", 0), dst, Range{0, testZone + 512, 5*testZone - 512})
-	if err := r.zones.refuse(r.job); err != nil {
+	if err := r.zones.refuse(r.job.Ranges); err != nil {
 		t.Fatal(err)
 	}
 	step := func(from, to int64, m Method) Step { return Step{DstOff: from, Len: to - from, Method: m} }
@@ -176,7 +176,7 @@ func TestFromPointers(t *testing.T) {
 				src.mem[i] = byte(i*7 + i>>9)
 			}
 			r := zonedRun(t, src, dst, Range{0, 2 * testZone, length})
-			if err := r.zones.refuse(r.job); err != nil {
+			if err := r.zones.refuse(r.job.Ranges); err != nil {
 				t.Fatal(err)
 			}
 			copy(dst.mem[2*testZone:], src.mem[:length])
@@ -209,7 +209,7 @@ func TestFromPointers(t *testing.T) {
 	}
 	t.Run("behind what was done", func(t *testing.T) {
 		r := zonedRun(t, newDisk("src", 0), newDisk("dst", testZone), Range{0, 2 * testZone, testZone})
-		if err := r.zones.refuse(r.job); err != nil {
+		if err := r.zones.refuse(r.job.Ranges); err != nil {
 			t.Fatal(err)
 		}
 		_, err := r.fromPointers(t.Context(), []Step{{SrcOff: 512, DstOff: 2*testZone + 512, Len: 512, Method: MethodHost}})
@@ -256,21 +256,85 @@ func TestCopyToZones(t *testing.T) {
 	})
 }
 
-// A zone that fails ends the copy with the error of the device.
+// TestPassed: a copy goes on that was ended in the middle of a zone, after its state was
+// saved.
+func TestPassed(t *testing.T) {
+	for name, tc := range map[string]struct {
+		at    [2]int64 // how far zones 2 and 3 are written
+		wrong int64    // byte of the destination that is
+		left  string
+		there string
+		says  string
+	}{
+		"nothing":              {[2]int64{}, -1, "[{0 32768 16384} {16384 49152 4096}]", "[]", ""},
+		"in the first zone":    {[2]int64{4096, 0}, -1, "[{4096 36864 12288} {16384 49152 4096}]", "[{0 32768 4096}]", ""},
+		"in the second":        {[2]int64{testZone, 512}, -1, "[{16896 49664 3584}]", "[{0 32768 16384} {16384 49152 512}]", ""},
+		"all":                  {[2]int64{testZone, 4096}, -1, "[]", "[{0 32768 16384} {16384 49152 4096}]", ""},
+		"something else":       {[2]int64{4096, 0}, 700, "", "", "holds something else at byte 33468"},
+		"beyond what is meant": {[2]int64{testZone, 8192}, -1, "[]", "[{0 32768 16384} {16384 49152 4096}]", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			src, dst := newDisk("src", 0), newDisk("dst", testZone)
+			for i := range src.mem {
+				src.mem[i] = byte(i*7 + i>>9)
+			}
+			ranges := []Range{{0, 2 * testZone, testZone + 4096}}
+			r := zonedRun(t, src, dst, ranges...)
+			copy(dst.mem[2*testZone:], src.mem[:testZone+4096])
+			if tc.wrong >= 0 {
+				dst.mem[2*testZone+tc.wrong] ^= 1
+			}
+			dst.at[2], dst.at[3] = tc.at[0], tc.at[1]
+			left, there, err := r.passed(t.Context(), ranges)
+			if tc.says != "" {
+				if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), tc.says) {
+					t.Errorf("%v", err)
+				}
+				return
+			}
+			if err != nil || fmt.Sprint(left) != tc.left || fmt.Sprint(there) != tc.there {
+				t.Errorf("%v, %v, %v", left, there, err)
+			}
+		})
+	}
+}
+
+// A zone that fails ends the copy with the error of the device, and nothing is written behind
+// it: the pointer of some disks has gone on.
 func TestCopyToZoneFails(t *testing.T) {
 	src, dst := newDisk("src", 0), newDisk("dst", testZone)
+	for i := range src.mem {
+		src.mem[i] = 1
+	}
+	failing := &onceBroken{disk: dst, at: 3 * testZone}
 	_, err := New(nil, Options{}).Copy(t.Context(), Job{
-		Src: Endpoint{Name: "src", Device: src}, Dst: Endpoint{Name: "dst", Device: broken{dst}, Zones: dst}, Ranges: []Range{{0, 2 * testZone, testZone}},
+		Src: Endpoint{Name: "src", Device: src}, Dst: Endpoint{Name: "dst", Device: failing, Zones: dst}, Ranges: []Range{{0, 2 * testZone, 5 * testZone}},
 	})
 	if !errors.Is(err, errPointer) || !errors.Is(err, emulation.ErrStopped) {
 		t.Error(err)
 	}
+	if failing.after > 0 || !bytes.Equal(dst.mem[3*testZone:], make([]byte, 5*testZone)) {
+		t.Errorf("%d writes follow the one that failed", failing.after)
+	}
 }
 
-// broken takes no writes.
-type broken struct{ *disk }
+// onceBroken fails the first write from a place on.
+type onceBroken struct {
+	*disk
+	at    int64
+	after int // writes that came later
+	done  bool
+}
 
-func (b broken) WriteAt([]byte, int64) (int, error) { return 0, errPointer }
+func (b *onceBroken) WriteAt(p []byte, off int64) (int, error) {
+	if b.done {
+		b.after++
+	} else if off >= b.at {
+		b.done = true
+		return 0, errPointer
+	}
+	return b.disk.WriteAt(p[:min(int64(len(p)), testZone-off%testZone)], off)
+}
 
 // A leaf with zones below a device without, and the other way round, is left to the host.
 func TestZonedBelow(t *testing.T) {
