@@ -1,7 +1,10 @@
 package zoned
 
 import (
+	"errors"
 	"fmt"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -150,7 +153,7 @@ func TestReadFails(t *testing.T) {
 	vm.CheckStamp(t, disk, 1, 10*zone, 0, size)
 }
 
-// TestWriteFails: after a write that fails, QEMU takes nothing more in the zone, wherever its
+// TestWriteFails: after a write that fails, QEMU takes nothing more in the zone where its
 // pointer is said to be, until it is reset. So the copy ends, and what is below the pointers
 // is right; a zone that was begun is refused until it is reset.
 func TestWriteFails(t *testing.T) {
@@ -192,4 +195,53 @@ func TestTooManyZones(t *testing.T) {
 	if at := pointer(t, disk, 10*zone); at != 0 {
 		t.Errorf("written up to %d", at)
 	}
+}
+
+// TestKilled: a copy that is killed in the middle of a zone goes on from the write pointer,
+// wherever that is.
+func TestKilled(t *testing.T) {
+	disk := blank(t, whole)
+	const size = 4 * zone
+	vm.Stamp(t, disk, 1, 0, size)
+	if err := vm.Throttle(whole, 4*mib, 0); err != nil {
+		t.Fatal(err)
+	}
+	unthrottled := func() {
+		if err := vm.Throttle(whole, 0, 0); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(unthrottled)
+	state := filepath.Join(t.TempDir(), "state")
+	cmd := exec.Command("dmcopy", "copy", "--state", state, "--window", "1M", "--range", run(0, 10*zone, size), disk, disk)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	vm.Eventually(t, "a copy in the second zone", func() error {
+		if at := pointer(t, disk, 11*zone); at == 0 {
+			return errors.New("it was not begun")
+		}
+		return nil
+	})
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Fatal("the copy ended before it was killed")
+	}
+	unthrottled()
+	vm.Eventually(t, "commands that are still under way", func() error {
+		busy, err := vm.TryRun("sh", "-c", "cat /sys/kernel/debug/block/nvme*/hctx*/busy")
+		if err == nil && strings.Contains(busy, "DRV_OUT") {
+			err = errors.New(busy)
+		}
+		return err
+	})
+	t.Logf("killed with %d bytes in the second zone", pointer(t, disk, 11*zone))
+	if out, err := vm.TryRun("dmcopy", "resume", "--json", state); err != nil {
+		t.Error(err)
+	} else {
+		t.Log(out)
+	}
+	vm.CheckStamp(t, disk, 1, 10*zone, 0, size)
 }
