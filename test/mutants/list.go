@@ -70,12 +70,12 @@ var mutants = []mutant{
 	},
 	{
 		guard: "stale pages dropped afterwards",
-		file:  "dispatch/finish.go", old: "errs = append(errs, r.dropCaches(ctx))", new: "",
+		file:  "dispatch/finish.go", old: "errors.Join(r.flush(ctx), r.dropCaches(ctx))", new: "r.flush(ctx)",
 		in: "./dispatch", tests: "Dirty|Stale|Cache",
 	},
 	{
 		guard: "flush of the leaves",
-		file:  "dispatch/finish.go", old: "errs = append(errs, st.copier.Flush(ctx))", new: "_ = st",
+		file:  "dispatch/ledger.go", old: "errs = append(errs, st.copier.Flush(ctx))", new: "_ = st",
 		in: "./dispatch", tests: "Flush|Durab|Power",
 	},
 	{
