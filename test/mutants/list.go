@@ -101,17 +101,17 @@ var mutants = []mutant{
 	{
 		guard: "devices that no anchor holds",
 		file:  "dispatch/hold/anchor.go", old: "if err := a.holdable(chains); err != nil {", new: "if err := error(nil); err != nil {",
-		in: "./test/integration/live", tests: "TestAnchorOnArray|TestRequests", guest: true,
+		in: "./dispatch/hold", tests: ".",
 	},
 	{
 		guard: "probe of the anchor",
-		file:  "dispatch/hold/anchor.go", old: "if !completed {", new: "if false {",
+		file:  "dispatch/hold/anchor.go", old: "if !completed {", new: "if !completed && false {",
 		in: "./test/integration/anchor", tests: ".", guest: true,
 	},
 	{
 		guard: "reads in flight at each device",
 		file:  "dispatch/hold/anchor.go", old: "if n < 1 {", new: "if n < 0 {",
-		in: "./test/integration/anchor", tests: ".", guest: true,
+		in: "./dispatch/hold", tests: ".",
 	},
 	{
 		guard: "reads of the anchor",
@@ -126,7 +126,7 @@ var mutants = []mutant{
 	{
 		guard: "lock of the volume group",
 		file:  "dispatch/hold/hold.go", old: "lockGroups(ctx, h.locks, req.Groups, req.Deadline)", new: "lockGroups(ctx, h.locks, nil, req.Deadline)",
-		in: "./test/integration/live", tests: "TestSnapshotOfDestination", guest: true,
+		in: "./dispatch/hold", tests: ".",
 	},
 	{
 		guard: "state: flush of the destination before the entry",
