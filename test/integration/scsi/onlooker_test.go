@@ -19,12 +19,10 @@ type onlooker struct {
 	mu       sync.Mutex
 	batches  int
 	commands int
-	used     map[remap.Dev]int // batches by the disk that got them
 }
 
 // in returns the machine with the onlooker before it.
 func (o *onlooker) in(m dispatch.Machine) dispatch.Machine {
-	o.used = make(map[remap.Dev]int)
 	return seen{m, o}
 }
 
@@ -63,7 +61,6 @@ func (o *onlooker) batch(pair copydomain.Pair) {
 	o.mu.Lock()
 	n := o.batches
 	o.batches++
-	o.used[pair.Dst.Dev]++
 	o.mu.Unlock()
 	if o.before != nil {
 		o.before(n, pair)
