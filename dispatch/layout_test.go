@@ -153,6 +153,26 @@ func TestUnsafeSwap(t *testing.T) {
 	}
 }
 
+// TestSwapToTheSamePlace: a destination that changed and lies where it did, as a
+// multipath device on another path, costs a window and nothing else.
+func TestSwapToTheSamePlace(t *testing.T) {
+	for _, moment := range []string{"after the comparison", "before a command", "after a command", "before the last look"} {
+		t.Run(moment, func(t *testing.T) {
+			v := newVolumes(t)
+			v.UnsafeSwaps = true
+			half := volume / 2
+			when(&v.Hooks, moment, func() {
+				v.Swap(v.dst, fakestack.Segment{Len: half, Target: fakestack.Linear{Dev: v.ns, Start: dstPlace}},
+					fakestack.Segment{Len: half, Target: fakestack.Linear{Dev: v.ns, Start: dstPlace + half}})
+			})
+			rep := v.mustCopy(t, dispatch.Options{Window: window})
+			if rep.Redone != window || reason(rep, dispatch.ReasonLayoutChanged) != window {
+				t.Errorf("%+v", rep)
+			}
+		})
+	}
+}
+
 // TestUnsafeSwapOfFailingCommand: a command that fails must not hide that the
 // destination was moved below it.
 func TestUnsafeSwapOfFailingCommand(t *testing.T) {

@@ -95,15 +95,36 @@ func (r *run) checkpoint(ctx context.Context) error {
 // flush makes everything durable that was written so far. After one that has
 // failed nobody knows what is: a later one that succeeds says nothing about it.
 func (r *run) flush(ctx context.Context) error {
-	errs := []error{r.job.Dst.Device.Flush()}
-	for _, st := range r.copiers {
-		errs = append(errs, st.copier.Flush(ctx))
-	}
-	err := errors.Join(errs...)
+	err := errors.Join(r.job.Dst.Device.Flush(), r.flushLeaves(ctx))
 	if err != nil {
 		r.ledger.unsaved = journal.Map{}
 	}
 	return err
+}
+
+// flushLeaves flushes every disk that commands have written. Of several paths to
+// one disk, one that works is enough: what is flushed is the disk.
+func (r *run) flushLeaves(ctx context.Context) error {
+	flushed := make(map[string]bool)
+	failed := make(map[string]error)
+	for key, st := range r.copiers {
+		disk := key.dst.String()
+		if n := r.touched[key.dst]; n != nil && isPath(n) {
+			disk = n.Leaf.Identity
+		}
+		if err := st.copier.Flush(ctx); err != nil {
+			failed[disk] = errors.Join(failed[disk], err)
+		} else {
+			flushed[disk] = true
+		}
+	}
+	var errs []error
+	for disk, err := range failed {
+		if !flushed[disk] {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // record saves the ledger, all of which is durable.

@@ -52,7 +52,14 @@ func (r *run) offload(ctx context.Context, steps map[pairKey][]Step) ([]Step, er
 	if releaseErr := held.Release(); releaseErr != nil {
 		r.log.Warn("release of the hold", "error", releaseErr)
 	}
-	return redo, err
+	var suspect *suspicion
+	if !errors.As(err, &suspect) {
+		return redo, err
+	}
+	if suspect.lost != nil || !r.stillThere(ctx, steps) {
+		return nil, suspect.err
+	}
+	return r.doubt(steps, nil)
 }
 
 // fallBack sends all steps through the host, none having been issued.
@@ -156,8 +163,13 @@ func keep(held hold.Held, stop context.CancelCauseFunc) (letGo func() error) {
 // layout that they were planned for.
 func (r *run) distrust(steps map[pairKey][]Step, moved []remap.Change, lostHold error) ([]Step, error) {
 	if err := r.betrayed(steps, moved, lostHold); err != nil {
-		return nil, err
+		return nil, &suspicion{err, lostHold}
 	}
+	return r.doubt(steps, lostHold)
+}
+
+// doubt sends a window through the host once more.
+func (r *run) doubt(steps map[pairKey][]Step, lostHold error) ([]Step, error) {
 	why := ReasonLayoutChanged
 	if lostHold != nil {
 		why = ReasonHoldLost

@@ -44,6 +44,11 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "Swap|Move",
 	},
 	{
+		guard: "a destination that changed below commands is told of",
+		file:  "dispatch/offload.go", old: "if suspect.lost != nil || !r.stillThere(ctx, steps) {", new: "if false {",
+		in: "./dispatch", tests: "Swap|HoldLost",
+	},
+	{
 		guard: "second look at sources that drift",
 		file:  "dispatch/drift.go", old: "if !r.plan.stack.Drifts(r.job.Src.Dev) {", new: "if true {",
 		in: "./dispatch", tests: "Drift|Frozen",
@@ -75,7 +80,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "flush of the leaves",
-		file:  "dispatch/ledger.go", old: "errs = append(errs, st.copier.Flush(ctx))", new: "_ = st",
+		file:  "dispatch/ledger.go", old: "if err := st.copier.Flush(ctx); err != nil {", new: "if err := error(nil); st == nil {",
 		in: "./dispatch", tests: "Flush|Durab|Power",
 	},
 	{
@@ -130,12 +135,12 @@ var mutants = []mutant{
 	},
 	{
 		guard: "state: flush of the destination before the entry",
-		file:  "dispatch/ledger.go", old: "errs := []error{r.job.Dst.Device.Flush()}", new: "errs := []error{nil}",
+		file:  "dispatch/ledger.go", old: "errors.Join(r.job.Dst.Device.Flush(), r.flushLeaves(ctx))", new: "r.flushLeaves(ctx)",
 		in: "./dispatch", tests: "Crash|InterruptSaves",
 	},
 	{
 		guard: "state: flush of the leaves before the entry",
-		file:  "dispatch/ledger.go", old: "errs = append(errs, st.copier.Flush(ctx))", new: "errs = append(errs, error(nil))\n\t\t_ = st",
+		file:  "dispatch/ledger.go", old: "if err := st.copier.Flush(ctx); err != nil {", new: "if err := error(nil); st == nil {",
 		in: "./dispatch", tests: "Crash|FlushFails|FlushAfterMove",
 	},
 	{

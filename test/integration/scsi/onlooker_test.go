@@ -19,6 +19,7 @@ type onlooker struct {
 	mu       sync.Mutex
 	batches  int
 	commands int
+	used     map[string]int // batches by the path to the destination
 }
 
 // in returns the machine with the onlooker before it.
@@ -61,6 +62,10 @@ func (o *onlooker) batch(pair copydomain.Pair) {
 	o.mu.Lock()
 	n := o.batches
 	o.batches++
+	if o.used == nil {
+		o.used = make(map[string]int)
+	}
+	o.used[pair.Dst.Name]++
 	o.mu.Unlock()
 	if o.before != nil {
 		o.before(n, pair)

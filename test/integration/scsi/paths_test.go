@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -91,6 +92,47 @@ func TestMultipathOfRequests(t *testing.T) {
 	throughHost(t, u[0].top, u[1].top, 16*mib, dispatch.ReasonHoldUnavailable)
 	group(t, "vg", u[0].top, u[1].top)
 	throughHost(t, volume(t, "from", size, u[0].top), volume(t, "to", size, u[1].top), size, dispatch.ReasonHoldUnavailable)
+}
+
+// A path that is not used any more: the commands go over the other one, what was
+// under way meanwhile is copied by the host.
+func TestPathFails(t *testing.T) {
+	const size = 16 * mib
+	for name, fail := range map[string]func(t *testing.T, u [2]unit){
+		"by order, of the destination": func(t *testing.T, u [2]unit) {
+			vm.Run(t, "dmsetup", "message", "mp1", "0", "fail_path", u[1].paths[0])
+		},
+		"by order, of both": func(t *testing.T, u [2]unit) {
+			for i := range u {
+				vm.Run(t, "dmsetup", "message", fmt.Sprintf("mp%d", i), "0", "fail_path", u[i].paths[0])
+			}
+		},
+		"with its port": func(t *testing.T, _ [2]unit) { lose(t, 0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := units(t, bios, 24*mib)
+			group(t, "vg", u[0].top, u[1].top)
+			src, dst := volume(t, "from", size, u[0].top), volume(t, "to", size, u[1].top)
+			vm.Stamp(t, src, 1, 0, size)
+			vm.Stamp(t, dst, 2, 0, size)
+			vm.Settle(t)
+			between := &onlooker{before: func(n int, _ copydomain.Pair) {
+				if n == 3 { // before commands, not under one
+					fail(t, u)
+				}
+			}}
+			report, err := copyWith(src, dst, dispatch.Options{Window: 2 * mib}, between.in)
+			if err != nil {
+				t.Fatalf("%v: %+v", err, report)
+			}
+			vm.CheckStamp(t, src, 1, 0, 0, size)
+			vm.CheckStamp(t, dst, 1, 0, 0, size)
+			t.Logf("%+v, by path %v", report, between.used)
+			if report.Offloaded+report.Host != size || report.Host == 0 || report.Host > 3*2*mib || len(between.used) != 2 {
+				t.Errorf("%+v, by path %v", report, between.used)
+			}
+		})
+	}
 }
 
 // A port that is lost under a command leaves its fate open. The blocks are fenced,
