@@ -171,6 +171,15 @@ func TestSwapToTheSamePlace(t *testing.T) {
 			}
 		})
 	}
+	// Without a hold it may have been elsewhere in between.
+	v := newVolumes(t)
+	when(&v.Hooks, "before a command", func() {
+		v.Swap(v.dst, fakestack.Segment{Len: volume / 2, Target: fakestack.Linear{Dev: v.ns, Start: dstPlace}},
+			fakestack.Segment{Len: volume / 2, Target: fakestack.Linear{Dev: v.ns, Start: dstPlace + volume/2}})
+	})
+	if rep, err := v.copy(t, dispatch.Options{Window: window, Hold: hold.Trust}); err == nil || !strings.Contains(err.Error(), "destination changed") {
+		t.Errorf("trusted: %v, %+v", err, rep)
+	}
 }
 
 // TestUnsafeSwapOfFailingCommand: a command that fails must not hide that the

@@ -107,15 +107,11 @@ func (r *run) flush(ctx context.Context) error {
 func (r *run) flushLeaves(ctx context.Context) error {
 	flushed := make(map[string]bool)
 	failed := make(map[string]error)
-	for key, st := range r.copiers {
-		disk := key.dst.String()
-		if n := r.touched[key.dst]; n != nil && isPath(n) {
-			disk = n.Leaf.Identity
-		}
+	for _, st := range r.copiers {
 		if err := st.copier.Flush(ctx); err != nil {
-			failed[disk] = errors.Join(failed[disk], err)
+			failed[st.disk] = errors.Join(failed[st.disk], err)
 		} else {
-			flushed[disk] = true
+			flushed[st.disk] = true
 		}
 	}
 	var errs []error

@@ -56,7 +56,8 @@ func (r *run) offload(ctx context.Context, steps map[pairKey][]Step) ([]Step, er
 	if !errors.As(err, &suspect) {
 		return redo, err
 	}
-	if suspect.lost != nil || !r.stillThere(ctx, steps) {
+	// Who trusts has no hold that could tell where the destination lay meanwhile.
+	if r.opts.Hold != hold.Auto || suspect.lost != nil || !r.stillThere(ctx, steps) {
 		return nil, suspect.err
 	}
 	return r.doubt(steps, nil)
@@ -262,7 +263,7 @@ func (r *run) pairState(ctx context.Context, key pairKey, pair copydomain.Pair) 
 		Allowed:  st.check,
 		Log:      r.log,
 	})
-	st.copier = copier
+	st.copier, st.disk = copier, diskOf(pair.Dst)
 	if err == nil {
 		r.copiers[key] = st
 	}

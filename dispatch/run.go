@@ -57,6 +57,7 @@ type run struct {
 // pairState is what a run knows about a pair of leaves.
 type pairState struct {
 	copier copydomain.Copier
+	disk   string // that is written, whatever the path to it
 	proven bool
 	// allowed is the batch that is being issued.
 	allowed atomic.Pointer[batch]

@@ -64,3 +64,11 @@ func sameDisk(a, b *remap.Node) bool {
 func isPath(n *remap.Node) bool {
 	return n.Leaf != nil && n.Leaf.Driver == "scsi" && n.Leaf.Identity != ""
 }
+
+// diskOf names the disk that a leaf is, or is a path to.
+func diskOf(n *remap.Node) string {
+	if isPath(n) {
+		return n.Leaf.Identity
+	}
+	return n.Dev.String()
+}

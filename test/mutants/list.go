@@ -45,7 +45,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "a destination that changed below commands is told of",
-		file:  "dispatch/offload.go", old: "if suspect.lost != nil || !r.stillThere(ctx, steps) {", new: "if false {",
+		file:  "dispatch/offload.go", old: "if r.opts.Hold != hold.Auto || suspect.lost != nil || !r.stillThere(ctx, steps) {", new: "if false {",
 		in: "./dispatch", tests: "Swap|HoldLost",
 	},
 	{
