@@ -55,6 +55,8 @@ var support = []room{
 	{"mdraid/mdraidtest", nil, "fixtures must not share code with what reads them"},
 	{"sysblock/sysblocktest", []string{"remap", "sysblock"}, "machines to read facts of"},
 	{"emulation/enginetest", []string{"internal/...", "emulation"}, "the suite that every engine has to pass"},
+	{"test/vm", nil, "a guest, and what tools build in it, know nothing of what is tested there"},
+	{"test/copying", []string{"sysblock", "snapshot", "dispatch"}, "makes copies as the command does, wherever it is run"},
 	{"test/...", []string{"..."}, "tests of the whole may use the whole"},
 }
 

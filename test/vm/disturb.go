@@ -3,6 +3,7 @@ package vm
 import (
 	"fmt"
 	"strings"
+	"testing"
 )
 
 // Throttle limits a disk of the machine from now on, see [Disk.BytesPerSec] and [Disk.IOPS]. Commands that wait already
@@ -10,6 +11,22 @@ import (
 func Throttle(disk Disk, bytesPerSec, iops int64) error {
 	return QMP("qom-set", map[string]any{"path": "/objects/" + disk.Name() + "-limits", "property": "limits",
 		"value": throttleLimits(bytesPerSec, iops)}, nil)
+}
+
+// Slowly limits a disk to so many bytes per second until the test ends or fast is called; 0 is no limit. A Copy counts twice:
+// it reads and writes.
+func Slowly(t testing.TB, disk Disk, bytesPerSec int64) (fast func()) {
+	t.Helper()
+	if err := Throttle(disk, bytesPerSec, 0); err != nil {
+		t.Fatal(err)
+	}
+	fast = func() {
+		if err := Throttle(disk, 0, 0); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(fast)
+	return fast
 }
 
 // A Fault makes commands fail that reach the backing file of a disk, by QEMU's blkdebug driver.

@@ -80,6 +80,24 @@ func Diskstats(device string) (read, written uint64, err error) {
 	return read, written, nil
 }
 
+// Crossed measures how many sectors of 512 bytes the host reads from and writes to disks while f runs.
+func Crossed(t testing.TB, f func(), disks ...string) (sectors uint64) {
+	t.Helper()
+	count := func() (sum uint64) {
+		for _, d := range disks {
+			read, written, err := Diskstats(d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += read + written
+		}
+		return sum
+	}
+	before := count()
+	f()
+	return count() - before
+}
+
 // headPattern splits nvmeXnY, whose paths are called nvmeXcZnY.
 var headPattern = regexp.MustCompile(`^(nvme[0-9]+)(n[0-9]+)$`)
 

@@ -15,6 +15,7 @@ import (
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/snapshot"
 	"github.com/dmcopy/dmcopy/sysblock"
+	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -46,7 +47,7 @@ func BenchmarkAgainstBareLoop(b *testing.B) {
 func againstBareLoop(b *testing.B, limit int64) {
 	src, dst := linear(b, "src", copySize/512, srcStart), linear(b, "dst", copySize/512, dstStart)
 	vm.Stamp(b, src, 1, 0, copySize)
-	limitDisk(b, limit)
+	vm.Slowly(b, fast, limit)
 	ways := []func() error{
 		func() error { return byDmcopy(src, dst, dispatch.OffloadRequire) },
 		func() error { return byLoop(vm.Device(b, fast)) },
@@ -72,40 +73,10 @@ func againstBareLoop(b *testing.B, limit int64) {
 	b.ReportMetric(median(speeds[2]), "MiB/s_host")
 }
 
-func limitDisk(b *testing.B, bytesPerSec int64) {
-	b.Helper()
-	if err := vm.Throttle(fast, bytesPerSec, 0); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := vm.Throttle(fast, 0, 0); err != nil {
-			b.Error(err)
-		}
-	})
-}
-
 // byDmcopy does what the command does, from opening to closing.
 func byDmcopy(src, dst string, policy dispatch.Policy) error {
-	_, err := copyAll(src, dst, dispatch.Options{Offload: policy, InFlight: inFlight})
+	_, err := copying.Copy(src, dst, dispatch.Options{Offload: policy, InFlight: inFlight})
 	return err
-}
-
-func copyAll(src, dst string, opts dispatch.Options) (report *dispatch.Report, err error) {
-	ctx := context.Background()
-	from, err := dispatch.OpenSource(ctx, sysblock.FS(""), src, dispatch.OpenOptions{})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, from.Close()) }()
-	to, err := dispatch.OpenDestination(ctx, sysblock.FS(""), dst, dispatch.OpenOptions{})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, to.Close()) }()
-	reader := snapshot.NewReader(snapshot.Options{})
-	machine := dispatch.NewMachine(reader, nil)
-	defer func() { err = errors.Join(err, machine.Close(), reader.Close()) }()
-	return dispatch.New(machine, opts).Copy(ctx, dispatch.Job{Src: from, Dst: to})
 }
 
 // byLoop issues the commands that the copy takes, and knows nothing of volumes.
@@ -174,7 +145,7 @@ func BenchmarkStriped(b *testing.B) {
 			for round := 0; b.Loop(); round++ {
 				vm.Stamp(b, dst, uint64(100+round), 0, 8*mib)
 				began := time.Now()
-				if report, err = copyAll(src, dst, dispatch.Options{Offload: dispatch.OffloadRequire, InFlight: inFlight}); err != nil {
+				if report, err = copying.Copy(src, dst, dispatch.Options{Offload: dispatch.OffloadRequire, InFlight: inFlight}); err != nil {
 					b.Fatal(err)
 				}
 				speeds = append(speeds, float64(size.Bytes())/mib/time.Since(began).Seconds())
@@ -192,7 +163,7 @@ func BenchmarkStriped(b *testing.B) {
 // striped makes a volume of two stripes.
 func striped(b *testing.B, name string, n, chunk, start remap.Sector) string {
 	disk := vm.Device(b, fast)
-	return mapped(b, name, fmt.Sprintf("0 %d striped 2 %d %s %d %s %d", n, chunk, disk, start, disk, start+n/2))
+	return vm.Mapped(b, name, fmt.Sprintf("0 %d striped 2 %d %s %d %s %d", n, chunk, disk, start, disk, start+n/2))
 }
 
 // countPieces tells how many commands it would take without sharing.

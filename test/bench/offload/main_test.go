@@ -5,7 +5,6 @@ package offload
 
 import (
 	"flag"
-	"fmt"
 	"os"
 	"slices"
 	"testing"
@@ -39,17 +38,9 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// mapped makes a dm device by a table and returns its path.
-func mapped(b *testing.B, name, table string) string {
-	b.Helper()
-	vm.Run(b, "dmsetup", "create", name, "--table", table)
-	b.Cleanup(func() { vm.Run(b, "dmsetup", "remove", "--retry", name) })
-	return "/dev/mapper/" + name
-}
-
 // linear makes a volume of n sectors at sector start of the disk.
 func linear(b *testing.B, name string, n, start remap.Sector) string {
-	return mapped(b, name, fmt.Sprintf("0 %d linear %s %d", n, vm.Device(b, fast), start))
+	return vm.Linear(b, name, vm.Device(b, fast), start.Bytes(), n.Bytes())
 }
 
 func median(list []float64) float64 {

@@ -32,9 +32,7 @@ func TestMain(m *testing.M) {
 // linear makes a dm-linear device and removes it with the test.
 func linear(t *testing.T, name, lower string, start, sectors int64) string {
 	t.Helper()
-	vm.Run(t, "dmsetup", "create", name, "--table", fmt.Sprintf("0 %d linear %s %d", sectors, lower, start))
-	t.Cleanup(func() { vm.Run(t, "dmsetup", "remove", "--retry", name) })
-	path, err := filepath.EvalSymlinks("/dev/mapper/" + name)
+	path, err := filepath.EvalSymlinks(vm.Linear(t, name, lower, start*remap.SectorSize, sectors*remap.SectorSize))
 	if err != nil {
 		t.Fatal(err)
 	}

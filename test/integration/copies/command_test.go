@@ -87,7 +87,7 @@ var refusedCases = []refusedCase{
 		return []string{src, dst}
 	}, 6, "swap"},
 	{"held by another device", func(t *testing.T, src, dst string) []string {
-		mapped(t, "holder", fmt.Sprintf("0 8 linear %s 0", dst))
+		vm.Mapped(t, "holder", fmt.Sprintf("0 8 linear %s 0", dst))
 		return []string{src, dst}
 	}, 6, "holder"},
 	{"opened exclusively elsewhere", func(t *testing.T, src, dst string) []string {
@@ -117,7 +117,7 @@ var refusedCases = []refusedCase{
 		return []string{"--offload", "require", "--hold", "none", src, dst}
 	}, 5, "hold"},
 	{"error target", func(t *testing.T, src, dst string) []string {
-		return []string{"--length", "4096", src, mapped(t, "broken", "0 8 error")}
+		return []string{"--length", "4096", src, vm.Mapped(t, "broken", "0 8 error")}
 	}, 6, "keeps no data"},
 }
 
@@ -139,9 +139,9 @@ func suspend(t *testing.T, device string) string {
 // TestRefusals: what must not begin says why, in one line, with its exit code,
 // and writes nothing.
 func TestRefusals(t *testing.T) {
-	group(t, "vg", vm.Device(t, alpha))
+	vm.Group(t, "vg", vm.Device(t, alpha))
 	const size = 16 * mib
-	src, dst := volume(t, "vg", "a", size), volume(t, "vg", "b", size)
+	src, dst := vm.Volume(t, "vg", "a", size), vm.Volume(t, "vg", "b", size)
 	vm.Settle(t)
 	for _, c := range refusedCases {
 		t.Run(c.name, func(t *testing.T) {
@@ -196,9 +196,9 @@ func TestWithoutPrivilege(t *testing.T) {
 
 // TestCommand copies as a user would, and reads the result as a script would.
 func TestCommand(t *testing.T) {
-	group(t, "vg", vm.Device(t, alpha))
+	vm.Group(t, "vg", vm.Device(t, alpha))
 	const size = 64 * mib
-	src, dst := volume(t, "vg", "a", size), volume(t, "vg", "b", size)
+	src, dst := vm.Volume(t, "vg", "a", size), vm.Volume(t, "vg", "b", size)
 	vm.Stamp(t, src, 8, 0, size)
 	for _, names := range [][2]string{{src, dst}, {"vg/a", "vg/b"}, {devOf(t, src).String(), devOf(t, dst).String()}} {
 		vm.Stamp(t, dst, 9, 0, size)
@@ -228,9 +228,9 @@ func TestCommand(t *testing.T) {
 
 // TestStackFile: a capture resolves offline as the machine does live.
 func TestStackFile(t *testing.T) {
-	group(t, "vg", vm.Device(t, alpha), vm.Device(t, beta))
-	src := volume(t, "vg", "a", 32*mib, "-i2", "-I64k")
-	dst := volume(t, "vg", "b", 32*mib, vm.Device(t, alpha))
+	vm.Group(t, "vg", vm.Device(t, alpha), vm.Device(t, beta))
+	src := vm.Volume(t, "vg", "a", 32*mib, "-i2", "-I64k")
+	dst := vm.Volume(t, "vg", "b", 32*mib, vm.Device(t, alpha))
 	capture, stderr, code := run(t, "capture", src, dst)
 	if code != 0 {
 		t.Fatalf("capture: %s", stderr)
@@ -260,8 +260,8 @@ func TestNoSecrets(t *testing.T) {
 		key[i] = byte(17*i + 3)
 	}
 	secret := hex.EncodeToString(key)
-	src := mapped(t, "secret", fmt.Sprintf("0 %d crypt aes-xts-plain64 %s 0 %s 2048", faultSectors, secret, disk))
-	dst := mapped(t, "dst", fmt.Sprintf("0 %d linear %s %d", faultSectors, disk, 2048+faultSectors))
+	src := vm.Mapped(t, "secret", fmt.Sprintf("0 %d crypt aes-xts-plain64 %s 0 %s 2048", faultSectors, secret, disk))
+	dst := vm.Mapped(t, "dst", fmt.Sprintf("0 %d linear %s %d", faultSectors, disk, 2048+faultSectors))
 	vm.Stamp(t, src, 1, 0, faultSectors*512)
 	for _, args := range [][]string{
 		{"copy", "--log-level", "debug", src, dst}, {"copy", "--json", "--log-level", "debug", src, dst},
@@ -288,7 +288,7 @@ func TestNoSecrets(t *testing.T) {
 func TestInterrupt(t *testing.T) {
 	src, dst := pairOn(t, vm.Device(t, alpha))
 	vm.Stamp(t, src, 1, 0, faultSectors*512)
-	slowly(t, alpha, 8*mib)
+	vm.Slowly(t, alpha, 8*mib)
 	cmd := exec.Command("dmcopy", "copy", "--json", "--window", "1M", "--progress", "json", src, dst)
 	var stdout bytes.Buffer
 	cmd.Stdout = &stdout

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -17,8 +18,8 @@ const faultSectors = 32 * mib / 512
 // pair makes a source and a destination side by side on a disk.
 func pairOn(t *testing.T, disk string) (src, dst string) {
 	t.Helper()
-	src = mapped(t, "src", fmt.Sprintf("0 %d linear %s 2048", faultSectors, disk))
-	return src, mapped(t, "dst", fmt.Sprintf("0 %d linear %s %d", faultSectors, disk, 2048+faultSectors))
+	src = vm.Mapped(t, "src", fmt.Sprintf("0 %d linear %s 2048", faultSectors, disk))
+	return src, vm.Mapped(t, "dst", fmt.Sprintf("0 %d linear %s %d", faultSectors, disk, 2048+faultSectors))
 }
 
 // TestWithoutCopy: a device that cannot copy goes through the host, or is
@@ -27,7 +28,7 @@ func TestWithoutCopy(t *testing.T) {
 	src, dst := pairOn(t, vm.Device(t, plain))
 	vm.Stamp(t, src, 1, 0, faultSectors*512)
 	vm.Stamp(t, dst, 2, 0, faultSectors*512)
-	_, err := copyRanges(src, dst, dispatch.Options{Offload: dispatch.OffloadRequire})
+	_, err := copying.Copy(src, dst, dispatch.Options{Offload: dispatch.OffloadRequire})
 	if !errors.Is(err, dispatch.ErrPolicy) {
 		t.Errorf("require: %v, want ErrPolicy", err)
 	}
@@ -43,8 +44,8 @@ func TestWithoutCopy(t *testing.T) {
 func TestLimitsOfOneBlock(t *testing.T) {
 	disk := vm.Device(t, single)
 	const n = 4096
-	src := mapped(t, "src", fmt.Sprintf("0 %d linear %s 2048", n, disk))
-	dst := mapped(t, "dst", fmt.Sprintf("0 %d linear %s %d", n, disk, 2048+n))
+	src := vm.Mapped(t, "src", fmt.Sprintf("0 %d linear %s 2048", n, disk))
+	dst := vm.Mapped(t, "dst", fmt.Sprintf("0 %d linear %s %d", n, disk, 2048+n))
 	vm.Stamp(t, src, 1, 0, n*512)
 	report := mustCopy(t, src, dst, dispatch.Options{Offload: dispatch.OffloadRequire})
 	vm.CheckStamp(t, dst, 1, 0, 0, n*512)
@@ -94,7 +95,7 @@ func TestCommandFailsUnderRequire(t *testing.T) {
 	vm.Stamp(t, src, 1, 0, faultSectors*512)
 	vm.Stamp(t, dst, 2, 0, faultSectors*512)
 	breakDisk(t, alpha, vm.Fault{IOType: "read", Sector: 2048 + faultSectors/2, Once: true})
-	report, err := copyRanges(src, dst, dispatch.Options{Offload: dispatch.OffloadRequire})
+	report, err := copying.Copy(src, dst, dispatch.Options{Offload: dispatch.OffloadRequire})
 	if !errors.Is(err, dispatch.ErrPolicy) || report.Result != dispatch.OutcomeFailed {
 		t.Errorf("%v, %+v", err, report)
 	}
@@ -108,7 +109,7 @@ func TestBadSector(t *testing.T) {
 	vm.Stamp(t, dst, 2, 0, faultSectors*512)
 	const bad = faultSectors/2 + 8
 	breakDisk(t, alpha, vm.Fault{IOType: "read", Sector: 2048 + bad})
-	_, err := copyRanges(src, dst, dispatch.Options{})
+	_, err := copying.Copy(src, dst, dispatch.Options{})
 	// The kernel's word for a medium error (block/blk-core.c, blk_errors).
 	if !errors.Is(err, unix.ENODATA) || !strings.Contains(err.Error(), fmt.Sprintf("(sector %d)", bad)) {
 		t.Fatalf("%v, want ENODATA at sector %d", err, bad)
@@ -120,8 +121,8 @@ func TestBadSector(t *testing.T) {
 // TestDeviceDisappears unplugs the source in the middle of a copy.
 func TestDeviceDisappears(t *testing.T) {
 	source := vm.Device(t, doomed)
-	group(t, "vg", vm.Device(t, alpha))
-	dst := volume(t, "vg", "b", doomed.Size)
+	vm.Group(t, "vg", vm.Device(t, alpha))
+	dst := vm.Volume(t, "vg", "b", doomed.Size)
 	ended := background(source, dst, dispatch.Options{})
 	if err := vm.Unplug(doomed.Name() + "-dev"); err != nil {
 		t.Fatal(err)

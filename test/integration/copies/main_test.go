@@ -3,15 +3,12 @@
 package copies
 
 import (
-	"context"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
-	"github.com/dmcopy/dmcopy/snapshot"
-	"github.com/dmcopy/dmcopy/sysblock"
+	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -50,44 +47,14 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// kernel is the machine that the tests run on.
-func kernel() (k *dispatch.Kernel, done func()) {
-	reader := snapshot.NewReader(snapshot.Options{})
-	k = dispatch.NewMachine(reader, nil)
-	return k, func() { k.Close(); reader.Close() }
-}
-
-// patience bounds a copy; it is no measure.
-const patience = 5 * time.Minute
-
-// copyRanges copies as the command does, within this process, and lets both
-// ends go before it returns.
-func copyRanges(src, dst string, opts dispatch.Options, ranges ...dispatch.Range) (*dispatch.Report, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	from, err := dispatch.OpenSource(ctx, sysblock.FS(""), src, dispatch.OpenOptions{})
-	if err != nil {
-		return nil, err
-	}
-	defer from.Close()
-	to, err := dispatch.OpenDestination(ctx, sysblock.FS(""), dst, dispatch.OpenOptions{})
-	if err != nil {
-		return nil, err
-	}
-	defer to.Close()
-	k, done := kernel()
-	defer done()
-	return dispatch.New(k, opts).Copy(ctx, dispatch.Job{Src: from, Dst: to, Ranges: ranges})
-}
-
-// mustCopy is copyRanges for copies that succeed.
+// mustCopy copies what can be copied.
 func mustCopy(t *testing.T, src, dst string, opts dispatch.Options, ranges ...dispatch.Range) *dispatch.Report {
 	t.Helper()
-	report, err := copyRanges(src, dst, opts, ranges...)
+	report, err := copying.Copy(src, dst, opts, ranges...)
 	if err != nil {
 		t.Fatalf("copy %s to %s: %v (%+v)", src, dst, err, report)
 	}
-	if sum := report.Offloaded + report.Host + report.Zeroed + report.Skipped; sum != report.Total {
+	if !copying.AddsUp(report) {
 		t.Errorf("report does not add up: %+v", report)
 	}
 	return report

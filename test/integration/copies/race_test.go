@@ -13,21 +13,9 @@ import (
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
-
-// slowly makes every command of a disk slow, to widen the races.
-func slowly(t *testing.T, disk vm.Disk, bytesPerSec int64) {
-	t.Helper()
-	if err := vm.Throttle(disk, bytesPerSec, 0); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := vm.Throttle(disk, 0, 0); err != nil {
-			t.Error(err)
-		}
-	})
-}
 
 // result is how a copy in the background ended.
 type result struct {
@@ -45,19 +33,19 @@ func background(src, dst string, opts dispatch.Options) <-chan result {
 // it has ended.
 func backgroundUntil(src, dst string, opts dispatch.Options, such func(dispatch.Progress) bool) <-chan result {
 	ended := make(chan result, 1)
-	copying := make(chan struct{})
+	begun := make(chan struct{})
 	var once sync.Once
 	opts.Progress = func(p dispatch.Progress) {
 		if such(p) {
-			once.Do(func() { close(copying) })
+			once.Do(func() { close(begun) })
 		}
 	}
 	go func() {
-		report, err := copyRanges(src, dst, opts)
+		report, err := copying.Copy(src, dst, opts)
 		ended <- result{report, err}
-		once.Do(func() { close(copying) })
+		once.Do(func() { close(begun) })
 	}()
-	<-copying
+	<-begun
 	return ended
 }
 
@@ -75,7 +63,7 @@ const (
 // stay makes the device that does not move.
 func stay(t *testing.T, name, disk string) string {
 	vm.Stamp(t, disk, foreignSeed, 0, small1.Size)
-	return mapped(t, name, fmt.Sprintf("0 %d linear %s %d", movedSectors, disk, placeStay))
+	return vm.Mapped(t, name, fmt.Sprintf("0 %d linear %s %d", movedSectors, disk, placeStay))
 }
 
 // mover moves a dm device between two places of the disk the way pvmove does:
@@ -90,7 +78,7 @@ type mover struct {
 
 func newMover(t *testing.T, disk string) *mover {
 	m := &mover{t: t, disk: disk, places: [2]int64{placeOne, placeTwo}}
-	mapped(t, "moving", m.table())
+	vm.Mapped(t, "moving", m.table())
 	return m
 }
 
@@ -162,7 +150,7 @@ func TestDestinationMoves(t *testing.T) {
 	disk := vm.Device(t, small1)
 	src := stay(t, "src", disk)
 	m := newMover(t, disk)
-	slowly(t, small1, 8*mib)
+	vm.Slowly(t, small1, 8*mib)
 	total := raced(t, src, "/dev/mapper/moving", 50, m.move, func() bool { return m.moves >= 12 })
 	m.checkForeign()
 	t.Logf("%d moves: %+v", m.moves, total)
@@ -176,7 +164,7 @@ func TestSourceMoves(t *testing.T) {
 	disk := vm.Device(t, small1)
 	dst := stay(t, "dst", disk)
 	m := newMover(t, disk)
-	slowly(t, small1, 8*mib)
+	vm.Slowly(t, small1, 8*mib)
 	total := raced(t, "/dev/mapper/moving", dst, 150, m.move, func() bool { return m.moves >= 12 })
 	m.checkForeign()
 	t.Logf("%d moves: %+v", m.moves, total)
@@ -190,7 +178,7 @@ func TestSuspendStorm(t *testing.T) {
 	disk := vm.Device(t, small1)
 	src := stay(t, "src", disk)
 	m := newMover(t, disk)
-	slowly(t, small1, 16*mib)
+	vm.Slowly(t, small1, 16*mib)
 	storms := 0
 	total := raced(t, src, "/dev/mapper/moving", 250, func() {
 		// The pauses are the rhythm of the storm: nothing is waited for.
@@ -230,16 +218,16 @@ func TestSwapBetweenPlanAndIssue(t *testing.T) {
 // before, and one that gets free space in the middle of the copy.
 func lvmRace(t *testing.T, command func(t *testing.T)) *dispatch.Report {
 	one, two := vm.Device(t, alpha2), vm.Device(t, beta)
-	group(t, "vg", one, two)
+	vm.Group(t, "vg", one, two)
 	const size, foreignSize = 192 * mib, 128 * mib
-	src, dst := volume(t, "vg", "a", size, one), volume(t, "vg", "b", size, one)
-	bystanders := map[string]int64{volume(t, "vg", "near", 440*mib, one): 440 * mib, volume(t, "vg", "far", 512*mib, two): 512 * mib}
+	src, dst := vm.Volume(t, "vg", "a", size, one), vm.Volume(t, "vg", "b", size, one)
+	bystanders := map[string]int64{vm.Volume(t, "vg", "near", 440*mib, one): 440 * mib, vm.Volume(t, "vg", "far", 512*mib, two): 512 * mib}
 	for path, length := range bystanders {
 		vm.Stamp(t, path, 7, 0, length)
 	}
 	vm.Stamp(t, src, 5, 0, size)
 	vm.Settle(t)
-	slowly(t, alpha2, 96*mib)
+	vm.Slowly(t, alpha2, 96*mib)
 	ended := backgroundUntil(src, dst, dispatch.Options{}, func(p dispatch.Progress) bool { return p.Offloaded > 0 })
 	began := time.Now()
 	command(t)
@@ -249,7 +237,7 @@ func lvmRace(t *testing.T, command func(t *testing.T)) *dispatch.Report {
 		t.Fatalf("the copy was over before the command: %+v %v", r.report, r.err)
 	default:
 	}
-	foreign := volume(t, "vg", "foreign", foreignSize, one)
+	foreign := vm.Volume(t, "vg", "foreign", foreignSize, one)
 	vm.Stamp(t, foreign, 6, 0, foreignSize)
 	r := <-ended
 	if r.err != nil {
@@ -309,7 +297,7 @@ func TestMoveWithoutLockingDuringCopy(t *testing.T) {
 func TestKilled(t *testing.T) {
 	src, dst := pairOn(t, vm.Device(t, alpha))
 	vm.Stamp(t, src, 1, 0, faultSectors*512)
-	slowly(t, alpha, 8*mib)
+	vm.Slowly(t, alpha, 8*mib)
 	cmd := exec.Command("dmcopy", "copy", src, dst)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

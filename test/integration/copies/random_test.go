@@ -14,6 +14,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -226,7 +227,7 @@ func randomCopy(t *testing.T, disks []string, src, dst string, r dispatch.Range,
 	t.Helper()
 	before := images(t, disks)
 	want := readAt(t, src, r.Src, r.Len)
-	report, err := copyRanges(src, dst, dispatch.Options{Hold: hold.Auto}, r)
+	report, err := copying.Copy(src, dst, dispatch.Options{Hold: hold.Auto}, r)
 	if err != nil {
 		t.Fatalf("copy %+v: %v", r, err)
 	}

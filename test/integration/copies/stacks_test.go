@@ -12,14 +12,6 @@ import (
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
-// mapped makes a dm device by a table and returns its path.
-func mapped(t *testing.T, name, table string) string {
-	t.Helper()
-	vm.Run(t, "dmsetup", "create", name, "--table", table)
-	t.Cleanup(func() { vm.Run(t, "dmsetup", "remove", "--retry", name) })
-	return "/dev/mapper/" + name
-}
-
 // stackCase is a source and a destination, and what becomes of a copy.
 type stackCase struct {
 	name  string
@@ -38,10 +30,10 @@ const stackSize = 64 * mib
 func fragmented(t *testing.T, name string, disk string) string {
 	t.Helper()
 	const part = stackSize / 4
-	path := volume(t, "vg", name, part, disk)
+	path := vm.Volume(t, "vg", name, part, disk)
 	for i := range 3 {
 		gap := fmt.Sprintf("gap%s%d", name, i)
-		volume(t, "vg", gap, 4*mib, disk)
+		vm.Volume(t, "vg", gap, 4*mib, disk)
 		vm.Run(t, "lvextend", "-y", "-L", fmt.Sprintf("+%db", part), path, disk)
 	}
 	segments := strings.Fields(vm.Run(t, "lvs", "--noheadings", "-o", "seg_count", path))
@@ -68,7 +60,7 @@ var stackCases = []stackCase{
 		name: "fragmented", disks: []vm.Disk{alpha},
 		build: func(t *testing.T) (string, string, int64) {
 			disk := vm.Device(t, alpha)
-			group(t, "vg", disk)
+			vm.Group(t, "vg", disk)
 			return fragmented(t, "a", disk), fragmented(t, "b", disk), stackSize
 		},
 	},
@@ -76,9 +68,9 @@ var stackCases = []stackCase{
 		name: "two subsystems", host: 2, reasons: []remap.Reason{"domain:different-subsystem"},
 		build: func(t *testing.T) (string, string, int64) {
 			one, two := vm.Device(t, alpha), vm.Device(t, beta)
-			group(t, "vg", one, two)
-			src := volume(t, "vg", "a", stackSize, one)
-			dst := volume(t, "vg", "b", stackSize/2, one)
+			vm.Group(t, "vg", one, two)
+			src := vm.Volume(t, "vg", "a", stackSize, one)
+			dst := vm.Volume(t, "vg", "b", stackSize/2, one)
 			vm.Run(t, "lvextend", "-y", "-L", fmt.Sprintf("+%db", stackSize/2), dst, two)
 			return src, dst, stackSize
 		},
@@ -87,40 +79,40 @@ var stackCases = []stackCase{
 		name: "two namespaces", host: 4, reasons: []remap.Reason{"domain:cross-namespace-disabled"},
 		build: func(t *testing.T) (string, string, int64) {
 			one, two := vm.Device(t, alpha), vm.Device(t, alpha2)
-			group(t, "vg", one, two)
-			return volume(t, "vg", "a", stackSize, one), volume(t, "vg", "b", stackSize, two), stackSize
+			vm.Group(t, "vg", one, two)
+			return vm.Volume(t, "vg", "a", stackSize, one), vm.Volume(t, "vg", "b", stackSize, two), stackSize
 		},
 	},
 	{
 		name: "striped to linear", host: 2, reasons: []remap.Reason{"domain:different-subsystem"},
 		build: func(t *testing.T) (string, string, int64) {
 			one, two := vm.Device(t, alpha), vm.Device(t, beta)
-			group(t, "vg", one, two)
-			return volume(t, "vg", "a", stackSize, "-i2", "-I64k"), volume(t, "vg", "b", stackSize, one), stackSize
+			vm.Group(t, "vg", one, two)
+			return vm.Volume(t, "vg", "a", stackSize, "-i2", "-I64k"), vm.Volume(t, "vg", "b", stackSize, one), stackSize
 		},
 	},
 	{
 		name: "striped to striped", disks: []vm.Disk{alpha, beta},
 		build: func(t *testing.T) (string, string, int64) {
-			group(t, "vg", vm.Device(t, alpha), vm.Device(t, beta))
-			return volume(t, "vg", "a", stackSize, "-i2", "-I64k"), volume(t, "vg", "b", stackSize, "-i2", "-I64k"), stackSize
+			vm.Group(t, "vg", vm.Device(t, alpha), vm.Device(t, beta))
+			return vm.Volume(t, "vg", "a", stackSize, "-i2", "-I64k"), vm.Volume(t, "vg", "b", stackSize, "-i2", "-I64k"), stackSize
 		},
 	},
 	{
 		name: "partition as physical volume", disks: []vm.Disk{beta},
 		build: func(t *testing.T) (string, string, int64) {
-			group(t, "vg", partitioned(t, vm.Device(t, beta)))
-			return volume(t, "vg", "a", stackSize), volume(t, "vg", "b", stackSize), stackSize
+			vm.Group(t, "vg", partitioned(t, vm.Device(t, beta)))
+			return vm.Volume(t, "vg", "a", stackSize), vm.Volume(t, "vg", "b", stackSize), stackSize
 		},
 	},
 	{
 		name: "linear on linear on partition", disks: []vm.Disk{beta},
 		build: func(t *testing.T) (string, string, int64) {
 			part := partitioned(t, vm.Device(t, beta))
-			lower := mapped(t, "lower", fmt.Sprintf("0 %d linear %s 77", 3*stackSize/512, part))
-			middle := mapped(t, "middle", fmt.Sprintf("0 %d linear %s 33", 5*stackSize/1024, lower))
-			src := mapped(t, "src", fmt.Sprintf("0 %d linear %s 0", stackSize/512, middle))
-			return src, mapped(t, "dst", fmt.Sprintf("0 %d linear %s %d", stackSize/512, middle, stackSize/512+8)), stackSize
+			lower := vm.Mapped(t, "lower", fmt.Sprintf("0 %d linear %s 77", 3*stackSize/512, part))
+			middle := vm.Mapped(t, "middle", fmt.Sprintf("0 %d linear %s 33", 5*stackSize/1024, lower))
+			src := vm.Mapped(t, "src", fmt.Sprintf("0 %d linear %s 0", stackSize/512, middle))
+			return src, vm.Mapped(t, "dst", fmt.Sprintf("0 %d linear %s %d", stackSize/512, middle, stackSize/512+8)), stackSize
 		},
 	},
 	{
@@ -136,8 +128,8 @@ var stackCases = []stackCase{
 	{
 		name: "LUKS", host: 4, reasons: []remap.Reason{"layer:crypt"},
 		build: func(t *testing.T) (string, string, int64) {
-			group(t, "vg", vm.Device(t, alpha))
-			lower := volume(t, "vg", "a", stackSize+16*mib) // the header takes 16 MiB
+			vm.Group(t, "vg", vm.Device(t, alpha))
+			lower := vm.Volume(t, "vg", "a", stackSize+16*mib) // the header takes 16 MiB
 			key := filepath.Join(t.TempDir(), "key")
 			if err := os.WriteFile(key, []byte("a secret of no use"), 0o600); err != nil {
 				t.Fatal(err)
@@ -145,37 +137,37 @@ var stackCases = []stackCase{
 			vm.Run(t, "cryptsetup", "luksFormat", "-q", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", lower, key)
 			vm.Run(t, "cryptsetup", "open", "--key-file", key, lower, "luks")
 			t.Cleanup(func() { vm.Run(t, "cryptsetup", "close", "luks") })
-			return "/dev/mapper/luks", volume(t, "vg", "b", stackSize), stackSize
+			return "/dev/mapper/luks", vm.Volume(t, "vg", "b", stackSize), stackSize
 		},
 	},
 	{
 		name: "4Kn", disks: []vm.Disk{fourK},
 		build: func(t *testing.T) (string, string, int64) {
-			group(t, "vg", vm.Device(t, fourK))
-			return volume(t, "vg", "a", stackSize), volume(t, "vg", "b", stackSize), stackSize
+			vm.Group(t, "vg", vm.Device(t, fourK))
+			return vm.Volume(t, "vg", "a", stackSize), vm.Volume(t, "vg", "b", stackSize), stackSize
 		},
 	},
 	{
 		name: "virtio", host: 4, reasons: []remap.Reason{"domain:no-method"},
 		build: func(t *testing.T) (string, string, int64) {
-			group(t, "vg", vm.Device(t, plain))
-			return volume(t, "vg", "a", stackSize), volume(t, "vg", "b", stackSize), stackSize
+			vm.Group(t, "vg", vm.Device(t, plain))
+			return vm.Volume(t, "vg", "a", stackSize), vm.Volume(t, "vg", "b", stackSize), stackSize
 		},
 	},
 	{
 		name: "unknown target", host: 4, reasons: []remap.Reason{"layer:flakey"},
 		build: func(t *testing.T) (string, string, int64) {
 			disk := vm.Device(t, alpha)
-			src := mapped(t, "src", fmt.Sprintf("0 %d linear %s 2048", stackSize/512, disk))
-			return src, mapped(t, "dst", fmt.Sprintf("0 %d flakey %s %d 3600 0", stackSize/512, disk, 2048+stackSize/512)), stackSize
+			src := vm.Mapped(t, "src", fmt.Sprintf("0 %d linear %s 2048", stackSize/512, disk))
+			return src, vm.Mapped(t, "dst", fmt.Sprintf("0 %d flakey %s %d 3600 0", stackSize/512, disk, 2048+stackSize/512)), stackSize
 		},
 	},
 	{
 		name: "zero source", // Write Zeroes counts as written sectors
 		build: func(t *testing.T) (string, string, int64) {
 			disk := vm.Device(t, alpha)
-			src := mapped(t, "src", fmt.Sprintf("0 %d linear %s 2048\n%d %d zero", stackSize/1024, disk, stackSize/1024, stackSize/1024))
-			dst := mapped(t, "dst", fmt.Sprintf("0 %d linear %s %d", stackSize/512, disk, 2048+stackSize/512))
+			src := vm.Mapped(t, "src", fmt.Sprintf("0 %d linear %s 2048\n%d %d zero", stackSize/1024, disk, stackSize/1024, stackSize/1024))
+			dst := vm.Mapped(t, "dst", fmt.Sprintf("0 %d linear %s %d", stackSize/512, disk, 2048+stackSize/512))
 			return src, dst, stackSize
 		},
 	},
@@ -203,7 +195,7 @@ func TestStacks(t *testing.T) {
 				disks = append(disks, vm.Device(t, d))
 			}
 			var report *dispatch.Report
-			host := crossed(t, func() { report = mustCopy(t, src, dst, dispatch.Options{}) }, disks...)
+			host := vm.Crossed(t, func() { report = mustCopy(t, src, dst, dispatch.Options{}) }, disks...)
 			got, err := vm.Hash(dst, 0, size)
 			if err != nil {
 				t.Fatal(err)
@@ -246,9 +238,9 @@ func checkReasons(t *testing.T, report *dispatch.Report, want []remap.Reason) {
 // TestStripedCommands counts: stripes that lie side by side on both ends make
 // long runs again, so that interleaving costs no commands.
 func TestStripedCommands(t *testing.T) {
-	group(t, "vg", vm.Device(t, alpha), vm.Device(t, beta))
+	vm.Group(t, "vg", vm.Device(t, alpha), vm.Device(t, beta))
 	const size, stripes, limit = 512 * mib, 2, 8 * mib
-	a, b := volume(t, "vg", "a", size, "-i2", "-I64k"), volume(t, "vg", "b", size, "-i2", "-I64k")
+	a, b := vm.Volume(t, "vg", "a", size, "-i2", "-I64k"), vm.Volume(t, "vg", "b", size, "-i2", "-I64k")
 	vm.Stamp(t, a, 3, 0, size)
 	report := mustCopy(t, a, b, dispatch.Options{Offload: dispatch.OffloadRequire})
 	vm.CheckStamp(t, b, 3, 0, 0, size)
@@ -265,8 +257,8 @@ func TestBoundaries(t *testing.T) {
 	disk := vm.Device(t, alpha)
 	// Segments and limits of a command (2048 and 16384 sectors) meet at
 	// different places on either side.
-	src := mapped(t, "src", fmt.Sprintf("0 5000 linear %s 100000\n5000 30000 linear %s 200001\n35000 5000 linear %s 300007", disk, disk, disk))
-	dst := mapped(t, "dst", fmt.Sprintf("0 16384 linear %s 400000\n16384 23616 linear %s 500003", disk, disk))
+	src := vm.Mapped(t, "src", fmt.Sprintf("0 5000 linear %s 100000\n5000 30000 linear %s 200001\n35000 5000 linear %s 300007", disk, disk, disk))
+	dst := vm.Mapped(t, "dst", fmt.Sprintf("0 16384 linear %s 400000\n16384 23616 linear %s 500003", disk, disk))
 	const size = 40000 * 512
 	vm.Stamp(t, src, 9, 0, size)
 	for _, start := range []int64{0, 1, 4999, 5001, 39999} {
@@ -291,9 +283,9 @@ func TestBoundaries(t *testing.T) {
 
 // TestLarge copies more than 4 GiB, from and to places beyond 4 GiB.
 func TestLarge(t *testing.T) {
-	group(t, "vg", vm.Device(t, alpha))
+	vm.Group(t, "vg", vm.Device(t, alpha))
 	const size = 5 * gib
-	a, b := volume(t, "vg", "a", size), volume(t, "vg", "b", size)
+	a, b := vm.Volume(t, "vg", "a", size), vm.Volume(t, "vg", "b", size)
 	places := []int64{0, 1 * gib, 2*gib - mib, 4*gib - mib, 4 * gib, 5*gib - 2*mib}
 	for _, p := range places {
 		vm.Stamp(t, a, 4, p, 2*mib)

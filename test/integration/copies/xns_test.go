@@ -105,8 +105,8 @@ func TestCrossNamespace(t *testing.T) {
 			one, two := vm.Device(t, c.src), vm.Device(t, c.dst)
 			controllers := controllersOf(t, two, c.controllers)
 			const size = 40 * mib
-			group(t, "vg", one, two)
-			src, dst := volume(t, "vg", "a", size, one), volume(t, "vg", "b", size, two)
+			vm.Group(t, "vg", one, two)
+			src, dst := vm.Volume(t, "vg", "a", size, one), vm.Volume(t, "vg", "b", size, two)
 			passes := tell(t, controllers, true) && tell(t, controllers, false)
 			if vm.Kernel() == vm.KernelOld && !passes {
 				t.Error("this kernel is known to let Set Features pass")
@@ -127,7 +127,7 @@ func TestCrossNamespace(t *testing.T) {
 				return
 			}
 			disks := []string{one, two}
-			host := crossed(t, func() {
+			host := vm.Crossed(t, func() {
 				across(t, src, dst, size, 2, dispatch.MethodNVMeCopyXNS, "--enable-cross-namespace", "--offload", "require")
 			}, disks...)
 			// Stamps are written and read, and the copy is verified: that is four times.
@@ -139,11 +139,10 @@ func TestCrossNamespace(t *testing.T) {
 			checkTold(t, controllers, false)
 
 			// A copy that is refused tells the controllers nothing for long.
-			far := volume(t, "vg", "c", 8*mib, two)
+			far := vm.Volume(t, "vg", "c", 8*mib, two)
 			other := volumeOn(t, beta, 8*mib)
-			vm.Run(t, "dmsetup", "create", "mixed", "--table", "0 16384 linear "+far+" 0\n16384 16384 linear "+other+" 0")
-			t.Cleanup(func() { vm.Run(t, "dmsetup", "remove", "--retry", "mixed") })
-			if _, stderr, code := run(t, "copy", "--enable-cross-namespace", "--offload", "require", "--length", "16M", src, "/dev/mapper/mixed"); code != 5 {
+			mixed := vm.Mapped(t, "mixed", "0 16384 linear "+far+" 0", "16384 16384 linear "+other+" 0")
+			if _, stderr, code := run(t, "copy", "--enable-cross-namespace", "--offload", "require", "--length", "16M", src, mixed); code != 5 {
 				t.Errorf("exit code %d: %s", code, stderr)
 			}
 			checkTold(t, controllers, false)
@@ -162,5 +161,5 @@ func TestCrossNamespace(t *testing.T) {
 // volumeOn makes a mapped device at the start of a disk.
 func volumeOn(t *testing.T, disk vm.Disk, size int64) string {
 	t.Helper()
-	return mapped(t, "other", fmt.Sprintf("0 %d linear %s 0", size/512, vm.Device(t, disk)))
+	return vm.Mapped(t, "other", fmt.Sprintf("0 %d linear %s 0", size/512, vm.Device(t, disk)))
 }

@@ -3,16 +3,13 @@
 package fabrics
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -34,44 +31,31 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// ended is what became of a command.
+// ended is what became of a copy.
 type ended struct {
-	report dispatch.Report
+	report *dispatch.Report
 	stderr string
 	code   int
+	err    error
 }
 
-// dmcopy runs the command in the background.
-func dmcopy(t *testing.T, args ...string) <-chan ended {
-	t.Helper()
-	var stdout, stderr bytes.Buffer
-	cmd := exec.Command("dmcopy", append(args, "--json")...)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+// begin copies in the background.
+func begin(args ...string) <-chan ended {
 	done := make(chan ended, 1)
 	go func() {
 		var e ended
-		var exit *exec.ExitError
-		if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
-			fmt.Fprintln(&stderr, err)
-		}
-		e.stderr, e.code = stderr.String(), cmd.ProcessState.ExitCode()
-		if err := json.Unmarshal(stdout.Bytes(), &e.report); err != nil {
-			e.stderr += fmt.Sprintf("%v in %q", err, stdout.String())
-		}
+		e.report, e.stderr, e.code, e.err = copying.Run(exec.Command("dmcopy", append([]string{"copy", "--json"}, args...)...))
 		done <- e
 	}()
 	return done
 }
 
 // mustCopy copies in the foreground.
-func mustCopy(t *testing.T, args ...string) dispatch.Report {
+func mustCopy(t *testing.T, args ...string) *dispatch.Report {
 	t.Helper()
-	e := <-dmcopy(t, append([]string{"copy"}, args...)...)
-	if e.code != 0 {
-		t.Fatalf("copy %v: exit code %d: %s", args, e.code, e.stderr)
+	report, stderr, code := copying.Program(t, args...)
+	if code != 0 {
+		t.Fatalf("copy %v: exit code %d: %s", args, code, stderr)
 	}
-	return e.report
+	return report
 }

@@ -19,11 +19,8 @@ const copySize = 48 * mib
 // sides makes a source and a destination on a namespace, with a stranger behind.
 func sides(t *testing.T, device string) (src, dst, stranger string) {
 	t.Helper()
-	const n = copySize / 512
 	for i, name := range []string{"src", "dst", "stranger"} {
-		vm.Run(t, "dmsetup", "create", name, "--table", fmt.Sprintf("0 %d linear %s %d", n, device, 2048+i*n))
-		t.Cleanup(func() { vm.Run(t, "dmsetup", "remove", "--retry", name) })
-		vm.Stamp(t, "/dev/mapper/"+name, uint64(1+i), 0, copySize)
+		vm.Stamp(t, vm.Linear(t, name, device, mib+int64(i)*copySize, copySize), uint64(1+i), 0, copySize)
 	}
 	vm.Settle(t)
 	return "/dev/mapper/src", "/dev/mapper/dst", "/dev/mapper/stranger"
@@ -116,7 +113,7 @@ func awaitPaths(t *testing.T, device string, want int) (controllers []string) {
 func leaves(t *testing.T, disk vm.Disk, device string, controllers []string, remove func(t *testing.T, controller string)) {
 	src, dst, stranger := sides(t, device)
 	release := held(t, disk)
-	done := dmcopy(t, "copy", "--offload", "require", "--window", "8M", src, dst)
+	done := begin("--offload", "require", "--window", "8M", src, dst)
 	gone := inFlight(t, controllers)
 	remove(t, gone)
 	vm.Eventually(t, gone+" on its way out", func() error {
@@ -133,8 +130,8 @@ func leaves(t *testing.T, disk vm.Disk, device string, controllers []string, rem
 	release()
 	e := <-done
 	t.Logf("%s left: exit code %d, %d bytes in %d commands, %d of them redone %s", gone, e.code, e.report.Offloaded, e.report.Commands, e.report.Redone, e.stderr)
-	if e.code != 0 || e.report.Offloaded != copySize {
-		t.Errorf("exit code %d: %+v", e.code, e.report)
+	if e.err != nil || e.code != 0 || e.report.Offloaded != copySize {
+		t.Errorf("exit code %d, %v: %+v", e.code, e.err, e.report)
 	}
 	if left := awaitPaths(t, device, len(controllers)-1); slices.Contains(left, gone) {
 		t.Errorf("%q lead to %s", left, device)
@@ -195,13 +192,13 @@ func TestPathIsLost(t *testing.T) {
 	device, controllers := passthru(t, node, 2)
 	src, dst, stranger := sides(t, device)
 	release := held(t, node)
-	done := dmcopy(t, "copy", "--window", "8M", src, dst)
+	done := begin("--window", "8M", src, dst)
 	lost := inFlight(t, controllers)
 	vm.LosePath(t, lost)
 	e := <-done
 	t.Logf("%s was lost: exit code %d: %s", lost, e.code, e.stderr)
 	if e.code != 1 || !strings.Contains(e.stderr, "sectors at sector") || e.report.Result != dispatch.OutcomeFailed {
-		t.Errorf("exit code %d: %+v", e.code, e.report)
+		t.Errorf("exit code %d, %v: %+v", e.code, e.err, e.report)
 	}
 	// Before and after the command lands, the bytes are those of before or of the copy.
 	vm.CheckStamp(t, dst, 2, 0, 0, copySize)

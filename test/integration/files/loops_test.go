@@ -104,10 +104,9 @@ func TestVolumesOnLoops(t *testing.T) {
 	const size = 16 * mib
 	dir := mounted(t, one, sharing["btrfs"]...)
 	device := loop(t, truncate(t, 128*mib, dir, "disk"))
-	vm.Run(t, "vgcreate", "-y", "vgloop", device)
-	t.Cleanup(func() { vm.Run(t, "vgremove", "-ff", "-y", "vgloop") })
+	vm.Group(t, "vgloop", device)
 	for _, name := range []string{"a", "b"} {
-		vm.Run(t, "lvcreate", "-y", "-Wn", "-Zn", "-n", name, "-L", "16M", "vgloop")
+		vm.Volume(t, "vgloop", name, size)
 	}
 	vm.Stamp(t, "/dev/vgloop/a", 1, 0, size)
 	vm.Stamp(t, "/dev/vgloop/b", 2, 0, size)
@@ -172,11 +171,10 @@ func TestLoopOfTheFile(t *testing.T) {
 func TestNothingHoldsLoops(t *testing.T) {
 	dir := mounted(t, one, "mkfs.ext4", "-q", "-F")
 	device := loop(t, write(t, content(1, 16*mib), dir, "disk"))
-	vm.Run(t, "dmsetup", "create", "onloop", "--table", fmt.Sprintf("0 16384 linear %s 0", device))
-	t.Cleanup(func() { vm.Run(t, "dmsetup", "remove", "onloop") })
+	onLoop := vm.Linear(t, "onloop", device, 0, 8*mib)
 	vm.Settle(t)
 	var mapped, below unix.Stat_t
-	for path, st := range map[string]*unix.Stat_t{"/dev/mapper/onloop": &mapped, device: &below} {
+	for path, st := range map[string]*unix.Stat_t{onLoop: &mapped, device: &below} {
 		if err := unix.Stat(path, st); err != nil {
 			t.Fatal(err)
 		}

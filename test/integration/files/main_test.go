@@ -5,13 +5,11 @@ package files
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,6 +18,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -84,20 +83,9 @@ func run(t *testing.T, args ...string) *dispatch.Report {
 
 func tryRun(t *testing.T, args ...string) (report *dispatch.Report, stderr string, code int) {
 	t.Helper()
-	cmd := exec.Command("dmcopy", append([]string{"copy", "--json"}, args...)...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	report = new(dispatch.Report)
-	if err := json.Unmarshal(out.Bytes(), report); err != nil {
-		t.Fatalf("%v in %s", err, out.Bytes())
-	}
-	t.Logf("%v: exit code %d: %s", args, cmd.ProcessState.ExitCode(), strings.TrimSpace(out.String()))
-	return report, errs.String(), cmd.ProcessState.ExitCode()
+	report, stderr, code = copying.Program(t, args...)
+	t.Logf("%v: exit code %d: %+v", args, code, *report)
+	return report, stderr, code
 }
 
 // content is what differs wherever it is looked at.

@@ -64,7 +64,7 @@ func newPool(t *testing.T) *pool {
 	if len(p.paths) != pathDisk.Controllers {
 		t.Fatalf("%d paths to disk %s", len(p.paths), pathDisk.Name())
 	}
-	noUdev(t)
+	vm.NoUdev(t)
 	return p
 }
 
@@ -95,7 +95,6 @@ type bench struct {
 	disks []*disk // that runs are taken from
 	align remap.Sector
 	taken []run
-	made  []string // device-mapper names
 }
 
 func newBench(t *testing.T, p *pool, rng *rand.Rand) *bench {
@@ -190,33 +189,7 @@ func pages(n int64) []byte {
 func (b *bench) part(r run) string {
 	b.Helper()
 	r.disk.parts++
-	number := r.disk.parts
-	change := func(op int32) error {
-		f, err := os.Open(r.disk.path)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		p := unix.BlkpgPartition{Start: r.start.Bytes(), Length: r.len.Bytes(), Pno: number}
-		arg := unix.BlkpgIoctlArg{Op: op, Datalen: int32(unsafe.Sizeof(p)), Data: (*byte)(unsafe.Pointer(&p))}
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.BLKPG, uintptr(unsafe.Pointer(&arg))); errno != 0 {
-			return errno
-		}
-		return nil
-	}
-	if err := change(unix.BLKPG_ADD_PARTITION); err != nil {
-		b.Fatalf("partition %d of %s at %d, %d sectors: %v", number, r.disk.path, r.start, r.len, err)
-	}
-	b.Cleanup(func() {
-		// Some targets let go of their devices a moment after they are gone.
-		vm.Eventually(b, fmt.Sprintf("end of partition %d of %s", number, r.disk.path), func() error {
-			return change(unix.BLKPG_DEL_PARTITION)
-		})
-	})
-	if last := r.disk.path[len(r.disk.path)-1]; '0' <= last && last <= '9' {
-		return fmt.Sprintf("%sp%d", r.disk.path, number)
-	}
-	return fmt.Sprintf("%s%d", r.disk.path, number)
+	return vm.Partition(b, r.disk.path, r.disk.parts, r.start.Bytes(), r.len.Bytes())
 }
 
 // place takes n sectors and says where, as tables do: on a disk or somewhere in
@@ -239,52 +212,7 @@ func (b *bench) newName() string {
 // mapped makes a mapped device of a table, gone with the trial.
 func (b *bench) mapped(lines ...string) string {
 	b.Helper()
-	name := b.newName()
-	b.load("create", name, lines...)
-	b.owns(name)
-	return "/dev/mapper/" + name
-}
-
-// load hands a table to the kernel, which says in its log what it does not like.
-func (b *bench) load(command, name string, lines ...string) {
-	b.Helper()
-	if _, err := vm.TryRun("dmsetup", command, name, "--table", strings.Join(lines, "\n")); err != nil {
-		text, _ := vm.TryRun("sh", "-c", "dmesg | tail -n 4")
-		b.Fatalf("%v\n%s", err, text)
-	}
-}
-
-// owns removes a mapped device with the trial.
-func (b *bench) owns(name string) {
-	b.made = append(b.made, name)
-	b.Cleanup(func() {
-		if _, err := vm.TryRun("dmsetup", "remove", "--retry", name); err != nil {
-			b.Error(err)
-		}
-	})
-}
-
-// reload swaps the table of a mapped device.
-func (b *bench) reload(path string, lines ...string) {
-	b.Helper()
-	name := filepath.Base(path)
-	b.load("load", name, lines...)
-	vm.Run(b, "dmsetup", "resume", name)
-}
-
-func (b *bench) message(path string, words ...string) {
-	b.Helper()
-	vm.Run(b, "dmsetup", append([]string{"message", filepath.Base(path), "0"}, words...)...)
-}
-
-// status is the fields of the status line, without start, length and type.
-func (b *bench) status(path string) []string {
-	b.Helper()
-	fields := strings.Fields(vm.Run(b, "dmsetup", "status", "--noflush", filepath.Base(path)))
-	if len(fields) < 3 {
-		b.Fatalf("status of %s: %q", path, fields)
-	}
-	return fields[3:]
+	return vm.Mapped(b, b.newName(), lines...)
 }
 
 // until waits for a state that the kernel comes to on its own time.

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/vm"
 )
 
 var cacheKinds = []kind{
@@ -37,7 +38,7 @@ func newCache(b *bench) *cacheLine {
 
 // dirty is how many blocks of a cache are not on the origin. Fields 0 to 9 are
 // fixed, see Documentation/admin-guide/device-mapper/cache.rst.
-func (b *bench) dirty(path string) string { return b.status(path)[10] }
+func (b *bench) dirty(path string) string { return vm.Status(b, path)[10] }
 
 func buildCache(b *bench, mode string, read answers) []*subject {
 	l := newCache(b)
@@ -53,7 +54,7 @@ func buildCacheClean(b *bench) []*subject {
 	path := b.mapped(l.of("writeback", "smq"))
 	b.fill(path)
 	b.scribble(path, 8)
-	b.reload(path, l.of("writeback", "cleaner"))
+	vm.Reload(b, path, l.of("writeback", "cleaner"))
 	b.until("cache is clean", func() bool { return b.dirty(path) == "0" })
 	return []*subject{{path: path, read: inPlace, write: opaque}}
 }
@@ -68,10 +69,10 @@ func buildWritecache(b *bench, clean bool) []*subject {
 	}
 	// In this order: the other way round has crashed 6.1 and 6.12 (list corruption
 	// in writecache_writeback).
-	b.message(path, "flush")
-	b.message(path, "cleaner")
+	vm.Message(b, path, "flush")
+	vm.Message(b, path, "cleaner")
 	b.until("writecache is clean", func() bool {
-		f := b.status(path)
+		f := vm.Status(b, path)
 		return f[0] == "0" && f[1] == f[2] && f[3] == "0"
 	})
 	return []*subject{{path: path, read: inPlace, write: dataParts}}
@@ -89,7 +90,7 @@ func buildClone(b *bench, done bool) []*subject {
 		return []*subject{{path: path, read: dataParts, write: dataParts}}
 	}
 	b.until("clone is hydrated", func() bool {
-		f := b.status(path)
+		f := vm.Status(b, path)
 		hydrating, err := strconv.Atoi(f[4])
 		var have, all int
 		_, scanErr := fmt.Sscanf(f[3], "%d/%d", &have, &all)

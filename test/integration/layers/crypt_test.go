@@ -88,7 +88,7 @@ func buildLUKS(b *bench) []*subject {
 	}
 	vm.Run(b, "cryptsetup", append(args, lower, key)...)
 	vm.Run(b, "cryptsetup", "open", "--key-file", key, lower, name)
-	b.owns(name)
+	vm.Unmap(b, name)
 	b.fill("/dev/mapper/" + name)
 	return []*subject{{path: "/dev/mapper/" + name, read: cipher, write: cipher, followed: true}}
 }
@@ -97,7 +97,7 @@ func buildCryptPlain(b *bench) []*subject {
 	lower, name := b.part(b.take(b.between(2000, 4000, 8))), b.newName()
 	vm.Run(b, "cryptsetup", "open", "--type", "plain", "--batch-mode", "--cipher", "aes-xts-plain64", "--key-size", "256", "--key-file", b.keyFile32(),
 		"--offset", fmt.Sprint(b.upTo(500, 1)), "--skip", fmt.Sprint(b.upTo(500, 1)), lower, name)
-	b.owns(name)
+	vm.Unmap(b, name)
 	b.fill("/dev/mapper/" + name)
 	return []*subject{{path: "/dev/mapper/" + name, read: cipher, write: cipher, followed: true}}
 }

@@ -138,7 +138,7 @@ func buildDMRaid(b *bench, typ string) []*subject {
 func (b *bench) settled(path string) {
 	b.Helper()
 	b.until("set at rest", func() bool {
-		f := b.status(path)
+		f := vm.Status(b, path)
 		if f[0] == "raid0" {
 			return true
 		}
@@ -160,7 +160,7 @@ func buildDMRaidMissing(b *bench, typ string, read answers) []*subject {
 	// The new table is loaded when the old one has written all it knows.
 	name := filepath.Base(path)
 	vm.Run(b, "dmsetup", "remove", "--retry", name)
-	b.load("create", name, r.line())
+	vm.Map(b, name, r.line())
 	b.scribble(path, 8)
 	return []*subject{{path: path, name: typ + " without a device", read: read, write: anyLegs}}
 }

@@ -48,8 +48,8 @@ func buildIntegrity(b *bench, mode string, apart bool) []*subject {
 		return text
 	}
 	name := b.newName()
-	b.load("create", name, line("J", block))
-	provided, err := strconv.Atoi(b.status("/dev/mapper/" + name)[1])
+	vm.Map(b, name, line("J", block))
+	provided, err := strconv.Atoi(vm.Status(b, "/dev/mapper/"+name)[1])
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -58,14 +58,14 @@ func buildIntegrity(b *bench, mode string, apart bool) []*subject {
 	s := &subject{path: "/dev/mapper/" + name, name: mode, read: inPlace, write: opaque, trust: snapshot.Trust{Integrity: true}}
 	switch mode {
 	case "R": // read-only, so that something else has to fill it
-		b.load("create", name, line("D", size))
+		vm.Map(b, name, line("D", size))
 		b.fill("/dev/mapper/" + name)
 		vm.Run(b, "dmsetup", "remove", name)
 	case "J":
 		s.read = opaque
 	}
-	b.load("create", name, line(mode, size))
-	b.owns(name)
+	vm.Map(b, name, line(mode, size))
+	vm.Unmap(b, name)
 	if mode != "R" {
 		b.fill(s.path)
 	}

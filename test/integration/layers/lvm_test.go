@@ -27,29 +27,18 @@ func (b *bench) group() string {
 	b.Helper()
 	b.pool.names++
 	name := fmt.Sprintf("vg-%d", b.pool.names)
-	args := []string{"--yes", "--quiet", "--physicalextentsize=64k", name}
+	var disks []string
 	for range 5 {
-		args = append(args, b.part(b.take(b.between(16000, 20000, 8))))
+		disks = append(disks, b.part(b.take(b.between(16000, 20000, 8))))
 	}
-	vm.Run(b, "vgcreate", args...)
-	b.Cleanup(func() {
-		if _, err := vm.TryRun("vgremove", "-ff", "--yes", "--quiet", name); err != nil {
-			b.Error(err)
-		}
-	})
+	vm.GroupOf(b, name, "64k", disks...)
 	return name
-}
-
-func (b *bench) volume(group, name string, args ...string) string {
-	b.Helper()
-	vm.Run(b, "lvcreate", append([]string{"--yes", "--quiet", "--wipesignatures=n", "--zero=n", "--name=" + name, group}, args...)...)
-	return "/dev/" + group + "/" + name
 }
 
 func lvmKind(name string, read, write answers, args ...string) kind {
 	return kind{name: "lvm/" + name, build: func(b *bench) []*subject {
 		group := b.group()
-		path := b.volume(group, "volume", args...)
+		path := vm.VolumeOf(b, group, "volume", args...)
 		b.until("volume in sync", func() bool {
 			done := strings.TrimSpace(vm.Run(b, "lvs", "--noheadings", "--options=copy_percent", group+"/volume"))
 			return done == "" || strings.HasPrefix(done, "100")
@@ -61,7 +50,7 @@ func lvmKind(name string, read, write answers, args ...string) kind {
 
 func buildLVMSnapshot(b *bench) []*subject {
 	group := b.group()
-	origin := b.volume(group, "origin", "-L2m")
+	origin := vm.VolumeOf(b, group, "origin", "-L2m")
 	b.fill(origin)
 	vm.Run(b, "lvcreate", "--yes", "--quiet", "--snapshot", "--name=snap", "-L3m", group+"/origin")
 	snap := "/dev/" + group + "/snap"
@@ -91,8 +80,8 @@ func buildLVMThin(b *bench) []*subject {
 
 func buildLVMCache(b *bench) []*subject {
 	group := b.group()
-	origin := b.volume(group, "origin", "-L2m")
-	b.volume(group, "fast", "-L2m")
+	origin := vm.VolumeOf(b, group, "origin", "-L2m")
+	vm.VolumeOf(b, group, "fast", "-L2m")
 	vm.Run(b, "lvconvert", "--yes", "--quiet", "--type=cache", "--cachevol=fast", "--cachemode=writethrough", "--chunksize=32k", group+"/origin")
 	b.fill(origin)
 	b.scribble(origin, 8)

@@ -10,13 +10,10 @@
 package layers
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"hash/fnv"
-	"io/fs"
 	"math/rand/v2"
-	"os"
 	"testing"
 	"time"
 
@@ -112,28 +109,4 @@ func (k *kind) run(t *testing.T, pool *pool) *tally {
 	t.Logf("%s in %v", sum, time.Since(begin).Round(time.Millisecond))
 	k.checkMapped(t, sum)
 	return sum
-}
-
-// noUdev ends udevd: what is built here is built by hundreds, and rules that
-// look at each of them, and assemble what they find, only stand in the way. The
-// tools create device nodes themselves then.
-func noUdev(t *testing.T) {
-	t.Helper()
-	for name, value := range map[string]string{"DM_DISABLE_UDEV": "1", "MDADM_NO_UDEV": "1", "LVM_SUPPRESS_FD_WARNINGS": "1"} {
-		if err := os.Setenv(name, value); err != nil {
-			t.Fatal(err)
-		}
-	}
-	vm.Settle(t)
-	vm.Run(t, "udevadm", "control", "--exit")
-	vm.Eventually(t, "end of udevd", func() error {
-		if running, err := vm.TryRun("pidof", "systemd-udevd", "udevd", "udevadm"); err == nil {
-			return fmt.Errorf("still running: %s", running)
-		}
-		return nil
-	})
-	// It leaves its socket, by which libraries tell that it runs.
-	if err := os.Remove("/run/udev/control"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Fatal(err)
-	}
 }

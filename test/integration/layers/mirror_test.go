@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/vm"
 )
 
 var mirrorKinds = []kind{
@@ -32,7 +33,7 @@ func buildMirror(b *bench) []*subject {
 	line += pick(b, "", " 1 handle_errors")
 	path := b.mapped(line)
 	b.until("mirror in sync", func() bool {
-		done, all, _ := strings.Cut(b.status(path)[1+legs], "/")
+		done, all, _ := strings.Cut(vm.Status(b, path)[1+legs], "/")
 		return done == all
 	})
 	b.fill(path)

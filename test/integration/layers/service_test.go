@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/vm"
 )
 
 // Targets that leave data in place and do something beside.
@@ -42,7 +43,7 @@ func buildEra(b *bench) []*subject {
 func buildSwitch(b *bench) []*subject {
 	n := remap.Sector(1024)
 	path := b.mapped(fmt.Sprintf("0 %d switch 2 64 0 %s %s", n, b.place(n), b.place(n)))
-	b.message(path, "set_region_mappings", "0:1", "1:0", "2:1")
+	vm.Message(b, path, "set_region_mappings", "0:1", "1:0", "2:1")
 	return []*subject{{path: path, read: opaque, write: opaque}}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/vm"
 )
 
 var snapshotKinds = []kind{
@@ -32,7 +33,7 @@ func buildSnapshots(b *bench, store string, read answers) []*subject {
 	store = fmt.Sprintf("%s %s %d", b.part(b.zeroed(3*n+5000)), store, chunk)
 	snap := b.mapped(fmt.Sprintf("0 %d snapshot %s %s", n, real, store))
 	// The origin finds its snapshots when it is resumed.
-	b.reload(origin, fmt.Sprintf("0 %d snapshot-origin %s", n, real))
+	vm.Reload(b, origin, fmt.Sprintf("0 %d snapshot-origin %s", n, real))
 	b.scribble(origin, 8)
 	b.scribble(snap, 8)
 	b.scribble(origin, 8)
@@ -57,6 +58,6 @@ func buildMerge(b *bench) []*subject {
 	store := fmt.Sprintf("%s P 16", b.part(b.zeroed(2*n+5000)))
 	snap := b.mapped(fmt.Sprintf("0 %d snapshot %s %s", n, real, store))
 	b.scribble(snap, 8)
-	b.reload(snap, fmt.Sprintf("0 %d snapshot-merge %s %s", n, real, store))
+	vm.Reload(b, snap, fmt.Sprintf("0 %d snapshot-merge %s %s", n, real, store))
 	return []*subject{{path: snap, read: opaque, write: opaque}}
 }

@@ -46,7 +46,7 @@ func (p *thinPool) volume(b *bench, id int, n remap.Sector, origin string) strin
 
 func buildThin(b *bench) []*subject {
 	p := newThinPool(b)
-	b.message(p.path, "create_thin", "0")
+	vm.Message(b, p.path, "create_thin", "0")
 	path := p.volume(b, 0, b.between(3000, 5000, 8), "")
 	b.scribble(path, 8)
 	return []*subject{{path: path, read: thinParts, write: thinWrites, followed: true}}
@@ -55,7 +55,7 @@ func buildThin(b *bench) []*subject {
 // buildThinFull is a volume all of whose blocks exist.
 func buildThinFull(b *bench) []*subject {
 	p := newThinPool(b)
-	b.message(p.path, "create_thin", "7")
+	vm.Message(b, p.path, "create_thin", "7")
 	path := p.volume(b, 7, b.between(3000, 5000, 8), "")
 	b.fill(path)
 	return []*subject{{path: path, read: inPlace, write: thinWrites, followed: true}}
@@ -64,12 +64,12 @@ func buildThinFull(b *bench) []*subject {
 // buildThinShared takes a snapshot of a volume, and writes to both.
 func buildThinShared(b *bench) []*subject {
 	p := newThinPool(b)
-	b.message(p.path, "create_thin", "1")
+	vm.Message(b, p.path, "create_thin", "1")
 	n := b.between(2000, 3000, 8)
 	path := p.volume(b, 1, n, "")
 	b.scribble(path, 8)
 	vm.Run(b, "dmsetup", "suspend", path)
-	b.message(p.path, "create_snap", "2", "1")
+	vm.Message(b, p.path, "create_snap", "2", "1")
 	vm.Run(b, "dmsetup", "resume", path)
 	snap := p.volume(b, 2, n, "")
 	b.scribble(snap, 8)
@@ -83,7 +83,7 @@ func buildThinShared(b *bench) []*subject {
 // buildThinExternal rests on a device outside of the pool, which may be shorter.
 func buildThinExternal(b *bench) []*subject {
 	p := newThinPool(b)
-	b.message(p.path, "create_thin", "0")
+	vm.Message(b, p.path, "create_thin", "0")
 	n := b.between(2000, 4000, 8)
 	shorter := b.upTo(n/8, 1)*8 - b.upTo(7, 1)
 	origin := b.part(b.take(pick(b, n, shorter)))

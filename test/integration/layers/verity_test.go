@@ -37,7 +37,7 @@ func buildVerity(b *bench, read answers, options ...string) []*subject {
 	_, after, _ := strings.Cut(text, "Root hash:")
 	root := strings.Fields(after)[0]
 	vm.Run(b, "veritysetup", append([]string{"open", data, name, hash, root}, open...)...)
-	b.owns(name)
+	vm.Unmap(b, name)
 	return []*subject{{path: "/dev/mapper/" + name, read: read, write: answers{[]remap.Kind{remap.Error}, 0},
 		trust: snapshot.Trust{Verity: true}}}
 }

@@ -125,7 +125,7 @@ func TestArrayGrows(t *testing.T) {
 			a := assemble(d, level, 2)
 			src := d.part("src", a.size)
 			vm.Stamp(t, src, 70, 0, a.size)
-			slowly(t, pace)
+			vm.Slowly(t, alpha, pace)
 			begun := make(chan struct{})
 			var once sync.Once
 			ended := start(t, src, a.path, dispatch.Options{Window: window, Progress: func(p dispatch.Progress) {

@@ -184,7 +184,7 @@ func (a *array) copy(src, dst string, what trouble) *dispatch.Report {
 	t := a.t
 	t.Helper()
 	a.recoverSlowly()
-	fast := slowly(t, pace)
+	fast := vm.Slowly(t, alpha, pace)
 	begun := make(chan struct{})
 	var once sync.Once
 	ended := start(t, src, dst, dispatch.Options{Window: window / 2, Progress: func(p dispatch.Progress) {

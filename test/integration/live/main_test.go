@@ -5,20 +5,16 @@ package live
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/snapshot"
-	"github.com/dmcopy/dmcopy/sysblock"
+	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -39,32 +35,6 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// noUdev ends udevd, which would assemble arrays of members that a test has
-// just taken away. The tools make device nodes themselves then.
-func noUdev(t *testing.T) {
-	t.Helper()
-	const socket = "/run/udev/control" // by which libraries tell that it runs
-	if _, err := os.Stat(socket); errors.Is(err, fs.ErrNotExist) {
-		return
-	}
-	for name, value := range map[string]string{"DM_DISABLE_UDEV": "1", "MDADM_NO_UDEV": "1"} {
-		if err := os.Setenv(name, value); err != nil {
-			t.Fatal(err)
-		}
-	}
-	vm.Settle(t)
-	vm.Run(t, "udevadm", "control", "--exit")
-	vm.Eventually(t, "end of udevd", func() error {
-		if running, err := vm.TryRun("pidof", "systemd-udevd", "udevd", "udevadm"); err == nil {
-			return fmt.Errorf("still running: %s", running)
-		}
-		return nil
-	})
-	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Fatal(err)
-	}
-}
-
 // disk is the namespace, from which a test takes runs of sectors one after the
 // other.
 type disk struct {
@@ -78,31 +48,19 @@ const runAlign = 2048
 
 func newDisk(t *testing.T) *disk {
 	t.Helper()
-	noUdev(t)
+	vm.NoUdev(t)
 	return &disk{t: t, path: vm.Device(t, alpha)}
 }
 
 // part makes a device of the next run of the disk.
 func (d *disk) part(name string, bytes int64) string {
 	d.t.Helper()
-	path := mapped(d.t, name, fmt.Sprintf("0 %d linear %s %d", bytes/remap.SectorSize, d.path, d.next))
+	path := vm.Linear(d.t, name, d.path, d.next*remap.SectorSize, bytes)
 	d.next += (bytes/remap.SectorSize + runAlign - 1) / runAlign * runAlign
 	if d.next*remap.SectorSize > alpha.Size {
 		d.t.Fatal("the disk is too small")
 	}
 	return path
-}
-
-// mapped makes a dm device, gone with the test.
-func mapped(t *testing.T, name, table string) string {
-	t.Helper()
-	vm.Run(t, "dmsetup", "create", name, "--table", table)
-	t.Cleanup(func() {
-		if _, err := vm.TryRun("dmsetup", "remove", "--retry", name); err != nil {
-			t.Error(err)
-		}
-	})
-	return "/dev/mapper/" + name
 }
 
 // clean zeroes the first MiB of a device, where headers are.
@@ -118,47 +76,13 @@ func clean(t *testing.T, path string) {
 	}
 }
 
-// slowly bounds the bytes per second of the disk until the test ends or fast is
-// called. A Copy counts twice: it reads and writes.
-func slowly(t *testing.T, bytesPerSec int64) (fast func()) {
-	t.Helper()
-	if err := vm.Throttle(alpha, bytesPerSec, 0); err != nil {
-		t.Fatal(err)
-	}
-	fast = func() {
-		if err := vm.Throttle(alpha, 0, 0); err != nil {
-			t.Error(err)
-		}
-	}
-	t.Cleanup(fast)
-	return fast
-}
-
-// patience bounds a copy; it is no measure.
-const patience = 2 * time.Minute
-
 // state is where it is written down which metadata snapshots were taken.
 const state = "/run/dmcopy-live"
 
 // copyAll copies as the command does, within this process.
 func copyAll(t *testing.T, src, dst string, opts dispatch.Options) (*dispatch.Report, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	from, err := dispatch.OpenSource(ctx, sysblock.FS(""), src, dispatch.OpenOptions{})
-	if err != nil {
-		return nil, err
-	}
-	defer from.Close()
-	to, err := dispatch.OpenDestination(ctx, sysblock.FS(""), dst, dispatch.OpenOptions{})
-	if err != nil {
-		return nil, err
-	}
-	defer to.Close()
 	opts.Log = slog.New(slog.NewTextHandler(logWriter{t}, nil))
-	reader := snapshot.NewReader(snapshot.Options{HoldRoots: true, State: state, Log: opts.Log})
-	k := dispatch.NewMachine(reader, opts.Log)
-	report, err := dispatch.New(k, opts).Copy(ctx, dispatch.Job{Src: from, Dst: to})
-	return report, errors.Join(err, k.Close(), reader.Close())
+	return copying.Way{Reader: snapshot.Options{HoldRoots: true, State: state, Log: opts.Log}}.Copy(src, dst, opts)
 }
 
 // logWriter logs what dmcopy logs.
@@ -191,7 +115,7 @@ func (r result) must(t *testing.T) *dispatch.Report {
 	if r.err != nil {
 		t.Fatalf("copy: %v (%+v)", r.err, r.report)
 	}
-	if sum := r.report.Offloaded + r.report.Host + r.report.Zeroed + r.report.Skipped; sum != r.report.Total || r.report.Result != dispatch.OutcomeOK {
+	if !copying.AddsUp(r.report) || r.report.Result != dispatch.OutcomeOK {
 		t.Errorf("report does not add up: %+v", r.report)
 	}
 	t.Logf("%+v", *r.report)

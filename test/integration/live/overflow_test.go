@@ -38,7 +38,7 @@ func TestSnapshotOverflows(t *testing.T) {
 		t.Run(when, func(t *testing.T) {
 			s := snapshotOf(newDisk(t), 16<<10, store, "P", 20)
 			w := newWriter(t, s.origin, copySize, s.chunk, 20)
-			slowly(t, pace)
+			vm.Slowly(t, alpha, pace)
 			var once sync.Once
 			var flight sync.WaitGroup
 			ended := start(t, s.snap, s.dst, dispatch.Options{Window: window, Progress: func(p dispatch.Progress) {

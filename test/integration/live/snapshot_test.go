@@ -35,9 +35,9 @@ func snapshotOf(d *disk, chunk, store int64, mode string, seed uint64) *snapshot
 	clean(d.t, cow)
 	n := sectors(copySize)
 	s := &snapshotted{name: "snap", chunk: chunk, seed: seed, dst: d.part("dst", copySize)}
-	s.snap = mapped(d.t, s.name, fmt.Sprintf("0 %d snapshot %s %s %s %d", n, real, cow, mode, sectors(chunk)))
+	s.snap = vm.Mapped(d.t, s.name, fmt.Sprintf("0 %d snapshot %s %s %s %d", n, real, cow, mode, sectors(chunk)))
 	// The origin looks for its snapshots when it is resumed, as it is now.
-	s.origin = mapped(d.t, "origin", fmt.Sprintf("0 %d snapshot-origin %s", n, real))
+	s.origin = vm.Mapped(d.t, "origin", fmt.Sprintf("0 %d snapshot-origin %s", n, real))
 	return s
 }
 
@@ -46,7 +46,7 @@ func lvmSnapshotOf(d *disk, chunk, store int64, seed uint64) *snapshotted {
 	t := d.t
 	t.Helper()
 	group(t, "vg", d.path)
-	s := &snapshotted{name: "vg-snap", chunk: chunk, seed: seed, origin: volume(t, "vg", "origin", copySize), dst: volume(t, "vg", "dst", copySize), snap: "/dev/vg/snap"}
+	s := &snapshotted{name: "vg-snap", chunk: chunk, seed: seed, origin: vm.Volume(t, "vg", "origin", copySize), dst: vm.Volume(t, "vg", "dst", copySize), snap: "/dev/vg/snap"}
 	vm.Stamp(t, s.origin, seed, 0, copySize)
 	vm.Run(t, "lvcreate", "-y", "-s", "-n", "snap", "-c", fmt.Sprintf("%db", chunk), "-L", fmt.Sprintf("%db", store), "vg/origin")
 	return s
@@ -57,7 +57,7 @@ func lvmSnapshotOf(d *disk, chunk, store int64, seed uint64) *snapshotted {
 // before its place is copied.
 func (s *snapshotted) copy(t *testing.T, w *writer, at ...int64) *dispatch.Report {
 	t.Helper()
-	slowly(t, pace)
+	vm.Slowly(t, alpha, pace)
 	var once sync.Once
 	var stop func()
 	ended := start(t, s.snap, s.dst, dispatch.Options{Window: window, Progress: func(p dispatch.Progress) {

@@ -44,14 +44,14 @@ func thinOf(d *disk, seed uint64) *thinned {
 	s := &thinned{pool: "pool", dst: d.part("dst", copySize)}
 	// The metadata are looked at when the pool is gone.
 	t.Cleanup(func() { vm.Run(t, "thin_check", meta) })
-	path := mapped(t, s.pool, fmt.Sprintf("0 %d thin-pool %s %s %d 0", sectors(poolSize), meta, data, sectors(poolBlock)))
+	path := vm.Mapped(t, s.pool, fmt.Sprintf("0 %d thin-pool %s %s %d 0", sectors(poolSize), meta, data, sectors(poolBlock)))
 	message := func(args ...string) {
 		if _, err := vm.TryRun("dmsetup", append([]string{"message", s.pool, "0"}, args...)...); err != nil {
 			t.Error(err)
 		}
 	}
 	thin := func(name string, id int) string {
-		return mapped(t, name, fmt.Sprintf("0 %d thin %s %d", sectors(copySize), path, id))
+		return vm.Mapped(t, name, fmt.Sprintf("0 %d thin %s %d", sectors(copySize), path, id))
 	}
 	message("create_thin", "1")
 	s.origin = thin("origin", 1)
@@ -84,7 +84,7 @@ func lvmThinOf(d *disk, seed uint64) *thinned {
 	t.Helper()
 	thinGroup(d)
 	vm.Run(t, "lvcreate", "-y", "-qq", "-Wn", "-V", fmt.Sprintf("%db", copySize), "-n", "thin", "--thinpool", "vg/pool")
-	s := &thinned{pool: "vg-pool-tpool", origin: "/dev/vg/thin", snap: "/dev/vg/snap", dst: volume(t, "vg", "dst", copySize)}
+	s := &thinned{pool: "vg-pool-tpool", origin: "/dev/vg/thin", snap: "/dev/vg/snap", dst: vm.Volume(t, "vg", "dst", copySize)}
 	strew(t, s.origin, seed)
 	vm.Run(t, "lvcreate", "-y", "-qq", "-s", "-kn", "-pr", "-n", "snap", "vg/thin")
 	s.others = func(round int) {
@@ -147,7 +147,7 @@ func TestThinOrigin(t *testing.T) {
 			vm.Stamp(t, s.dst, foreign, 0, copySize)
 			w := newWriter(t, s.origin, copySize, poolBlock, 30)
 			random := rand.New(rand.NewPCG(30, 3))
-			slowly(t, pace)
+			vm.Slowly(t, alpha, pace)
 			var once sync.Once
 			var stops []func()
 			ended := start(t, s.snap, s.dst, dispatch.Options{Window: window, Progress: func(p dispatch.Progress) {

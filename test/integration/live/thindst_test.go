@@ -22,12 +22,12 @@ const (
 func TestSnapshotOfDestination(t *testing.T) {
 	d := newDisk(t)
 	thinGroup(d)
-	src := volume(t, "vg", "src", copySize)
+	src := vm.Volume(t, "vg", "src", copySize)
 	vm.Run(t, "lvcreate", "-y", "-qq", "-Wn", "-V", fmt.Sprintf("%db", copySize), "-n", "thin", "--thinpool", "vg/pool")
 	const dst = "/dev/vg/thin"
 	vm.Stamp(t, src, newSeed, 0, copySize)
 	vm.Stamp(t, dst, oldSeed, 0, copySize)
-	fast := slowly(t, pace)
+	fast := vm.Slowly(t, alpha, pace)
 
 	var done atomic.Int64
 	var once sync.Once
@@ -62,7 +62,7 @@ func TestSnapshotOfDestination(t *testing.T) {
 func TestPrime(t *testing.T) {
 	d := newDisk(t)
 	thinGroup(d)
-	src := volume(t, "vg", "src", copySize)
+	src := vm.Volume(t, "vg", "src", copySize)
 	vm.Run(t, "lvcreate", "-y", "-qq", "-Wn", "-V", fmt.Sprintf("%db", copySize), "-n", "thin", "--thinpool", "vg/pool")
 	vm.Stamp(t, src, newSeed, 0, copySize)
 	r := <-start(t, src, "/dev/vg/thin", dispatch.Options{Prime: true, Offload: dispatch.OffloadRequire})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/target"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -64,7 +65,7 @@ func TestConnectionBreaks(t *testing.T) {
 		}
 		c.server.Hangup()
 	}()
-	report, err := copyAll(src, dst, dispatch.Options{CommandTimeout: 30 * time.Second})
+	report, err := copying.Copy(src, dst, dispatch.Options{CommandTimeout: 30 * time.Second})
 	close(over)
 	<-broken
 	t.Logf("%+v, %v", report, err)

@@ -9,6 +9,7 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/target"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -52,8 +53,8 @@ const (
 func TestFaults(t *testing.T) {
 	attention := scsi.SenseCode{Key: scsi.UnitAttention, ASC: 0x29, ASCQ: 0x07}
 	c := attach(t, nil, nil, 16*mib, 16*mib, faultySize, faultySize)
-	group(t, c.disks[:2]...)
-	src, dst := volume(t, "from", faultySize, c.disks[0]), volume(t, "to", faultySize, c.disks[1])
+	vm.GroupOf(t, "vg", "1m", c.disks[:2]...)
+	src, dst := vm.Volume(t, "vg", "from", faultySize, c.disks[0]), vm.Volume(t, "vg", "to", faultySize, c.disks[1])
 	for _, from := range []string{src, c.disks[2]} {
 		vm.Stamp(t, from, 1, 0, faultySize)
 	}
@@ -107,7 +108,7 @@ func (c *cabinet) faulty(t *testing.T, tc faultyCase, src, dst string, opts disp
 	if tc.fails == dispatch.ErrMismatch {
 		opts.Verify = dispatch.VerifyFull
 	}
-	report, err := copyAll(src, dst, opts)
+	report, err := copying.Copy(src, dst, opts)
 	if cleared := c.Clear(); cleared != nil {
 		t.Error(cleared)
 	}
@@ -144,7 +145,7 @@ func TestOneNameTwice(t *testing.T) {
 	vm.Stamp(t, c.disks[0], 1, 0, size)
 	vm.Stamp(t, c.disks[1], 2, 0, size)
 	vm.Settle(t)
-	report, err := copyAll(c.disks[0], c.disks[1], dispatch.Options{})
+	report, err := copying.Copy(c.disks[0], c.disks[1], dispatch.Options{})
 	if err != nil || report.Host != size || len(report.Reasons) != 1 || report.Reasons[0].Reason != copydomain.ReasonDuplicate {
 		t.Errorf("%+v, %v", report, err)
 	}

@@ -3,18 +3,14 @@
 package odx
 
 import (
-	"context"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
-	"github.com/dmcopy/dmcopy/snapshot"
-	"github.com/dmcopy/dmcopy/sysblock"
+	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/target"
 	"github.com/dmcopy/dmcopy/test/target/initiator"
 	"github.com/dmcopy/dmcopy/test/target/iscsi"
@@ -73,72 +69,18 @@ func attach(t *testing.T, edit func(*target.Config), before func(*target.Target)
 	return &cabinet{made, server, initiator.Attach(t, server)}
 }
 
-// patience bounds a copy; it is no measure.
-const patience = 2 * time.Minute
-
-// copyAll copies one device to another as the command does.
-func copyAll(src, dst string, opts dispatch.Options) (*dispatch.Report, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	from, err := dispatch.OpenSource(ctx, sysblock.FS(""), src, dispatch.OpenOptions{})
-	if err != nil {
-		return nil, err
-	}
-	defer from.Close()
-	to, err := dispatch.OpenDestination(ctx, sysblock.FS(""), dst, dispatch.OpenOptions{})
-	if err != nil {
-		return nil, err
-	}
-	defer to.Close()
-	reader := snapshot.NewReader(snapshot.Options{})
-	defer reader.Close()
-	k := dispatch.NewMachine(reader, nil)
-	defer k.Close()
-	return dispatch.New(k, opts).Copy(ctx, dispatch.Job{Src: from, Dst: to})
-}
-
-// group makes a volume group on the disks, gone with the test.
-func group(t *testing.T, disks ...string) {
-	t.Helper()
-	vm.Run(t, "vgcreate", append([]string{"-y", "-s", "1m", "vg"}, disks...)...)
-	t.Cleanup(func() {
-		vm.Run(t, "vgremove", "-ff", "-y", "vg")
-		vm.Run(t, "pvremove", append([]string{"-ff", "-y"}, disks...)...)
-	})
-}
-
-// volume makes a logical volume and returns its path.
-func volume(t *testing.T, name string, size int64, args ...string) string {
-	t.Helper()
-	vm.Run(t, "lvcreate", append([]string{"-y", "-Wn", "-Zn", "-n", name, "-L", fmt.Sprintf("%db", size), "vg"}, args...)...)
-	return "/dev/vg/" + name
-}
-
-// crossed is how many sectors the host has read and written on the disks.
-func (c *cabinet) crossed(t *testing.T) (sum uint64) {
-	t.Helper()
-	for _, d := range c.disks {
-		read, written, err := vm.Diskstats(d)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sum += read + written
-	}
-	return sum
-}
-
 // offloaded copies between stamped volumes, which the target has to do all alone.
 func (c *cabinet) offloaded(t *testing.T, src, dst string, size int64) *dispatch.Report {
 	t.Helper()
 	vm.Stamp(t, src, 1, 0, size)
 	vm.Stamp(t, dst, 2, 0, size)
 	vm.Settle(t)
-	before := c.crossed(t)
-	report, err := copyAll(src, dst, dispatch.Options{Offload: dispatch.OffloadRequire})
+	var report *dispatch.Report
+	var err error
+	through := vm.Crossed(t, func() { report, err = copying.Copy(src, dst, dispatch.Options{Offload: dispatch.OffloadRequire}) }, c.disks...)
 	if err != nil {
 		t.Fatalf("%v: %+v", err, report)
 	}
-	through := c.crossed(t) - before
 	vm.CheckStamp(t, dst, 1, 0, 0, size)
 	if report.Offloaded != size {
 		t.Errorf("%+v", report)
@@ -172,8 +114,8 @@ func TestDisks(t *testing.T) {
 
 func TestBetweenUnits(t *testing.T) {
 	c := attach(t, nil, nil, 24*mib, 24*mib)
-	group(t, c.disks...)
-	report := c.offloaded(t, volume(t, "from", 16*mib, c.disks[0]), volume(t, "to", 16*mib, c.disks[1]), 16*mib)
+	vm.GroupOf(t, "vg", "1m", c.disks...)
+	report := c.offloaded(t, vm.Volume(t, "vg", "from", 16*mib, c.disks[0]), vm.Volume(t, "vg", "to", 16*mib, c.disks[1]), 16*mib)
 	if report.ByMethod[odx] != 16*mib {
 		t.Errorf("%+v", report)
 	}
@@ -183,8 +125,8 @@ func TestBetweenUnits(t *testing.T) {
 // a unit only, and by tokens.
 func TestBothMethods(t *testing.T) {
 	c := attach(t, withinUnits, nil, 24*mib, 24*mib)
-	group(t, c.disks...)
-	report := c.offloaded(t, volume(t, "from", 8*mib, "-i", "2", "-I", "64k"), volume(t, "to", 8*mib, c.disks[1]), 8*mib)
+	vm.GroupOf(t, "vg", "1m", c.disks...)
+	report := c.offloaded(t, vm.Volume(t, "vg", "from", 8*mib, "-i", "2", "-I", "64k"), vm.Volume(t, "vg", "to", 8*mib, c.disks[1]), 8*mib)
 	if report.ByMethod[odx] != 4*mib || report.ByMethod[dispatch.Method(copydomain.SCSIXCopy)] != 4*mib {
 		t.Errorf("%+v", report)
 	}
@@ -200,7 +142,7 @@ func TestLongBlocks(t *testing.T) {
 	if report := c.offloaded(t, c.disks[0], c.disks[1], size); report.ByMethod[odx] != size {
 		t.Errorf("%+v", report)
 	}
-	report, err := copyAll(c.disks[0], c.disks[2], dispatch.Options{})
+	report, err := copying.Copy(c.disks[0], c.disks[2], dispatch.Options{})
 	if err != nil || report.Host != size || len(report.Reasons) != 1 || report.Reasons[0].Reason != "domain:block-size" {
 		t.Errorf("%+v, %v", report, err)
 	}

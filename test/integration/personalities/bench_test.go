@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -38,7 +37,7 @@ const (
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	noUdev(t)
+	vm.NoUdev(t)
 	return &bench{T: t, disk: vm.Device(t, leaf)}
 }
 
@@ -58,18 +57,10 @@ func (b *bench) part(size int64) string {
 	b.next = start + size
 	b.zero(start, size)
 	if b.base != "" {
-		return b.mapped(fmt.Sprintf("0 %d linear %s %d", sectors(size), b.base, sectors(start)))
+		return vm.Linear(b, b.newName(), b.base, start, size)
 	}
 	b.parts++
-	number := b.parts
-	b.must("partition", partition(b.disk, unix.BLKPG_ADD_PARTITION, number, start, size))
-	b.Cleanup(func() {
-		// Some layers let go of their devices a moment after they are gone.
-		vm.Eventually(b, fmt.Sprintf("end of partition %d of %s", number, b.disk), func() error {
-			return partition(b.disk, unix.BLKPG_DEL_PARTITION, number, start, size)
-		})
-	})
-	return fmt.Sprintf("%sp%d", b.disk, number)
+	return vm.Partition(b, b.disk, b.parts, start, size)
 }
 
 // lowest is what everything is built upon.
@@ -95,11 +86,6 @@ func (b *bench) zero(start, size int64) {
 	b.must("zero", control(b.lowest(), 0x127f, unsafe.Pointer(&run)))
 }
 
-func partition(disk string, op, number int32, start, size int64) error {
-	p := unix.BlkpgPartition{Start: start, Length: size, Pno: number}
-	return control(disk, unix.BLKPG, unsafe.Pointer(&unix.BlkpgIoctlArg{Op: op, Datalen: int32(unsafe.Sizeof(p)), Data: (*byte)(unsafe.Pointer(&p))}))
-}
-
 func control(path string, request uintptr, arg unsafe.Pointer) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -123,50 +109,7 @@ func (b *bench) checkGaps() {
 // mapped makes a mapped device of a table.
 func (b *bench) mapped(lines ...string) string {
 	b.Helper()
-	name := b.newName()
-	b.load("create", name, lines...)
-	b.owns(name)
-	return "/dev/mapper/" + name
-}
-
-// load hands a table to the kernel, which says in its log what it does not like.
-func (b *bench) load(command, name string, lines ...string) {
-	b.Helper()
-	if _, err := vm.TryRun("dmsetup", command, name, "--table", strings.Join(lines, "\n")); err != nil {
-		text, _ := vm.TryRun("sh", "-c", "dmesg | tail -n 4")
-		b.Fatalf("%v\n%s", err, text)
-	}
-}
-
-// reload swaps the table of a mapped device.
-func (b *bench) reload(path string, lines ...string) {
-	b.Helper()
-	b.load("load", filepath.Base(path), lines...)
-	vm.Run(b, "dmsetup", "resume", filepath.Base(path))
-}
-
-// owns removes a mapped device with the test.
-func (b *bench) owns(name string) {
-	b.Cleanup(func() {
-		if _, err := vm.TryRun("dmsetup", "remove", "--retry", name); err != nil {
-			b.Error(err)
-		}
-	})
-}
-
-func (b *bench) message(path string, words ...string) {
-	b.Helper()
-	vm.Run(b, "dmsetup", append([]string{"message", filepath.Base(path), "0"}, words...)...)
-}
-
-// status is the fields of the status line, without start, length and type.
-func (b *bench) status(path string) []string {
-	b.Helper()
-	fields := strings.Fields(vm.Run(b, "dmsetup", "status", "--noflush", filepath.Base(path)))
-	if len(fields) < 4 {
-		b.Fatalf("status of %s: %q", path, fields)
-	}
-	return fields[3:]
+	return vm.Mapped(b, b.newName(), lines...)
 }
 
 // until waits for a state that the kernel comes to on its own time.

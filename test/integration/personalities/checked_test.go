@@ -24,7 +24,7 @@ func (b *bench) verity(args []string, why remap.Reason) *subject {
 	_, after, _ := strings.Cut(text, "Root hash:")
 	root := strings.Fields(after)[0]
 	vm.Run(b, "veritysetup", "open", data, name, hash, root)
-	b.owns(name)
+	vm.Unmap(b, name)
 	return &subject{path: "/dev/mapper/" + name, args: args, filled: true, source: source(why), check: func() {
 		vm.Run(b, "veritysetup", "verify", data, hash, root)
 	}}
@@ -40,7 +40,7 @@ func (b *bench) integrity(mode string, args []string, from, to remap.Reason) *su
 		vm.Run(b, "integritysetup", append([]string{"open", "--integrity=crc32c", lower, name}, options...)...)
 	}
 	open()
-	b.owns(name)
+	vm.Unmap(b, name)
 	path := "/dev/mapper/" + name
 	return &subject{path: path, args: args, source: source(from), target: host(to), check: func() {
 		want := b.read(path, 0, b.size(path))

@@ -2,8 +2,6 @@ package personalities
 
 import (
 	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os/exec"
@@ -12,6 +10,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -41,20 +40,11 @@ func partly(reasons ...remap.Reason) *outcome { return &outcome{someRaw, reasons
 
 // try runs the program and returns its report, and what it says besides.
 func try(args ...string) (*dispatch.Report, string, error) {
-	var stdout, stderr bytes.Buffer
-	cmd := exec.Command("dmcopy", append([]string{"copy", "--json"}, args...)...)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return nil, "", fmt.Errorf("%v: %w: %s%s", args, err, stderr.Bytes(), stdout.Bytes())
+	report, says, code, err := copying.Run(exec.Command("dmcopy", append([]string{"copy", "--json"}, args...)...))
+	if err == nil && (code != 0 || report.Result != dispatch.OutcomeOK || !copying.AddsUp(report)) {
+		err = fmt.Errorf("%v: exit code %d: %s%+v", args, code, says, *report)
 	}
-	var report dispatch.Report
-	if err := json.Unmarshal(stdout.Bytes(), &report); err != nil {
-		return nil, "", fmt.Errorf("%v: %w in %s", args, err, stdout.Bytes())
-	}
-	if report.Result != dispatch.OutcomeOK || report.Offloaded+report.Host+report.Zeroed+report.Skipped != report.Total {
-		return nil, "", errors.New(stdout.String())
-	}
-	return &report, stderr.String(), nil
+	return report, says, err
 }
 
 // transfer is a copy to be made and checked.

@@ -136,7 +136,7 @@ var bookKinds = []kind{
 	{name: "clone", lacks: []string{vm.KernelOld, vm.KernelDefault}, build: func(b *bench) *subject {
 		path := b.mapped(fmt.Sprintf("0 %d clone %s %s %s 64", sectors(volumeSize), b.part(2*mib), b.part(volumeSize), b.filledPart(volumeSize)))
 		b.until("clone is hydrated", func() bool {
-			f := b.status(path)
+			f := vm.Status(b, path)
 			have, all, _ := strings.Cut(f[3], "/")
 			return have == all && f[4] == "0"
 		})
@@ -162,7 +162,7 @@ func (b *bench) snapshots(store string) (origin, snap string) {
 	origin = b.mapped(line)
 	snap = b.mapped(fmt.Sprintf("0 %d snapshot %s %s %s 16", sectors(volumeSize), real, b.part(2*volumeSize+4*mib), store))
 	// The origin finds its snapshots when it is resumed.
-	b.reload(origin, line)
+	vm.Reload(b, origin, line)
 	b.scribble(origin)
 	b.scribble(snap)
 	return origin, snap
@@ -206,7 +206,7 @@ var cacheKinds = []kind{
 		b.fill(path)
 		b.promote(path)
 		// What has no room to migrate is never idle, and does not clean (dm-cache-policy-smq.c).
-		b.message(path, "migration_threshold", "0")
+		vm.Message(b, path, "migration_threshold", "0")
 		return &subject{path: path, filled: true, source: host("layer:cache-dirty"), target: host("layer:cache-dirty")}
 	}},
 	{name: "writecache dirty", build: func(b *bench) *subject {
@@ -215,10 +215,10 @@ var cacheKinds = []kind{
 	{name: "writecache clean", build: func(b *bench) *subject {
 		path := b.writecache("")
 		b.fill(path)
-		b.message(path, "flush")   // before the other: see the suite of layers
-		b.message(path, "cleaner") // which its table does not show
+		vm.Message(b, path, "flush")   // before the other: see the suite of layers
+		vm.Message(b, path, "cleaner") // which its table does not show
 		b.until("writecache is clean", func() bool {
-			f := b.status(path)
+			f := vm.Status(b, path)
 			return f[1] == f[2] && f[3] == "0"
 		})
 		return &subject{path: path, filled: true, source: raw, target: host("layer:writecache-write")}
@@ -241,7 +241,7 @@ func (b *bench) promote(path string) {
 		for range 8 {
 			vm.Stamp(b, path, seed, 4*mib, 64*kib)
 		}
-		return b.status(path)[10] != "0"
+		return vm.Status(b, path)[10] != "0"
 	})
 }
 

@@ -61,21 +61,21 @@ func TestKilledWithRoot(t *testing.T) {
 func TestForeignRoot(t *testing.T) {
 	b, p, src, dst := rootHolder(t)
 	foreign := func() {
-		b.message(p.path, "reserve_metadata_snap")
+		vm.Message(b, p.path, "reserve_metadata_snap")
 		root := p.held()
 		b.fill(dst)
 		b.run(transfer{src: src, dst: dst, length: volumeSize, want: host("layer:thin-unread")})
 		if now := p.held(); now != root {
 			t.Errorf("metadata snapshot %s of somebody else is %s now", root, now)
 		}
-		b.message(p.path, "release_metadata_snap")
+		vm.Message(b, p.path, "release_metadata_snap")
 	}
 	foreign()
 	b.fill(dst)
 	b.killed(src, dst)
 	// Somebody gives ours back, and takes one of their own, in a later
 	// transaction of the pool's metadata.
-	b.message(p.path, "release_metadata_snap")
+	vm.Message(b, p.path, "release_metadata_snap")
 	p.snapshot("snap", "thin")
 	vm.Stamp(b, src, b.newSeed(), 0, mib)
 	foreign()

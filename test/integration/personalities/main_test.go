@@ -5,10 +5,6 @@
 package personalities
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
 	"testing"
 
 	"github.com/dmcopy/dmcopy/test/vm"
@@ -37,30 +33,4 @@ func TestMain(m *testing.M) {
 		Programs: []string{"github.com/dmcopy/dmcopy/cmd/dmcopy"},
 		Disks:    []vm.Disk{leaf, paths},
 	})
-}
-
-// noUdev ends udevd, whose rules look at everything that is built here, and
-// assemble what they find. The tools create device nodes themselves then.
-func noUdev(t *testing.T) {
-	t.Helper()
-	for name, value := range map[string]string{"DM_DISABLE_UDEV": "1", "MDADM_NO_UDEV": "1"} {
-		if err := os.Setenv(name, value); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := vm.TryRun("pidof", "systemd-udevd"); err != nil {
-		return // an earlier test has done so
-	}
-	vm.Settle(t)
-	vm.Run(t, "udevadm", "control", "--exit")
-	vm.Eventually(t, "end of udevd", func() error {
-		if running, err := vm.TryRun("pidof", "systemd-udevd", "udevd", "udevadm"); err == nil {
-			return fmt.Errorf("still running: %s", running)
-		}
-		return nil
-	})
-	// It leaves its socket, by which libraries tell that it runs.
-	if err := os.Remove("/run/udev/control"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Fatal(err)
-	}
 }

@@ -56,7 +56,7 @@ var stacks = []kind{
 		a := b.array("raid1", 2, "--bitmap=internal")
 		v := b.vault(a.path, 512).open()
 		tpool := b.mapped(fmt.Sprintf("0 %d thin-pool %s %s 128 0", sectors(12*mib), b.part(2*mib), v.path))
-		b.message(tpool, "create_thin", "0")
+		vm.Message(b, tpool, "create_thin", "0")
 		p := &pool{path: tpool, group: &group{bench: b}}
 		path := b.mapped(fmt.Sprintf("0 %d thin %s 0", sectors(8*mib), tpool))
 		return &subject{path: path, source: host("layer:crypt"), target: host("layer:crypt"), check: func() {

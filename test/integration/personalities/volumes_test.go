@@ -85,7 +85,7 @@ var volumeKinds = []kind{
 	{name: "thin pool of nobody", build: func(b *bench) *subject {
 		// Nothing keeps others from making a snapshot of the volume meanwhile.
 		tpool := b.mapped(fmt.Sprintf("0 %d thin-pool %s %s 128 0", sectors(2*volumeSize), b.part(2*mib), b.part(2*volumeSize)))
-		b.message(tpool, "create_thin", "0")
+		vm.Message(b, tpool, "create_thin", "0")
 		path := b.mapped(fmt.Sprintf("0 %d thin %s 0", sectors(volumeSize), tpool))
 		b.fill(path)
 		p := &pool{path: tpool, group: &group{bench: b}}
@@ -119,12 +119,7 @@ func (b *bench) group(count int, size int64) *group {
 func (b *bench) groupOf(disks ...string) *group {
 	b.Helper()
 	g := &group{b, strings.Replace(b.newName(), "kind", "vg", 1)}
-	vm.Run(b, "vgcreate", append([]string{"--yes", "--quiet", "--physicalextentsize=512k", g.name}, disks...)...)
-	b.Cleanup(func() {
-		if _, err := vm.TryRun("vgremove", "-ff", "--yes", "--quiet", g.name); err != nil {
-			b.Error(err)
-		}
-	})
+	vm.GroupOf(b, g.name, "512k", disks...)
 	return g
 }
 
@@ -132,8 +127,7 @@ func (g *group) path(volume string) string { return "/dev/" + g.name + "/" + vol
 
 func (g *group) volume(name string, args ...string) string {
 	g.Helper()
-	vm.Run(g, "lvcreate", append([]string{"--yes", "--quiet", "--wipesignatures=n", "--zero=n", "--name=" + name, g.name}, args...)...)
-	return g.path(name)
+	return vm.VolumeOf(g, g.name, name, args...)
 }
 
 // synced makes a redundant volume and waits until it is.
@@ -160,11 +154,11 @@ func (g *group) equal(one, other string) {
 func (g *group) scrub() {
 	g.Helper()
 	dm := "/dev/mapper/" + g.name + "-volume"
-	idle := func() bool { return g.status(dm)[4] == "idle" }
+	idle := func() bool { return vm.Status(g, dm)[4] == "idle" }
 	g.until("volume at rest", idle)
-	g.message(dm, "check")
+	vm.Message(g, dm, "check")
 	g.until("end of the check", idle)
-	if s := g.status(dm); s[5] != "0" {
+	if s := vm.Status(g, dm); s[5] != "0" {
 		g.Errorf("mismatches after a check: %v", s)
 	}
 }
@@ -198,7 +192,7 @@ func (p *pool) snapshot(name, of string) string {
 // (dm-thin.c, pool_status).
 func (p *pool) held() string {
 	p.Helper()
-	return p.status(p.path)[3]
+	return vm.Status(p, p.path)[3]
 }
 
 // rests finds a metadata snapshot that was left behind.

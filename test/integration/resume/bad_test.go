@@ -19,7 +19,7 @@ func TestBadSectors(t *testing.T) {
 	bad := []int64{4000, 4001, 50000, size/512 - 1}
 	for name, flags := range map[string][]string{"offloaded": nil, "host": {"--offload", "never"}} {
 		t.Run(name, func(t *testing.T) {
-			src, dst := part(t, "src", disk, 0), part(t, "dst", disk, size)
+			src, dst := vm.Linear(t, "src", disk, 0, size), vm.Linear(t, "dst", disk, size, size)
 			vm.Stamp(t, src, 1, 0, size)
 			vm.Stamp(t, dst, 2, 0, size)
 			want := whole(t, src)

@@ -31,10 +31,9 @@ const size = 48 * mib
 // only what was not recorded was copied again.
 func TestKill(t *testing.T) {
 	disk := vm.Device(t, leaf)
-	vm.Run(t, "vgcreate", "-q", "vg", disk)
-	defer vm.Run(t, "vgremove", "-q", "-f", "vg")
+	vm.Group(t, "vg", disk)
 	for _, lv := range []string{"src", "before", "dst", "after"} {
-		vm.Run(t, "lvcreate", "-q", "-W", "n", "-L", fmt.Sprintf("%dm", size/mib), "-n", lv, "vg")
+		vm.Volume(t, "vg", lv, size)
 	}
 	vm.Stamp(t, "/dev/vg/src", 1, 0, size)
 	file := filepath.Join(t.TempDir(), "file")
@@ -109,7 +108,7 @@ func check(t *testing.T, j *job) {
 // way, nobody goes on with it.
 func TestKilledInCommand(t *testing.T) {
 	disk := vm.Device(t, leaf)
-	src, dst := part(t, "src", disk, 0), part(t, "dst", disk, size)
+	src, dst := vm.Linear(t, "src", disk, 0, size), vm.Linear(t, "dst", disk, size, size)
 	vm.Stamp(t, src, 1, 0, size)
 	vm.Stamp(t, dst, 2, 0, size)
 	j := newJob(t, src, dst, size, "--offload", "require")
@@ -169,12 +168,4 @@ func inFlight() error {
 		}
 	}
 	return fmt.Errorf("none in %d queues", len(lists))
-}
-
-// part is a linear device on a part of another one.
-func part(t *testing.T, name, disk string, start int64) string {
-	t.Helper()
-	vm.Run(t, "dmsetup", "create", name, "--table", fmt.Sprintf("0 %d linear %s %d", size/512, disk, start/512))
-	t.Cleanup(func() { vm.Run(t, "dmsetup", "remove", "--retry", name) })
-	return "/dev/mapper/" + name
 }

@@ -4,8 +4,6 @@
 package resume
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"os/exec"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/journal"
+	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -53,19 +52,11 @@ func (j *job) command(flags ...string) *exec.Cmd {
 // end runs the copy to its end.
 func (j *job) end(t *testing.T, flags ...string) (report *dispatch.Report, says string, code int) {
 	t.Helper()
-	cmd := j.command(flags...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
+	report, says, code, err := copying.Run(j.command(flags...))
+	if err != nil {
 		t.Fatal(err)
 	}
-	report = new(dispatch.Report)
-	if err := json.Unmarshal(out.Bytes(), report); err != nil {
-		t.Fatalf("%v: %s%s", err, out.Bytes(), errs.Bytes())
-	}
-	return report, errs.String(), cmd.ProcessState.ExitCode()
+	return report, says, code
 }
 
 // complete runs the copy to its end, which has to be a good one, and copies no

@@ -126,8 +126,7 @@ func TestPowerCut(t *testing.T) {
 	vm.Stamp(t, source, 1, 0, cutSize)
 	vm.Stamp(t, target, 2, 0, cutSize)
 	was, want := contents(t, target), contents(t, source)
-	table := fmt.Sprintf("0 %d log-writes %s %s", cutSize/512, target, logs)
-	vm.Run(t, "dmsetup", "create", "dst", "--table", table)
+	vm.Map(t, "dst", fmt.Sprintf("0 %d log-writes %s %s", cutSize/512, target, logs))
 	j := newJob(t, source, "/dev/mapper/dst", cutSize, "--length", fmt.Sprint(cutSize), "--rate", "2M")
 	moments := watch(t, j)
 	vm.Settle(t)
@@ -146,8 +145,7 @@ func TestPowerCut(t *testing.T) {
 	// The disk comes back as it was at the last moment, and the copy goes on.
 	last := moments[len(moments)-1]
 	restore(t, target, survives(was, until(t, entries, last.mark)))
-	vm.Run(t, "dmsetup", "create", "dst", "--table", fmt.Sprintf("0 %d linear %s 0", cutSize/512, target))
-	t.Cleanup(func() { vm.Run(t, "dmsetup", "remove", "--retry", "dst") })
+	vm.Linear(t, "dst", target, 0, cutSize)
 	j.complete(t)
 }
 

@@ -3,7 +3,6 @@
 package scsi
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -21,8 +20,7 @@ import (
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/remap"
-	"github.com/dmcopy/dmcopy/snapshot"
-	"github.com/dmcopy/dmcopy/sysblock"
+	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -38,55 +36,9 @@ func TestMain(m *testing.M) {
 	vm.Main(m, vm.Machine{})
 }
 
-// patience bounds a copy; it is no measure.
-const patience = 2 * time.Minute
-
-// copyAll copies one device to another as the command does.
+// copyAll copies one device to another.
 func copyAll(src, dst string, offload dispatch.Policy) (*dispatch.Report, error) {
-	return copyWith(src, dst, dispatch.Options{Offload: offload}, nil)
-}
-
-// copyWith is copyAll with options, and with something between the copy and the
-// machine.
-func copyWith(src, dst string, opts dispatch.Options, between func(dispatch.Machine) dispatch.Machine) (*dispatch.Report, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	from, err := dispatch.OpenSource(ctx, sysblock.FS(""), src, dispatch.OpenOptions{})
-	if err != nil {
-		return nil, err
-	}
-	defer from.Close()
-	to, err := dispatch.OpenDestination(ctx, sysblock.FS(""), dst, dispatch.OpenOptions{})
-	if err != nil {
-		return nil, err
-	}
-	defer to.Close()
-	reader := snapshot.NewReader(snapshot.Options{})
-	defer reader.Close()
-	k := dispatch.NewMachine(reader, nil)
-	defer k.Close()
-	var machine dispatch.Machine = k
-	if between != nil {
-		machine = between(k)
-	}
-	return dispatch.New(machine, opts).Copy(ctx, dispatch.Job{Src: from, Dst: to})
-}
-
-// group makes a volume group on the disks, gone with the test.
-func group(t *testing.T, name string, disks ...string) {
-	t.Helper()
-	vm.Run(t, "vgcreate", append([]string{"-y", name}, disks...)...)
-	t.Cleanup(func() {
-		vm.Run(t, "vgremove", "-ff", "-y", name)
-		vm.Run(t, "pvremove", append([]string{"-ff", "-y"}, disks...)...)
-	})
-}
-
-// volume makes a logical volume and returns its path.
-func volume(t *testing.T, name string, size int64, args ...string) string {
-	t.Helper()
-	vm.Run(t, "lvcreate", append([]string{"-y", "-Wn", "-Zn", "-n", name, "-L", fmt.Sprintf("%db", size), "vg"}, args...)...)
-	return "/dev/vg/" + name
+	return copying.Copy(src, dst, dispatch.Options{Offload: offload})
 }
 
 // offloaded copies between stamped volumes, which the target has to do all alone.
@@ -95,12 +47,12 @@ func offloaded(t *testing.T, src, dst string, size int64, disks ...string) *disp
 	vm.Stamp(t, src, 1, 0, size)
 	vm.Stamp(t, dst, 2, 0, size)
 	vm.Settle(t)
-	before := crossed(t, disks)
-	report, err := copyAll(src, dst, dispatch.OffloadRequire)
+	var report *dispatch.Report
+	var err error
+	through := vm.Crossed(t, func() { report, err = copyAll(src, dst, dispatch.OffloadRequire) }, disks...)
 	if err != nil {
 		t.Fatalf("%v: %+v", err, report)
 	}
-	through := crossed(t, disks) - before
 	vm.CheckStamp(t, dst, 1, 0, 0, size)
 	if report.Offloaded != size || report.ByMethod[dispatch.Method(copydomain.SCSIXCopy)] != size {
 		t.Errorf("%+v", report)
@@ -112,37 +64,24 @@ func offloaded(t *testing.T, src, dst string, size int64, disks ...string) *disp
 	return report
 }
 
-// crossed is how many sectors the host has read and written on the disks.
-func crossed(t *testing.T, disks []string) (sum uint64) {
-	t.Helper()
-	for _, d := range disks {
-		read, written, err := vm.Diskstats(d)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sum += read + written
-	}
-	return sum
-}
-
 func TestWithinAUnit(t *testing.T) {
 	disks := target(t, wwn, lun{"a", serialA, 80 * mib})
-	group(t, "vg", disks...)
-	offloaded(t, volume(t, "from", 32*mib), volume(t, "to", 32*mib), 32*mib, disks...)
+	vm.Group(t, "vg", disks...)
+	offloaded(t, vm.Volume(t, "vg", "from", 32*mib), vm.Volume(t, "vg", "to", 32*mib), 32*mib, disks...)
 }
 
 func TestBetweenUnits(t *testing.T) {
 	disks := target(t, wwn, lun{"a", serialA, 40 * mib}, lun{"b", serialB, 40 * mib})
-	group(t, "vg", disks...)
-	offloaded(t, volume(t, "from", 32*mib, disks[0]), volume(t, "to", 32*mib, disks[1]), 32*mib, disks...)
+	vm.Group(t, "vg", disks...)
+	offloaded(t, vm.Volume(t, "vg", "from", 32*mib, disks[0]), vm.Volume(t, "vg", "to", 32*mib, disks[1]), 32*mib, disks...)
 }
 
 // Pieces of a striped volume go within a unit and between units by turns.
 func TestStriped(t *testing.T) {
 	disks := target(t, wwn, lun{"a", serialA, 24 * mib}, lun{"b", serialB, 24 * mib})
-	group(t, "vg", disks...)
+	vm.Group(t, "vg", disks...)
 	const size = 8 * mib
-	offloaded(t, volume(t, "from", size, "-i", "2", "-I", "64k"), volume(t, "to", size, disks[1]), size, disks...)
+	offloaded(t, vm.Volume(t, "vg", "from", size, "-i", "2", "-I", "64k"), vm.Volume(t, "vg", "to", size, disks[1]), size, disks...)
 }
 
 func TestWholeDisks(t *testing.T) {
@@ -173,9 +112,9 @@ func TestOneNameTwice(t *testing.T) {
 		t.Errorf("%v: %+v", err, report)
 	}
 	// Within a unit there is one name and two who could be meant.
-	group(t, "vg", disks[0])
-	to := volume(t, "to", 4*mib)
-	report, err := copyAll(volume(t, "from", 4*mib), to, dispatch.OffloadAuto)
+	vm.Group(t, "vg", disks[0])
+	to := vm.Volume(t, "vg", "to", 4*mib)
+	report, err := copyAll(vm.Volume(t, "vg", "from", 4*mib), to, dispatch.OffloadAuto)
 	if err != nil || report.Offloaded != 0 || len(report.Reasons) != 1 || report.Reasons[0].Reason != copydomain.ReasonDuplicate {
 		t.Errorf("within one of them: %v, %+v", err, report)
 	}
@@ -214,10 +153,10 @@ func TestBlocksOf4096(t *testing.T) {
 		throughHost(t, disks[2], disks[0], size, "domain:block-size")
 	})
 	t.Run("whole disks", func(t *testing.T) { offloaded(t, disks[0], disks[1], 24*mib, disks...) })
-	group(t, "vg", disks[0], disks[1])
-	from := volume(t, "from", size, disks[0])
-	t.Run("within", func(t *testing.T) { offloaded(t, from, volume(t, "beside", size, disks[0]), size, disks...) })
-	t.Run("between", func(t *testing.T) { offloaded(t, from, volume(t, "to", size, disks[1]), size, disks...) })
+	vm.Group(t, "vg", disks[0], disks[1])
+	from := vm.Volume(t, "vg", "from", size, disks[0])
+	t.Run("within", func(t *testing.T) { offloaded(t, from, vm.Volume(t, "vg", "beside", size, disks[0]), size, disks...) })
+	t.Run("between", func(t *testing.T) { offloaded(t, from, vm.Volume(t, "vg", "to", size, disks[1]), size, disks...) })
 }
 
 // More blocks than a segment can name, in one piece, from an odd block on.
@@ -225,24 +164,12 @@ func TestMoreThanASegment(t *testing.T) {
 	const size = 36*mib - 512
 	disks := target(t, wwn, lun{"a", serialA, 36 * mib}, lun{"b", serialB, 36 * mib})
 	linear := func(name, disk string) string {
-		return mapped(t, name, fmt.Sprintf("0 %d linear %s 1", size/512, disk))
+		return vm.Mapped(t, name, fmt.Sprintf("0 %d linear %s 1", size/512, disk))
 	}
 	report := offloaded(t, linear("from", disks[0]), linear("to", disks[1]), size, disks...)
 	if report.Commands < 3 { // the first proves the pair
 		t.Errorf("%d commands for %d blocks", report.Commands, size/512)
 	}
-}
-
-// mapped makes a device of device-mapper, gone with the test.
-func mapped(t *testing.T, name, table string, args ...string) string {
-	t.Helper()
-	vm.Run(t, "dmsetup", append([]string{"create", name, "--table", table}, args...)...)
-	t.Cleanup(func() {
-		vm.Settle(t)
-		vm.Run(t, "dmsetup", "remove", "--retry", name)
-	})
-	vm.Settle(t)
-	return "/dev/mapper/" + name
 }
 
 // A unit that does not copy, on either side, from the start or from some time on.
@@ -267,7 +194,7 @@ func TestWithoutThirdPartyCopy(t *testing.T) {
 				able(unit, "0")
 			}
 		}}
-		report, err := copyWith(disks[0], disks[1], dispatch.Options{Window: 4 * mib}, between.in)
+		report, err := copying.Way{Between: between.in}.Copy(disks[0], disks[1], dispatch.Options{Window: 4 * mib})
 		if err != nil || report.Offloaded == 0 || report.Host == 0 || report.Offloaded+report.Host != size {
 			t.Errorf("%s: %v, %+v", unit, err, report)
 		}

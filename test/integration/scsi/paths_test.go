@@ -9,6 +9,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -35,7 +36,7 @@ func units(t *testing.T, mode string, size int64) [2]unit {
 	for i := range both {
 		u := unit{paths: [2]string{disks[0][i], disks[1][i]}}
 		table := fmt.Sprintf("0 %d multipath %s 0 2 1 round-robin 0 1 1 %s 1 round-robin 0 1 1 %s 1", size/512, mode, u.paths[0], u.paths[1])
-		u.top = mapped(t, fmt.Sprintf("mp%d", i), table, "--uuid", fmt.Sprintf("mpath-test%d", i))
+		u.top = vm.MappedAs(t, fmt.Sprintf("mp%d", i), fmt.Sprintf("mpath-test%d", i), table)
 		both[i] = u
 	}
 	return both
@@ -78,10 +79,10 @@ func TestMultipath(t *testing.T) {
 	const size = 8 * mib
 	u := units(t, bios, 24*mib)
 	t.Run("whole devices", func(t *testing.T) { offloaded(t, u[0].top, u[1].top, 24*mib, all(u)...) })
-	group(t, "vg", u[0].top, u[1].top)
-	from := volume(t, "from", size, u[0].top)
-	t.Run("within", func(t *testing.T) { offloaded(t, from, volume(t, "beside", size, u[0].top), size, all(u)...) })
-	t.Run("between", func(t *testing.T) { offloaded(t, from, volume(t, "to", size, u[1].top), size, all(u)...) })
+	vm.Group(t, "vg", u[0].top, u[1].top)
+	from := vm.Volume(t, "vg", "from", size, u[0].top)
+	t.Run("within", func(t *testing.T) { offloaded(t, from, vm.Volume(t, "vg", "beside", size, u[0].top), size, all(u)...) })
+	t.Run("between", func(t *testing.T) { offloaded(t, from, vm.Volume(t, "vg", "to", size, u[1].top), size, all(u)...) })
 }
 
 // Requests pass the throttle that holds the layout: such a destination is for the
@@ -90,8 +91,8 @@ func TestMultipathOfRequests(t *testing.T) {
 	const size = 8 * mib
 	u := units(t, requests, 16*mib)
 	throughHost(t, u[0].top, u[1].top, 16*mib, dispatch.ReasonHoldUnavailable)
-	group(t, "vg", u[0].top, u[1].top)
-	throughHost(t, volume(t, "from", size, u[0].top), volume(t, "to", size, u[1].top), size, dispatch.ReasonHoldUnavailable)
+	vm.Group(t, "vg", u[0].top, u[1].top)
+	throughHost(t, vm.Volume(t, "vg", "from", size, u[0].top), vm.Volume(t, "vg", "to", size, u[1].top), size, dispatch.ReasonHoldUnavailable)
 }
 
 // A path that is not used any more: the commands go over the other one, what was
@@ -111,8 +112,8 @@ func TestPathFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			u := units(t, bios, 24*mib)
-			group(t, "vg", u[0].top, u[1].top)
-			src, dst := volume(t, "from", size, u[0].top), volume(t, "to", size, u[1].top)
+			vm.Group(t, "vg", u[0].top, u[1].top)
+			src, dst := vm.Volume(t, "vg", "from", size, u[0].top), vm.Volume(t, "vg", "to", size, u[1].top)
 			vm.Stamp(t, src, 1, 0, size)
 			vm.Stamp(t, dst, 2, 0, size)
 			vm.Settle(t)
@@ -121,7 +122,7 @@ func TestPathFails(t *testing.T) {
 					fail(t, u)
 				}
 			}}
-			report, err := copyWith(src, dst, dispatch.Options{Window: 2 * mib}, between.in)
+			report, err := copying.Way{Between: between.in}.Copy(src, dst, dispatch.Options{Window: 2 * mib})
 			if err != nil {
 				t.Fatalf("%v: %+v", err, report)
 			}
@@ -140,8 +141,8 @@ func TestPathFails(t *testing.T) {
 func TestPortLostUnderACommand(t *testing.T) {
 	const size = 16 * mib
 	u := units(t, bios, 24*mib)
-	group(t, "vg", u[0].top, u[1].top)
-	src, dst := volume(t, "from", size, u[0].top), volume(t, "to", size, u[1].top)
+	vm.Group(t, "vg", u[0].top, u[1].top)
+	src, dst := vm.Volume(t, "vg", "from", size, u[0].top), vm.Volume(t, "vg", "to", size, u[1].top)
 	vm.Stamp(t, src, 1, 0, size)
 	vm.Stamp(t, dst, 2, 0, size)
 	vm.Settle(t)
@@ -150,7 +151,7 @@ func TestPortLostUnderACommand(t *testing.T) {
 			lose(t, 0)
 		}
 	}}
-	report, err := copyWith(src, dst, dispatch.Options{Window: 2 * mib}, between.in)
+	report, err := copying.Way{Between: between.in}.Copy(src, dst, dispatch.Options{Window: 2 * mib})
 	if !errors.Is(err, dispatch.ErrFenced) || report == nil || report.Offloaded == 0 || report.Offloaded+report.Host >= size {
 		t.Errorf("%v: %+v", err, report)
 	}

@@ -2,18 +2,15 @@
 package zoned
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -68,24 +65,12 @@ func pointer(t *testing.T, device string, off int64) int64 {
 }
 
 // copyTo runs dmcopy copy.
-func copyTo(t *testing.T, args ...string) (report dispatch.Report, stderr string, code int) {
+func copyTo(t *testing.T, args ...string) (report *dispatch.Report, stderr string, code int) {
 	t.Helper()
-	var out, errs bytes.Buffer
-	cmd := exec.Command("dmcopy", append([]string{"copy", "--json"}, args...)...)
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	if code = cmd.ProcessState.ExitCode(); out.Len() > 0 {
-		if err := json.Unmarshal(out.Bytes(), &report); err != nil {
-			t.Fatalf("%v in %s", err, out.String())
-		}
-	}
+	report, stderr, code = copying.Program(t, args...)
 	t.Logf("%q: exit code %d, %d offloaded in %d commands, %d through the host %v %s",
-		args, code, report.Offloaded, report.Commands, report.Host, report.Reasons, errs.String())
-	return report, errs.String(), code
+		args, code, report.Offloaded, report.Commands, report.Host, report.Reasons, stderr)
+	return report, stderr, code
 }
 
 // mustCopy is copyTo for copies that succeed, with what they offload and why not more.

@@ -79,12 +79,7 @@ func TestGaps(t *testing.T) {
 	for z := range int64(3) {
 		vm.Stamp(t, disk, 1, z*zone, gapped)
 	}
-	const n = 3 * zone / 512
-	for i, name := range []string{"src", "dst"} {
-		vm.Run(t, "dmsetup", "create", name, "--table", fmt.Sprintf("0 %d linear %s %d", n, disk, i*8*zone/512))
-		t.Cleanup(func() { vm.Run(t, "dmsetup", "remove", "--retry", name) })
-	}
-	src, dst := "/dev/mapper/src", "/dev/mapper/dst"
+	src, dst := vm.Linear(t, "src", disk, 0, 3*zone), vm.Linear(t, "dst", disk, 8*zone, 3*zone)
 	if _, stderr, code := copyTo(t, src, dst); code != 6 || !strings.Contains(stderr, "up to the next zone") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}

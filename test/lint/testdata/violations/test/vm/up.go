@@ -1,0 +1,6 @@
+package vm
+
+import (
+	_ "github.com/dmcopy/dmcopy/dispatch" // upwards
+	_ "os/exec"
+)
