@@ -54,6 +54,15 @@ type Issuer[S any] struct {
 	Name   string
 }
 
+// Rooms is room for n commands, as an Issuer has it.
+func Rooms[S any](n int, room func() S) chan S {
+	rooms := make(chan S, n)
+	for range n {
+		rooms <- room()
+	}
+	return rooms
+}
+
 // Issue copies the pieces, which a [Claim] has returned, and returns when every
 // command has come back or has been given up. When ctx ends no further command is
 // issued, but those in flight are still waited for, as long as Patience allows: a

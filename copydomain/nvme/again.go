@@ -44,7 +44,7 @@ func (b *batch) prepare(ctx context.Context, again []blocks.Outcome) blocks.Outc
 	}
 	if wanted(blocks.ActionRetry) {
 		b.pathTries++
-		if err := pause(ctx, pathPause<<(b.pathTries-1)); err != nil {
+		if err := blocks.Pause(ctx, pathPause<<(b.pathTries-1)); err != nil {
 			return blocks.Canceled(err)
 		}
 	}
@@ -52,15 +52,4 @@ func (b *batch) prepare(ctx context.Context, again []blocks.Outcome) blocks.Outc
 		return b.refresh(ctx)
 	}
 	return blocks.Outcome{}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

@@ -28,9 +28,10 @@ type Copier struct {
 	opts   blocks.Options
 	issuer blocks.Issuer[*slot]
 
+	sizes blocks.Sizes[Limits] // never above reported
+
 	mu       sync.Mutex
 	reported Limits // what Identify said last
-	limits   Limits // what commands are made to, never above reported
 }
 
 // NewCopier prepares copies on a namespace that Probe found able.
@@ -57,7 +58,7 @@ func newCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 		opts.InFlight = 1 // a zone is written in order
 	}
 	reported := src.Namespace.Limits.Min(dst.Namespace.Limits)
-	return &Copier{
+	c := &Copier{
 		src:  src,
 		dev:  dst,
 		opts: opts,
@@ -69,8 +70,9 @@ func newCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 			Name:     nameOf(src, dst),
 		},
 		reported: reported,
-		limits:   reported.Cap(opts.MaxCommandBytes, dst.Namespace.BlockSize),
-	}, nil
+	}
+	c.sizes.Set(reported.Cap(opts.MaxCommandBytes, dst.Namespace.BlockSize))
+	return c, nil
 }
 
 // nameOf is what a Copier copies between, for people.
@@ -84,21 +86,12 @@ func nameOf(src, dst *Device) string {
 // room is what commands to the namespace are made in: n at a time, which whoever
 // comes first decides.
 func (d *Device) room(n int) chan *slot {
-	d.once.Do(func() {
-		d.slots = make(chan *slot, n)
-		for range n {
-			d.slots <- new(slot)
-		}
-	})
+	d.once.Do(func() { d.slots = blocks.Rooms(n, newSlot) })
 	return d.slots
 }
 
 // Limits that the next commands will be made to.
-func (c *Copier) Limits() Limits {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.limits
-}
+func (c *Copier) Limits() Limits { return c.sizes.Limits() }
 
 // Copy copies the pieces, which may come in any order, and returns when every
 // command has come back or has been given up. When ctx ends no further command
@@ -149,7 +142,9 @@ type slot struct {
 }
 
 // Room implements [blocks.Protocol].
-func (b *batch) Room() *slot { return new(slot) }
+func (b *batch) Room() *slot { return newSlot() }
+
+func newSlot() *slot { return new(slot) }
 
 // Round implements [blocks.Protocol]: packs within the limits of now.
 func (b *batch) Round(ctx context.Context, left *blocks.Queue, again []blocks.Outcome) blocks.Outcome {

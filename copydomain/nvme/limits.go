@@ -35,9 +35,9 @@ func (l Limits) Cap(bytes uint64, blockSize uint32) Limits {
 	return l
 }
 
-// half is the next smaller try for a device that refuses commands within the
+// Half is the next smaller try for a device that refuses commands within the
 // limits it reports. ok is false when there is nothing left to halve.
-func (l Limits) half() (_ Limits, ok bool) {
+func (l Limits) Half() (_ Limits, ok bool) {
 	if l.RangeBlocks <= 1 && l.CommandBlocks <= 1 && l.Ranges <= 1 {
 		return l, false
 	}

@@ -66,13 +66,9 @@ func (c *Copier) adjust(reported, used Limits) bool {
 	defer c.mu.Unlock()
 	if reported != c.reported {
 		c.reported = reported
-		c.limits = reported.Cap(c.opts.MaxCommandBytes, c.dev.Namespace.BlockSize)
-		return c.limits.Valid()
+		limits := reported.Cap(c.opts.MaxCommandBytes, c.dev.Namespace.BlockSize)
+		c.sizes.Set(limits)
+		return limits.Valid()
 	}
-	if c.limits != used {
-		return true // another batch has adjusted them meanwhile
-	}
-	smaller, ok := c.limits.half()
-	c.limits = smaller
-	return ok
+	return c.sizes.Shrink(used)
 }

@@ -59,19 +59,6 @@ func as(a blocks.Action, o blocks.Outcome) blocks.Outcome {
 	return o
 }
 
-// shrink halves the limits, unless another batch has changed them meanwhile, and
-// says whether there is something left to try.
-func (c *Copier) shrink(used Limits) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.limits != used {
-		return true
-	}
-	smaller, ok := c.limits.half()
-	c.limits = smaller
-	return ok
-}
-
 // recheck makes sure that the logical units are the ones that were probed.
 func recheck(ctx context.Context, src, dst *Device) blocks.Outcome {
 	devices := []*Device{dst}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
@@ -16,24 +15,13 @@ const DefaultCommandBytes = 64 << 20
 // defaults are what the options have here.
 var defaults = blocks.Options{Grace: 30 * time.Second, MaxCommandBytes: DefaultCommandBytes}
 
-// Guard is called with the pieces of each command right before it is issued. An
-// error keeps the command and the rest of its batch at home. It is the place to
-// assert that the blocks lie where the layout, read again, says. Calls for one
-// batch come one at a time. The slice must not be kept.
-type Guard func([]blocks.Piece) error
-
 // Copier copies pieces from one logical unit to another, or within one. Commands
 // go to the destination. It is safe for concurrent use, and Copiers that have a
 // Device in common respect each other's batches and fences.
 type Copier struct {
-	src, dst *Device
-	opts     blocks.Options
-	issuer   blocks.Issuer[*slot]
-	ids      *listIDs
-
-	mu     sync.Mutex
-	limits Limits // what commands are made to
-	copied bool   // a command of this pair has succeeded
+	copying[Limits]
+	issuer blocks.Issuer[*slot]
+	ids    *listIDs
 }
 
 // NewCopier prepares copies from src to dst, which Span found able.
@@ -43,40 +31,16 @@ func NewCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 		return nil, opError("new copier", dst.String(), fmt.Errorf("%w: %s (%s)", ErrNotSupported, support.Reason, support.Detail))
 	}
 	opts = opts.Or(defaults)
-	n := dst.inFlight(opts.InFlight)
-	c := &Copier{
-		src: src, dst: dst, opts: opts, ids: &identifiers,
-		limits: limits.Cap(opts.MaxCommandBytes, dst.Capacity.BlockSize),
-		issuer: blocks.Issuer[*slot]{
-			Slots:    make(chan *slot, n),
-			Patience: opts.Timeout + opts.Grace,
-			Fences:   &dst.ledger,
-			Logger:   opts.Logger,
-			Name:     dst.String(),
-		},
-	}
-	for range n {
-		c.issuer.Slots <- c.Room()
+	c := &Copier{copying: copying[Limits]{src: src, dst: dst, opts: opts}, ids: &identifiers}
+	c.sizes.Set(limits.Cap(opts.MaxCommandBytes, dst.Capacity.BlockSize))
+	c.issuer = blocks.Issuer[*slot]{
+		Slots:    blocks.Rooms(dst.inFlight(opts.InFlight), c.Room),
+		Patience: opts.Timeout + opts.Grace,
+		Fences:   &dst.ledger,
+		Logger:   opts.Logger,
+		Name:     dst.String(),
 	}
 	return c, nil
-}
-
-// inFlight is the number of commands that the target takes at a time, at most n.
-func (d *Device) inFlight(n int) int {
-	if t := int(d.Parameters.TotalConcurrent); t > 0 {
-		n = min(n, t)
-	}
-	if m := int(d.Parameters.MaxConcurrent); m > 0 {
-		n = min(n, m)
-	}
-	return n
-}
-
-// Limits that the next commands will be made to.
-func (c *Copier) Limits() Limits {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.limits
 }
 
 // Copy copies the pieces, which may come in any order, and returns when every
@@ -88,14 +52,14 @@ func (c *Copier) Limits() Limits {
 // within the batch or with one under way, [ErrFenced], [ErrOutOfRange],
 // [ErrInvalid]. Everything later is in the Result.
 func (c *Copier) Copy(ctx context.Context, pieces []blocks.Piece) (*blocks.Result, error) {
-	return c.CopyGuarded(ctx, pieces, func([]blocks.Piece) error { return nil })
+	return c.CopyGuarded(ctx, pieces, unguarded)
 }
 
 // CopyGuarded is Copy with a last look at every command.
 func (c *Copier) CopyGuarded(ctx context.Context, pieces []blocks.Piece, guard Guard) (*blocks.Result, error) {
-	pieces, release, err := blocks.Claim(c.src.side(), c.dst.side(), pieces)
+	pieces, release, err := c.claim(pieces)
 	if err != nil {
-		return nil, opError("copy", c.dst.String(), err)
+		return nil, err
 	}
 	defer release()
 	whole, slivers := split(pieces, c.Limits().Granularity)
@@ -103,8 +67,6 @@ func (c *Copier) CopyGuarded(ctx context.Context, pieces []blocks.Piece, guard G
 	result.Refuse(slivers, blocks.Outcome{Action: blocks.ActionEmulate, Reason: "limit:granularity", Err: ErrGranularity, Untouched: true})
 	return result, nil
 }
-
-func (d *Device) side() blocks.Side { return blocks.Side{Ledger: &d.ledger, Blocks: d.Capacity.Blocks} }
 
 // batch makes the commands of one call of Copy.
 type batch struct {
@@ -156,7 +118,7 @@ func (s *slot) encode(id uint32, timeout time.Duration) error {
 // Round implements [blocks.Protocol]: does what the answers ask for, and packs within
 // the limits of now.
 func (b *batch) Round(ctx context.Context, left *blocks.Queue, again []blocks.Outcome) blocks.Outcome {
-	if o := b.prepare(ctx, again, func() bool { return b.shrink(b.used) }, b.src, b.dst); o.Action != blocks.ActionDone {
+	if o := b.prepare(ctx, again, func() bool { return b.sizes.Shrink(b.used) }, b.src, b.dst); o.Action != blocks.ActionDone {
 		return o
 	}
 	b.used = b.Limits()
@@ -198,18 +160,10 @@ func (b *batch) Send(ctx context.Context, s *slot) blocks.Outcome {
 	return Judge(b.dst.Transport.Do(ctx, &s.cmd))
 }
 
-// Landed implements [blocks.Protocol]. It takes what the pair has done before into
-// account: one that has never copied and does not reach a unit will not do so later.
+// Landed implements [blocks.Protocol]: a pair that has never copied and does not reach
+// a unit will not do so later.
 func (b *batch) Landed(s *slot, o blocks.Outcome) blocks.Outcome {
 	b.ids.give(s.list.ListID)
 	s.list.ListID = 0
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if o.Action == blocks.ActionDone {
-		b.copied, b.tries = true, 0
-	}
-	if unreachable(o) && !b.copied {
-		o.Action = blocks.ActionNotSupported
-	}
-	return o
+	return b.landed(o, &b.retries, unreachable(o))
 }

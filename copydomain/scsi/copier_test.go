@@ -481,7 +481,7 @@ func TestLimitsAreHalvedOnce(t *testing.T) {
 	r := newRig(t, behave(Limits{32, 64, 2, 1}), true, blocks.Options{})
 	used := r.Limits()
 	for range 2 {
-		if !r.shrink(used) || r.Limits() != (Limits{16, 32, 1, 1}) {
+		if !r.sizes.Shrink(used) || r.Limits() != (Limits{16, 32, 1, 1}) {
 			t.Errorf("limits %v", r.Limits())
 		}
 	}

@@ -68,9 +68,9 @@ func (l Limits) Cap(bytes uint64, blockSize uint32) Limits {
 	return l.round()
 }
 
-// half is the next smaller try for a target that refuses commands within the
+// Half is the next smaller try for a target that refuses commands within the
 // limits it reports. ok is false when there is nothing left to halve.
-func (l Limits) half() (_ Limits, ok bool) {
+func (l Limits) Half() (_ Limits, ok bool) {
 	h := Limits{
 		SegmentBlocks: max(l.SegmentBlocks/2, l.Granularity),
 		CommandBlocks: max(l.CommandBlocks/2, l.Granularity),

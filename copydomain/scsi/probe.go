@@ -345,12 +345,5 @@ func once(ctx context.Context, t Transport, c Command) ([]byte, error) {
 // pause waits before the next try: 100 ms, and twice as long each time, at most 2
 // seconds.
 func pause(ctx context.Context, try int) error {
-	timer := time.NewTimer(min(100*time.Millisecond<<min(try-1, 10), 2*time.Second))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return blocks.Pause(ctx, min(100*time.Millisecond<<min(try-1, 10), 2*time.Second))
 }

@@ -15,14 +15,9 @@ import (
 // for the data. It is safe for concurrent use, and respects the batches and fences of
 // others that have a Device in common with it.
 type TokenCopier struct {
-	src, dst *Device
-	opts     blocks.Options
-	issuer   blocks.Issuer[*tokenSlot]
-	ids      *tokenIDs
-
-	mu     sync.Mutex
-	limits TokenLimits // what tokens are made to
-	copied bool        // a token of this pair has been used
+	copying[TokenLimits]
+	issuer blocks.Issuer[*tokenSlot]
+	ids    *tokenIDs
 }
 
 // NewTokenCopier prepares copies from src to dst, which SpanTokens found able.
@@ -34,42 +29,29 @@ func NewTokenCopier(src, dst *Device, opts blocks.Options) (*TokenCopier, error)
 		return nil, opError("new token copier", dst.String(), fmt.Errorf("%w: %s (%s)", ErrNotSupported, support.Reason, support.Detail))
 	}
 	opts = opts.Or(defaults)
-	n := dst.inFlight(opts.InFlight)
-	c := &TokenCopier{
-		src: src, dst: dst, opts: opts, ids: &tokenIdentifiers,
-		limits: limits.Cap(opts.MaxCommandBytes, dst.Capacity.BlockSize),
-		issuer: blocks.Issuer[*tokenSlot]{
-			Slots: make(chan *tokenSlot, n),
-			// One that is begun at the last moment, and asked after.
-			Patience: 2 * (opts.Timeout + opts.Grace),
-			Fences:   &dst.ledger,
-			Logger:   opts.Logger,
-			Name:     dst.String(),
-		},
-	}
-	for range n {
-		c.issuer.Slots <- &tokenSlot{}
+	c := &TokenCopier{copying: copying[TokenLimits]{src: src, dst: dst, opts: opts}, ids: &tokenIdentifiers}
+	c.sizes.Set(limits.Cap(opts.MaxCommandBytes, dst.Capacity.BlockSize))
+	c.issuer = blocks.Issuer[*tokenSlot]{
+		Slots: blocks.Rooms(dst.inFlight(opts.InFlight), c.Room),
+		// One that is begun at the last moment, and asked after.
+		Patience: 2 * (opts.Timeout + opts.Grace),
+		Fences:   &dst.ledger,
+		Logger:   opts.Logger,
+		Name:     dst.String(),
 	}
 	return c, nil
 }
 
-// Limits that the next tokens will be made to.
-func (c *TokenCopier) Limits() TokenLimits {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.limits
-}
-
 // Copy copies the pieces as [Copier.Copy] does.
 func (c *TokenCopier) Copy(ctx context.Context, pieces []blocks.Piece) (*blocks.Result, error) {
-	return c.CopyGuarded(ctx, pieces, func([]blocks.Piece) error { return nil })
+	return c.CopyGuarded(ctx, pieces, unguarded)
 }
 
 // CopyGuarded is Copy with a last look at every command that writes.
 func (c *TokenCopier) CopyGuarded(ctx context.Context, pieces []blocks.Piece, guard Guard) (*blocks.Result, error) {
-	pieces, release, err := blocks.Claim(c.src.side(), c.dst.side(), pieces)
+	pieces, release, err := c.claim(pieces)
 	if err != nil {
-		return nil, opError("copy", c.dst.String(), err)
+		return nil, err
 	}
 	defer release()
 	return c.issuer.Issue(ctx, &tokenBatch{TokenCopier: c, guard: guard}, pieces), nil
@@ -101,28 +83,15 @@ func (b *tokenBatch) look(pieces []blocks.Piece) error {
 }
 
 // Room implements [blocks.Protocol].
-func (b *tokenBatch) Room() *tokenSlot { return &tokenSlot{} }
+func (c *TokenCopier) Room() *tokenSlot { return &tokenSlot{} }
 
 // Round implements [blocks.Protocol].
 func (b *tokenBatch) Round(ctx context.Context, left *blocks.Queue, again []blocks.Outcome) blocks.Outcome {
-	if o := b.prepare(ctx, again, func() bool { return b.shrink(b.used) }, b.src, b.dst); o.Action != blocks.ActionDone {
+	if o := b.prepare(ctx, again, func() bool { return b.sizes.Shrink(b.used) }, b.src, b.dst); o.Action != blocks.ActionDone {
 		return o
 	}
 	b.used, b.left = b.Limits(), left
 	return blocks.Outcome{}
-}
-
-// shrink halves the limits, unless another batch has changed them meanwhile, and
-// says whether there is something left to try.
-func (c *TokenCopier) shrink(used TokenLimits) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.limits != used {
-		return true
-	}
-	smaller, ok := c.limits.half()
-	c.limits = smaller
-	return ok
 }
 
 // Make implements [blocks.Protocol]: as many pieces as fit into a token. No block of
@@ -161,18 +130,10 @@ func (b *tokenBatch) Send(ctx context.Context, s *tokenSlot) blocks.Outcome {
 	return newTokenRun(b, s).run(ctx)
 }
 
-// Landed implements [blocks.Protocol]. It takes what the pair has done before into
-// account: one that takes no token and tells nothing will not do so later.
+// Landed implements [blocks.Protocol]: a pair that has never copied, and takes no token
+// or tells nothing, will not do so later.
 func (b *tokenBatch) Landed(_ *tokenSlot, o blocks.Outcome) blocks.Outcome {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if o.Action == blocks.ActionDone {
-		b.copied, b.tries = true, 0
-	}
-	if !b.copied && o.Action == blocks.ActionEmulate && (tokenEnded(o) || errors.Is(o.Err, errUntold)) {
-		o.Action = blocks.ActionNotSupported
-	}
-	return o
+	return b.landed(o, &b.retries, o.Action == blocks.ActionEmulate && (tokenEnded(o) || errors.Is(o.Err, errUntold)))
 }
 
 // tokenEnded: the target does not take a token any more that it has given out. One

@@ -77,9 +77,9 @@ func (l TokenLimits) Cap(bytes uint64, blockSize uint32) TokenLimits {
 	return l
 }
 
-// half is the next smaller try for a target that refuses commands within the limits
+// Half is the next smaller try for a target that refuses commands within the limits
 // it reports. ok is false when there is nothing left to halve.
-func (l TokenLimits) half() (_ TokenLimits, ok bool) {
+func (l TokenLimits) Half() (_ TokenLimits, ok bool) {
 	h := l
 	h.Ranges, h.Blocks = max(l.Ranges/2, 1), max(l.Blocks/2, 1)
 	return h, h != l

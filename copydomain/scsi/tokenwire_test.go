@@ -262,7 +262,7 @@ func TestTokenLimits(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	steps := 0
-	for l, ok := told.half(); ok; l, ok = l.half() {
+	for l, ok := told.Half(); ok; l, ok = l.Half() {
 		steps++
 		if l.Ranges == 0 || l.Blocks == 0 || steps > 12 {
 			t.Fatalf("%+v", l)

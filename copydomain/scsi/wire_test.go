@@ -571,7 +571,7 @@ func TestLimitsShrink(t *testing.T) {
 	steps := 0
 	for ok := true; ok; steps++ {
 		var smaller Limits
-		if smaller, ok = l.half(); ok && (!smaller.Valid() || smaller.CommandBlocks >= l.CommandBlocks && smaller.Segments >= l.Segments) {
+		if smaller, ok = l.Half(); ok && (!smaller.Valid() || smaller.CommandBlocks >= l.CommandBlocks && smaller.Segments >= l.Segments) {
 			t.Fatalf("%v became %v", l, smaller)
 		}
 		l = smaller
@@ -581,7 +581,7 @@ func TestLimitsShrink(t *testing.T) {
 	}
 	l = Limits{65408, 6540800, 100, 128}
 	for ok := true; ok; {
-		l, ok = l.half()
+		l, ok = l.Half()
 		if l.SegmentBlocks%128 != 0 || l.CommandBlocks%128 != 0 || !l.Valid() {
 			t.Fatalf("%v", l)
 		}
