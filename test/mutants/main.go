@@ -92,7 +92,7 @@ func (m *mutant) test(ctx context.Context, root string) ([]string, error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("does not compile: %w\n%s", err, out)
 	}
-	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-json", "-timeout", "20m", "-run", m.tests, m.in)
+	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-vet=off", "-json", "-timeout", "20m", "-run", m.tests, m.in)
 	if usesRapid(ctx, m.in) {
 		cmd.Args = append(cmd.Args, "-rapid.nofailfile") // what fails here is no case to keep
 	}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// needed are the guards without which a single wrong byte is a matter of time, by the names that docs/safety.md has
+// for them, and the mutants that take them away.
+var needed = map[string][]string{
+	"anchor":               {"hold", "reads of the anchor", "throttle of the anchor"},
+	"probe":                {"probe of the anchor", "reads in flight at each device"},
+	"LVM lock":             {"lock of the volume group"},
+	"compare":              {"comparison before the commands", "comparison after the commands"},
+	"flush before journal": {"flush before the state is recorded", "flush of the leaves", "state: flush of the destination before the entry"},
+	"invalidate":           {"dirty pages written before", "stale pages dropped afterwards"},
+	"fence":                {"fence around a command of unknown fate"},
+	"proof":                {"proof"},
+}
+
+func TestNeeded(t *testing.T) {
+	listed := make(map[string]bool)
+	for _, m := range mutants {
+		listed[m.guard] = true
+	}
+	for name, guards := range needed {
+		for _, g := range guards {
+			if !listed[g] {
+				t.Errorf("%s: no mutant %q", name, g)
+			}
+		}
+	}
+}
+
+// TestEachOnce: no guard is taken away twice, and each is where the list says.
+func TestEachOnce(t *testing.T) {
+	type place struct{ file, old string }
+	guards, places := make(map[string]bool), make(map[place]string)
+	for _, m := range mutants {
+		at := place{m.file, m.old}
+		if guards[m.guard] {
+			t.Errorf("two guards %q", m.guard)
+		}
+		if other, ok := places[at]; ok {
+			t.Errorf("%q and %q are one guard", m.guard, other)
+		}
+		guards[m.guard], places[at] = true, m.guard
+		text, err := os.ReadFile(filepath.Join("../..", m.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(text), m.old); n != 1 || m.old == m.new {
+			t.Errorf("%s: %s holds %d times what is to be replaced by %q", m.guard, m.file, n, m.new)
+		}
+	}
+}
