@@ -51,15 +51,17 @@ func run(ctx context.Context) error {
 		if m.guest && !*inGuest || !chosen.MatchString(m.guard) {
 			continue
 		}
-		fmt.Fprintln(os.Stderr, m.guard, "…")
 		failed, err := m.test(ctx, root)
 		if err == nil && len(failed) == 0 {
 			err = errors.New("no test fails")
 		}
 		if err != nil {
-			missed = append(missed, fmt.Errorf("%s: %w", m.guard, err))
+			err = fmt.Errorf("%s: %w", m.guard, err)
+			fmt.Fprintln(os.Stderr, err)
+			missed = append(missed, err)
 			continue
 		}
+		fmt.Fprintf(os.Stderr, "%s: noticed by %s\n", m.guard, strings.Join(failed, ", "))
 		fmt.Fprintf(out, "%s\t%s\t%s\n", m.guard, m.file, strings.Join(failed, " "))
 	}
 	return errors.Join(append(missed, out.Flush())...)
@@ -87,10 +89,6 @@ func (m *mutant) test(ctx context.Context, root string) ([]string, error) {
 	overlay, err := m.overlay(root, dir)
 	if err != nil {
 		return nil, err
-	}
-	build := exec.CommandContext(ctx, "go", "build", "-overlay", overlay, "./...")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("does not compile: %w\n%s", err, out)
 	}
 	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-vet=off", "-json", "-timeout", "20m", "-run", m.tests, m.in)
 	if usesRapid(ctx, m.in) {
@@ -135,7 +133,7 @@ func (m *mutant) overlay(root, dir string) (string, error) {
 }
 
 // failures lists the tests that failed, without those that are parts of others.
-// Output without a test that passed or failed is an error.
+// Output without a test that passed or failed is an error, such as that of a compiler.
 func failures(out []byte) ([]string, error) {
 	var failed []string
 	ran := false
