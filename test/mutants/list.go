@@ -101,7 +101,7 @@ var mutants = []mutant{
 	{
 		guard: "probe of the anchor",
 		file:  "dispatch/hold/anchor.go", old: "if !completed {", new: "if !completed && false {",
-		in: "./test/integration/anchor", tests: ".", guest: true,
+		in: "./test/integration/anchor", tests: "TestSuspendUnderWay|TestSuspendedDevice", guest: true,
 	},
 	{
 		guard: "reads in flight at each device",

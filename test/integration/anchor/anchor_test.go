@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -197,6 +198,73 @@ func TestSuspendedDeviceIsContended(t *testing.T) {
 	if err := errors.Join(held.Check(), held.Release()); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestSuspendUnderWay: who comes after somebody who suspends is queued and holds nothing, however many reads of others are
+// in flight at each device. Until the suspend is under way a hold is right.
+func TestSuspendUnderWay(t *testing.T) {
+	first, req := stack(t)
+	top, err := filepath.EvalSymlinks("/dev/mapper/top")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := hold.NewHolder(hold.Auto, top, devOf(t, top), nil)
+	t.Cleanup(func() {
+		if err := second.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	held, err := first.Hold(context.Background(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	letGo := keep(t, held)
+	suspend := begin(t, "dmsetup", "suspend", "middle")
+	t.Cleanup(func() {
+		letGo()
+		ends(t, suspend, "suspend")
+		vm.Run(t, "dmsetup", "resume", "middle")
+	})
+	vm.Eventually(t, "a hold that is refused", func() error {
+		late, err := second.Hold(context.Background(), req)
+		switch {
+		case errors.Is(err, hold.ErrContended):
+			return nil
+		case err != nil:
+			t.Fatal(err)
+		case len(suspend) > 0:
+			t.Fatal("suspend did not wait for the hold")
+		}
+		if err := late.Release(); err != nil {
+			t.Fatalf("release: %v", err)
+		}
+		return errors.New("there is one")
+	})
+}
+
+// keep extends a hold until it is let go of, at the latest when the test ends.
+func keep(t *testing.T, held hold.Held) (letGo func()) {
+	over, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		var err error
+		for {
+			select {
+			case <-over:
+				ended <- errors.Join(err, held.Check(), held.Release())
+				return
+			case <-time.After(100 * time.Millisecond):
+				err = errors.Join(err, held.Extend())
+			}
+		}
+	}()
+	letGo = sync.OnceFunc(func() {
+		close(over)
+		if err := <-ended; err != nil {
+			t.Errorf("first hold: %v", err)
+		}
+	})
+	t.Cleanup(letGo)
+	return letGo
 }
 
 func TestExpiryAndExtension(t *testing.T) {
