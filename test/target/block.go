@@ -9,6 +9,14 @@ import (
 
 func (t *Target) ready(*unit, *Command) Reply { return Reply{} }
 
+// synchronize makes all of a medium durable that has to be told so: a file, or a [Cache]. SBC-3, 5.29.
+func (t *Target) synchronize(u *unit, _ *Command) Reply {
+	if m, ok := u.medium.(interface{ Sync() error }); ok && m.Sync() != nil {
+		return refuse(mediumUnreachable)
+	}
+	return Reply{}
+}
+
 // requestSense has nothing to tell: sense data go with the answers. SPC-4, 6.39.
 func (t *Target) requestSense(_ *unit, c *Command) Reply {
 	b := make([]byte, 18)

@@ -105,11 +105,11 @@ var forms = map[uint16]form{
 	0x25FF: {"read-capacity", 10, false, plain((*Target).capacity10)},
 	0x28FF: {"read", 10, false, (*Target).read},
 	0x2AFF: {"write", 10, false, (*Target).write},
-	0x35FF: {"synchronize-cache", 10, false, plain((*Target).ready)},
+	0x35FF: {"synchronize-cache", 10, false, plain((*Target).synchronize)},
 	0x5AFF: {"mode-sense", 10, false, plain((*Target).modeSense)},
 	0x88FF: {"read", 16, false, (*Target).read},
 	0x8AFF: {"write", 16, false, (*Target).write},
-	0x91FF: {"synchronize-cache", 16, false, plain((*Target).ready)},
+	0x91FF: {"synchronize-cache", 16, false, plain((*Target).synchronize)},
 	0x9E10: {"read-capacity", 16, false, plain((*Target).capacity16)},
 	0xA0FF: {"report-luns", 12, true, plain((*Target).reportUnits)},
 
