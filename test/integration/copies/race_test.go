@@ -62,7 +62,7 @@ const (
 
 // stay makes the device that does not move.
 func stay(t *testing.T, name, disk string) string {
-	vm.Stamp(t, disk, foreignSeed, 0, small1.Size)
+	vm.Stamp(t, disk, foreignSeed, 0, small.Size)
 	return vm.Mapped(t, name, fmt.Sprintf("0 %d linear %s %d", movedSectors, disk, placeStay))
 }
 
@@ -93,8 +93,9 @@ func (m *mover) move() {
 	m.checkForeign()
 	vm.Run(t, "dmsetup", "suspend", "moving")
 	old, new := m.places[m.at], m.places[1-m.at]
-	data := readAt(t, m.disk, old*512, movedSectors*512)
-	writeAt(t, m.disk, new*512, data)
+	data := vm.Aligned(t, movedSectors*512)
+	vm.ReadDirect(t, m.disk, data, old*512)
+	vm.WriteDirect(t, m.disk, data, new*512)
 	m.at = 1 - m.at
 	vm.Run(t, "dmsetup", "load", "moving", "--table", m.table())
 	vm.Run(t, "dmsetup", "resume", "moving")
@@ -108,7 +109,7 @@ func (m *mover) checkForeign() {
 	own := []int64{placeStay * 512, m.places[m.at] * 512}
 	slices.Sort(own)
 	at := int64(0)
-	for _, start := range append(own, small1.Size) {
+	for _, start := range append(own, small.Size) {
 		vm.CheckStamp(m.t, m.disk, foreignSeed, at, at, start-at)
 		at = start + movedSectors*512
 	}
@@ -147,10 +148,10 @@ func raced(t *testing.T, src, dst string, seed uint64, disturb func(), enough fu
 // TestDestinationMoves swaps the table of the destination while commands are in
 // flight below it.
 func TestDestinationMoves(t *testing.T) {
-	disk := vm.Device(t, small1)
+	disk := vm.Device(t, small)
 	src := stay(t, "src", disk)
 	m := newMover(t, disk)
-	vm.Slowly(t, small1, 8*mib)
+	vm.Slowly(t, small, 8*mib)
 	total := raced(t, src, "/dev/mapper/moving", 50, m.move, func() bool { return m.moves >= 12 })
 	m.checkForeign()
 	t.Logf("%d moves: %+v", m.moves, total)
@@ -161,10 +162,10 @@ func TestDestinationMoves(t *testing.T) {
 
 // TestSourceMoves swaps the table of the source.
 func TestSourceMoves(t *testing.T) {
-	disk := vm.Device(t, small1)
+	disk := vm.Device(t, small)
 	dst := stay(t, "dst", disk)
 	m := newMover(t, disk)
-	vm.Slowly(t, small1, 8*mib)
+	vm.Slowly(t, small, 8*mib)
 	total := raced(t, "/dev/mapper/moving", dst, 150, m.move, func() bool { return m.moves >= 12 })
 	m.checkForeign()
 	t.Logf("%d moves: %+v", m.moves, total)
@@ -175,10 +176,10 @@ func TestSourceMoves(t *testing.T) {
 
 // TestSuspendStorm suspends and resumes the destination all the time.
 func TestSuspendStorm(t *testing.T) {
-	disk := vm.Device(t, small1)
+	disk := vm.Device(t, small)
 	src := stay(t, "src", disk)
 	m := newMover(t, disk)
-	vm.Slowly(t, small1, 16*mib)
+	vm.Slowly(t, small, 16*mib)
 	storms := 0
 	total := raced(t, src, "/dev/mapper/moving", 250, func() {
 		// The pauses are the rhythm of the storm: nothing is waited for.
@@ -194,7 +195,7 @@ func TestSuspendStorm(t *testing.T) {
 
 // TestSwapBetweenPlanAndIssue swaps the destination after the plan was made.
 func TestSwapBetweenPlanAndIssue(t *testing.T) {
-	disk := vm.Device(t, small1)
+	disk := vm.Device(t, small)
 	src := stay(t, "src", disk)
 	m := newMover(t, disk)
 	vm.Stamp(t, src, 77, 0, movedSectors*512)

@@ -3,47 +3,10 @@ package soak
 import (
 	"bytes"
 	"math/rand/v2"
-	"os"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"github.com/dmcopy/dmcopy/test/vm"
 )
-
-// aligned is memory that direct I/O takes.
-func aligned(t *testing.T, n int64) []byte {
-	t.Helper()
-	b, err := unix.Mmap(-1, 0, int(n), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Munmap(b) })
-	return b
-}
-
-func readAt(t *testing.T, path string, p []byte, off int64) {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECT, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.ReadAt(p, off); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// writeAt writes, durably.
-func writeAt(t *testing.T, path string, p []byte, off int64) {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_WRONLY|unix.O_DIRECT|unix.O_DSYNC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.WriteAt(p, off); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // image is what all disks hold, by path.
 type image map[string][]byte
@@ -51,7 +14,7 @@ type image map[string][]byte
 func (l *lab) newImage(t *testing.T) image {
 	m := make(image)
 	for _, d := range l.disks {
-		m[d] = aligned(t, diskSize)
+		m[d] = vm.Aligned(t, diskSize)
 	}
 	return m
 }
@@ -61,7 +24,7 @@ func (l *lab) load(t *testing.T, m image) {
 	t.Helper()
 	for i, path := range l.disks {
 		if i < len(l.emulated) {
-			readAt(t, path, m[path], 0)
+			vm.ReadDirect(t, path, m[path], 0)
 		} else if _, err := l.caches[i-len(l.emulated)].ReadAt(m[path], 0); err != nil {
 			t.Fatal(err)
 		}
@@ -72,7 +35,7 @@ func (l *lab) load(t *testing.T, m image) {
 func (l *lab) refresh(t *testing.T, rng *rand.Rand) {
 	for _, path := range l.disks {
 		copy(l.expected[path], l.pattern[rng.IntN(diskSize/512)*512:])
-		writeAt(t, path, l.expected[path], 0)
+		vm.WriteDirect(t, path, l.expected[path], 0)
 	}
 }
 

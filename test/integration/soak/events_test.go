@@ -101,17 +101,17 @@ func (s *trial) move() {
 }
 
 func (s *trial) copyRun(from, to run) {
-	p := aligned(s.t, from.len*512)
-	readAt(s.t, from.path, p, from.start*512)
-	writeAt(s.t, to.path, p, to.start*512)
+	p := vm.Aligned(s.t, from.len*512)
+	vm.ReadDirect(s.t, from.path, p, from.start*512)
+	vm.WriteDirect(s.t, to.path, p, to.start*512)
 	copy(s.expected.at(to), p)
 }
 
 // giveAway lets somebody else write to what was given up.
 func (s *trial) giveAway(r run) {
-	p := aligned(s.t, r.len*512)
+	p := vm.Aligned(s.t, r.len*512)
 	vm.FillStamp(p, s.rng.Uint64(), r.start*512)
-	writeAt(s.t, r.path, p, r.start*512)
+	vm.WriteDirect(s.t, r.path, p, r.start*512)
 	copy(s.expected.at(r), p)
 }
 

@@ -77,7 +77,7 @@ func newLab(t *testing.T) *lab {
 	}
 	l.disks = append(l.disks, l.attach(t)...)
 	l.expected, l.after, l.flipped = l.newImage(t), l.newImage(t), l.newImage(t)
-	l.pattern = aligned(t, 2*diskSize)
+	l.pattern = vm.Aligned(t, 2*diskSize)
 	vm.FillStamp(l.pattern, 1, 0)
 	if err := unix.Mount("scratch", l.scratch, "tmpfs", 0, "size=256k"); err != nil {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func TestSoak(t *testing.T) {
 		*seed = uint64(time.Now().UnixNano())
 	}
 	if testing.Short() {
-		*trials = min(*trials, 60)
+		*trials = min(*trials, 30)
 	}
 	uname := strings.TrimSpace(vm.Run(t, "uname", "-r"))
 	t.Logf("seed %d, Linux %s", *seed, uname)
@@ -165,8 +165,8 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	t.Logf("%v on %s:%v", time.Since(began).Round(time.Second), uname, l)
-	for _, what := range []string{"offloaded bytes", "host bytes", "kill", "power", "move"} {
-		if l.tally[what] == 0 && !t.Failed() {
+	for _, what := range []string{"offloaded bytes", "host bytes", "kill", "power", "move", "layout changes that were seen"} {
+		if l.tally[what] == 0 && *trials >= 200 && !t.Failed() {
 			t.Errorf("nothing of this happened: %s", what)
 		}
 	}

@@ -96,8 +96,8 @@ const long = 10 * time.Second
 func (s *trial) run() {
 	s.choose()
 	s.settle(s.t)
-	s.want = aligned(s.t, s.length)
-	readAt(s.t, s.src, s.want, s.srcOff)
+	s.want = vm.Aligned(s.t, s.length)
+	vm.ReadDirect(s.t, s.src, s.want, s.srcOff)
 	s.warm()
 	began := time.Now()
 	for attempt := 0; ; attempt++ {
@@ -179,8 +179,8 @@ func (s *trial) checkDone() {
 		s.t.Error(err)
 		return
 	}
-	got := aligned(s.t, s.length)
-	readAt(s.t, s.dst, got, s.dstOff)
+	got := vm.Aligned(s.t, s.length)
+	vm.ReadDirect(s.t, s.dst, got, s.dstOff)
 	for _, e := range state.Map.Extents() {
 		from, to := e.Off-s.dstOff, e.Off-s.dstOff+e.Len
 		if e.Status == journal.Done && !bytes.Equal(got[from:to], s.want[from:to]) {
@@ -213,8 +213,8 @@ func (s *trial) buffered() []byte {
 // complement of the data is written through the top.
 func (s *trial) check() {
 	t := s.t
-	got := aligned(t, s.length)
-	readAt(t, s.dst, got, s.dstOff)
+	got := vm.Aligned(t, s.length)
+	vm.ReadDirect(t, s.dst, got, s.dstOff)
 	if !bytes.Equal(got, s.want) {
 		t.Error("the destination is not equal to the source")
 	}
@@ -225,10 +225,10 @@ func (s *trial) check() {
 	for i, c := range s.want {
 		got[i] = ^c
 	}
-	writeAt(t, s.dst, got, s.dstOff)
+	vm.WriteDirect(t, s.dst, got, s.dstOff)
 	s.load(t, s.flipped)
 	checkForeign(t, s.expected, s.after, s.flipped)
-	writeAt(t, s.dst, s.want, s.dstOff)
+	vm.WriteDirect(t, s.dst, s.want, s.dstOff)
 	s.expected, s.after = s.after, s.expected
 }
 

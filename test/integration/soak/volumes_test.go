@@ -47,9 +47,9 @@ func (l *lab) volumes(t *testing.T, rng *rand.Rand) {
 	for range 2 {
 		vm.Stamp(t, "/dev/"+groupName+"/src", rng.Uint64(), 0, volumeSize)
 		g := &group{trial: &trial{lab: l, t: t, rng: rng, src: "/dev/" + groupName + "/src", dst: "/dev/" + groupName + "/dst", length: volumeSize}}
-		g.near = aligned(t, neighbourLen)
+		g.near = vm.Aligned(t, neighbourLen)
 		vm.Stamp(t, neighbour, rng.Uint64(), 0, neighbourLen)
-		readAt(t, neighbour, g.near, 0)
+		vm.ReadDirect(t, neighbour, g.near, 0)
 		g.run()
 		if t.Failed() {
 			return
@@ -93,8 +93,8 @@ func (g *group) run() {
 	g.choose()
 	g.args = append(g.args[:len(g.args)-2:len(g.args)-2], "--rate", "512K", g.src, g.dst)
 	g.settle(g.t)
-	g.want = aligned(g.t, g.length)
-	readAt(g.t, g.src, g.want, 0)
+	g.want = vm.Aligned(g.t, g.length)
+	vm.ReadDirect(g.t, g.src, g.want, 0)
 	for attempt := 0; ; attempt++ {
 		var events []event
 		if attempt < 2 {
@@ -116,17 +116,17 @@ func (g *group) run() {
 			g.t.Error(err)
 		}
 	}
-	got := aligned(g.t, g.length)
-	readAt(g.t, g.dst, got, 0)
+	got := vm.Aligned(g.t, g.length)
+	vm.ReadDirect(g.t, g.dst, got, 0)
 	if !bytes.Equal(got, g.want) {
 		g.t.Error("the destination is not equal to the source")
 	}
-	readAt(g.t, g.src, got, 0)
+	vm.ReadDirect(g.t, g.src, got, 0)
 	if !bytes.Equal(got, g.want) {
 		g.t.Error("the source was changed")
 	}
-	near := aligned(g.t, neighbourLen)
-	readAt(g.t, neighbour, near, 0)
+	near := vm.Aligned(g.t, neighbourLen)
+	vm.ReadDirect(g.t, neighbour, near, 0)
 	if !bytes.Equal(near, g.near) {
 		g.t.Error("a neighbour was changed")
 	}
