@@ -223,6 +223,39 @@ func TestNobodySlipsIn(t *testing.T) {
 	others.Wait()
 }
 
+// TestClaimsWhatHasTheName: between opening a file and locking it, its writer may have ended and another one may have put
+// a file of its own in its place. Then the lock is one of a file that nobody looks at any more.
+func TestClaimsWhatHasTheName(t *testing.T) {
+	dir, err := openDirectory(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	create := func() *os.File {
+		f, err := dir.create("state")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f.(*os.File)
+	}
+	var at unix.Stat_t
+	opened := create()
+	defer opened.Close()
+	if err := dir.claim(opened, "state", &at); err != nil {
+		t.Error(err)
+	}
+	if err := dir.rename("state", "aside"); err != nil {
+		t.Fatal(err)
+	}
+	if err := dir.claim(opened, "state", &at); !errors.Is(err, errReplaced) {
+		t.Errorf("no file has the name: %v", err)
+	}
+	defer create().Close()
+	if err := dir.claim(opened, "state", &at); !errors.Is(err, errReplaced) {
+		t.Errorf("another file has the name: %v", err)
+	}
+}
+
 // TestPredecessor: a writer that lives is minded even if it has lost its lock,
 // as on a file system that has none; one whose number belongs to another process
 // is not.

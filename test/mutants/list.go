@@ -181,7 +181,7 @@ var mutants = []mutant{
 	{
 		guard: "state: the file that is locked is the one of the name",
 		file:  "journal/directory.go", old: "at.Ino != opened.Ino || at.Dev != opened.Dev", new: "false",
-		in: "./journal", tests: "NobodySlipsIn",
+		in: "./journal", tests: "NobodySlipsIn|ClaimsWhatHasTheName",
 	},
 	{
 		guard: "state: a predecessor that lives",
