@@ -49,6 +49,11 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "Swap|HoldLost",
 	},
 	{
+		guard: "a trusted destination gets no second chance",
+		file:  "dispatch/offload.go", old: "r.opts.Hold != hold.Auto || ", new: "",
+		in: "./dispatch", tests: "Swap|HoldLost",
+	},
+	{
 		guard: "second look at sources that drift",
 		file:  "dispatch/drift.go", old: "if !r.plan.stack.Drifts(r.job.Src.Dev) {", new: "if true {",
 		in: "./dispatch", tests: "Drift|Frozen",
