@@ -33,9 +33,13 @@ func (l *lab) load(t *testing.T, m image) {
 
 // refresh gives the disks other contents.
 func (l *lab) refresh(t *testing.T, rng *rand.Rand) {
-	for _, path := range l.disks {
+	for i, path := range l.disks {
 		copy(l.expected[path], l.pattern[rng.IntN(diskSize/512)*512:])
-		vm.WriteDirect(t, path, l.expected[path], 0)
+		if i < len(l.emulated) {
+			vm.WriteDirect(t, path, l.expected[path], 0)
+		} else if _, err := l.caches[i-len(l.emulated)].WriteAt(l.expected[path], 0); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

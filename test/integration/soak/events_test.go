@@ -3,6 +3,7 @@ package soak
 import (
 	"cmp"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -255,7 +256,11 @@ func (s *trial) fill() {
 	if s.state != "" {
 		s.excuse("full")
 	}
-	s.undo = append(s.undo, func() { s.must(os.Remove(path)) })
+	s.undo = append(s.undo, func() {
+		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) { // twice full is full
+			s.must(err)
+		}
+	})
 }
 
 // setClock sets the clock forward or back, by up to a day.

@@ -28,9 +28,9 @@ const (
 	mib = 1 << 20
 
 	// diskSize is small: all disks are read as a whole for each trial.
-	diskSize = 8 * mib
+	diskSize = 5 * mib
 	// trialsPerStack is how many trials a pair of stacks serves.
-	trialsPerStack = 5
+	trialsPerStack = 8
 )
 
 var (
@@ -151,6 +151,7 @@ func TestSoak(t *testing.T) {
 	uname := strings.TrimSpace(vm.Run(t, "uname", "-r"))
 	t.Logf("seed %d, Linux %s", *seed, uname)
 	l := newLab(t)
+	vm.NoUdev(t)
 	began := time.Now()
 	for n := *first; l.tally["trials"] < *trials && !t.Failed(); n++ {
 		rng := rand.New(rand.NewPCG(*seed, uint64(n)))

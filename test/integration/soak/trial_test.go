@@ -31,7 +31,7 @@ func (l *lab) stack(t *testing.T, rng *rand.Rand) {
 	l.refresh(t, rng)
 	b := newBuilder(t, rng, l.disks)
 	defer b.remove()
-	size := (1 + rng.Int64N(2500/b.align)) * b.align * 2
+	size := (1 + rng.Int64N(1500/b.align)) * b.align * 2
 	src, dst := b.device(size, rng.IntN(3)), b.device(size, rng.IntN(3))
 	for range trialsPerStack {
 		length := 1 + rng.Int64N(size)

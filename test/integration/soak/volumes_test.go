@@ -22,7 +22,7 @@ type group struct {
 
 const (
 	groupName    = "soakvg"
-	volumeSize   = 768 * kib
+	volumeSize   = 640 * kib
 	neighbour    = "/dev/" + groupName + "/near"
 	neighbourLen = 256 * kib
 )
@@ -41,7 +41,7 @@ func (l *lab) volumes(t *testing.T, rng *rand.Rand) {
 	lvcreate("src", volumeSize, disks[rng.IntN(2)])
 	lvcreate("dst", volumeSize, disks[rng.IntN(2)])
 	lvcreate("near", neighbourLen)
-	lvcreate("fs", 2*mib)
+	lvcreate("fs", mib)
 	stop := l.writer(t)
 	defer stop()
 	for range 2 {
