@@ -22,16 +22,27 @@ func New(m Machine, opts Options) *Dispatcher {
 }
 
 // Copy carries out the job and reports what became of every byte. The report
-// comes with an error, too, if anything was begun; it is nil if nothing was.
+// comes with an error, too, if anything was begun; it is nil if nothing was. If
+// the error is a [Stuck], the ends of the job are still in use.
 func (d *Dispatcher) Copy(ctx context.Context, job Job) (*Report, error) {
 	r, err := d.newRun(job)
 	if err != nil {
 		return nil, err
 	}
+	report, err := attend(ctx, r, func() (*Report, error) { return r.whole(ctx) })
+	if errors.Is(err, ErrStuck) {
+		report = r.lastReport(err)
+	}
+	return report, err
+}
+
+// whole is a copy from its beginning to its end.
+func (r *run) whole(ctx context.Context) (*Report, error) {
 	if err := r.prepare(ctx); err != nil {
 		return nil, errors.Join(endedBy(ctx, err), r.close())
 	}
-	err = r.conclude(ctx, endedBy(ctx, r.copy(ctx)))
+	r.settled.Store(r.report(nil))
+	err := r.conclude(ctx, endedBy(ctx, r.copy(ctx)))
 	err = errors.Join(err, r.close())
 	return r.report(err), err
 }
@@ -53,8 +64,10 @@ func (d *Dispatcher) Verify(ctx context.Context, job Job) (emulation.Comparison,
 	if err != nil {
 		return emulation.Comparison{}, err
 	}
-	found, err := r.compare(ctx, r.job.Ranges)
-	return found, errors.Join(err, r.close())
+	return attend(ctx, r, func() (emulation.Comparison, error) {
+		found, err := r.compare(ctx, r.job.Ranges)
+		return found, errors.Join(err, r.close())
+	})
 }
 
 // survey plans and looks over the whole plan. Nothing is written.
@@ -147,6 +160,7 @@ func (r *run) advance(ctx context.Context, ranges []Range) (done int64, err erro
 			return err
 		}
 		done += w.bytes
+		r.settled.Store(r.report(nil))
 		if err := r.checkpoint(ctx); err != nil {
 			return err
 		}
@@ -251,7 +265,7 @@ func (r *run) settle(ctx context.Context) (*plan, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, interrupted(ctx)
+			return nil, fmt.Errorf("%w: waiting for %s, which is %s", interrupted(ctx), moving.DisplayName(), moving.Transition)
 		case <-time.After(settlePoll):
 		}
 	}

@@ -104,6 +104,11 @@ type Options struct {
 	JournalEvery time.Duration
 	// Progress is told what happens; it may be nil and should be quick.
 	Progress func(Progress)
+	// Waiting is told what a copy waits for that does not end although ctx has
+	// ended; it may be nil.
+	Waiting func([]Call)
+	// GiveUp is closed when such a copy is not waited for any longer; it may be nil.
+	GiveUp <-chan struct{}
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -173,6 +178,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
+	}
+	if o.Waiting == nil {
+		o.Waiting = func([]Call) {}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -133,6 +133,7 @@ func (r *run) record() error {
 	if done.Empty() {
 		return nil
 	}
+	defer r.vigil.begin("writing", "the state", noPlace)()
 	return wrap("state", r.opts.Journal.Record(done.Extents()))
 }
 
@@ -142,7 +143,7 @@ func (r *run) conclude(ctx context.Context, err error) error {
 		err = r.unread()
 	}
 	switch {
-	case r.opts.Journal == nil:
+	case r.opts.Journal == nil || r.left.Load():
 		return err
 	case err == nil:
 		return wrap("state", r.opts.Journal.Complete())

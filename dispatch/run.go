@@ -52,6 +52,12 @@ type run struct {
 	current   atomic.Value // Phase
 	started   time.Time
 	cpu       time.Duration
+
+	vigil *vigil
+	// settled is the report of the windows that are done.
+	settled atomic.Pointer[Report]
+	// left: nobody waits for the run any more.
+	left atomic.Bool
 }
 
 // pairState is what a run knows about a pair of leaves.
@@ -71,7 +77,9 @@ func (d *Dispatcher) newRun(job Job) (*run, error) {
 	}
 	job.Ranges = ranges
 	job.Ranges = job.inSectors()
-	job = job.withFiles()
+	v := newVigil()
+	d = &Dispatcher{watchedMachine{d.machine, v}, d.opts}
+	job = job.withFiles().watchedBy(v)
 	options := emulation.Options{QueueDepth: d.opts.InFlight}
 	if d.opts.Sparse {
 		options.Sparse = emulation.SparseZero
@@ -100,6 +108,7 @@ func (d *Dispatcher) newRun(job Job) (*run, error) {
 		ledger:   ledger{most: firstWindow},
 		started:  time.Now(),
 		cpu:      cpuTime(),
+		vigil:    v,
 	}
 	r.current.Store(PhaseScanning)
 	return r, nil
@@ -132,6 +141,9 @@ func (r *run) phase(p Phase) {
 }
 
 func (r *run) tell() {
+	if r.left.Load() {
+		return
+	}
 	c := &r.counters
 	offloaded, host, zeroed := c.offloaded.Load(), c.host.Load(), c.zeroed.Load()
 	p := Progress{
@@ -156,14 +168,34 @@ func (r *run) report(err error) *Report {
 		Verified: r.verified, Seconds: time.Since(r.started).Seconds(), CPU: (cpuTime() - r.cpu).Seconds(),
 		Errors: []string{},
 	}
-	if err != nil {
-		rep.Result = OutcomeFailed
-		if errors.Is(err, ErrInterrupted) || errors.Is(err, ErrUnread) {
-			rep.Result = OutcomeIncomplete
-		}
-		rep.Errors = append(rep.Errors, err.Error())
-	}
+	rep.fail(err)
 	return rep
+}
+
+// fail enters why the copy has ended, if it has not ended well.
+func (rep *Report) fail(err error) {
+	if err == nil {
+		return
+	}
+	rep.Result = OutcomeFailed
+	if errors.Is(err, ErrInterrupted) || errors.Is(err, ErrUnread) {
+		rep.Result = OutcomeIncomplete
+	}
+	rep.Errors = append(rep.Errors, err.Error())
+}
+
+// lastReport is the report of a run that was left behind: nothing of the window
+// that was under way counts. It is nil if no window was begun.
+func (r *run) lastReport(err error) *Report {
+	settled := r.settled.Load()
+	if settled == nil {
+		return nil
+	}
+	rep := *settled
+	rep.Seconds, rep.CPU = time.Since(r.started).Seconds(), (cpuTime() - r.cpu).Seconds()
+	rep.Errors = nil
+	rep.fail(err)
+	return &rep
 }
 
 // byMethod is what was done, as opposed to what was planned: runs of zeroes

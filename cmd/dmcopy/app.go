@@ -45,16 +45,21 @@ type app struct {
 	// draining is set while something is in flight that has to come back, or
 	// has to be reported, before the program may end.
 	draining atomic.Bool
+	// giveUp is closed when nothing is waited for any longer.
+	giveUp chan struct{}
 	// answered is set once the JSON object of the command is on stdout.
-	answered bool
+	answered atomic.Bool
 }
 
 // run runs the program and returns its exit code.
 func run(args []string, s streams) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	a := &app{in: s.in, out: s.out, term: newTerminal(s.err), log: slog.New(slog.DiscardHandler), args: args}
-	defer a.onSignals(cancel)()
+	a := &app{
+		in: s.in, out: s.out, term: newTerminal(s.err), log: slog.New(slog.DiscardHandler), args: args,
+		giveUp: make(chan struct{}),
+	}
+	defer a.onSignals(cancel, wantsJSON(args))()
 	root := a.rootCommand()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -73,35 +78,54 @@ func wantsJSON(args []string) bool {
 	return slices.Contains(args, "--json") || slices.Contains(args, "--json=true")
 }
 
+// leaveAfter is how long the program may take to say what it leaves behind.
+const leaveAfter = 5 * time.Second
+
 // onSignals makes SIGINT and SIGTERM end the program: at once where nothing is
-// in flight, else the first one cancels the copy and the second one ends it.
-func (a *app) onSignals(cancel context.CancelCauseFunc) (stop func()) {
+// in flight, else the first one cancels the copy, and the second one ends it
+// without what does not come back.
+func (a *app) onSignals(cancel context.CancelCauseFunc, asJSON bool) (stop func()) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
 	// SIGUSR1 asks for progress; where there is none yet, it must not kill.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGUSR1)
 	done := make(chan struct{})
+	leave := func() {
+		a.term.setStatus("")
+		a.fail(dispatch.ErrInterrupted, asJSON)
+		quit(exitCode(dispatch.ErrInterrupted))
+	}
 	go func() {
-		var received os.Signal
-		for first := true; ; first = false {
+		for count := 1; ; count++ {
+			var received os.Signal
 			select {
 			case <-done:
 				return
 			case received = <-signals:
 			}
-			if !first || !a.draining.Load() {
-				a.term.setStatus("")
-				a.term.message("dmcopy: interrupted")
-				os.Exit(exitCode(dispatch.ErrInterrupted))
+			switch {
+			case !a.draining.Load() || count > 2:
+				leave()
+			case count == 1:
+				a.term.message("dmcopy: stopping when everything in flight has come back; interrupt again to stop at once")
+				cancel(&signalError{received})
+			default:
+				close(a.giveUp)
+				time.AfterFunc(leaveAfter, leave)
 			}
-			a.term.message("dmcopy: stopping when everything in flight has come back; interrupt again to stop at once")
-			cancel(&signalError{received})
 		}
 	}()
 	return func() {
 		signal.Stop(signals)
 		close(done)
 	}
+}
+
+// quit ends the program. Threads that the kernel keeps stay, and with them what is
+// open: whoever reads our output should see the end of it nevertheless.
+func quit(code int) {
+	_, _ = os.Stdout.Close(), os.Stderr.Close() // nobody can be told
+	os.Exit(code)
 }
 
 // signalError is why a run was canceled. It is a dispatch.ErrInterrupted.
@@ -166,7 +190,7 @@ func errorMessage(err error) message {
 // else is there to be parsed.
 func (a *app) fail(err error, asJSON bool) {
 	a.term.message("dmcopy: " + oneLine(err))
-	if asJSON && !a.answered {
+	if asJSON && !a.answered.Swap(true) {
 		_ = json.NewEncoder(a.out).Encode(errorMessage(err)) // there is nobody left to tell
 	}
 }
@@ -179,7 +203,7 @@ func oneLine(err error) string {
 
 // print writes the JSON object of a command.
 func (a *app) print(v any) error {
-	a.answered = true
+	a.answered.Store(true)
 	enc := json.NewEncoder(a.out)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)

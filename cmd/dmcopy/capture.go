@@ -61,6 +61,6 @@ func (a *app) runCapture(ctx context.Context, names []string) error {
 			Method: string(p.Method), Reason: p.Reason, Detail: p.Detail, Domain: p.Domain, Block: p.Block, Limits: p.Limits,
 		}
 	}
-	a.answered = true
+	a.answered.Store(true)
 	return s.Write(a.out)
 }

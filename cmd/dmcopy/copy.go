@@ -174,7 +174,7 @@ func (f *copyFlags) options(a *app) (dispatch.Options, error) {
 	return dispatch.Options{
 		JournalEvery: f.state.every, Rate: rate, LiveSource: f.liveSource, OnError: f.onError.value,
 		Offload: f.offload.value, Hold: f.hold.value, Verify: f.verify.value, Sparse: f.sparse, Prime: f.primeThin,
-		Window: f.window.bytes, InFlight: f.inFlight, Log: a.log,
+		Window: f.window.bytes, InFlight: f.inFlight, Waiting: a.waiting, GiveUp: a.giveUp, Log: a.log,
 	}, nil
 }
 
@@ -189,7 +189,9 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	}
 	ctx, cancel := deadline(ctx, f.timeout)
 	defer cancel()
-	job, err := a.openJob(ctx, from, to, chosen, dispatch.OpenOptions{LiveSource: f.liveSource})
+	job, err := within(ctx, fmt.Sprintf("opening of %s and %s", from, to), func() (dispatch.Job, error) {
+		return a.openJob(ctx, from, to, chosen, dispatch.OpenOptions{LiveSource: f.liveSource})
+	})
 	if err != nil {
 		return explain(ctx, f.timeout, err)
 	}
@@ -202,9 +204,15 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	}
 	w := f.live(a, copydomain.CrossEnable)
 	report, err := a.carryOut(ctx, w, job, opts, f.progress.value)
-	err = errors.Join(err, job.Dst.Close(), job.Src.Close(), w.close())
-	err = errors.Join(err, a.closeState(state, report != nil, err != nil))
-	err = explain(ctx, f.timeout, err)
+	if !errors.Is(err, dispatch.ErrStuck) {
+		err = errors.Join(err, release(job, w.close))
+	}
+	err = errors.Join(err, a.closeState(state, report != nil, err))
+	late := explain(ctx, f.timeout, err)
+	if state != nil && report == nil && errors.Is(late, errTimeout) && state.Done() > 0 {
+		return fmt.Errorf("%w: %w", errSaved, late)
+	}
+	err = late
 	if report == nil {
 		return explainState(string(f.state.file), err)
 	}

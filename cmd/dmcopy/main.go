@@ -13,5 +13,5 @@ func main() {
 	if hold.IsHelper() {
 		os.Exit(hold.HelperMain())
 	}
-	os.Exit(run(os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
+	quit(run(os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 }

@@ -77,7 +77,7 @@ func (a *app) runMap(cmd *cobra.Command, name string, f *mapFlags) error {
 		return err
 	}
 	if a.json {
-		a.answered = true
+		a.answered.Store(true)
 		return a.mapJSON(st, node, cur)
 	}
 	return a.mapText(st, node, op, cur)

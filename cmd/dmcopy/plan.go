@@ -194,7 +194,7 @@ func (t *totals) close() {
 
 func (a *app) printPlan(steps iter.Seq2[*dispatch.Step, error], job dispatch.Job) error {
 	if a.json {
-		a.answered = true
+		a.answered.Store(true)
 		return a.planJSON(steps)
 	}
 	return a.planText(steps, job)

@@ -122,14 +122,17 @@ func explainState(path string, err error) error {
 }
 
 // closeState gives the state file up, and says how to go on with a copy that was
-// begun.
-func (a *app) closeState(state *journal.File, begun bool, failed bool) error {
+// begun. It stays locked for a copy that is stuck.
+func (a *app) closeState(state *journal.File, begun bool, err error) error {
 	if state == nil {
 		return nil
 	}
-	if begun && failed && state.Unfinished() {
+	if begun && err != nil && state.Unfinished() {
 		a.term.message(fmt.Sprintf("dmcopy: %s keeps what is done: to go on, run the same command again, or: dmcopy resume %s",
 			state.Path(), state.Path()))
+	}
+	if errors.Is(err, dispatch.ErrStuck) {
+		return nil
 	}
 	return state.Close()
 }

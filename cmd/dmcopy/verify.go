@@ -62,14 +62,19 @@ func (a *app) runVerify(ctx context.Context, from, to string, f *verifyFlags) er
 	}
 	ctx, cancel := deadline(ctx, f.timeout)
 	defer cancel()
-	job, err := openReading(ctx, from, to, chosen, dispatch.OpenOptions{LiveSource: f.liveSource})
+	job, err := within(ctx, fmt.Sprintf("opening of %s and %s", from, to), func() (dispatch.Job, error) {
+		return openReading(ctx, from, to, chosen, dispatch.OpenOptions{LiveSource: f.liveSource})
+	})
 	if err != nil {
 		return explain(ctx, f.timeout, err)
 	}
 	w := a.live(layersFlag{})
 	started := time.Now()
 	found, err := a.compare(ctx, w, job, f)
-	err = errors.Join(err, failures(found.Failures), job.Src.Close(), job.Dst.Close(), w.close())
+	err = errors.Join(err, failures(found.Failures))
+	if !errors.Is(err, dispatch.ErrStuck) {
+		err = errors.Join(err, release(job, w.close))
+	}
 	err = explain(ctx, f.timeout, err)
 	v := newVerdict(found, job, err)
 	v.Seconds = time.Since(started).Seconds()
@@ -85,7 +90,7 @@ func (a *app) runVerify(ctx context.Context, from, to string, f *verifyFlags) er
 func (a *app) compare(ctx context.Context, w *world, job dispatch.Job, f *verifyFlags) (emulation.Comparison, error) {
 	u := newUpdater(a.term, f.progress.value)
 	defer u.close()
-	opts := dispatch.Options{InFlight: f.inFlight, Progress: u.update, Log: a.log}
+	opts := dispatch.Options{InFlight: f.inFlight, Progress: u.update, Waiting: a.waiting, GiveUp: a.giveUp, Log: a.log}
 	return dispatch.New(w, opts).Verify(ctx, job)
 }
 

@@ -1,0 +1,428 @@
+package copies
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/journal"
+	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/vm"
+)
+
+const stuckSize = 16 * mib
+
+// bench is a run of sectors of a disk for one test, and names for what it makes.
+type bench struct {
+	t    *testing.T
+	name string
+	disk string
+	next int64 // sectors
+}
+
+// stuckRoom is how much of the disk a bench has, in sectors.
+const stuckRoom = 96 * mib / remap.SectorSize
+
+// part makes a linear device of a bench.
+func (b *bench) part(name string, bytes int64) string {
+	path := mapped(b.t, b.called(name), b.table(b.next, bytes))
+	b.next += bytes / remap.SectorSize
+	return path
+}
+
+func (b *bench) table(start, bytes int64) string {
+	return fmt.Sprintf("0 %d linear %s %d", bytes/remap.SectorSize, b.disk, start)
+}
+
+func (b *bench) called(name string) string { return b.name + "-" + name }
+
+// jam is a way for the kernel to keep I/O, and how to make it let go.
+type jam struct {
+	src, dst string
+	flags    []string
+	jam      func()
+	free     func()
+}
+
+// suspended is a jam by somebody who suspends a device.
+func suspended(b *bench, which string, flags ...string) jam {
+	j := jam{src: b.part("src", stuckSize), dst: b.part("dst", stuckSize), flags: flags}
+	device := map[string]string{"source": j.src, "destination": j.dst}[which]
+	j.jam = func() { vm.Run(b.t, "dmsetup", "suspend", device) }
+	j.free = func() { vm.Run(b.t, "dmsetup", "resume", device) }
+	return j
+}
+
+// flushing is a jam of a device that is slow to flush.
+func flushing(b *bench) jam {
+	lower := b.part("lower", stuckSize)
+	table := fmt.Sprintf("0 %d delay %s 0 0 %s 0 0 %s 0 40000", stuckSize/512, lower, lower, lower)
+	return jam{src: b.part("src", stuckSize), dst: mapped(b.t, b.called("dst"), table), flags: []string{"--offload", "never"}}
+}
+
+// pathless is a jam of a source all paths of which are gone.
+func pathless(b *bench, fromTheStart bool) jam {
+	lower := b.part("lower", stuckSize)
+	vm.Stamp(b.t, lower, 1, 0, stuckSize)
+	name := b.called("src")
+	src := mapped(b.t, name, fmt.Sprintf("0 %d multipath 3 queue_if_no_path queue_mode bio 0 1 1 round-robin 0 1 1 %s 1000", stuckSize/512, lower))
+	path := strings.TrimSpace(vm.Run(b.t, "dmsetup", "info", "-c", "--noheadings", "--separator=:", "-omajor,minor", lower))
+	message := func(what string) func() {
+		return func() { vm.Run(b.t, "dmsetup", "message", name, "0", what+" "+path) }
+	}
+	j := jam{src: src, dst: b.part("dst", stuckSize), flags: []string{"--offload", "never"}, jam: message("fail_path"), free: message("reinstate_path")}
+	if fromTheStart {
+		vm.Settle(b.t)
+		j.jam()
+		j.jam = nil
+	}
+	return j
+}
+
+// full is a jam of a thin pool without room.
+func full(b *bench) jam {
+	const room, more = 8 * mib, 24 * mib
+	meta := b.part("meta", 4*mib)
+	clean(b.t, meta)
+	src := b.part("src", stuckSize)
+	start := b.next
+	data := b.part("data", room)
+	table := func(bytes int64) string {
+		return fmt.Sprintf("0 %d thin-pool %s %s 128 0 1 skip_block_zeroing", bytes/512, meta, data)
+	}
+	pool := mapped(b.t, b.called("pool"), table(room))
+	vm.Run(b.t, "dmsetup", "message", pool, "0", "create_thin 0")
+	dst := mapped(b.t, b.called("dst"), fmt.Sprintf("0 %d thin %s 0", stuckSize/512, pool))
+	grow := func(device, table string) {
+		vm.Run(b.t, "dmsetup", "load", device, "--table", table)
+		vm.Run(b.t, "dmsetup", "suspend", device)
+		vm.Run(b.t, "dmsetup", "resume", device)
+	}
+	return jam{src: src, dst: dst, free: func() {
+		grow(data, b.table(start, more))
+		grow(pool, table(more))
+	}}
+}
+
+// clean zeroes the first block of metadata, as a new pool wants it.
+func clean(t *testing.T, device string) {
+	t.Helper()
+	writeAt(t, device, 0, make([]byte, 4096))
+}
+
+// program is dmcopy, running.
+type program struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	out   chan string   // all of stdout, when it has ended
+	begun chan struct{} // closed once something was copied, or stderr has ended
+	asked chan struct{} // closed once an interrupt was noticed, or stderr has ended
+	ended chan struct{}
+	said  []string // by stderr; complete when ended is closed
+}
+
+func begin(t *testing.T, args ...string) *program {
+	t.Helper()
+	p := &program{t: t, cmd: exec.Command("dmcopy", args...), out: make(chan string, 1),
+		begun: make(chan struct{}), asked: make(chan struct{}), ended: make(chan struct{})}
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := p.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		all, _ := io.ReadAll(stdout)
+		p.out <- string(all)
+	}()
+	go func() {
+		p.listen(stderr)
+		p.cmd.Wait()
+		close(p.ended)
+	}()
+	return p
+}
+
+// listen reads stderr to its end.
+func (p *program) listen(stderr io.Reader) {
+	begun, asked := false, false
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		line := lines.Text()
+		var status struct {
+			Done int64 `json:"bytes_done"`
+		}
+		if json.Unmarshal([]byte(line), &status) != nil {
+			p.said = append(p.said, line)
+		}
+		if !begun && status.Done > 0 {
+			begun = true
+			close(p.begun)
+		}
+		if !asked && strings.Contains(line, "interrupt again") {
+			asked = true
+			close(p.asked)
+		}
+	}
+	if !begun {
+		close(p.begun)
+	}
+	if !asked {
+		close(p.asked)
+	}
+}
+
+// wait bounds the wait for something that has to happen soon; it is no measure.
+func (p *program) wait(what string, on <-chan struct{}) {
+	p.t.Helper()
+	select {
+	case <-on:
+	case <-time.After(2 * time.Minute):
+		p.t.Fatalf("%s: still waiting", what)
+	}
+}
+
+// answer is what stdout holds. Nobody has to wait for the end of the program for it.
+func (p *program) answer() string {
+	p.t.Helper()
+	select {
+	case all := <-p.out:
+		return all
+	case <-time.After(2 * time.Minute):
+		p.t.Fatal("stdout has not ended")
+		return ""
+	}
+}
+
+func (p *program) interrupt() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(unix.SIGINT); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// inKernel tells whether the program has ended but for calls that the kernel keeps.
+func (p *program) inKernel() bool {
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// TestStuck: whatever the kernel keeps, a copy that is to end says what it waits
+// for and reports what was done, at once or in time; when the kernel lets go, it
+// is gone, and the state is right.
+func TestStuck(t *testing.T) {
+	disk := vm.Device(t, plain)
+	never := []string{"--offload", "never"}
+	for i, c := range []struct {
+		name       string
+		long       bool
+		build      func(b *bench) jam
+		state      bool
+		interrupts bool
+		code       int
+		says       string // %s is the source or the destination
+		of         string
+		released   bool // nothing of it stays in the kernel
+	}{
+		{name: "destination interrupted", build: func(b *bench) jam { return suspended(b, "destination", never...) }, state: true, interrupts: true, code: 130, says: "write of %s at byte", of: "dst"},
+		{name: "source interrupted", build: func(b *bench) jam { return suspended(b, "source", never...) }, interrupts: true, code: 130, says: "read of %s at byte", of: "src"},
+		{name: "destination", long: true, build: func(b *bench) jam { return suspended(b, "destination", never...) }, state: true, code: 3, says: "write of %s at byte", of: "dst"},
+		{name: "source", long: true, build: func(b *bench) jam { return suspended(b, "source", never...) }, code: 1, says: "read of %s at byte", of: "src"},
+		{name: "flush", long: true, build: flushing, state: true, code: 3, says: "flush of %s, for", of: "dst"},
+		{name: "path", long: true, build: func(b *bench) jam { return pathless(b, false) }, code: 1, says: "read of %s at byte", of: "src"},
+		{name: "path in planning", long: true, build: func(b *bench) jam { return pathless(b, true) }, state: true, code: 1, says: "read of %s at byte 0", of: "src"},
+		{name: "pool", long: true, build: full, state: true, code: 3, says: "write of %s at byte", of: "dst"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.long && testing.Short() {
+				t.Skip("takes half a minute")
+			}
+			t.Parallel()
+			b := &bench{t: t, name: fmt.Sprintf("stuck%d", i), disk: disk, next: 2048 + int64(i)*stuckRoom}
+			j := c.build(b)
+			if c.name != "path in planning" {
+				vm.Stamp(t, j.src, 1, 0, stuckSize)
+			}
+			state := filepath.Join(t.TempDir(), "state")
+			args := append([]string{"copy", "--json", "--progress", "json", "--rate", "2M"}, j.flags...)
+			if c.state {
+				args = append(args, "--state", state, "--state-every", "200ms")
+			}
+			again := append(args[:len(args):len(args)], j.src, j.dst)
+			if !c.interrupts {
+				args = append(args, "--timeout", "20s")
+			}
+			p := begin(t, append(args[:len(args):len(args)], j.src, j.dst)...)
+			if j.jam != nil {
+				p.wait("progress", p.begun)
+				j.jam()
+			}
+			if c.interrupts {
+				time.Sleep(time.Second) // so that something of the next slice is under way
+				p.interrupt()
+				p.wait("the answer", p.asked)
+				p.interrupt()
+			}
+			says := fmt.Sprintf(c.says, map[string]string{"src": j.src, "dst": j.dst}[c.of])
+			out := p.answer()
+			if !p.inKernel() {
+				t.Error("it has ended: nothing was stuck")
+			}
+			t.Logf("%s", out)
+			var report dispatch.Report
+			if err := json.Unmarshal([]byte(out), &report); err != nil || !strings.Contains(out, says) || !strings.Contains(out, dispatch.ErrStuck.Error()) {
+				t.Errorf("%v: it does not say %q", err, says)
+			}
+			if report.Result != "" && (report.Result != dispatch.OutcomeIncomplete || report.Offloaded+report.Host > stuckSize) {
+				t.Errorf("%+v", report)
+			}
+			if c.state {
+				if _, errs, code := run(t, again...); code != 6 {
+					t.Errorf("the next one: exit code %d: %s", code, errs)
+				}
+			}
+			if j.free != nil {
+				j.free()
+			}
+			p.wait("the end", p.ended)
+			t.Log(strings.Join(p.said, "\n"))
+			if code := p.cmd.ProcessState.ExitCode(); code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
+			}
+			if c.state && c.code != 1 {
+				recorded(t, state, j.src, j.dst)
+			}
+			if _, errs, code := run(t, again...); code != 0 {
+				t.Fatalf("exit code %d: %s", code, errs)
+			}
+			vm.CheckStamp(t, j.dst, 1, 0, 0, stuckSize)
+		})
+	}
+}
+
+// recorded compares what a state says to be done.
+func recorded(t *testing.T, state, src, dst string) {
+	t.Helper()
+	s, err := journal.Read(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range s.Map.Extents() {
+		if err := vm.Compare(src, e.Off, dst, e.Off, e.Len); e.Status != journal.Done || err != nil {
+			t.Errorf("%+v is said to be done: %v", e, err)
+		}
+	}
+}
+
+// TestSuspendedInWindow: a device that is suspended while windows are held is
+// waited for without I/O: the program ends as a whole.
+func TestSuspendedInWindow(t *testing.T) {
+	for _, which := range []string{"source", "destination"} {
+		t.Run(which, func(t *testing.T) {
+			b := &bench{t: t, name: "window", disk: vm.Device(t, alpha2), next: 2048}
+			j := suspended(b, which)
+			vm.Stamp(t, j.src, 1, 0, stuckSize)
+			state := filepath.Join(t.TempDir(), "state")
+			args := []string{"copy", "--json", "--progress", "json", "--rate", "4M", "--state", state, j.src, j.dst}
+			p := begin(t, append(args[:len(args):len(args)], "--timeout", "8s")...)
+			p.wait("progress", p.begun)
+			j.jam()
+			p.wait("the end", p.ended)
+			out := p.answer()
+			device := filepath.Base(map[string]string{"source": j.src, "destination": j.dst}[which])
+			if code := p.cmd.ProcessState.ExitCode(); code != 3 || !strings.Contains(out, "waiting for "+device+", which is suspended") {
+				t.Errorf("exit code %d: %s%s", code, out, strings.Join(p.said, "\n"))
+			}
+			j.free()
+			recorded(t, state, j.src, j.dst)
+			if _, errs, code := run(t, args...); code != 0 {
+				t.Fatalf("exit code %d: %s", code, errs)
+			}
+			vm.CheckStamp(t, j.dst, 1, 0, 0, stuckSize)
+		})
+	}
+}
+
+// TestCommandStuck: a command that the device keeps is waited for, because it may
+// still write; that is said in time, and not done for somebody who interrupts twice.
+func TestCommandStuck(t *testing.T) {
+	b := &bench{t: t, name: "command", disk: vm.Device(t, alpha2), next: 2048}
+	src, dst := b.part("src", stuckSize), b.part("dst", stuckSize)
+	for _, interrupts := range []bool{false, true} {
+		vm.Stamp(t, src, 1, 0, stuckSize)
+		vm.Stamp(t, dst, 2, 0, stuckSize)
+		state := filepath.Join(t.TempDir(), "state")
+		args := []string{"copy", "--json", "--offload", "require", "--state", state, src, dst}
+		letGo, err := vm.Hold(alpha2, "write")
+		if err != nil {
+			t.Fatal(err)
+		}
+		code := 3
+		var p *program
+		if interrupts {
+			code = 130
+			p = begin(t, args...)
+			vm.Eventually(t, "a Copy in flight", copyInFlight)
+			p.interrupt()
+			p.wait("the answer", p.asked)
+			p.interrupt()
+			if out := p.answer(); !p.inKernel() || !strings.Contains(out, "copy commands of ") {
+				t.Error(out)
+			}
+		} else {
+			p = begin(t, append([]string{"copy", "--timeout", "4s"}, args[1:]...)...)
+			vm.Eventually(t, "a Copy in flight", copyInFlight)
+			// The message comes when the time is over, which the command is not.
+			time.Sleep(8 * time.Second)
+			if !p.inKernel() {
+				t.Error("it has ended")
+			}
+		}
+		if err := errors.Join(letGo(), vm.SetFaults(alpha2)); err != nil {
+			t.Fatal(err)
+		}
+		p.wait("the end", p.ended)
+		said := strings.Join(p.said, "\n")
+		t.Log(said)
+		if got := p.cmd.ProcessState.ExitCode(); got != code || !strings.Contains(said, "copy commands of ") {
+			t.Errorf("exit code %d, want %d", got, code)
+		}
+		if _, errs, code := run(t, args...); code != 0 {
+			t.Fatalf("exit code %d: %s", code, errs)
+		}
+		vm.CheckStamp(t, dst, 1, 0, 0, stuckSize)
+	}
+}
+
+// copyInFlight tells whether a disk has a passthrough command that sends data.
+func copyInFlight() error {
+	lists, err := filepath.Glob("/sys/kernel/debug/block/nvme*/hctx*/busy")
+	if err != nil {
+		return err
+	}
+	for _, list := range lists {
+		if text, err := os.ReadFile(list); err == nil && strings.Contains(string(text), "DRV_OUT") {
+			return nil
+		}
+	}
+	return fmt.Errorf("none in %d queues", len(lists))
+}
