@@ -82,7 +82,10 @@ Safety:
     listed, zeroes are written instead, and everything else is copied; the exit code
     is 1, or 3 with --state, and the same command tries them again.
   * Interrupt once (Ctrl-C) to stop when everything in flight has come back, and
-    twice to stop at once. SIGUSR1 prints the progress.`
+    twice to stop at once. SIGUSR1 prints the progress.
+  * What the kernel does not give back (of a device that is suspended, without a path
+    or full) is named and left behind a while after --timeout or an interrupt. The
+    process itself can only be gone when the kernel lets go of it.`
 
 func (a *app) copyCommand() *cobra.Command {
 	f := newCopyFlags()
