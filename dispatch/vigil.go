@@ -129,11 +129,15 @@ func (v *vigil) underWay() []Call {
 }
 
 // until is when what is under way is given up, if the end was asked for: as soon as
-// one call has taken too long.
+// one call has taken too long; but not before commands, for which a hold is on.
 func (v *vigil) until(asked time.Time) time.Time {
 	first := asked.Add(silentAfter)
 	for i, c := range v.underWay() {
-		if end := c.until(asked); i == 0 || end.Before(first) {
+		end := c.until(asked)
+		if c.command {
+			return end
+		}
+		if i == 0 || end.Before(first) {
 			first = end
 		}
 	}
