@@ -40,9 +40,9 @@ func stamp(t *testing.T, path string, seed uint64, size int64) stamped {
 // snapshot and a pool that are more than half full.
 func neighbours(t *testing.T, one, two string) []stamped {
 	t.Helper()
-	volume(t, "vg", "victim", 16*mib, one)
-	near, far := volume(t, "vg", "near", 128*mib, one), volume(t, "vg", "far", 256*mib, two)
-	origin := volume(t, "vg", "origin", 16*mib, two)
+	vm.Volume(t, "vg", "victim", 16*mib, one)
+	near, far := vm.Volume(t, "vg", "near", 128*mib, one), vm.Volume(t, "vg", "far", 256*mib, two)
+	origin := vm.Volume(t, "vg", "origin", 16*mib, two)
 	vm.Run(t, "lvcreate", "-y", "-qq", "-s", "-L8m", "-c4k", "-n", "snap", "vg/origin", two)
 	vm.Run(t, "lvcreate", "-y", "-qq", "--type=thin-pool", "-L16m", "--poolmetadatasize=4m", "-c64k", "-n", "pool", "vg", two)
 	vm.Run(t, "lvcreate", "-y", "-qq", "-Wn", "-V16m", "-n", "thin", "--thinpool", "vg/pool")
@@ -67,11 +67,11 @@ func TestFairHold(t *testing.T) {
 		t.Skip("takes minutes")
 	}
 	one, two := vm.Device(t, alpha2), vm.Device(t, beta)
-	group(t, "vg", one, two)
-	src, dst := volume(t, "vg", "a", fairSize, one), volume(t, "vg", "b", fairSize, one)
+	vm.Group(t, "vg", one, two)
+	src, dst := vm.Volume(t, "vg", "a", fairSize, one), vm.Volume(t, "vg", "b", fairSize, one)
 	all := append(neighbours(t, one, two), stamp(t, src, 5, fairSize), stamped{dst, 5, fairSize})
 	vm.Settle(t)
-	slowly(t, alpha2, fairSpeed)
+	vm.Slowly(t, alpha2, fairSpeed)
 	began := time.Now()
 	ended := backgroundUntil(src, dst, dispatch.Options{}, func(p dispatch.Progress) bool { return p.Offloaded > 0 })
 	during := func(name string, args ...string) {

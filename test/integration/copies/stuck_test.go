@@ -17,32 +17,34 @@ import (
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/journal"
-	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
 const stuckSize = 16 * mib
 
-// bench is a run of sectors of a disk for one test, and names for what it makes.
+// bench is a part of a disk for one test, and names for what it makes.
 type bench struct {
 	t    *testing.T
 	name string
 	disk string
-	next int64 // sectors
+	next int64 // bytes
 }
 
-// stuckRoom is how much of the disk a bench has, in sectors.
-const stuckRoom = 96 * mib / remap.SectorSize
+// stuckRoom is how much of the disk a bench has, in bytes.
+const stuckRoom = 96 * mib
 
 // part makes a linear device of a bench.
 func (b *bench) part(name string, bytes int64) string {
-	path := mapped(b.t, b.called(name), b.table(b.next, bytes))
-	b.next += bytes / remap.SectorSize
+	path := vm.Linear(b.t, b.called(name), b.disk, b.next, bytes)
+	b.next += bytes
 	return path
 }
 
-func (b *bench) table(start, bytes int64) string {
-	return fmt.Sprintf("0 %d linear %s %d", bytes/remap.SectorSize, b.disk, start)
+// source is a part that is to be copied.
+func (b *bench) source(name string) string {
+	path := b.part(name, stuckSize)
+	vm.Stamp(b.t, path, 1, 0, stuckSize)
+	return path
 }
 
 func (b *bench) called(name string) string { return b.name + "-" + name }
@@ -51,13 +53,13 @@ func (b *bench) called(name string) string { return b.name + "-" + name }
 type jam struct {
 	src, dst string
 	flags    []string
-	jam      func()
+	jam      func() // nil if it is there from the start
 	free     func()
 }
 
 // suspended is a jam by somebody who suspends a device.
 func suspended(b *bench, which string, flags ...string) jam {
-	j := jam{src: b.part("src", stuckSize), dst: b.part("dst", stuckSize), flags: flags}
+	j := jam{src: b.source("src"), dst: b.part("dst", stuckSize), flags: flags}
 	device := map[string]string{"source": j.src, "destination": j.dst}[which]
 	j.jam = func() { vm.Run(b.t, "dmsetup", "suspend", device) }
 	j.free = func() { vm.Run(b.t, "dmsetup", "resume", device) }
@@ -67,58 +69,51 @@ func suspended(b *bench, which string, flags ...string) jam {
 // flushing is a jam of a device that is slow to flush.
 func flushing(b *bench) jam {
 	lower := b.part("lower", stuckSize)
-	table := fmt.Sprintf("0 %d delay %s 0 0 %s 0 0 %s 0 40000", stuckSize/512, lower, lower, lower)
-	return jam{src: b.part("src", stuckSize), dst: mapped(b.t, b.called("dst"), table), flags: []string{"--offload", "never"}}
+	dst := vm.Mapped(b.t, b.called("dst"), fmt.Sprintf("0 %d delay %s 0 0 %s 0 0 %s 0 60000", stuckSize/512, lower, lower, lower))
+	return jam{src: b.source("src"), dst: dst, flags: []string{"--offload", "never"}, free: func() {
+		vm.Reload(b.t, dst, fmt.Sprintf("0 %d linear %s 0", stuckSize/512, lower))
+	}}
 }
 
 // pathless is a jam of a source all paths of which are gone.
-func pathless(b *bench, fromTheStart bool) jam {
-	lower := b.part("lower", stuckSize)
-	vm.Stamp(b.t, lower, 1, 0, stuckSize)
-	name := b.called("src")
-	src := mapped(b.t, name, fmt.Sprintf("0 %d multipath 3 queue_if_no_path queue_mode bio 0 1 1 round-robin 0 1 1 %s 1000", stuckSize/512, lower))
+func pathless(b *bench) jam {
+	lower := b.source("lower")
+	src := vm.Mapped(b.t, b.called("src"),
+		fmt.Sprintf("0 %d multipath 3 queue_if_no_path queue_mode bio 0 1 1 round-robin 0 1 1 %s 1000", stuckSize/512, lower))
 	path := strings.TrimSpace(vm.Run(b.t, "dmsetup", "info", "-c", "--noheadings", "--separator=:", "-omajor,minor", lower))
-	message := func(what string) func() {
-		return func() { vm.Run(b.t, "dmsetup", "message", name, "0", what+" "+path) }
+	return jam{
+		src: src, dst: b.part("dst", stuckSize), flags: []string{"--offload", "never"},
+		jam:  func() { vm.Message(b.t, src, "fail_path", path) },
+		free: func() { vm.Message(b.t, src, "reinstate_path", path) },
 	}
-	j := jam{src: src, dst: b.part("dst", stuckSize), flags: []string{"--offload", "never"}, jam: message("fail_path"), free: message("reinstate_path")}
-	if fromTheStart {
-		vm.Settle(b.t)
-		j.jam()
-		j.jam = nil
-	}
+}
+
+// pathlessFromTheStart lets the copy see it when it is planned.
+func pathlessFromTheStart(b *bench) jam {
+	j := pathless(b)
+	vm.Settle(b.t)
+	j.jam()
+	j.jam = nil
 	return j
 }
 
 // full is a jam of a thin pool without room.
 func full(b *bench) jam {
 	const room, more = 8 * mib, 24 * mib
-	meta := b.part("meta", 4*mib)
-	clean(b.t, meta)
-	src := b.part("src", stuckSize)
+	src, meta := b.source("src"), b.part("meta", 4*mib)
+	vm.Run(b.t, "dd", "if=/dev/zero", "of="+meta, "bs=4096", "count=1", "oflag=direct", "status=none") // as a new pool wants it
 	start := b.next
 	data := b.part("data", room)
 	table := func(bytes int64) string {
 		return fmt.Sprintf("0 %d thin-pool %s %s 128 0 1 skip_block_zeroing", bytes/512, meta, data)
 	}
-	pool := mapped(b.t, b.called("pool"), table(room))
-	vm.Run(b.t, "dmsetup", "message", pool, "0", "create_thin 0")
-	dst := mapped(b.t, b.called("dst"), fmt.Sprintf("0 %d thin %s 0", stuckSize/512, pool))
-	grow := func(device, table string) {
-		vm.Run(b.t, "dmsetup", "load", device, "--table", table)
-		vm.Run(b.t, "dmsetup", "suspend", device)
-		vm.Run(b.t, "dmsetup", "resume", device)
-	}
+	pool := vm.Mapped(b.t, b.called("pool"), table(room))
+	vm.Message(b.t, pool, "create_thin 0")
+	dst := vm.Mapped(b.t, b.called("dst"), fmt.Sprintf("0 %d thin %s 0", stuckSize/512, pool))
 	return jam{src: src, dst: dst, free: func() {
-		grow(data, b.table(start, more))
-		grow(pool, table(more))
+		vm.Reload(b.t, data, fmt.Sprintf("0 %d linear %s %d", more/512, b.disk, start/512))
+		vm.Reload(b.t, pool, table(more))
 	}}
-}
-
-// clean zeroes the first block of metadata, as a new pool wants it.
-func clean(t *testing.T, device string) {
-	t.Helper()
-	writeAt(t, device, 0, make([]byte, 4096))
 }
 
 // program is dmcopy, running.
@@ -241,27 +236,24 @@ func TestStuck(t *testing.T) {
 		code       int
 		says       string // %s is the source or the destination
 		of         string
-		released   bool // nothing of it stays in the kernel
 	}{
-		{name: "destination interrupted", build: func(b *bench) jam { return suspended(b, "destination", never...) }, state: true, interrupts: true, code: 130, says: "write of %s at byte", of: "dst"},
+		{name: "destination interrupted", build: func(b *bench) jam { return suspended(b, "destination", never...) }, state: true, interrupts: true, code: 130, says: "of %s", of: "dst"},
 		{name: "source interrupted", build: func(b *bench) jam { return suspended(b, "source", never...) }, interrupts: true, code: 130, says: "read of %s at byte", of: "src"},
-		{name: "destination", long: true, build: func(b *bench) jam { return suspended(b, "destination", never...) }, state: true, code: 3, says: "write of %s at byte", of: "dst"},
+		{name: "destination", long: true, build: func(b *bench) jam { return suspended(b, "destination", never...) }, state: true, code: 3, says: "of %s", of: "dst"},
 		{name: "source", long: true, build: func(b *bench) jam { return suspended(b, "source", never...) }, code: 1, says: "read of %s at byte", of: "src"},
-		{name: "flush", long: true, build: flushing, state: true, code: 3, says: "flush of %s, for", of: "dst"},
-		{name: "path", long: true, build: func(b *bench) jam { return pathless(b, false) }, code: 1, says: "read of %s at byte", of: "src"},
-		{name: "path in planning", long: true, build: func(b *bench) jam { return pathless(b, true) }, state: true, code: 1, says: "read of %s at byte 0", of: "src"},
-		{name: "pool", long: true, build: full, state: true, code: 3, says: "write of %s at byte", of: "dst"},
+		{name: "flush", long: true, build: flushing, code: 1, says: "flush of %s, for", of: "dst"},
+		{name: "checkpoint", long: true, build: flushing, state: true, code: 3, says: "flush of %s, for", of: "dst"},
+		{name: "path", long: true, build: pathless, code: 1, says: "read of %s at byte", of: "src"},
+		{name: "path in planning", long: true, build: pathlessFromTheStart, state: true, code: 1, says: "read of %s at byte 0", of: "src"},
+		{name: "pool", long: true, build: full, state: true, code: 3, says: "of %s", of: "dst"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.long && testing.Short() {
 				t.Skip("takes half a minute")
 			}
 			t.Parallel()
-			b := &bench{t: t, name: fmt.Sprintf("stuck%d", i), disk: disk, next: 2048 + int64(i)*stuckRoom}
+			b := &bench{t: t, name: fmt.Sprintf("stuck%d", i), disk: disk, next: mib + int64(i)*stuckRoom}
 			j := c.build(b)
-			if c.name != "path in planning" {
-				vm.Stamp(t, j.src, 1, 0, stuckSize)
-			}
 			state := filepath.Join(t.TempDir(), "state")
 			args := append([]string{"copy", "--json", "--progress", "json", "--rate", "2M"}, j.flags...)
 			if c.state {
@@ -300,9 +292,7 @@ func TestStuck(t *testing.T) {
 					t.Errorf("the next one: exit code %d: %s", code, errs)
 				}
 			}
-			if j.free != nil {
-				j.free()
-			}
+			j.free()
 			p.wait("the end", p.ended)
 			t.Log(strings.Join(p.said, "\n"))
 			if code := p.cmd.ProcessState.ExitCode(); code != c.code {
@@ -338,9 +328,8 @@ func recorded(t *testing.T, state, src, dst string) {
 func TestSuspendedInWindow(t *testing.T) {
 	for _, which := range []string{"source", "destination"} {
 		t.Run(which, func(t *testing.T) {
-			b := &bench{t: t, name: "window", disk: vm.Device(t, alpha2), next: 2048}
+			b := &bench{t: t, name: "window", disk: vm.Device(t, alpha2), next: mib}
 			j := suspended(b, which)
-			vm.Stamp(t, j.src, 1, 0, stuckSize)
 			state := filepath.Join(t.TempDir(), "state")
 			args := []string{"copy", "--json", "--progress", "json", "--rate", "4M", "--state", state, j.src, j.dst}
 			p := begin(t, append(args[:len(args):len(args)], "--timeout", "8s")...)
@@ -365,7 +354,7 @@ func TestSuspendedInWindow(t *testing.T) {
 // TestCommandStuck: a command that the device keeps is waited for, because it may
 // still write; that is said in time, and not done for somebody who interrupts twice.
 func TestCommandStuck(t *testing.T) {
-	b := &bench{t: t, name: "command", disk: vm.Device(t, alpha2), next: 2048}
+	b := &bench{t: t, name: "command", disk: vm.Device(t, alpha2), next: mib}
 	src, dst := b.part("src", stuckSize), b.part("dst", stuckSize)
 	for _, interrupts := range []bool{false, true} {
 		vm.Stamp(t, src, 1, 0, stuckSize)
