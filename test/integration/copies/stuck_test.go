@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -118,19 +119,31 @@ func full(b *bench) jam {
 
 // program is dmcopy, running.
 type program struct {
-	t     *testing.T
-	cmd   *exec.Cmd
-	out   chan string   // all of stdout, when it has ended
-	begun chan struct{} // closed once something was copied, or stderr has ended
-	asked chan struct{} // closed once an interrupt was noticed, or stderr has ended
-	ended chan struct{}
-	said  []string // by stderr; complete when ended is closed
+	t   *testing.T
+	cmd *exec.Cmd
+	out chan string // all of stdout, when it has ended
+	// What stderr says closes these, and its end.
+	begun, asked, waits *event
+	ended               chan struct{}
+	said                []string // all but the progress; complete when ended is closed
 }
+
+// event is something that happens once.
+type event struct {
+	happened chan struct{}
+	once     sync.Once
+}
+
+func newEvent() *event { return &event{happened: make(chan struct{})} }
+
+func (e *event) happen() { e.once.Do(func() { close(e.happened) }) }
 
 func begin(t *testing.T, args ...string) *program {
 	t.Helper()
-	p := &program{t: t, cmd: exec.Command("dmcopy", args...), out: make(chan string, 1),
-		begun: make(chan struct{}), asked: make(chan struct{}), ended: make(chan struct{})}
+	p := &program{
+		t: t, cmd: exec.Command("dmcopy", args...), out: make(chan string, 1),
+		begun: newEvent(), asked: newEvent(), waits: newEvent(), ended: make(chan struct{}),
+	}
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -156,30 +169,63 @@ func begin(t *testing.T, args ...string) *program {
 
 // listen reads stderr to its end.
 func (p *program) listen(stderr io.Reader) {
-	begun, asked := false, false
 	for lines := bufio.NewScanner(stderr); lines.Scan(); {
 		line := lines.Text()
 		var status struct {
 			Done int64 `json:"bytes_done"`
 		}
-		if json.Unmarshal([]byte(line), &status) != nil {
+		progress := json.Unmarshal([]byte(line), &status) == nil
+		if !progress {
 			p.said = append(p.said, line)
 		}
-		if !begun && status.Done > 0 {
-			begun = true
-			close(p.begun)
+		switch {
+		case progress && status.Done > 0:
+			p.begun.happen()
+		case progress:
+		case strings.Contains(line, "interrupt again"):
+			p.asked.happen()
+		case strings.Contains(line, "waiting for "):
+			p.waits.happen()
 		}
-		if !asked && strings.Contains(line, "interrupt again") {
-			asked = true
-			close(p.asked)
+	}
+	p.begun.happen()
+	p.asked.happen()
+	p.waits.happen()
+}
+
+// jammed waits until the kernel keeps a thread of the program: none of its I/O takes
+// a second otherwise.
+func (p *program) jammed() {
+	p.t.Helper()
+	const enough = 20 // looks at one thread
+	asleep := make(map[string]int)
+	vm.Eventually(p.t, "a thread that the kernel keeps", func() error {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+		if err != nil {
+			return err
 		}
-	}
-	if !begun {
-		close(p.begun)
-	}
-	if !asked {
-		close(p.asked)
-	}
+		for _, path := range threads {
+			text, err := os.ReadFile(path)
+			if err != nil || !strings.Contains(string(text), ") D ") {
+				asleep[path] = 0
+				continue
+			}
+			if asleep[path]++; asleep[path] >= enough {
+				return nil
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+		return fmt.Errorf("%v", asleep)
+	})
+}
+
+// stop interrupts it twice.
+func (p *program) stop() {
+	p.t.Helper()
+	p.interrupt()
+	p.wait("the answer", p.asked.happened)
+	p.wait("what it waits for", p.waits.happened)
+	p.interrupt()
 }
 
 // wait bounds the wait for something that has to happen soon; it is no measure.
@@ -221,91 +267,115 @@ func (p *program) inKernel() bool {
 	}
 }
 
+// stuckCase is a copy that is to end while the kernel keeps I/O of it.
+type stuckCase struct {
+	name       string
+	long       bool
+	build      func(b *bench) jam
+	state      bool
+	interrupts bool // twice, else it has --timeout
+	code       int
+	says       string // of the source or of the destination
+	source     bool
+}
+
+func stuckDestination(b *bench) jam { return suspended(b, "destination", "--offload", "never") }
+func stuckSource(b *bench) jam      { return suspended(b, "source", "--offload", "never") }
+
+var stuckCases = []stuckCase{
+	{name: "destination interrupted", build: stuckDestination, state: true, interrupts: true, code: 130, says: "of %s"},
+	{name: "source interrupted", build: stuckSource, interrupts: true, code: 130, says: "read of %s at byte", source: true},
+	{name: "destination", long: true, build: stuckDestination, state: true, code: 3, says: "of %s"},
+	{name: "source", long: true, build: stuckSource, code: 1, says: "read of %s at byte", source: true},
+	{name: "flush", long: true, build: flushing, code: 1, says: "flush of %s, for"},
+	{name: "checkpoint", long: true, build: flushing, state: true, code: 3, says: "flush of %s, for"},
+	{name: "path", long: true, build: pathless, code: 1, says: "read of %s at byte", source: true},
+	{name: "path in planning", long: true, build: pathlessFromTheStart, state: true, code: 1, says: "read of %s at byte 0", source: true},
+	{name: "pool", long: true, build: full, state: true, code: 3, says: "of %s"},
+}
+
 // TestStuck: whatever the kernel keeps, a copy that is to end says what it waits
 // for and reports what was done, at once or in time; when the kernel lets go, it
 // is gone, and the state is right.
 func TestStuck(t *testing.T) {
 	disk := vm.Device(t, plain)
-	never := []string{"--offload", "never"}
-	for i, c := range []struct {
-		name       string
-		long       bool
-		build      func(b *bench) jam
-		state      bool
-		interrupts bool
-		code       int
-		says       string // %s is the source or the destination
-		of         string
-	}{
-		{name: "destination interrupted", build: func(b *bench) jam { return suspended(b, "destination", never...) }, state: true, interrupts: true, code: 130, says: "of %s", of: "dst"},
-		{name: "source interrupted", build: func(b *bench) jam { return suspended(b, "source", never...) }, interrupts: true, code: 130, says: "read of %s at byte", of: "src"},
-		{name: "destination", long: true, build: func(b *bench) jam { return suspended(b, "destination", never...) }, state: true, code: 3, says: "of %s", of: "dst"},
-		{name: "source", long: true, build: func(b *bench) jam { return suspended(b, "source", never...) }, code: 1, says: "read of %s at byte", of: "src"},
-		{name: "flush", long: true, build: flushing, code: 1, says: "flush of %s, for", of: "dst"},
-		{name: "checkpoint", long: true, build: flushing, state: true, code: 3, says: "flush of %s, for", of: "dst"},
-		{name: "path", long: true, build: pathless, code: 1, says: "read of %s at byte", of: "src"},
-		{name: "path in planning", long: true, build: pathlessFromTheStart, state: true, code: 1, says: "read of %s at byte 0", of: "src"},
-		{name: "pool", long: true, build: full, state: true, code: 3, says: "of %s", of: "dst"},
-	} {
+	for i, c := range stuckCases {
 		t.Run(c.name, func(t *testing.T) {
 			if c.long && testing.Short() {
 				t.Skip("takes half a minute")
 			}
 			t.Parallel()
-			b := &bench{t: t, name: fmt.Sprintf("stuck%d", i), disk: disk, next: mib + int64(i)*stuckRoom}
-			j := c.build(b)
-			state := filepath.Join(t.TempDir(), "state")
-			args := append([]string{"copy", "--json", "--progress", "json", "--rate", "2M"}, j.flags...)
-			if c.state {
-				args = append(args, "--state", state, "--state-every", "200ms")
-			}
-			again := append(args[:len(args):len(args)], j.src, j.dst)
-			if !c.interrupts {
-				args = append(args, "--timeout", "20s")
-			}
-			p := begin(t, append(args[:len(args):len(args)], j.src, j.dst)...)
-			if j.jam != nil {
-				p.wait("progress", p.begun)
-				j.jam()
-			}
-			if c.interrupts {
-				time.Sleep(time.Second) // so that something of the next slice is under way
-				p.interrupt()
-				p.wait("the answer", p.asked)
-				p.interrupt()
-			}
-			says := fmt.Sprintf(c.says, map[string]string{"src": j.src, "dst": j.dst}[c.of])
-			out := p.answer()
-			if !p.inKernel() {
-				t.Error("it has ended: nothing was stuck")
-			}
-			t.Logf("%s", out)
-			var report dispatch.Report
-			if err := json.Unmarshal([]byte(out), &report); err != nil || !strings.Contains(out, says) || !strings.Contains(out, dispatch.ErrStuck.Error()) {
-				t.Errorf("%v: it does not say %q", err, says)
-			}
-			if report.Result != "" && (report.Result != dispatch.OutcomeIncomplete || report.Offloaded+report.Host > stuckSize) {
-				t.Errorf("%+v", report)
-			}
-			if c.state {
-				if _, errs, code := run(t, again...); code != 6 {
-					t.Errorf("the next one: exit code %d: %s", code, errs)
-				}
-			}
-			j.free()
-			p.wait("the end", p.ended)
-			t.Log(strings.Join(p.said, "\n"))
-			if code := p.cmd.ProcessState.ExitCode(); code != c.code {
-				t.Errorf("exit code %d, want %d", code, c.code)
-			}
-			if c.state && c.code != 1 {
-				recorded(t, state, j.src, j.dst)
-			}
-			if _, errs, code := run(t, again...); code != 0 {
-				t.Fatalf("exit code %d: %s", code, errs)
-			}
-			vm.CheckStamp(t, j.dst, 1, 0, 0, stuckSize)
+			c.run(t, &bench{t: t, name: fmt.Sprintf("stuck%d", i), disk: disk, next: mib + int64(i)*stuckRoom})
 		})
+	}
+}
+
+func (c *stuckCase) run(t *testing.T, b *bench) {
+	j := c.build(b)
+	args := append([]string{"copy", "--json", "--progress", "json", "--rate", "2M"}, j.flags...)
+	state := filepath.Join(t.TempDir(), "state")
+	if c.state {
+		args = append(args, "--state", state, "--state-every", "200ms")
+	}
+	args = append(args, j.src, j.dst)
+	p := c.begin(t, args, j)
+	c.check(p, j)
+	if c.state { // the destination is suspended, or still claimed
+		if _, errs, code := run(t, args...); code != 6 {
+			t.Errorf("the next one: exit code %d: %s", code, errs)
+		}
+	}
+	j.free()
+	p.wait("the end", p.ended)
+	t.Log(strings.Join(p.said, "\n"))
+	if code := p.cmd.ProcessState.ExitCode(); code != c.code {
+		t.Errorf("exit code %d, want %d", code, c.code)
+	}
+	if c.state && c.code != 1 {
+		recorded(t, state, j.src, j.dst)
+	}
+	if _, errs, code := run(t, args...); code != 0 {
+		t.Fatalf("exit code %d: %s", code, errs)
+	}
+	vm.CheckStamp(t, j.dst, 1, 0, 0, stuckSize)
+}
+
+// begin starts the copy, and has it end.
+func (c *stuckCase) begin(t *testing.T, args []string, j jam) *program {
+	t.Helper()
+	if !c.interrupts {
+		args = append(args[:len(args):len(args)], "--timeout", "20s")
+	}
+	p := begin(t, args...)
+	if j.jam != nil {
+		p.wait("progress", p.begun.happened)
+		j.jam()
+	}
+	if c.interrupts {
+		p.jammed()
+		p.stop()
+	}
+	return p
+}
+
+// check looks at what it says while it is stuck.
+func (c *stuckCase) check(p *program, j jam) {
+	p.t.Helper()
+	says := fmt.Sprintf(c.says, j.dst)
+	if c.source {
+		says = fmt.Sprintf(c.says, j.src)
+	}
+	out := p.answer()
+	if !p.inKernel() {
+		p.t.Error("it has ended: nothing was stuck")
+	}
+	p.t.Log(out)
+	var report dispatch.Report
+	if err := json.Unmarshal([]byte(out), &report); err != nil || !strings.Contains(out, says) || !strings.Contains(out, dispatch.ErrStuck.Error()) {
+		p.t.Errorf("%v: it does not say %q", err, says)
+	}
+	if report.Result != "" && (report.Result != dispatch.OutcomeIncomplete || report.Offloaded+report.Host > stuckSize) {
+		p.t.Errorf("%+v", report)
 	}
 }
 
@@ -333,7 +403,7 @@ func TestSuspendedInWindow(t *testing.T) {
 			state := filepath.Join(t.TempDir(), "state")
 			args := []string{"copy", "--json", "--progress", "json", "--rate", "4M", "--state", state, j.src, j.dst}
 			p := begin(t, append(args[:len(args):len(args)], "--timeout", "8s")...)
-			p.wait("progress", p.begun)
+			p.wait("progress", p.begun.happened)
 			j.jam()
 			p.wait("the end", p.ended)
 			out := p.answer()
@@ -371,17 +441,14 @@ func TestCommandStuck(t *testing.T) {
 			code = 130
 			p = begin(t, args...)
 			vm.Eventually(t, "a Copy in flight", copyInFlight)
-			p.interrupt()
-			p.wait("the answer", p.asked)
-			p.interrupt()
+			p.stop()
 			if out := p.answer(); !p.inKernel() || !strings.Contains(out, "copy commands of ") {
 				t.Error(out)
 			}
 		} else {
 			p = begin(t, append([]string{"copy", "--timeout", "4s"}, args[1:]...)...)
 			vm.Eventually(t, "a Copy in flight", copyInFlight)
-			// The message comes when the time is over, which the command is not.
-			time.Sleep(8 * time.Second)
+			p.wait("what it waits for", p.waits.happened)
 			if !p.inKernel() {
 				t.Error("it has ended")
 			}
