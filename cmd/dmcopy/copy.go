@@ -211,16 +211,9 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 		err = errors.Join(err, release(job, w.close))
 	}
 	err = errors.Join(err, a.closeState(state, report != nil, err))
-	late := explain(ctx, f.timeout, err)
-	if state != nil && report == nil && errors.Is(late, errTimeout) && state.Done() > 0 {
-		return fmt.Errorf("%w: %w", errSaved, late)
-	}
-	err = late
+	err = savedIn(state, report != nil, explain(ctx, f.timeout, err))
 	if report == nil {
 		return explainState(string(f.state.file), err)
-	}
-	if state != nil && (errors.Is(err, errTimeout) || errors.Is(err, dispatch.ErrUnread)) {
-		err = fmt.Errorf("%w: %w", errSaved, err)
 	}
 	if err != nil && report.Result == dispatch.OutcomeOK {
 		report.Result = dispatch.OutcomeFailed

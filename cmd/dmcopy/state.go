@@ -137,6 +137,18 @@ func (a *app) closeState(state *journal.File, begun bool, err error) error {
 	return state.Close()
 }
 
+// savedIn marks the error of a copy that can go on where it has ended. Of one that was
+// not begun, earlier runs may have left something.
+func savedIn(state *journal.File, begun bool, err error) error {
+	if state == nil || !begun && state.Done() == 0 {
+		return err
+	}
+	if errors.Is(err, errTimeout) || errors.Is(err, dispatch.ErrUnread) {
+		return fmt.Errorf("%w: %w", errSaved, err)
+	}
+	return err
+}
+
 // absolute is a path that stays the same when the directory is changed.
 func absolute(path string) (string, error) {
 	if path == "" {
