@@ -202,8 +202,9 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	if err != nil {
 		return errors.Join(err, job.Dst.Close(), job.Src.Close())
 	}
+	kept := false // something that earlier runs have done
 	if state != nil {
-		opts.Journal = state
+		opts.Journal, kept = state, state.Done() > 0
 	}
 	w := f.live(a, copydomain.CrossEnable)
 	report, err := a.carryOut(ctx, w, job, opts, f.progress.value)
@@ -211,7 +212,10 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 		err = errors.Join(err, release(job, w.close))
 	}
 	err = errors.Join(err, a.closeState(state, report != nil, err))
-	err = savedIn(state, report != nil, explain(ctx, f.timeout, err))
+	err = explain(ctx, f.timeout, err)
+	if kept || state != nil && report != nil {
+		err = saved(err)
+	}
 	if report == nil {
 		return explainState(string(f.state.file), err)
 	}

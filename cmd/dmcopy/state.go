@@ -122,27 +122,25 @@ func explainState(path string, err error) error {
 }
 
 // closeState gives the state file up, and says how to go on with a copy that was
-// begun. It stays locked for a copy that is stuck.
+// begun. For a copy that is stuck it stays locked, and is not asked anything: it can
+// be that which is stuck.
 func (a *app) closeState(state *journal.File, begun bool, err error) error {
 	if state == nil {
 		return nil
 	}
-	if begun && err != nil && state.Unfinished() {
+	stuck := errors.Is(err, dispatch.ErrStuck)
+	if begun && err != nil && (stuck || state.Unfinished()) {
 		a.term.message(fmt.Sprintf("dmcopy: %s keeps what is done: to go on, run the same command again, or: dmcopy resume %s",
 			state.Path(), state.Path()))
 	}
-	if errors.Is(err, dispatch.ErrStuck) {
+	if stuck {
 		return nil
 	}
 	return state.Close()
 }
 
-// savedIn marks the error of a copy that can go on where it has ended. Of one that was
-// not begun, earlier runs may have left something.
-func savedIn(state *journal.File, begun bool, err error) error {
-	if state == nil || !begun && state.Done() == 0 {
-		return err
-	}
+// saved marks the error of a copy that can go on where it has ended.
+func saved(err error) error {
 	if errors.Is(err, errTimeout) || errors.Is(err, dispatch.ErrUnread) {
 		return fmt.Errorf("%w: %w", errSaved, err)
 	}
