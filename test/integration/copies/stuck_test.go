@@ -270,7 +270,6 @@ func (p *program) inKernel() bool {
 // stuckCase is a copy that is to end while the kernel keeps I/O of it.
 type stuckCase struct {
 	name       string
-	long       bool
 	build      func(b *bench) jam
 	state      bool
 	interrupts bool // twice, else it has --timeout
@@ -285,25 +284,25 @@ func stuckSource(b *bench) jam      { return suspended(b, "source", "--offload",
 var stuckCases = []stuckCase{
 	{name: "destination interrupted", build: stuckDestination, state: true, interrupts: true, code: 130, says: "of %s"},
 	{name: "source interrupted", build: stuckSource, interrupts: true, code: 130, says: "read of %s at byte", source: true},
-	{name: "destination", long: true, build: stuckDestination, state: true, code: 3, says: "of %s"},
-	{name: "source", long: true, build: stuckSource, code: 1, says: "read of %s at byte", source: true},
-	{name: "flush", long: true, build: flushing, code: 1, says: "flush of %s, for"},
-	{name: "checkpoint", long: true, build: flushing, state: true, code: 3, says: "flush of %s, for"},
-	{name: "path", long: true, build: pathless, code: 1, says: "read of %s at byte", source: true},
-	{name: "path in planning", long: true, build: pathlessFromTheStart, state: true, code: 1, says: "read of %s at byte 0", source: true},
-	{name: "pool", long: true, build: full, state: true, code: 3, says: "of %s"},
+	{name: "destination", build: stuckDestination, state: true, code: 3, says: "of %s"},
+	{name: "source", build: stuckSource, code: 1, says: "read of %s at byte", source: true},
+	{name: "flush", build: flushing, code: 1, says: "flush of %s, for"},
+	{name: "checkpoint", build: flushing, state: true, code: 3, says: "flush of %s, for"},
+	{name: "path", build: pathless, code: 1, says: "read of %s at byte", source: true},
+	{name: "path in planning", build: pathlessFromTheStart, state: true, code: 1, says: "read of %s at byte 0", source: true},
+	{name: "pool", build: full, state: true, code: 3, says: "of %s"},
 }
 
 // TestStuck: whatever the kernel keeps, a copy that is to end says what it waits
 // for and reports what was done, at once or in time; when the kernel lets go, it
 // is gone, and the state is right.
 func TestStuck(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
 	disk := vm.Device(t, plain)
 	for i, c := range stuckCases {
 		t.Run(c.name, func(t *testing.T) {
-			if c.long && testing.Short() {
-				t.Skip("takes half a minute")
-			}
 			t.Parallel()
 			c.run(t, &bench{t: t, name: fmt.Sprintf("stuck%d", i), disk: disk, next: mib + int64(i)*stuckRoom})
 		})
@@ -396,6 +395,9 @@ func recorded(t *testing.T, state, src, dst string) {
 // TestSuspendedInWindow: a device that is suspended while windows are held is
 // waited for without I/O: the program ends as a whole.
 func TestSuspendedInWindow(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
 	for _, which := range []string{"source", "destination"} {
 		t.Run(which, func(t *testing.T) {
 			b := &bench{t: t, name: "window", disk: vm.Device(t, alpha2), next: mib}
@@ -424,6 +426,9 @@ func TestSuspendedInWindow(t *testing.T) {
 // TestCommandStuck: a command that the device keeps is waited for, because it may
 // still write; that is said in time, and not done for somebody who interrupts twice.
 func TestCommandStuck(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
 	b := &bench{t: t, name: "command", disk: vm.Device(t, alpha2), next: mib}
 	src, dst := b.part("src", stuckSize), b.part("dst", stuckSize)
 	for _, interrupts := range []bool{false, true} {
