@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dmcopy/dmcopy/emulation"
@@ -38,6 +39,7 @@ func (d *Dispatcher) Copy(ctx context.Context, job Job) (*Report, error) {
 
 // whole is a copy from its beginning to its end.
 func (r *run) whole(ctx context.Context) (*Report, error) {
+	r.listen()
 	if err := r.prepare(ctx); err != nil {
 		return nil, errors.Join(endedBy(ctx, err), r.close())
 	}
@@ -121,9 +123,10 @@ func (r *run) copy(ctx context.Context) error {
 	rest := r.pending
 	for len(rest) > 0 {
 		done, err := r.advance(ctx, rest)
-		rest = skip(rest, done)
+		unbegun := r.window.unbegun
+		rest = slices.Concat(unbegun, skip(rest, done))
 		if errors.Is(err, errReplan) {
-			err = r.replan(ctx, done, rest)
+			err = r.replan(ctx, done-length(unbegun), rest)
 		}
 		if err != nil {
 			return err
@@ -140,7 +143,7 @@ var errReplan = errors.New("plan again")
 const maxBarren = 8
 
 // advance walks the plan of the ranges and returns how many bytes of them are
-// done.
+// done, but for what is unbegun of the last window.
 func (r *run) advance(ctx context.Context, ranges []Range) (done int64, err error) {
 	w := &r.window
 	w.reset()
@@ -151,8 +154,8 @@ func (r *run) advance(ctx context.Context, ranges []Range) (done int64, err erro
 		err := r.paced(ctx, func() (int64, error) {
 			redone, began := r.stats.redone, time.Now()
 			err := r.carryOut(ctx, w)
-			r.ledger.measure(w.bytes, time.Since(began), r.opts.JournalEvery)
-			return w.bytes + r.stats.redone - redone, err
+			r.ledger.measure(w.done(), time.Since(began), r.opts.JournalEvery)
+			return w.done() + r.stats.redone - redone, err
 		})
 		// A window that was redone is done, although the plan is stale.
 		redone := errors.Is(err, errRedone)

@@ -36,6 +36,7 @@ func (r *run) adopt(p *plan) {
 	if p.stack == nil {
 		return
 	}
+	r.concern()
 	for _, n := range p.stack.Nodes() {
 		if !standsIn(n.Dev) { // the kernel keeps the cache of a file right
 			r.touched[n.Dev] = n

@@ -11,6 +11,7 @@ import (
 	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/snapshot"
+	"github.com/dmcopy/dmcopy/snapshot/watch"
 )
 
 // Kernel is the [Machine] that this process runs on.
@@ -53,6 +54,16 @@ func (k *Kernel) OpenLeaf(_ context.Context, leaf *remap.Node) (Leaf, error) {
 // Holder implements [Machine].
 func (k *Kernel) Holder(mode hold.Mode, dst *remap.Node) Holder {
 	return hold.NewHolder(mode, dst.Path, dst.Dev, k.log)
+}
+
+// Watch implements [Machine].
+func (k *Kernel) Watch() Watch {
+	w, err := watch.Open("", k.log)
+	if err != nil {
+		k.log.Debug("the layout is not watched", "error", err)
+		return Deaf{}
+	}
+	return w
 }
 
 // DropCaches implements [Machine]. Opening for reading only keeps udev from

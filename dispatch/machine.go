@@ -21,6 +21,8 @@ type Machine interface {
 	OpenLeaf(ctx context.Context, leaf *remap.Node) (Leaf, error)
 	// Holder holds the layout of the destination.
 	Holder(mode hold.Mode, dst *remap.Node) Holder
+	// Watch begins to listen for changes of layouts.
+	Watch() Watch
 	// DropCaches writes back and forgets what the page cache of the node
 	// holds, so that reads below it see what was written above, and the
 	// other way round.

@@ -80,8 +80,10 @@ func allToHost(steps map[pairKey][]Step, why remap.Reason) []Step {
 	return all
 }
 
-// underHold compares, issues, and compares again.
+// underHold compares, issues, and compares again. What was not begun because the
+// layout was seen to change is taken out of the steps.
 func (r *run) underHold(ctx context.Context, held hold.Held, steps map[pairKey][]Step) ([]Step, error) {
+	r.forgetNews()
 	changed, err := r.plan.changes(ctx)
 	if err != nil || len(changed) > 0 {
 		r.log.Info("the layout is not the planned one", "changes", fmt.Sprint(changed), "error", err)
@@ -89,14 +91,17 @@ func (r *run) underHold(ctx context.Context, held hold.Held, steps map[pairKey][
 	}
 	began := time.Now()
 	issueCtx, stop := context.WithCancelCause(ctx)
-	letGo := keep(held, stop)
-	results, err := r.issue(issueCtx, steps)
+	cuttable, cut := context.WithCancelCause(issueCtx)
+	letGo, lookAway := keep(held, stop), r.lookOut(ctx, cut)
+	results, err := r.issue(issueCtx, cuttable, steps)
+	seen := lookAway()
 	stop(nil)
 	lostHold := errors.Join(letGo(), held.Check())
+	r.window.unbegun = rangesOf(takeOut(steps, results))
 	// What the commands have done has to be known even if the copy is ended.
 	changed, changesErr := r.plan.changes(context.WithoutCancel(ctx))
 	// A change that is only being prepared waits for the release.
-	moved := remap.Moved(changed)
+	moved := remap.Moved(slices.Concat(seen, changed))
 	if err := errors.Join(err, wrap("plan", changesErr)); err != nil {
 		return nil, errors.Join(err, r.betrayed(steps, moved, lostHold))
 	}
@@ -220,14 +225,17 @@ func through(steps map[pairKey][]Step) map[remap.Dev]bool {
 
 // issued is what became of the steps of one pair.
 type issued struct {
+	key       pairKey
 	method    Method
 	offloaded int64
 	redo      []Step
+	unbegun   []Step
 	err       error
 }
 
-// issue carries out all pairs of the window side by side.
-func (r *run) issue(ctx context.Context, steps map[pairKey][]Step) ([]issued, error) {
+// issue carries out all pairs of the window side by side. When cuttable ends, which
+// it does with ctx at the latest, no further command is begun but those of a proof.
+func (r *run) issue(ctx, cuttable context.Context, steps map[pairKey][]Step) ([]issued, error) {
 	keys := slices.Collect(maps.Keys(steps))
 	results := make([]issued, len(keys))
 	states := make([]*pairState, len(keys))
@@ -241,7 +249,7 @@ func (r *run) issue(ctx context.Context, steps map[pairKey][]Step) ([]issued, er
 	var mu sync.Mutex // counters and poisoned pairs
 	for i, key := range keys {
 		wait.Go(func() {
-			results[i] = r.issuePair(ctx, key, states[i], newBatch(steps[key]), &mu)
+			results[i] = r.issuePair(ctx, cuttable, key, states[i], newBatch(steps[key]), &mu)
 		})
 	}
 	wait.Wait()
@@ -283,7 +291,7 @@ func (st *pairState) check(dst, length remap.Sector) error {
 
 // issuePair issues the steps of one pair: first, if the pair has not proven
 // itself, a little that is read back.
-func (r *run) issuePair(ctx context.Context, key pairKey, st *pairState, b *batch, mu *sync.Mutex) issued {
+func (r *run) issuePair(ctx, cuttable context.Context, key pairKey, st *pairState, b *batch, mu *sync.Mutex) issued {
 	st.allowed.Store(b)
 	defer st.allowed.Store(nil)
 	moves := b.moves()
@@ -296,8 +304,11 @@ func (r *run) issuePair(ctx context.Context, key pairKey, st *pairState, b *batc
 		}
 		results, moves, failed = append(results, first.result), first.rest, first.failed
 	}
+	if !st.proven {
+		cuttable = ctx // what nothing tells of is proven as a whole
+	}
 	if failed == nil && len(moves) > 0 {
-		result, err := st.copier.Copy(ctx, moves)
+		result, err := st.copier.Copy(cuttable, moves)
 		if err != nil {
 			return issued{err: err}
 		}
@@ -308,7 +319,8 @@ func (r *run) issuePair(ctx context.Context, key pairKey, st *pairState, b *batc
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	out := r.judge(key, b, results)
+	wasCut := cuttable.Err() != nil && ctx.Err() == nil
+	out := r.judge(key, b, results, wasCut)
 	switch {
 	case failed != nil && ctx.Err() != nil:
 		// The hold was lost or the copy is ended: that says nothing about the pair.
@@ -347,9 +359,11 @@ func (r *run) poison(key pairKey, b *batch, cause error, out issued) issued {
 	return issued{redo: allToHost(map[pairKey][]Step{key: b.steps}, ReasonProofFailed)}
 }
 
-// judge draws the conclusions from the results of a batch.
-func (r *run) judge(key pairKey, b *batch, results []copydomain.Result) issued {
-	out := issued{method: Method(b.pair.Method)}
+// judge draws the conclusions from the results of a batch, which was cut short or
+// not.
+func (r *run) judge(key pairKey, b *batch, results []copydomain.Result, wasCut bool) issued {
+	out := issued{key: key, method: Method(b.pair.Method)}
+	var taken []Step
 	for _, s := range b.steps {
 		out.offloaded += s.Len
 	}
@@ -363,10 +377,15 @@ func (r *run) judge(key pairKey, b *batch, results []copydomain.Result) issued {
 			if err := r.consequence(key, b, f); out.err == nil {
 				out.err = err // one is enough: the others say the same
 			}
-			for _, s := range b.whole(f.Dst.Bytes(), f.Len.Bytes(), out.redo) {
+			for _, s := range b.whole(f.Dst.Bytes(), f.Len.Bytes(), taken) {
+				taken = append(taken, s)
+				out.offloaded -= s.Len
+				if wasCut && f.Verdict == copydomain.Canceled {
+					out.unbegun = append(out.unbegun, s)
+					continue
+				}
 				s.toHost(f.Reason)
 				out.redo = append(out.redo, s)
-				out.offloaded -= s.Len
 			}
 		}
 	}

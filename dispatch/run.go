@@ -24,6 +24,7 @@ type run struct {
 
 	engine  emulation.Engine
 	holder  Holder // nil if an end is a regular file
+	watch   Watch
 	copiers map[pairKey]*pairState
 	leafMu  sync.Mutex
 	leaves  map[remap.Dev]Leaf
@@ -47,7 +48,7 @@ type run struct {
 	comparing int64 // bytes that a verification has to read
 	tally     tally
 	counters  struct{ offloaded, host, zeroed, skipped, failed, compared atomic.Int64 }
-	stats     struct{ commands, windows, changes, redone, fallbacks int64 }
+	stats     struct{ commands, windows, changes, redone, fallbacks, looks, cuts int64 }
 	verified  Verify
 	current   atomic.Value // Phase
 	started   time.Time
@@ -95,6 +96,7 @@ func (d *Dispatcher) newRun(job Job) (*run, error) {
 	r := &run{
 		d: d, job: job, opts: d.opts, log: d.opts.Log,
 		engine:   engine,
+		watch:    Deaf{},
 		copiers:  make(map[pairKey]*pairState),
 		leaves:   make(map[remap.Dev]Leaf),
 		poisoned: make(map[pairKey]remap.Reason),
@@ -115,7 +117,8 @@ func (d *Dispatcher) newRun(job Job) (*run, error) {
 }
 
 func (r *run) close() error {
-	errs := []error{r.engine.Close()}
+	r.log.Debug("layout looked at early", "times", r.stats.looks, "windows cut short", r.stats.cuts)
+	errs := []error{r.engine.Close(), r.watch.Close()}
 	if r.holder != nil {
 		errs = append(errs, r.holder.Close())
 	}
@@ -233,7 +236,8 @@ var errRedone = errors.New("window redone")
 
 // carryOut does one window: what can be offloaded first, under a hold, then
 // everything else through the top. The error is errReplan if nothing of the
-// window was done because the plan is stale.
+// window was done because the plan is stale, and errRedone if all of it was but
+// what is unbegun.
 func (r *run) carryOut(ctx context.Context, w *window) error {
 	if ctx.Err() != nil {
 		return interrupted(ctx)
@@ -258,7 +262,7 @@ func (r *run) carryOut(ctx context.Context, w *window) error {
 			if err != nil {
 				return err
 			}
-			stale = len(drifted) > 0
+			stale = len(drifted)+len(w.unbegun) > 0
 			redo = append(redo, drifted...)
 		}
 		rest = append(rest, redo...)
@@ -288,7 +292,7 @@ func (r *run) carryOut(ctx context.Context, w *window) error {
 	}
 	r.noteWindow(offload, append(without(rest, again), again...))
 	r.stats.windows++
-	if stale || len(again) > 0 {
+	if stale || len(again)+len(w.unbegun) > 0 {
 		return errRedone
 	}
 	return nil

@@ -133,7 +133,13 @@ func (s *soak) choose(e *event) {
 func (s *soak) chooseMove(e *event) {
 	v := rapid.SampledFrom(s.made).Draw(s.t, "volume")
 	table := s.segments(v.size, 0, true)
-	e.do = func() { s.moves = append(s.moves, s.m.Begin(v.dev, func() { s.m.Move(v.dev, table...) })) }
+	heard := rapid.Bool().Draw(s.t, "heard")
+	e.do = func() {
+		s.moves = append(s.moves, s.m.Begin(v.dev, func() { s.m.Move(v.dev, table...) }))
+		if heard {
+			s.m.Wake(v.dev)
+		}
+	}
 }
 
 func (s *soak) chooseUnreadable(e *event) {

@@ -27,7 +27,13 @@ type window struct {
 	steps   []Step
 	offload int64 // bytes to be offloaded
 	bytes   int64
+	// unbegun is what is left of a window that was cut short.
+	unbegun []Range
 }
+
+// done are the bytes of a window that was carried out, and of which nothing has to
+// be planned again.
+func (w *window) done() int64 { return w.bytes - length(w.unbegun) }
 
 // take adds as much of the step as there is room for, and returns the rest, or
 // nil if all of it found room.

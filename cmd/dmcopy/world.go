@@ -200,6 +200,9 @@ func (c *captured) OpenLeaf(context.Context, *remap.Node) (dispatch.Leaf, error)
 // Holder implements [dispatch.Machine].
 func (c *captured) Holder(hold.Mode, *remap.Node) dispatch.Holder { return offlineHolder{} }
 
+// Watch implements [dispatch.Machine].
+func (c *captured) Watch() dispatch.Watch { return dispatch.Deaf{} }
+
 // DropCaches implements [dispatch.Machine].
 func (c *captured) DropCaches(context.Context, *remap.Node) error { return errOffline }
 

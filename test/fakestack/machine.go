@@ -33,6 +33,7 @@ type Machine struct {
 	order       []*device
 	minor       map[uint32]uint32
 	holds       map[*held]bool
+	watches     map[*watch]bool
 	calls       map[string]int
 	expect      map[*leaf][]byte
 	broken      []string
@@ -102,7 +103,7 @@ func New(seed uint64) *Machine {
 		Seed:    seed,
 		devices: make(map[remap.Dev]*device), controllers: make(map[string]*nvme.Loopback),
 		minor: make(map[uint32]uint32),
-		holds: make(map[*held]bool),
+		holds: make(map[*held]bool), watches: make(map[*watch]bool),
 		calls: make(map[string]int),
 	}
 	m.moved = sync.NewCond(&m.mu)

@@ -40,7 +40,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "comparison after the commands",
-		file:  "dispatch/offload.go", old: "moved := remap.Moved(changed)", new: "moved := remap.Moved(changed[:0])",
+		file:  "dispatch/offload.go", old: "moved := remap.Moved(slices.Concat(seen, changed))", new: "moved := remap.Moved(slices.Concat(seen, changed)[:0])",
 		in: "./dispatch", tests: "Swap|Move",
 	},
 	{

@@ -1,0 +1,62 @@
+package fakestack
+
+import (
+	"slices"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// watch implements dispatch.Watch.
+type watch struct {
+	m     *Machine
+	devs  []remap.Dev
+	woken chan struct{}
+}
+
+// Watch implements dispatch.Machine. Nothing is heard of swaps by itself: as in the
+// kernel they may come to be known late, or never.
+func (m *Machine) Watch() dispatch.Watch {
+	w := &watch{m: m, woken: make(chan struct{}, 1)}
+	m.change(func() { m.watches[w] = true })
+	return w
+}
+
+// Wake tells all watches that something has happened to the device. It tells how
+// many are concerned.
+func (m *Machine) Wake(dev remap.Dev) (concerned int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for w := range m.watches {
+		if !slices.Contains(w.devs, dev) {
+			continue
+		}
+		concerned++
+		select {
+		case w.woken <- struct{}{}:
+		default:
+		}
+	}
+	return concerned
+}
+
+// Watches counts the watches that have not been closed.
+func (m *Machine) Watches() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.watches)
+}
+
+// Concern implements dispatch.Watch.
+func (w *watch) Concern(devs []remap.Dev) {
+	w.m.change(func() { w.devs = slices.Clone(devs) })
+}
+
+// Woken implements dispatch.Watch.
+func (w *watch) Woken() <-chan struct{} { return w.woken }
+
+// Close implements dispatch.Watch.
+func (w *watch) Close() error {
+	w.m.change(func() { delete(w.m.watches, w) })
+	return nil
+}
