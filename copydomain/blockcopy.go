@@ -39,7 +39,7 @@ func move(p blocks.Piece, unit remap.Sector) Move {
 func result(done *blocks.Result, unit remap.Sector, reason func(blocks.Failure) remap.Reason) Result {
 	r := Result{Commands: int64(done.Commands)}
 	for _, f := range done.Redo {
-		r.Redo = append(r.Redo, Redo{move(f.Piece, unit), reason(f), f.Err, verdict(f.Action)})
+		r.Redo = append(r.Redo, Redo{move(f.Piece, unit), reason(f), f.Err, verdict(f)})
 	}
 	for _, fence := range done.Fenced {
 		for _, p := range fence.Pieces {
@@ -51,8 +51,8 @@ func result(done *blocks.Result, unit remap.Sector, reason func(blocks.Failure) 
 
 // verdict translates what a failed command means. A device that is short of
 // something, or a lost path, concerns this run only: the next window offers again.
-func verdict(a blocks.Action) Verdict {
-	switch a {
+func verdict(f blocks.Failure) Verdict {
+	switch f.Action {
 	case blocks.ActionNotSupported:
 		return PairUnusable
 	case blocks.ActionReresolve:
@@ -60,7 +60,9 @@ func verdict(a blocks.Action) Verdict {
 	case blocks.ActionSurface:
 		return Surface
 	case blocks.ActionCanceled:
-		return Canceled
+		if f.Untouched {
+			return Canceled
+		}
 	}
 	return CopyThroughHost
 }

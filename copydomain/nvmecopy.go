@@ -59,7 +59,11 @@ func (c *nvmeCopier) unable(ctx context.Context) (remap.Reason, error) {
 	if c.able == nil {
 		return "", nil
 	}
-	return c.able(ctx)
+	why, err := c.able(ctx)
+	if ctx.Err() != nil {
+		return "", nil // it was not found out, and nothing is issued any more
+	}
+	return why, err
 }
 
 // refused is the result of moves that were not issued.

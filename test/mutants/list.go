@@ -44,6 +44,26 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "Swap|Move",
 	},
 	{
+		guard: "what was seen while commands were under way",
+		file:  "dispatch/offload.go", old: "moved := remap.Moved(slices.Concat(seen, changed))", new: "moved := remap.Moved(slices.Concat(seen[:0], changed))",
+		in: "./dispatch", tests: "ThereAndBack",
+	},
+	{
+		guard: "what was not begun is left to be copied",
+		file:  "dispatch/dispatch.go", old: "rest = slices.Concat(unbegun, skip(rest, done))", new: "rest = slices.Concat(unbegun[:0], skip(rest, done))",
+		in: "./dispatch", tests: "News",
+	},
+	{
+		guard: "what was not begun is not said to be done",
+		file:  "dispatch/watch.go", old: "steps[res.key] = without(steps[res.key], res.unbegun)", new: "steps[res.key] = without(steps[res.key], nil)",
+		in: "./dispatch", tests: "News",
+	},
+	{
+		guard: "zones are written to their end",
+		file:  "dispatch/watch.go", old: "if r.zones.zoner != nil {", new: "if false {",
+		in: "./dispatch", tests: "Zones",
+	},
+	{
 		guard: "a destination that changed below commands is told of",
 		file:  "dispatch/offload.go", old: "if r.opts.Hold != hold.Auto || suspect.lost != nil || !r.stillThere(ctx, steps) {", new: "if false {",
 		in: "./dispatch", tests: "Swap|HoldLost",

@@ -1,0 +1,21 @@
+package copydomain
+
+import (
+	"testing"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// TestCanceledIsNotBegun: what may have been written in part was begun, although
+// the batch ended before it was tried again.
+func TestCanceledIsNotBegun(t *testing.T) {
+	done := &blocks.Result{Redo: []blocks.Failure{
+		{Piece: blocks.Piece{Blocks: 1}, Action: blocks.ActionCanceled, Untouched: true},
+		{Piece: blocks.Piece{SrcLBA: 1, DstLBA: 1, Blocks: 1}, Action: blocks.ActionCanceled},
+	}}
+	got := result(done, 1, func(blocks.Failure) remap.Reason { return "canceled" }).Redo
+	if got[0].Verdict != Canceled || got[1].Verdict != CopyThroughHost {
+		t.Errorf("%+v", got)
+	}
+}
