@@ -143,7 +143,7 @@ func cutShort(t *testing.T, src, dst string, size int64, do func()) {
 	t.Helper()
 	const early = mib
 	vm.Stamp(t, src, cutSeed, 0, size)
-	slowly(t, 4*mib)
+	vm.Slowly(t, alpha, 4*mib)
 	ended := start(t, src, dst, dispatch.Options{InFlight: 1, Window: size, Log: verbose(t)})
 	vm.Eventually(t, "the first commands", func() error { return vm.TryStamp(dst, cutSeed, early, early, remap.SectorSize) })
 	began := time.Now()
@@ -164,7 +164,7 @@ func TestCutShort(t *testing.T) {
 		one, two, dst := d.part("one", copySize), d.part("two", copySize), d.part("dst", copySize)
 		vm.Stamp(t, two, cutSeed, 0, copySize)
 		table := func(path string) string { return fmt.Sprintf("0 %d linear %s 0", sectors(copySize), path) }
-		src := mapped(t, "src", table(one))
+		src := vm.Mapped(t, "src", table(one))
 		cutShort(t, src, dst, copySize, func() {
 			vm.Run(t, "dmsetup", "load", "src", "--table", table(two))
 			vm.Run(t, "dmsetup", "resume", "src")
