@@ -81,9 +81,7 @@ const state = "/run/dmcopy-live"
 
 // copyAll copies as the command does, within this process.
 func copyAll(t *testing.T, src, dst string, opts dispatch.Options) (*dispatch.Report, error) {
-	if opts.Log == nil {
-		opts.Log = slog.New(slog.NewTextHandler(logWriter{t}, nil))
-	}
+	opts.Log = slog.New(slog.NewTextHandler(logWriter{t}, nil))
 	return copying.Way{Reader: snapshot.Options{HoldRoots: true, State: state, Log: opts.Log}}.Copy(src, dst, opts)
 }
 

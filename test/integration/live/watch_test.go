@@ -1,17 +1,21 @@
 package live
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/snapshot/watch"
 	"github.com/dmcopy/dmcopy/sysblock"
+	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -69,15 +73,9 @@ func (e *ear) during(do func()) map[string]int64 {
 // what happens to another one, or is only asked for, is not.
 func TestHeard(t *testing.T) {
 	d := newDisk(t)
-	src, other := d.part("src", mib), d.part("other", mib)
+	src := d.part("src", mib)
+	d.part("other", mib)
 	table := fmt.Sprintf("0 %d linear %s %d", mib/remap.SectorSize, d.path, d.next)
-	uevent := func(path string) string {
-		target, err := filepath.EvalSymlinks(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return filepath.Join("/sys/block", filepath.Base(target), "uevent")
-	}
 	reload := func(name string) {
 		vm.Run(t, "dmsetup", "load", name, "--table", table)
 		vm.Run(t, "dmsetup", "resume", name)
@@ -99,8 +97,8 @@ func TestHeard(t *testing.T) {
 			vm.Run(t, "dmsetup", "rename", "renamed", "src")
 		}, true, true},
 		{"asked for", ours, func() {
-			for _, path := range []string{src, other, d.path} {
-				if err := os.WriteFile(uevent(path), []byte("change"), 0); err != nil {
+			for _, dev := range ours.devs {
+				if err := os.WriteFile(filepath.Join("/sys/dev/block", dev.String(), "uevent"), []byte("change"), 0); err != nil {
 					t.Error(err)
 				}
 			}
@@ -134,51 +132,115 @@ func TestArrayHeard(t *testing.T) {
 	}
 }
 
-// cutSeed is what sources hold.
-const cutSeed = 900
+// disturbed is a machine on which something happens in the middle of the second batch
+// of commands, the first of which is the proof. The copier waits then until it is told
+// that no further command is to be begun.
+type disturbed struct {
+	dispatch.Machine
+	t      *testing.T
+	happen func()
 
-// cutShort copies in one window that lasts for seconds, and does something to the
-// source in the middle of it. Most of the window has not been begun by then.
-func cutShort(t *testing.T, src, dst string, size int64, do func()) {
-	t.Helper()
-	const early = mib
-	vm.Stamp(t, src, cutSeed, 0, size)
-	vm.Slowly(t, alpha, 4*mib)
-	ended := start(t, src, dst, dispatch.Options{InFlight: 1, Window: size, Log: verbose(t)})
-	vm.Eventually(t, "the first commands", func() error { return vm.TryStamp(dst, cutSeed, early, early, remap.SectorSize) })
+	batches int
+	begun   int64 // bytes, until then
+}
+
+// Copier implements [dispatch.Machine].
+func (d *disturbed) Copier(ctx context.Context, pair copydomain.Pair, opt copydomain.CopyOptions) (copydomain.Copier, error) {
+	c, err := d.Machine.Copier(ctx, pair, opt)
+	return disturbedCopier{c, d}, err
+}
+
+type disturbedCopier struct {
+	copydomain.Copier
+	by *disturbed
+}
+
+// Copy implements [copydomain.Copier].
+func (c disturbedCopier) Copy(ctx context.Context, moves []copydomain.Move) (copydomain.Result, error) {
+	c.by.batches++
+	switch c.by.batches {
+	case 1:
+		c.by.begun += moves[0].Len.Bytes()
+		return c.Copier.Copy(ctx, moves)
+	case 2:
+		return c.interrupted(ctx, moves)
+	}
+	return c.Copier.Copy(ctx, moves)
+}
+
+func (c disturbedCopier) interrupted(ctx context.Context, moves []copydomain.Move) (copydomain.Result, error) {
+	first, last := moves[0], slices.Clone(moves)
+	first.Len = mib / remap.SectorSize
+	c.by.begun += first.Len.Bytes()
+	last[0] = copydomain.Move{Src: first.Src + first.Len, Dst: first.Dst + first.Len, Len: last[0].Len - first.Len}
+	before, err := c.Copier.Copy(ctx, []copydomain.Move{first})
+	if err != nil {
+		return before, err
+	}
 	began := time.Now()
-	do()
-	t.Logf("done in %v", time.Since(began))
-	rep := (<-ended).must(t)
+	c.by.happen()
+	c.by.t.Logf("it took %v", time.Since(began))
+	select {
+	case <-ctx.Done():
+		c.by.t.Logf("and was heard after %v", time.Since(began))
+	case <-time.After(copying.Patience):
+		c.by.t.Error("nothing was heard")
+	}
+	after, err := c.Copier.Copy(ctx, last)
+	return copydomain.Result{
+		Commands: before.Commands + after.Commands,
+		Redo:     slices.Concat(before.Redo, after.Redo), Fenced: slices.Concat(before.Fenced, after.Fenced),
+	}, err
+}
+
+// cutShort copies while something happens to the source, and makes sure that what was
+// not begun then is offloaded all the same.
+func cutShort(t *testing.T, src, dst string, size int64, happen func()) {
+	t.Helper()
+	d := &disturbed{t: t, happen: happen}
+	way := copying.Way{Between: func(m dispatch.Machine) dispatch.Machine { d.Machine = m; return d }}
+	report, err := way.Copy(src, dst, dispatch.Options{Log: verbose(t)})
+	if err != nil {
+		t.Fatalf("%v, %+v", err, report)
+	}
+	t.Logf("%+v", *report)
 	vm.CheckStamp(t, dst, cutSeed, 0, 0, size)
-	if rep.LayoutChanges == 0 || rep.Redone == 0 || rep.Redone > size/2 {
-		t.Errorf("the window was not cut short: %+v", rep)
+	if report.LayoutChanges != 1 || report.Redone != d.begun || report.Offloaded != size-d.begun || because(report, dispatch.ReasonLayoutChanged) != d.begun {
+		t.Errorf("%d bytes were begun, %+v", d.begun, report)
 	}
 }
+
+// cutSeed is what sources hold.
+const cutSeed = 900
 
 // TestCutShort: a window whose source gets another table, another name or another
 // state in the middle of it ends there.
 func TestCutShort(t *testing.T) {
+	const size = 4 * mib
 	t.Run("table", func(t *testing.T) {
 		d := newDisk(t)
-		one, two, dst := d.part("one", copySize), d.part("two", copySize), d.part("dst", copySize)
-		vm.Stamp(t, two, cutSeed, 0, copySize)
-		table := func(path string) string { return fmt.Sprintf("0 %d linear %s 0", sectors(copySize), path) }
+		one, two, dst := d.part("one", size), d.part("two", size), d.part("dst", size)
+		vm.Stamp(t, one, cutSeed, 0, size)
+		vm.Stamp(t, two, cutSeed, 0, size)
+		table := func(path string) string { return fmt.Sprintf("0 %d linear %s 0", sectors(size), path) }
 		src := vm.Mapped(t, "src", table(one))
-		cutShort(t, src, dst, copySize, func() {
+		cutShort(t, src, dst, size, func() {
 			vm.Run(t, "dmsetup", "load", "src", "--table", table(two))
 			vm.Run(t, "dmsetup", "resume", "src")
 		})
 	})
 	t.Run("name", func(t *testing.T) {
 		d := newDisk(t)
-		src, dst := d.part("src", copySize), d.part("dst", copySize)
-		cutShort(t, src, dst, copySize, func() { vm.Run(t, "dmsetup", "rename", "src", "renamed") })
+		src, dst := d.part("src", size), d.part("dst", size)
+		vm.Stamp(t, src, cutSeed, 0, size)
+		cutShort(t, src, dst, size, func() { vm.Run(t, "dmsetup", "rename", "src", "renamed") })
 		vm.Run(t, "dmsetup", "rename", "renamed", "src")
 	})
 	t.Run("state", func(t *testing.T) {
 		d := newDisk(t)
 		a := assemble(d, "raid1", 2, "--assume-clean", "--bitmap=none")
-		cutShort(t, a.path, d.part("dst", a.size), a.size, func() { a.fail(0) })
+		dst := d.part("dst", a.size)
+		vm.Stamp(t, a.path, cutSeed, 0, a.size)
+		cutShort(t, a.path, dst, a.size, func() { a.fail(0) })
 	})
 }
