@@ -76,8 +76,12 @@ bench: guest ## measure, and print tables for docs/benchmarks.md (BENCHTIME=1s, 
 	@TMPDIR=/dev/shm go test -run '^$$' -bench . -benchtime $(ROUNDS) -timeout 60m ./test/bench/offload | tee >(cat >&2) | awk -f test/bench/table.awk
 
 .PHONY: soak
-soak: guest ## copy between random stacks while layouts change, disks fail and copies die, in a guest (TRIALS=2000; SEED=N)
+soak: soak-fake guest ## copy between random stacks while layouts change, disks fail and copies die, in a guest (TRIALS=2000; SEED=N)
 	go test -count=1 -timeout 0 -v ./test/integration/soak -trials=$(TRIALS) -seed=$(SEED)
+
+.PHONY: soak-fake
+soak-fake: go ## the same on a machine in memory, with everything that can go wrong at once (TRIALS, SEED)
+	go test -count=1 -timeout 0 -v -run '^TestSoak$$' ./dispatch -rapid.checks=$(TRIALS) -rapid.seed=$(SEED)
 
 .PHONY: mutants
 mutants: guest ## take the guards away one at a time, and tell which test notices

@@ -248,7 +248,7 @@ func (f *Finder) Copier(ctx context.Context, pair Pair, opt CopyOptions) (Copier
 	for i, leaf := range []*remap.Node{pair.Src, pair.Dst} {
 		p := f.probe(ctx, leaf)
 		if p.reason != "" {
-			return nil, fmt.Errorf("copydomain: %s: %s", p.reason, p.detail)
+			return nil, &Withdrawn{p.reason, p.detail}
 		}
 		ends[i] = p.device
 	}

@@ -90,12 +90,5 @@ func (c *nvmeCopier) reason(ctx context.Context, f blocks.Failure) remap.Reason 
 // where an administrator told the kernel that there is none
 // (queue/write_cache), in which case fsync would send nothing.
 func (c *nvmeCopier) Flush(ctx context.Context) error {
-	completion, err := c.device.Transport.IO(ctx, &nvme.Command{Opcode: nvme.OpFlush, NSID: c.device.NSID, Timeout: c.opt.Timeout})
-	if err != nil {
-		return err
-	}
-	if completion.Status.Code() != nvme.StatusSuccess {
-		return completion.Status
-	}
-	return nil
+	return c.device.Flush(ctx, c.opt.Timeout)
 }

@@ -244,7 +244,7 @@ type unitCopier interface {
 func (f *Finder) unitCopier(ctx context.Context, pair Pair, opt CopyOptions) (Copier, error) {
 	again := f.pairUnits(ctx, Pair{Src: pair.Src, Dst: pair.Dst})
 	if again.Method == "" {
-		return nil, fmt.Errorf("copydomain: %s: %s", again.Reason, again.Detail)
+		return nil, &Withdrawn{again.Reason, again.Detail}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,6 +1,7 @@
 package dispatch_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"testing"
@@ -22,6 +23,9 @@ type builder struct {
 	unit     remap.Sector // positions and lengths are multiples of it
 	disks    []disk
 	made     []disk                // volumes
+	parts    []remap.Dev           // partitions
+	ciphers  bool                  // among the targets
+	disk     remap.Sector          // of a disk, if not a usual one
 	pairs    map[[2]remap.Dev]bool // that a command can span
 	crossing copydomain.CrossNamespace
 }
@@ -41,7 +45,7 @@ func (b *builder) machine() {
 	b.m = fakestack.New(uint64(b.draw("seed", 0, 1<<20)))
 	block := rapid.SampledFrom([]int{512, 4096}).Draw(b.t, "block")
 	b.unit = remap.Sector(block / sector)
-	const size = 1 << 12
+	size := cmp.Or(b.disk, 1<<12)
 	for range b.draw("namespaces", 1, 3) {
 		n := fakestack.Namespace{Sectors: size, Block: block, Limits: nvme.Limits{
 			RangeBlocks:   uint32(b.draw("mssrl", 0, 64)),
@@ -84,7 +88,8 @@ func (b *builder) within(n remap.Sector, depth int, write bool) fakestack.Place 
 		}
 	case 1:
 		p := b.room(n)
-		return fakestack.Place{Dev: b.m.AddPartition(p.Dev, p.Start, n)}
+		b.parts = append(b.parts, b.m.AddPartition(p.Dev, p.Start, n))
+		return fakestack.Place{Dev: b.parts[len(b.parts)-1]}
 	}
 	return b.room(n)
 }
@@ -113,7 +118,7 @@ func (b *builder) segments(n remap.Sector, depth int, write bool) []fakestack.Se
 
 func (b *builder) target(n remap.Sector, depth int, write bool) (fakestack.Target, remap.Sector) {
 	switch b.draw("target", 0, 9) {
-	case 0:
+	case 7:
 		return fakestack.Scramble{Place: b.room(n), Len: n}, n
 	case 1, 2, 3:
 		width := remap.Sector(b.draw("stripes", 1, 3))
@@ -135,8 +140,18 @@ func (b *builder) target(n remap.Sector, depth int, write bool) (fakestack.Targe
 		stale := rapid.SampledFrom([][]bool{nil, {true, false}, {false, true}}).Draw(b.t, "stale")
 		mirror := fakestack.Mirror{Legs: []fakestack.Place{b.room(n), b.room(n)}, Stale: stale}
 		return fakestack.Linear{Dev: b.m.AddMirror(n, mirror)}, n
+	case 6:
+		if b.ciphers {
+			return fakestack.Crypt{Place: b.room(n), Key: b.key(), IV: uint64(b.unit) * uint64(b.draw("first vector", 0, 1))}, n
+		}
 	}
 	return fakestack.Linear(b.within(n, depth, write)), n
+}
+
+// key is one of two.
+func (b *builder) key() fakestack.Key {
+	blocks := []remap.Sector{1, 1, 1, b.unit} // large ones take long
+	return fakestack.Key{Secret: uint64(b.draw("key", 1, 2)), Block: rapid.SampledFrom(blocks).Draw(b.t, "cipher block")}
 }
 
 // ranges chooses runs of both volumes that do not overlap.

@@ -241,13 +241,21 @@ func (r *run) issue(ctx, cuttable context.Context, steps map[pairKey][]Step) ([]
 	states := make([]*pairState, len(keys))
 	for i, key := range keys {
 		var err error
-		if states[i], err = r.pairState(ctx, key, steps[key][0].pair); err != nil {
+		var gone *copydomain.Withdrawn
+		switch states[i], err = r.pairState(ctx, key, steps[key][0].pair); {
+		case errors.As(err, &gone):
+			r.poisoned[key] = gone.Reason
+			states[i], results[i] = nil, issued{redo: allToHost(map[pairKey][]Step{key: steps[key]}, gone.Reason)}
+		case err != nil:
 			return nil, wrap("offload", err)
 		}
 	}
 	var wait sync.WaitGroup
 	var mu sync.Mutex // counters and poisoned pairs
 	for i, key := range keys {
+		if states[i] == nil {
+			continue
+		}
 		wait.Go(func() {
 			results[i] = r.issuePair(ctx, cuttable, key, states[i], newBatch(steps[key]), &mu)
 		})

@@ -129,6 +129,25 @@ func spread(ranges []Range, places int, n int64) []Range {
 	return picked
 }
 
+// stretches picks places of n bytes evenly over the ranges, the beginning and the end
+// among them, or everything if that is not more. Unlike those of spread they go on from
+// one range into the next: what was done is in pieces, however near they lie.
+func stretches(ranges []Range, places int, n int64) []Range {
+	total := length(ranges)
+	if total <= int64(places)*n {
+		return ranges
+	}
+	var picked []Range
+	for k := range int64(places) {
+		at := (total - n) / int64(places-1) * k &^ (sampleUnit - 1)
+		if k == int64(places-1) {
+			at = total - n
+		}
+		picked = append(picked, first(skip(ranges, at), n)...)
+	}
+	return picked
+}
+
 // sampleSource takes samples of the source, unless it changes anyway.
 func (r *run) sampleSource(ctx context.Context) ([]journal.Sample, error) {
 	if r.opts.LiveSource {
@@ -181,7 +200,7 @@ func (r *run) recheck(ctx context.Context, done []Range) error {
 	if len(done) == 0 || r.opts.LiveSource {
 		return nil
 	}
-	places := spread(done, recheckPlaces, recheckBytes)
+	places := stretches(done, recheckPlaces, recheckBytes)
 	found, err := r.engine.Compare(ctx, r.job.Src.Device, r.job.Dst.Device, copies(places), emulation.Observer{})
 	switch {
 	case ctx.Err() != nil:

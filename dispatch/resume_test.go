@@ -29,12 +29,17 @@ type mortal struct {
 	dead *atomic.Bool
 	// called comes before and after each call that writes.
 	called func()
+	// by carries out what writes; it may be nil.
+	by func(what func() error) error
 }
 
 func (m *mortal) write(what func() error) error {
 	m.called()
 	if m.dead.Load() {
 		return errDead
+	}
+	if do := what; m.by != nil {
+		what = func() error { return m.by(do) }
 	}
 	err := what()
 	m.called()
@@ -110,7 +115,7 @@ func (c *resumable) run(ctx context.Context, t *testing.T) (*dispatch.Report, er
 		f.Begin(plan, "/", []string{"copy"})
 	}
 	opts := c.opts
-	opts.Journal = &mortal{f, &c.dead, func() { c.called() }}
+	opts.Journal = &mortal{f, &c.dead, func() { c.called() }, nil}
 	return copyWith(ctx, t, c.Machine, c.src, c.dst, opts, c.ranges...)
 }
 
@@ -363,6 +368,32 @@ func TestDestinationChanged(t *testing.T) {
 	c.Fill(c.dst, 3, make([]byte, sector))
 	if rep, err := c.run(context.Background(), t); !errors.Is(err, dispatch.ErrRefused) || rep != nil {
 		t.Errorf("%v, %+v", err, rep)
+	}
+}
+
+// TestDestinationLostAPiece: wherever it has lost something, whatever became of the pieces
+// beside it, as long as what was done is not much.
+func TestDestinationLostAPiece(t *testing.T) {
+	for _, piece := range []int{0, 1, 2, 3} {
+		c := newResumable(t, newVolumes(t), dispatch.Range{Len: 2 * window}, dispatch.Range{Src: 3 * window, Dst: 3 * window, Len: mib})
+		c.interrupted(t)
+		s, err := journal.Read(c.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		extents := s.Map.Extents()
+		if len(extents) < 2 {
+			t.Fatalf("%+v", extents)
+		}
+		lost := extents[piece/2]
+		at := remap.Sector(lost.Off / sector)
+		if piece%2 == 1 {
+			at += remap.Sector(lost.Len/sector) - 1
+		}
+		c.Fill(c.dst, at, make([]byte, sector))
+		if rep, err := c.run(context.Background(), t); !errors.Is(err, dispatch.ErrRefused) || rep != nil {
+			t.Errorf("sector %d: %v, %+v", at, err, rep)
+		}
 	}
 }
 

@@ -2,29 +2,33 @@ package dispatch_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
-	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
+	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/journal"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
 
-// TestSoak copies between random stacks while volumes move, anchors end, disks
-// fail, commands go wrong, the process is killed and the power fails, each at a
-// random moment. Whatever happens, nothing but the destination is written; and
-// what was interrupted goes on and ends well. For more of it: -rapid.checks=N.
+// TestSoak copies between random stacks while the layout changes, disks and commands
+// fail, the process is killed, the power is cut and the disk of the state file is full,
+// each at a random moment. Whatever happens, nothing but the destination is written; and
+// what was interrupted goes on and ends well. For more of it: make soak-fake.
 func TestSoak(t *testing.T) {
 	dir := memory(t)
 	happened := make(map[string]int)
@@ -32,18 +36,20 @@ func TestSoak(t *testing.T) {
 		s := newSoak(rt, filepath.Join(dir, fmt.Sprint(happened["trials"])))
 		var failed any
 		synctest.Test(t, func(*testing.T) {
-			defer func() { failed = recover() }()
+			defer func() {
+				failed = recover()
+				if _, crashed := failed.(runtime.Error); crashed {
+					rt.Logf("%s", debug.Stack())
+				}
+			}()
 			s.run()
 		})
 		if failed != nil {
 			panic(failed) // rapid ends its checks so
 		}
+		s.m.Scrap()
 		happened["trials"]++
-		for _, e := range s.events {
-			if e.over {
-				happened[e.name]++
-			}
-		}
+		s.count(happened)
 	})
 	t.Logf("%v", happened)
 }
@@ -51,54 +57,50 @@ func TestSoak(t *testing.T) {
 // soak is one trial.
 type soak struct {
 	*builder
+	controllers
 	src, dst remap.Dev
 	ranges   []dispatch.Range
 	opts     dispatch.Options
 	path     string // of the state file; empty for a copy without one
 
-	mu     sync.Mutex
-	events []*event
-	counts map[string]int
-	moves  []<-chan struct{}
-	ghosts []chan struct{}
+	mu      sync.Mutex
+	events  []*event
+	counts  map[string]int
+	waits   []<-chan struct{} // for what goes on when the process is gone
+	ghosts  []chan struct{}
+	ends    []func() // what makes the machine whole again
+	methods map[dispatch.Method]bool
+	runs    int
 	// excused is what has happened to the run that may have ended it.
-	excused string
-	dead    atomic.Bool
-	cancel  context.CancelFunc
+	excused   string
+	suspended time.Duration // of this run, in all
+	full      fullness
+	// resized is that an end is not as long as it was, and lent that the destination
+	// may have lost what this run has copied, or earlier ones: then no copy goes on, but
+	// begins anew.
+	resized, lent, wasLent, anew bool
+	dead                         atomic.Bool
+	idle                         bool // no process runs
+	cancel                       context.CancelFunc
 }
 
-// event is what happens at a call of a hook.
-type event struct {
-	hook   string
-	number int
-	name   string
-	do     func()
-	over   bool
-}
-
-var soakHooks = []string{"stack", "before changes", "after changes", "hold", "held", "release", "command", "landed", "io", "drop", "journal"}
-
-// soakStatuses are of every kind (copydomain/nvme/status.go). Success is for a
-// completion that gets lost.
-var soakStatuses = []nvme.Status{
-	nvme.StatusSuccess, nvme.StatusInvalidOpcode, nvme.StatusDataTransferError, 0x006, 0x008, 0x021, nvme.StatusLBAOutOfRange,
-	nvme.StatusReservationConflict, nvme.StatusCommandSizeLimit, 0x186, nvme.StatusInsufficientResources,
-	nvme.StatusWriteFault, nvme.StatusUnrecoveredRead, nvme.StatusHostPathError,
-}
+// maxRun is how long no run takes, in the time of its bubble.
+const maxRun = time.Hour
 
 func newSoak(t *rapid.T, dir string) *soak {
-	s := &soak{builder: &builder{t: t}, counts: make(map[string]int)}
+	s := &soak{builder: &builder{t: t, ciphers: true, disk: 1 << 11}, counts: make(map[string]int), methods: make(map[dispatch.Method]bool)}
 	s.machine()
-	size := remap.Sector(s.draw("size", 8, 100)) * s.unit
-	s.src, s.dst = s.volume(size, 1, false), s.volume(size, 1, true)
+	s.attach()
+	size := s.size()
+	s.makeEnds(size)
 	if s.ranges = s.builder.ranges(size); s.ranges == nil {
 		s.ranges = []dispatch.Range{{Len: size.Bytes()}}
 	}
-	s.opts = dispatch.Options{Window: 64 * kib, InFlight: s.draw("in flight", 1, 4), JournalEvery: -1}
-	if rapid.Bool().Draw(t, "state") {
+	s.chooseOptions()
+	if !s.rarely("no state", 4) {
 		s.path = filepath.Join(dir, "state")
 	}
-	for range s.draw("events", 1, 4) {
+	for range s.draw("events", 1, 8) {
 		e := &event{hook: rapid.SampledFrom(soakHooks).Draw(t, "hook"), number: s.draw("call", 0, 8)}
 		s.choose(e)
 		s.events = append(s.events, e)
@@ -107,92 +109,41 @@ func newSoak(t *rapid.T, dir string) *soak {
 	return s
 }
 
-// choose draws what happens.
-func (s *soak) choose(e *event) {
-	has := func(name string) bool {
-		return slices.ContainsFunc(s.events, func(e *event) bool { return e.name == name })
+// rarely is true once in about so many times; small numbers are drawn more often than
+// others.
+func (s *soak) rarely(what string, times int) bool { return s.draw(what, 0, times-1) == times/2+1 }
+
+// size of a volume: of several windows, as a rule.
+func (s *soak) size() remap.Sector {
+	most := min(300, 600/int(s.unit))
+	if rapid.Bool().Draw(s.t, "large") {
+		return remap.Sector(s.draw("size", most/2, most)) * s.unit
 	}
-	e.name = rapid.SampledFrom([]string{"move", "move", "expire", "kill", "power", "cancel", "unreadable", "command"}).Draw(s.t, "event")
-	switch {
-	case e.name == "move" && !has("expire") && !has("ghost") && !has("unreadable"):
-		s.chooseMove(e)
-	case e.name == "expire" && !has("move"):
-		e.do = s.m.Expire
-	case e.name == "cancel":
-		e.do = func() { s.excused = e.name; s.cancel() }
-	case e.name == "unreadable" && !has("move"): // which cannot move it either
-		s.chooseUnreadable(e)
-	case e.name == "command":
-		s.chooseFault(e, !has("move"))
-	default: // also where two events together break what no copy can keep
-		e.do = func() { s.kill(e.name == "power") }
+	return remap.Sector(s.draw("size", 8, most)) * s.unit
+}
+
+// makeEnds makes source and destination: volumes, or volumes enciphered with one key.
+func (s *soak) makeEnds(size remap.Sector) {
+	s.src, s.dst = s.volume(size, 1, false), s.volume(size, 1, true)
+	if !s.rarely("enciphered", 4) {
+		return
+	}
+	key := s.key()
+	for _, end := range []*remap.Dev{&s.src, &s.dst} {
+		*end = s.m.AddMapped(fakestack.Segment{Len: size, Target: fakestack.Crypt{Place: fakestack.Place{Dev: *end}, Key: key}})
 	}
 }
 
-// chooseMove moves one of the volumes to another place.
-func (s *soak) chooseMove(e *event) {
-	v := rapid.SampledFrom(s.made).Draw(s.t, "volume")
-	table := s.segments(v.size, 0, true)
-	heard := rapid.Bool().Draw(s.t, "heard")
-	e.do = func() {
-		s.moves = append(s.moves, s.m.Begin(v.dev, func() { s.m.Move(v.dev, table...) }))
-		if heard {
-			s.m.Wake(v.dev)
-		}
+func (s *soak) chooseOptions() {
+	s.opts = dispatch.Options{
+		Window: 64 * kib, InFlight: s.draw("in flight", 1, 4), Sparse: rapid.Bool().Draw(s.t, "sparse"),
+		Verify:       rapid.SampledFrom([]dispatch.Verify{dispatch.VerifyNone, dispatch.VerifyNone, dispatch.VerifySample, dispatch.VerifyFull}).Draw(s.t, "verify"),
+		OnError:      rapid.SampledFrom([]dispatch.OnError{dispatch.OnErrorStop, dispatch.OnErrorContinue}).Draw(s.t, "on error"),
+		JournalEvery: rapid.SampledFrom([]time.Duration{-1, 0}).Draw(s.t, "journal every"),
 	}
-}
-
-func (s *soak) chooseUnreadable(e *event) {
-	d := rapid.SampledFrom(s.disks).Draw(s.t, "bad disk")
-	at := remap.Sector(s.draw("bad sector", 0, int(d.size)-1))
-	e.do = func() {
-		s.excused = e.name
-		s.m.FailReads(d.dev, at, unix.EIO)
-		s.events = append(s.events, &event{hook: "end", name: "readable again", do: func() { s.m.FailReads(d.dev, at, nil) }})
-	}
-}
-
-// chooseFault makes the next command of a namespace go wrong.
-func (s *soak) chooseFault(e *event, ghosts bool) {
-	var namespaces []remap.Dev
-	for _, d := range s.disks[:len(s.disks)-1] {
-		namespaces = append(namespaces, d.dev)
-	}
-	loop := s.m.Loopback(rapid.SampledFrom(namespaces).Draw(s.t, "namespace"))
-	fault := nvme.Fault{
-		Status: rapid.SampledFrom(soakStatuses).Draw(s.t, "status"),
-		At:     s.draw("at", 0, 2), Junk: rapid.Bool().Draw(s.t, "junk"),
-	}
-	if fault.Status == nvme.StatusSuccess && ghosts {
-		fault.Lost = unix.EINTR
-		e.name = "ghost"
-	}
-	e.do = func() {
-		var once atomic.Bool
-		if fault.Lost != nil {
-			hold := make(chan struct{})
-			s.ghosts = append(s.ghosts, hold)
-			fault.Hold = hold
-		}
-		loop.SetFault(func(int, *nvme.Command) nvme.Fault {
-			if once.Swap(true) {
-				return nvme.Fault{}
-			}
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.excused = e.name // which may be a later run
-			return fault
-		})
-	}
-}
-
-// kill ends the process without its knowing; with the power, if that is lost.
-func (s *soak) kill(power bool) {
-	s.excused = "kill"
-	s.dead.Store(true)
-	s.m.Stop()
-	if power {
-		s.m.Crash()
+	s.m.NoAnchor = s.rarely("no anchor", 16)
+	if s.rarely("never", 16) {
+		s.opts.Offload = dispatch.OffloadNever
 	}
 }
 
@@ -207,6 +158,8 @@ func (s *soak) installHooks() {
 		Release:       at("release"),
 		Command:       func(int, *nvme.Command) { s.at("command") },
 		Landed:        func(int, *nvme.Command) { s.at("landed") },
+		Sent:          func(int, *scsi.Command) { s.at("command") },
+		Answered:      func(int, *scsi.Command) { s.at("landed") },
 		IO: func(op string, _ remap.Dev, _, _ int64) {
 			if op != "read" {
 				s.at("io")
@@ -219,14 +172,25 @@ func (s *soak) installHooks() {
 // at is a call of a hook.
 func (s *soak) at(hook string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	if s.idle {
+		s.mu.Unlock()
+		return
+	}
+	var after []func()
 	n := s.counts[hook]
 	s.counts[hook]++
 	for _, e := range slices.Clone(s.events) {
 		if e.hook == hook && !e.over && n >= e.number {
 			e.over = true
 			e.do()
+			if e.after != nil {
+				after = append(after, e.after)
+			}
 		}
+	}
+	s.mu.Unlock()
+	for _, do := range after {
+		do()
 	}
 }
 
@@ -239,12 +203,14 @@ func (s *soak) run() {
 		defer os.RemoveAll(filepath.Dir(s.path))
 	}
 	want := s.m.Expect(s.src, s.dst, s.ranges...)
-	for last := len(s.events) + 1; ; last-- {
+	for last := maxFull*len(s.events) + 1; ; last-- {
 		err := s.once()
-		if err == nil {
+		if err == nil && !s.lent {
 			break
 		}
-		if why := s.excused; why == "" || last == 0 {
+		refused := s.wasLent && errors.Is(err, dispatch.ErrRefused)
+		s.anew, s.lent, s.wasLent = s.anew || s.lent || refused, false, s.wasLent || s.lent
+		if why := s.excused; why == "" && !refused || last == 0 {
 			s.t.Fatalf("%v, after %q", err, why)
 		}
 		if err := want.Untouched(); err != nil {
@@ -263,9 +229,9 @@ func (s *soak) run() {
 
 // once is the life of one process.
 func (s *soak) once() error {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), maxRun)
 	defer cancel()
-	s.cancel, s.excused = cancel, ""
+	s.begin(cancel)
 	opts := s.opts
 	if s.path != "" {
 		f, err := s.open()
@@ -273,14 +239,20 @@ func (s *soak) once() error {
 			s.t.Fatal(err)
 		}
 		defer f.Close()
-		opts.Journal = &mortal{f, &s.dead, func() { s.at("journal") }}
+		opts.Journal = &mortal{f, &s.dead, func() { s.at("journal") }, s.full.write}
 	}
 	rep, err := copyWith(ctx, s.t, s.m, s.src, s.dst, opts, s.ranges...)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		s.t.Fatalf("a run of more than %v: %v", maxRun, err)
+	}
+	if rep != nil {
+		for method := range rep.ByMethod {
+			s.methods[method] = true
+		}
+	}
 	if err == nil && s.dead.Load() {
 		err = fmt.Errorf("%w after %+v", errDead, rep)
 	}
-	s.dead.Store(false)
-	s.m.Start()
 	s.settle()
 	if closeErr := s.m.Close(); closeErr != nil {
 		s.t.Fatal(closeErr)
@@ -290,26 +262,32 @@ func (s *soak) once() error {
 	return err
 }
 
+func (s *soak) begin(cancel context.CancelFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.runs++
+	s.cancel, s.idle, s.excused, s.suspended = cancel, false, "", 0
+}
+
 // settle lets everything end that the process has left behind.
 func (s *soak) settle() {
 	s.mu.Lock()
-	ghosts, moves := s.ghosts, s.moves
-	s.ghosts, s.moves = nil, nil
-	for _, e := range s.events {
-		if e.hook == "end" && !e.over {
-			e.over = true
-			e.do()
-		}
-	}
+	ghosts, waits, ends := s.ghosts, s.waits, s.ends
+	s.ghosts, s.waits, s.ends = nil, nil, nil
+	s.idle = true
 	s.mu.Unlock()
+	s.dead.Store(false)
+	s.m.Start()
 	for _, g := range ghosts {
 		close(g)
 	}
-	for _, d := range s.disks[:len(s.disks)-1] {
-		s.m.Loopback(d.dev).Wait()
-	}
-	for _, over := range moves {
+	s.controllers.settle()
+	synctest.Wait() // for commands that were given up, and come back
+	for _, over := range waits {
 		<-over
+	}
+	for _, end := range ends {
+		end()
 	}
 }
 
@@ -326,9 +304,26 @@ func (s *soak) open() (*journal.File, error) {
 		return journal.End{Name: dev.String(), Identity: dev.String(), Size: s.m.Endpoint(dev).Device.Size()}
 	}
 	plan := journal.Plan{Source: end(s.src), Destination: end(s.dst), Ranges: journal.SumUp(ranges)}
-	if f.Unfinished() {
-		return f, f.Resume(plan, ranges)
+	if f.Unfinished() && !s.anew {
+		err := f.Resume(plan, ranges)
+		if err == nil || !s.resized || !errors.Is(err, journal.ErrDiffers) {
+			return f, err
+		}
 	}
+	s.anew = false
 	f.Begin(plan, "/", []string{"copy"})
 	return f, nil
+}
+
+// count adds what has happened.
+func (s *soak) count(happened map[string]int) {
+	happened["runs"] += s.runs
+	for _, e := range s.events {
+		if e.over {
+			happened[e.name]++
+		}
+	}
+	for method := range s.methods {
+		happened["by "+string(method)]++
+	}
 }

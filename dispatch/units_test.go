@@ -1,6 +1,7 @@
 package dispatch_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -59,6 +60,26 @@ func TestUnits(t *testing.T) {
 			}
 		}
 	}
+}
+
+// fickle is a machine on which a pair has no method any more when it is to be used.
+type fickle struct{ *fakestack.Machine }
+
+func (fickle) Copier(context.Context, copydomain.Pair, copydomain.CopyOptions) (copydomain.Copier, error) {
+	return nil, &copydomain.Withdrawn{Reason: copydomain.ReasonDuplicate}
+}
+
+// TestPairWithdrawn: then the host copies.
+func TestPairWithdrawn(t *testing.T) {
+	u := newUnits(small(), 512, false)
+	want := u.Expect(u.src, u.dst, dispatch.Range{Len: volume.Bytes()})
+	job := dispatch.Job{Src: u.Endpoint(u.src), Dst: u.Endpoint(u.dst)}
+	rep, err := dispatch.New(fickle{u.Machine}, dispatch.Options{Window: 512 * kib}).Copy(t.Context(), job)
+	checkReport(t, rep, err)
+	if err != nil || rep.Host != rep.Total || rep.Commands != 0 || reason(rep, copydomain.ReasonDuplicate) != rep.Total {
+		t.Errorf("%v, %+v", err, rep)
+	}
+	copied(t, want)
 }
 
 // TestUnitsThatLie: targets that copy nothing, too little or something else, and say

@@ -160,16 +160,21 @@ func identify(ctx context.Context, t Transport, cns uint8, nsid uint32) ([]byte,
 }
 
 // admin sends a command that only reads from the controller and waits for it no
-// longer than ctx and twice the admin timeout. One that does not come back is
-// left to its goroutine, which ends when the kernel lets go of it; it owns its
-// command and buffer, so nobody is disturbed.
+// longer than twice the admin timeout.
 func admin(ctx context.Context, t Transport, op string, c Command) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 2*adminTimeout, ErrTimeout)
-	defer cancel()
 	c.Timeout = adminTimeout
+	return await(ctx, op, 2*adminTimeout, &c, t.Admin)
+}
+
+// await sends a command that writes nothing and waits for it no longer than ctx and
+// the time. One that does not come back is left to its goroutine, which ends when the
+// kernel lets go of it; it owns its command and buffer, so nobody is disturbed.
+func await(ctx context.Context, op string, most time.Duration, c *Command, send func(context.Context, *Command) (Completion, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, most, ErrTimeout)
+	defer cancel()
 	done := make(chan error, 1)
 	go func() {
-		completion, err := t.Admin(ctx, &c)
+		completion, err := send(ctx, c)
 		if err == nil && completion.Status.Code() != StatusSuccess {
 			err = completion.Status
 		}

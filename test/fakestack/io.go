@@ -79,8 +79,7 @@ func (m *Machine) write(on medium, dev remap.Dev, s remap.Sector, p []byte) erro
 	case err != nil:
 		return err
 	case disk != nil:
-		on.write(place{disk, int64(s)}, p)
-		return nil
+		return on.write(place{disk, int64(s)}, p)
 	case b.sealed != nil:
 		return m.seal(on, b, p)
 	}
@@ -201,12 +200,18 @@ func (m *Machine) Scribble(dev remap.Dev, start remap.Sector, data []byte) {
 // Top is a device, opened for direct I/O. Each transfer resolves through the
 // tables as they are at its moment.
 type Top struct {
-	m *Machine
-	d *device
+	m    *Machine
+	d    *device
+	size int64 // bytes, when it was opened
 }
 
 // Open opens a device.
-func (m *Machine) Open(dev remap.Dev) *Top { return &Top{m, m.device(dev)} }
+func (m *Machine) Open(dev remap.Dev) *Top {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.devices[dev]
+	return &Top{m, d, d.size.Bytes()}
+}
 
 // Endpoint opens a device as an end of a copy.
 func (m *Machine) Endpoint(dev remap.Dev) dispatch.Endpoint {
@@ -221,7 +226,7 @@ func (t *Top) Name() string { return "/dev/" + t.d.name }
 func (t *Top) ID() string { return "block:" + t.d.dev.String() }
 
 // Size implements emulation.Device.
-func (t *Top) Size() int64 { return t.d.size.Bytes() }
+func (t *Top) Size() int64 { return t.size }
 
 // BlockSize implements emulation.Device.
 func (t *Top) BlockSize() int { return t.d.block }
@@ -235,7 +240,11 @@ func (t *Top) ReadAt(p []byte, off int64) (int, error) {
 	if n == 0 {
 		return 0, io.EOF
 	}
-	return t.transfer("read", p[:n], off, t.m.readSector)
+	done, err := t.transfer("read", p[:n], off, t.m.readSector)
+	if err == nil && done < int(n) {
+		err = io.EOF
+	}
+	return done, err
 }
 
 // WriteAt implements emulation.Device.
@@ -258,6 +267,12 @@ func (t *Top) transfer(op string, p []byte, off int64, each func(remap.Dev, rema
 	t.enter(op, off, int64(len(p)))
 	defer t.m.mu.Unlock()
 	m := t.m
+	if now := t.d.size.Bytes(); off+int64(len(p)) > now { // it is shorter than it was
+		if op != "read" {
+			return 0, unix.ENOSPC
+		}
+		p = p[:max(now-off, 0)]
+	}
 	t.d.cache.writeBack(m, t.d.dev)
 	if op != "read" {
 		t.d.cache.forget(off/sectorSize, int64(len(p))/sectorSize)
@@ -290,15 +305,15 @@ func (t *Top) enter(op string, off, n int64) {
 func (t *Top) Flush() error {
 	t.enter("flush", 0, 0)
 	defer t.m.mu.Unlock()
-	var below func(*device)
-	below = func(d *device) {
+	var below func(*device) error
+	below = func(d *device) (err error) {
 		if d.leaf != nil {
-			d.leaf.flush()
+			err = d.leaf.flush()
 		}
 		for _, dev := range d.table.below() {
-			below(t.m.devices[dev])
+			err = errors.Join(err, below(t.m.devices[dev]))
 		}
+		return err
 	}
-	below(t.d)
-	return nil
+	return below(t.d)
 }

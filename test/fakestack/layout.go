@@ -116,7 +116,7 @@ func (d *device) print() remap.Fingerprint {
 
 // OpenLeaf implements dispatch.Machine.
 func (m *Machine) OpenLeaf(_ context.Context, n *remap.Node) (dispatch.Leaf, error) {
-	return &Top{m, m.device(n.Dev)}, nil
+	return m.Open(n.Dev), nil
 }
 
 func (m *Machine) device(dev remap.Dev) *device {

@@ -1,10 +1,13 @@
 package fakestack
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
@@ -19,9 +22,12 @@ type leaf struct {
 
 	mu   sync.Mutex
 	data []byte
-	undo map[int64][]byte // what unflushed sectors held at the last flush
-	bad  map[int64]error  // sectors that cannot be read
-	off  bool             // what is written or flushed has no effect
+	undo map[int64][][]byte // what unflushed sectors held before each write since the last flush
+	bad  map[int64]error    // sectors that cannot be read
+	worn map[int64]error    // sectors that cannot be written
+	off  bool               // what is written or flushed has no effect
+	// forgetful makes the next flush fail.
+	forgetful *Outage
 
 	loopback *nvme.Loopback        // of a namespace
 	unit     func() scsi.Transport // of a logical unit that can copy
@@ -37,17 +43,26 @@ func (l *leaf) read(sector int64, p []byte) error {
 	return nil
 }
 
-func (l *leaf) write(sector int64, p []byte) {
+func (l *leaf) write(sector int64, p []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.off {
-		return
+		return nil
+	}
+	if err := l.worn[sector]; err != nil {
+		return err
 	}
 	at := l.data[sector*sectorSize:][:sectorSize]
-	if _, known := l.undo[sector]; !known {
-		l.undo[sector] = append([]byte(nil), at...)
-	}
+	l.undo[sector] = append(l.undo[sector], bytes.Clone(at))
 	copy(at, p)
+	return nil
+}
+
+// peek is what a sector holds, readable or not.
+func (l *leaf) peek(sector int64) []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Clone(l.data[sector*sectorSize:][:sectorSize])
 }
 
 // writeDurable is what somebody else wrote and flushed.
@@ -58,12 +73,21 @@ func (l *leaf) writeDurable(sector int64, p []byte) {
 	delete(l.undo, sector)
 }
 
-func (l *leaf) flush() {
+// flush makes everything durable that was written. If it fails, what was written is
+// as after an outage, and forgotten: the next flush knows nothing of it.
+func (l *leaf) flush() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.off {
-		clear(l.undo)
+	if l.off {
+		return nil
 	}
+	if o := l.forgetful; o != nil {
+		l.forgetful = nil
+		l.lose(*o)
+		return unix.EIO
+	}
+	clear(l.undo)
+	return nil
 }
 
 func (l *leaf) turn(off bool) {
@@ -72,11 +96,17 @@ func (l *leaf) turn(off bool) {
 	l.off = off
 }
 
-func (l *leaf) crash() {
+func (l *leaf) crash(o Outage) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for sector, old := range l.undo {
-		copy(l.data[sector*sectorSize:], old)
+	l.lose(o)
+}
+
+func (l *leaf) lose(o Outage) {
+	for sector, versions := range l.undo {
+		if kept := o.keeps(sector, len(versions)); kept < len(versions) {
+			copy(l.data[sector*sectorSize:], versions[kept])
+		}
 	}
 	clear(l.undo)
 }
@@ -107,8 +137,5 @@ func (b backing) ReadAt(p []byte, off int64) (int, error) { return b.each(p, off
 
 // WriteAt implements nvme.LoopbackBacking.
 func (b backing) WriteAt(p []byte, off int64) (int, error) {
-	return b.each(p, off, func(sector int64, p []byte) error {
-		b.write(sector, p)
-		return nil
-	})
+	return b.each(p, off, b.write)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
+	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/remap"
 )
@@ -55,6 +56,9 @@ type Hooks struct {
 	// Command comes before each command for a namespace, Landed after it.
 	Command func(n int, c *nvme.Command)
 	Landed  func(n int, c *nvme.Command)
+	// Sent comes before each copy command for a logical unit, Answered after it.
+	Sent     func(n int, c *scsi.Command)
+	Answered func(n int, c *scsi.Command)
 	// IO comes before each transfer through a device: "read", "write", "zero"
 	// or "flush", in bytes.
 	IO func(op string, dev remap.Dev, off, n int64)
@@ -72,10 +76,12 @@ type device struct {
 
 	leaf  *leaf
 	table table
+	grown table // the end of the table, which is not part of what moves
 	kind  kind
 
 	waiting   int // swaps that wait for I/O in flight
 	suspended bool
+	reserved  bool // for who has suspended it: nobody else changes it
 	staged    bool
 	cache     pageCache
 }
@@ -207,7 +213,7 @@ func (m *Machine) Call(dev, like remap.Dev) {
 }
 
 func (m *Machine) newLeaf(size remap.Sector) *leaf {
-	l := &leaf{data: make([]byte, size.Bytes()), undo: make(map[int64][]byte), bad: make(map[int64]error)}
+	l := &leaf{data: contents.get(size.Bytes()), undo: make(map[int64][][]byte), bad: make(map[int64]error), worn: make(map[int64]error)}
 	for s := range int64(size) {
 		m.Stamp(l.data[s*sectorSize:][:sectorSize], uint64(len(m.order)), s)
 	}
@@ -276,14 +282,13 @@ func (m *Machine) FailReads(dev remap.Dev, s remap.Sector, err error) {
 	l.bad[int64(s)] = err
 }
 
-// Crash takes the power away: what was not flushed is lost, on every disk.
-func (m *Machine) Crash() {
-	for _, d := range m.order {
-		if d.leaf != nil {
-			d.leaf.crash()
-		}
-		d.cache.init()
-	}
+// FailWrites makes a sector of a disk unwritable, for the host and for the controller.
+// It keeps what it holds.
+func (m *Machine) FailWrites(dev remap.Dev, s remap.Sector, err error) {
+	l := m.devices[dev].leaf
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.worn[int64(s)] = err
 }
 
 // Stop keeps everything that is written or flushed from now on from having an
@@ -344,7 +349,9 @@ func (t *transport) IO(ctx context.Context, c *nvme.Command) (nvme.Completion, e
 	}
 	done, err := t.Transport.IO(ctx, c)
 	if err == nil && c.Opcode == nvme.OpFlush && done.Status.Code() == nvme.StatusSuccess {
-		t.leaf.flush()
+		if t.leaf.flush() != nil {
+			done.Status = nvme.StatusWriteFault
+		}
 	}
 	if hook := t.m.Hooks.Landed; hook != nil {
 		hook(n, c)

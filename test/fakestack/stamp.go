@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/remap"
@@ -30,7 +29,7 @@ func (m *Machine) Stamp(p []byte, disk uint64, sector int64) {
 	binary.LittleEndian.PutUint64(p[16:], m.Seed)
 	word := mix(m.Seed ^ disk<<48 ^ uint64(sector))
 	for i := 24; i < sectorSize; i += 8 {
-		word = mix(word)
+		word += 0x9E3779B97F4A7C15
 		binary.LittleEndian.PutUint64(p[i:], word)
 	}
 }
@@ -82,7 +81,8 @@ func (m *Machine) images() map[*leaf][]byte {
 	for _, d := range m.order {
 		if d.leaf != nil {
 			d.leaf.mu.Lock()
-			images[d.leaf] = bytes.Clone(d.leaf.data)
+			images[d.leaf] = contents.get(int64(len(d.leaf.data)))
+			copy(images[d.leaf], d.leaf.data)
 			d.leaf.mu.Unlock()
 		}
 	}
@@ -101,19 +101,17 @@ func (e *Expectation) check(copied bool) error {
 	m := e.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	want, found := maps.Clone(m.expect), m.images()
-	for l := range want {
-		want[l] = bytes.Clone(want[l])
-	}
+	want := revised{image(m.expect), make(map[place][]byte)}
+	whatever := make(map[place]bool)
 	for i, r := range e.ranges {
 		for off := int64(0); off < r.Len; off += sectorSize {
 			to := remap.Sector((r.Dst + off) / sectorSize)
 			if copied {
-				m.write(image(want), e.dst, to, e.want[i][off:][:sectorSize])
+				m.write(want, e.dst, to, e.want[i][off:][:sectorSize])
 				continue
 			}
 			for _, at := range m.places(e.dst, to) {
-				copy(at.in(want[at.leaf]), at.in(found[at.leaf]))
+				whatever[at] = true
 			}
 		}
 	}
@@ -123,18 +121,25 @@ func (e *Expectation) check(copied bool) error {
 	}
 	for _, d := range m.order {
 		if d.leaf != nil {
-			errs = append(errs, m.differ(d, want[d.leaf], found[d.leaf])...)
+			errs = append(errs, m.differ(d, want, whatever)...)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// differ lists the first sectors that are not what they should be.
-func (m *Machine) differ(d *device, want, found []byte) (errs []error) {
+// differ lists the first sectors of a disk that are not what they should be, other
+// than those that may hold whatever they hold.
+func (m *Machine) differ(d *device, want revised, whatever map[place]bool) (errs []error) {
+	d.leaf.mu.Lock()
+	defer d.leaf.mu.Unlock()
 	wrong := 0
-	for s := 0; s < len(want)/sectorSize; s++ {
-		a, b := want[s*sectorSize:][:sectorSize], found[s*sectorSize:][:sectorSize]
-		if bytes.Equal(a, b) {
+	for s := range int64(d.size) {
+		at := place{d.leaf, s}
+		a, b := want.other[at], at.in(d.leaf.data)
+		if a == nil {
+			a = at.in(want.image[d.leaf])
+		}
+		if bytes.Equal(a, b) || whatever[at] {
 			continue
 		}
 		if wrong++; wrong <= 3 {

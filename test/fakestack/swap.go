@@ -10,7 +10,7 @@ import (
 // it waits until no I/O is in flight through the device, anchors included, and
 // keeps new I/O out meanwhile.
 func (m *Machine) Swap(dev remap.Dev, segments ...Segment) {
-	m.swap(dev, func(d *device) { d.table = segments })
+	m.swap(dev, func(d *device) { d.retable(segments) })
 }
 
 // Move swaps as pvmove does: the contents move to where the new table says, and
@@ -29,7 +29,7 @@ func (m *Machine) Move(dev remap.Dev, segments ...Segment) {
 				m.read(image(m.expect), dev, remap.Sector(s), expected[s])
 			}
 		}
-		d.table = segments
+		d.retable(segments)
 		for s := range content {
 			m.write(durably{}, dev, remap.Sector(s), content[s])
 			if m.expect != nil {
@@ -61,7 +61,7 @@ func (m *Machine) swap(dev remap.Dev, apply func(*device)) {
 	d := m.devices[dev]
 	d.waiting++
 	m.moved.Broadcast()
-	for !m.UnsafeSwaps && m.anchored(dev) {
+	for d.reserved || !m.UnsafeSwaps && m.anchored(dev) {
 		m.moved.Wait()
 	}
 	d.waiting--

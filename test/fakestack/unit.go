@@ -44,12 +44,20 @@ type unitTransport struct {
 
 // Do implements scsi.Transport.
 func (t *unitTransport) Do(ctx context.Context, c *scsi.Command) (scsi.Completion, error) {
-	if c.Opcode() == scsi.OpThirdPartyOut {
-		t.m.call("command")
+	copies := c.Opcode() == scsi.OpThirdPartyOut
+	var n int
+	if copies {
+		n = t.m.call("command")
+	}
+	if hook := t.m.Hooks.Sent; copies && hook != nil {
+		hook(n, c)
 	}
 	done, err := t.Transport.Do(ctx, c)
-	if flush := c.Opcode() == scsi.OpSynchronizeCache10 || c.Opcode() == scsi.OpSynchronizeCache16; flush && err == nil && done.Err() == nil {
-		t.leaf.flush()
+	if flush := c.Opcode() == scsi.OpSynchronizeCache10 || c.Opcode() == scsi.OpSynchronizeCache16; flush && err == nil && done.Err() == nil && t.leaf.flush() != nil {
+		done = scsi.SenseCompletion(scsi.SenseCode{Key: scsi.MediumError, ASC: 0x0C})
+	}
+	if hook := t.m.Hooks.Answered; copies && hook != nil {
+		hook(n, c)
 	}
 	return done, err
 }
