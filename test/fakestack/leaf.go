@@ -31,6 +31,14 @@ type leaf struct {
 
 	loopback *nvme.Loopback        // of a namespace
 	unit     func() scsi.Transport // of a logical unit that can copy
+	address  address
+}
+
+// address is how commands name a disk and count on it.
+type address struct {
+	block int64 // bytes
+	nsid  uint32
+	names []scsi.Designator
 }
 
 func (l *leaf) read(sector int64, p []byte) error {
@@ -94,6 +102,13 @@ func (l *leaf) turn(off bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.off = off
+}
+
+// silenced: nothing that is written has an effect.
+func (l *leaf) silenced() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.off
 }
 
 func (l *leaf) crash(o Outage) {

@@ -37,7 +37,10 @@ type Machine struct {
 	watches     map[*watch]bool
 	calls       map[string]int
 	expect      map[*leaf][]byte
+	task        *task
 	broken      []string
+	witnessed   map[string]int
+	maySet      bool // controllers may be told something
 }
 
 var _ dispatch.Machine = (*Machine)(nil)
@@ -110,7 +113,7 @@ func New(seed uint64) *Machine {
 		devices: make(map[remap.Dev]*device), controllers: make(map[string]*nvme.Loopback),
 		minor: make(map[uint32]uint32),
 		holds: make(map[*held]bool), watches: make(map[*watch]bool),
-		calls: make(map[string]int),
+		calls: make(map[string]int), witnessed: make(map[string]int),
 	}
 	m.moved = sync.NewCond(&m.mu)
 	m.Reopen()
@@ -124,7 +127,7 @@ func (m *Machine) Reopen() {
 		NVMe:        m.open,
 		SCSI:        m.openUnit,
 		Controllers: func(leaf *remap.Node) ([]string, error) { return []string{leaf.Leaf.NVMe.Controller}, nil },
-		Controller:  func(name string) (nvme.Transport, error) { return m.controllers[name], nil },
+		Controller:  func(name string) (nvme.Transport, error) { return &admin{m.controllers[name], m}, nil },
 	})
 }
 
@@ -187,6 +190,7 @@ func (m *Machine) AddNamespace(n Namespace) remap.Dev {
 		},
 		Backing: backing{l},
 	})
+	l.address = address{block: int64(n.Block), nsid: at.NSID}
 	l.facts = remap.Leaf{
 		Driver: "nvme", Identity: fmt.Sprintf("nvme.%d", number), Zoned: "none", WriteCache: "write back", NVMe: &at,
 	}
@@ -341,8 +345,15 @@ type transport struct {
 	leaf *leaf
 }
 
+// Admin implements nvme.Transport.
+func (t *transport) Admin(ctx context.Context, c *nvme.Command) (nvme.Completion, error) {
+	t.m.witnessAdmin(c)
+	return t.Transport.Admin(ctx, c)
+}
+
 // IO implements nvme.Transport.
 func (t *transport) IO(ctx context.Context, c *nvme.Command) (nvme.Completion, error) {
+	t.m.witnessIO(t.leaf, c)
 	n := t.m.call("command")
 	if hook := t.m.Hooks.Command; hook != nil {
 		hook(n, c)

@@ -73,6 +73,7 @@ func (m *Machine) Expect(src, dst remap.Dev, ranges ...dispatch.Range) *Expectat
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.expect = m.images()
+	m.task = &task{dst: dst, ranges: ranges}
 	return e
 }
 

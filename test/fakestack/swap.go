@@ -66,6 +66,9 @@ func (m *Machine) swap(dev remap.Dev, apply func(*device)) {
 	}
 	d.waiting--
 	apply(d)
+	if m.task != nil {
+		m.task.spots = nil
+	}
 	m.moved.Broadcast()
 }
 

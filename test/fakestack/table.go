@@ -160,15 +160,21 @@ func (t table) size() (n remap.Sector) {
 	return n
 }
 
-// bio finds the segment of a sector, one after the other.
+// bio finds the segment of a sector.
 func (t table) bio(write bool, s remap.Sector) bio {
+	target, off := t.segment(s)
+	return target.bio(write, off)
+}
+
+// segment goes through the segments, one after the other. Behind the last is nothing.
+func (t table) segment(s remap.Sector) (Target, remap.Sector) {
 	for _, seg := range t {
 		if s < seg.Len {
-			return seg.Target.bio(write, s)
+			return seg.Target, s
 		}
 		s -= seg.Len
 	}
-	return bio{err: unix.EIO}
+	return Error{}, s
 }
 
 func (t table) below() []remap.Dev {

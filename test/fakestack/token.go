@@ -28,7 +28,9 @@ func (m *Machine) AddTokenTarget(limits target.TokenLimits, block int, sizes ...
 	}
 	var units []remap.Dev
 	for i, l := range leaves {
-		l.facts = remap.Leaf{Driver: "scsi", Identity: made.Identity(i).Designators[0].String(), Zoned: "none", WriteCache: "write back"}
+		names := made.Identity(i).Designators
+		l.facts = remap.Leaf{Driver: "scsi", Identity: names[0].String(), Zoned: "none", WriteCache: "write back"}
+		l.address = address{block: int64(block), names: names}
 		l.unit = func() scsi.Transport { return made.Unit(initiator, i) }
 		units = append(units, m.add(majorSCSI, "sd%d", &device{size: sizes[i], block: block, leaf: l}))
 	}

@@ -20,6 +20,7 @@ func (m *Machine) AddTarget(b scsi.Behaviour, block int, sizes ...remap.Sector) 
 		}
 		l.facts = remap.Leaf{Driver: "scsi", Identity: u.Designators[1].String(), Zoned: "none", WriteCache: "write back"}
 		l.unit = func() scsi.Transport { return target.Unit(i) }
+		l.address = address{block: int64(block), names: u.Designators}
 		described = append(described, u)
 		units = append(units, m.add(majorSCSI, "sd%d", &device{size: size, block: block, leaf: l}))
 	}
@@ -44,6 +45,7 @@ type unitTransport struct {
 
 // Do implements scsi.Transport.
 func (t *unitTransport) Do(ctx context.Context, c *scsi.Command) (scsi.Completion, error) {
+	t.m.witnessUnit(t.leaf, c)
 	copies := c.Opcode() == scsi.OpThirdPartyOut
 	var n int
 	if copies {

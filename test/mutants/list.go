@@ -86,7 +86,17 @@ var mutants = []mutant{
 	{
 		guard: "nothing but the planned extents",
 		file:  "dispatch/offload.go", old: "b == nil || !b.covers(dst.Bytes(), length.Bytes())", new: "b == nil && !b.covers(dst.Bytes(), length.Bytes())",
-		in: "./dispatch", tests: "Guard|Forbidden|Outside",
+		in: "./dispatch", tests: "Guard|Strays",
+	},
+	{
+		guard: "last look at an NVMe command",
+		file:  "copydomain/nvmecopy.go", old: "return c.opt.Allowed(", new: "return error(nil)\n	return c.opt.Allowed(",
+		in: "./dispatch", tests: "NoKindStrays",
+	},
+	{
+		guard: "last look at a SCSI command",
+		file:  "copydomain/scsicopy.go", old: "remap.Sector(s.Blocks)*c.unit); err != nil {", new: "remap.Sector(s.Blocks)*c.unit); false && err != nil {",
+		in: "./dispatch", tests: "NoKindStrays",
 	},
 	{
 		guard: "proof",
