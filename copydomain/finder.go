@@ -2,9 +2,11 @@ package copydomain
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"sync"
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
@@ -71,7 +73,7 @@ type probed struct {
 // NewFinder returns a finder for the devices of this machine.
 func NewFinder() *Finder {
 	return NewFinderFor(Openers{
-		NVMe:        func(leaf *remap.Node) (nvme.Transport, error) { return opened(nvme.Open(leaf.Name, true)) },
+		NVMe:        openNamespace,
 		Controllers: func(leaf *remap.Node) ([]string, error) { return nvme.Controllers(leaf.Name) },
 		Controller:  func(name string) (nvme.Transport, error) { return opened(nvme.OpenController(name)) },
 		SCSI:        openUnit,
@@ -79,6 +81,16 @@ func NewFinder() *Finder {
 		Files:       openFiles,
 		Likened:     func(leaf *remap.Node) (scsi.Likenesses, error) { return scsi.Likened(leaf.Name) },
 	})
+}
+
+// openNamespace opens a namespace of this machine, and makes sure that it is the one
+// of the snapshot as far as its number tells.
+func openNamespace(leaf *remap.Node) (nvme.Transport, error) {
+	f, err := nvme.Open(leaf.Name, true)
+	if err == nil && f.Disk() != leaf.Dev.String() {
+		err = errors.Join(fmt.Errorf("copydomain: %s is device %s instead of %v", leaf.Name, f.Disk(), leaf.Dev), f.Close())
+	}
+	return opened(f, err)
 }
 
 // opened keeps a file that is nil from becoming a transport that is not.
@@ -224,6 +236,8 @@ func mistaken(d *nvme.Device, leaf *remap.Node) (remap.Reason, string) {
 	switch size := int64(d.Namespace.Blocks) * int64(d.Namespace.BlockSize); {
 	case d.Controller.Serial != leaf.Leaf.NVMe.Serial:
 		return ReasonIdentity, fmt.Sprintf("%s has serial %q instead of %q", leaf.Name, d.Controller.Serial, leaf.Leaf.NVMe.Serial)
+	case !goesBy(d.Namespace, leaf.Leaf.Identity):
+		return ReasonIdentity, fmt.Sprintf("%s calls itself %x or %x and not %s", leaf.Name, d.Namespace.NGUID, d.Namespace.EUI64, leaf.Leaf.Identity)
 	case size != leaf.Size.Bytes():
 		return ReasonIdentity, fmt.Sprintf("%s has %d bytes instead of %d", leaf.Name, size, leaf.Size.Bytes())
 	case int(d.Namespace.BlockSize) != leaf.BlockSize:
@@ -232,6 +246,13 @@ func mistaken(d *nvme.Device, leaf *remap.Node) (remap.Reason, string) {
 		return ReasonIdentity, fmt.Sprintf("%s has zones of %d blocks and is %q", leaf.Name, d.ZoneBlocks, leaf.Leaf.Zoned)
 	}
 	return "", ""
+}
+
+// goesBy compares a namespace with its name in sysfs, if that is NGUID or EUI64
+// (drivers/nvme/host/sysfs.c, wwid_show).
+func goesBy(n nvme.Namespace, wwid string) bool {
+	name, ok := strings.CutPrefix(wwid, "eui.")
+	return !ok || name == hex.EncodeToString(n.NGUID[:]) || name == hex.EncodeToString(n.EUI64[:])
 }
 
 // Copier returns what issues commands for a pair with a method. Whoever copies

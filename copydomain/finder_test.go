@@ -74,6 +74,15 @@ func TestPair(t *testing.T) {
 	}
 }
 
+// TestPairByName: the name of the kernel may be the NGUID that the namespace reports.
+func TestPairByName(t *testing.T) {
+	d := newDisk(0, 512, roomy)
+	d.node = d.with(func(n *remap.Node) { n.Leaf.Identity = "eui.00000000000000000000000000000001" })
+	if p := finder(t, d).Pair(t.Context(), d.node, d.node); p.Method != copydomain.NVMeCopy {
+		t.Errorf("%+v", p)
+	}
+}
+
 // TestNoPair: leaves that no command spans, and why.
 func TestNoPair(t *testing.T) {
 	d, other := newDisk(0, 512, roomy), newDisk(1, 512, roomy)
@@ -92,6 +101,8 @@ func TestNoPair(t *testing.T) {
 		{"another namespace", d.node, other.with(func(n *remap.Node) { n.Leaf.NVMe.NSID = 2 }), copydomain.ReasonOtherNamespace},
 		{"equal in all but the device", d.node, other.node, copydomain.ReasonOtherNamespace},
 		{"another serial", d.node, d.with(func(n *remap.Node) { n.Leaf.NVMe.Serial = "X" }), copydomain.ReasonIdentity},
+		{"another name", d.node, d.with(func(n *remap.Node) { n.Leaf.Identity = "eui.00000000000000000000000000000002" }), copydomain.ReasonIdentity},
+		{"another short name", d.node, d.with(func(n *remap.Node) { n.Leaf.Identity = "eui.0000000000000001" }), copydomain.ReasonIdentity},
 		{"another size", d.node, d.with(func(n *remap.Node) { n.Size-- }), copydomain.ReasonIdentity},
 		{"another block size", d.node, d.with(func(n *remap.Node) { n.BlockSize = 4096 }), copydomain.ReasonIdentity},
 		{"another namespace ID", d.node, d.with(func(n *remap.Node) { n.Leaf.NVMe.NSID = 7 }), copydomain.ReasonProbeFailed},

@@ -48,7 +48,7 @@ func (k *Kernel) Renew() error { return k.reader.Renew() }
 
 // OpenLeaf implements [Machine].
 func (k *Kernel) OpenLeaf(_ context.Context, leaf *remap.Node) (Leaf, error) {
-	return emulation.Open(leaf.Path, 0)
+	return emulation.OpenDevice(leaf.Path, leaf.Dev.Major, leaf.Dev.Minor, 0)
 }
 
 // Holder implements [Machine].
@@ -69,7 +69,7 @@ func (k *Kernel) Watch() Watch {
 // DropCaches implements [Machine]. Opening for reading only keeps udev from
 // taking the close for the end of a change to the disk.
 func (k *Kernel) DropCaches(_ context.Context, node *remap.Node) error {
-	f, err := blockio.Open(node.Path, blockio.Buffered)
+	f, err := blockio.OpenDevice(node.Path, node.Dev.Major, node.Dev.Minor, blockio.Buffered)
 	if err != nil {
 		return err
 	}

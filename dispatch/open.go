@@ -78,11 +78,22 @@ func CreateDestination(ctx context.Context, sys sysblock.FS, name string, src En
 	if err != nil {
 		return Endpoint{}, nil, err
 	}
-	if err := create(name, src.Device.Size()); err != nil {
+	made, err := create(name, src.Device.Size())
+	if err != nil {
 		return Endpoint{}, nil, err
 	}
-	dst, err := OpenDestination(ctx, sys, name, OpenOptions{})
+	dst, err := openCreated(ctx, sys, name, made)
 	return dst, ranges, err
+}
+
+// openCreated opens the file that was made, if it still has the name.
+func openCreated(ctx context.Context, sys sysblock.FS, name, made string) (Endpoint, error) {
+	dst, err := OpenDestination(ctx, sys, name, OpenOptions{})
+	if err == nil && dst.Device.ID() != made {
+		err = refuse(name, "was replaced by something else after it was created", "choose a directory that others may not write to")
+		return Endpoint{}, errors.Join(err, dst.Close())
+	}
+	return dst, err
 }
 
 // Close lets the device or file go.
@@ -98,8 +109,10 @@ type opener struct {
 	sys  sysblock.FS
 	name string
 	path string
-	// facts are those of a block device, nil for a regular file.
+	// facts are those of a block device, nil for a regular file, which has an id
+	// instead.
 	facts *sysblock.Facts
+	id    string
 }
 
 // find looks the name up and refuses what cannot be an end of any copy.
@@ -110,7 +123,7 @@ func (o *opener) find(ctx context.Context) error {
 	dev, err := o.sys.Lookup(o.name)
 	if errors.Is(err, sysblock.ErrRegularFile) {
 		o.path = o.name
-		return nil
+		return o.findFile()
 	}
 	if err == nil {
 		o.facts, err = o.sys.Facts(dev)
@@ -123,6 +136,21 @@ func (o *opener) find(ctx context.Context) error {
 		return refuse(o.name, "has a size of 0", "insert a medium, or give the device a table")
 	}
 	return o.refuseSuspended()
+}
+
+// findFile notes which regular file it is that has the name.
+func (o *opener) findFile() error {
+	var st unix.Stat_t
+	if err := unix.Stat(o.path, &st); err != nil {
+		return o.refuseUnopened(err)
+	}
+	o.id = fileID(&st)
+	return nil
+}
+
+// fileID is what blockio calls a file.
+func fileID(st *unix.Stat_t) string {
+	return fmt.Sprintf("file:%d:%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino)
 }
 
 func (o *opener) refuseUnfound(err error) error {
@@ -290,10 +318,6 @@ func (o *opener) uses() ([]sysblock.Use, error) {
 
 // refuseLoop refuses a file that is the storage of a loop device.
 func (o *opener) refuseLoop() error {
-	file, err := os.Stat(o.path)
-	if err != nil {
-		return o.refuseUnopened(err)
-	}
 	attrs, err := filepath.Glob(filepath.Join("/", string(o.sys), "sys/block/loop*/loop/backing_file"))
 	if err != nil {
 		return wrap("open", err)
@@ -307,8 +331,9 @@ func (o *opener) refuseLoop() error {
 			return wrap("open", err)
 		}
 		// The file may be deleted, or stand in another mount namespace.
-		backing, err := os.Stat(strings.TrimSuffix(string(text), "\n"))
-		if err == nil && os.SameFile(file, backing) {
+		var backing unix.Stat_t
+		err = unix.Stat(strings.TrimSuffix(string(text), "\n"), &backing)
+		if err == nil && fileID(&backing) == o.id {
 			loop := filepath.Base(filepath.Dir(filepath.Dir(attr)))
 			return refuse(o.name, "is the storage of %s", fmt.Sprintf("write to /dev/%s instead, or run: losetup --detach /dev/%s", loop, loop), loop)
 		}
@@ -333,6 +358,9 @@ func (o *opener) open(mode blockio.Mode) (Endpoint, error) {
 	end := Endpoint{Name: o.name, Device: file}
 	if o.facts == nil {
 		end.File = &remap.Storage{ID: file.ID(), Name: absolute(o.path)}
+		if file.ID() != o.id {
+			err = o.replaced()
+		}
 	}
 	if o.facts != nil {
 		end.Dev = o.facts.Dev
@@ -383,12 +411,16 @@ func (o *opener) refuseReplaced(file *emulation.File) error {
 	}
 	same := file.ID() == "block:"+o.facts.Dev.String() && again.Name == o.facts.Name && again.DiskSeq == o.facts.DiskSeq
 	if !same {
-		return refuse(o.name, "was replaced by another device while it was opened", "try again")
+		return o.replaced()
 	}
 	if file.Size() != again.Size.Bytes() {
 		return refuse(o.name, "changed its size while it was opened", "try again")
 	}
 	return nil
+}
+
+func (o *opener) replaced() error {
+	return refuse(o.name, "was replaced by something else while it was opened", "try again")
 }
 
 // refuseUnopened explains why something cannot be opened.
@@ -432,18 +464,19 @@ func refuseCreation(name string) error {
 
 func within(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
-// create makes a file of the given length, or none at all.
-func create(name string, size int64) error {
+// create makes a file of the given length, or none at all, and returns its ID.
+func create(name string, size int64) (string, error) {
 	o := opener{name: name, path: name}
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return o.refuseUnopened(err)
+		return "", o.refuseUnopened(err)
 	}
-	err = errors.Join(f.Truncate(size), f.Close())
+	var st unix.Stat_t
+	err = errors.Join(f.Truncate(size), unix.Fstat(int(f.Fd()), &st), f.Close())
 	if err != nil {
-		return errors.Join(wrap("open", err), os.Remove(name))
+		return "", errors.Join(wrap("open", err), os.Remove(name))
 	}
-	return nil
+	return fileID(&st), nil
 }
 
 // plannedFile is a regular file that does not exist yet.

@@ -10,7 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/internal/blockio/looptest"
+	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/sysblock"
 	"github.com/dmcopy/dmcopy/sysblock/sysblocktest"
 )
@@ -296,6 +298,105 @@ func TestOpenReplaced(t *testing.T) {
 		change(o.facts)
 		if end, err := o.open(0); !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: %v, %v", name, end, err)
+		}
+	}
+}
+
+// swap makes a link lead somewhere else.
+func swap(t *testing.T, link, to string) {
+	t.Helper()
+	if err := errors.Join(os.Remove(link), os.Symlink(to, link)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A name can lead to something else from one moment to the next: what is opened is
+// what was looked at, or nothing.
+func TestOpenSwapped(t *testing.T) {
+	const size = 1 << 20
+	meant, other := file(t, size), file(t, size)
+	link := filepath.Join(t.TempDir(), "link")
+	targets := map[string]string{"another file": other, "a device": looptest.Attach(t, file(t, size), 512)}
+	for _, to := range targets {
+		for _, mode := range []blockio.Mode{0, blockio.Write | blockio.Exclusive} {
+			if err := os.Symlink(meant, link); err != nil {
+				t.Fatal(err)
+			}
+			o := opener{sys: here, name: link}
+			if err := o.find(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			swap(t, link, to)
+			_, err := o.open(mode)
+			wantRefusal(t, err, []string{"was replaced by something else"})
+			if err := os.Remove(link); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// A link to a device, swapped, changes nothing: the device is opened by its own name.
+	if err := os.Symlink(targets["a device"], link); err != nil {
+		t.Fatal(err)
+	}
+	o := opener{sys: here, name: link}
+	if err := o.find(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	swap(t, link, other)
+	end, err := o.open(0)
+	if err != nil || end.Device.ID() != "block:"+o.facts.Dev.String() {
+		t.Fatalf("%+v, %v", end, err)
+	}
+	if err := end.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// The file that was made is the destination, and not what has its name afterwards.
+func TestCreateSwapped(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "new")
+	made, err := create(name, 4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := openCreated(t.Context(), here, name, made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(end.Close(), os.Rename(name, name+"-away"), os.Symlink(file(t, 4096), name)); err != nil {
+		t.Fatal(err)
+	}
+	_, err = openCreated(t.Context(), here, name, made)
+	wantRefusal(t, err, []string{"was replaced by something else"})
+}
+
+// TestLeavesAreWhatTheyAreCalled: nodes that are not those of the devices of the
+// plan are neither read nor flushed.
+func TestLeavesAreWhatTheyAreCalled(t *testing.T) {
+	loop := looptest.Attach(t, file(t, 1<<20), 512)
+	dev, err := here.Lookup(loop)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &Kernel{}
+	for name, c := range map[string]struct {
+		node remap.Node
+		fine bool
+	}{
+		"the device":      {remap.Node{Path: loop, Dev: dev}, true},
+		"another device":  {remap.Node{Path: loop, Dev: remap.Dev{Major: dev.Major, Minor: dev.Minor + 1}}, false},
+		"a file":          {remap.Node{Path: file(t, 1<<20), Dev: dev}, false},
+		"no block device": {remap.Node{Path: os.DevNull, Dev: remap.Dev{Major: 1, Minor: 3}}, false},
+	} {
+		leaf, err := k.OpenLeaf(t.Context(), &c.node)
+		if (err == nil) != c.fine || !c.fine && !errors.Is(err, blockio.ErrReplaced) && !errors.Is(err, blockio.ErrFileType) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil {
+			leaf.Close()
+		}
+		if err := k.DropCaches(t.Context(), &c.node); (err == nil) != c.fine {
+			t.Errorf("%s: caches: %v", name, err)
 		}
 	}
 }

@@ -22,6 +22,21 @@ func Open(path string, mode blockio.Mode) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
+	return fileOf(f, mode)
+}
+
+// OpenDevice opens the block device with that number at path. The errors are those of
+// blockio.OpenDevice.
+func OpenDevice(path string, major, minor uint32, mode blockio.Mode) (*File, error) {
+	f, err := blockio.OpenDevice(path, major, minor, mode)
+	if err != nil {
+		return nil, err
+	}
+	return fileOf(f, mode)
+}
+
+// fileOf owns f.
+func fileOf(f *blockio.File, mode blockio.Mode) (*File, error) {
 	d, err := newFile(f, mode)
 	if err != nil {
 		f.Close()

@@ -142,7 +142,7 @@ func (m *metadata) open(ctx context.Context, dev remap.Dev) (*onDisk, error) {
 	if err := m.atRest(n); err != nil {
 		return nil, err
 	}
-	return openDisk(ctx, m.r.fs.Device(n.Name), n.Size)
+	return openDisk(ctx, m.r.fs, n)
 }
 
 // atRest fails for a device that is in transition, or one below it.

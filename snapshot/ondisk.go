@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/dmcopy/dmcopy/internal/blockio"
-	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/sysblock"
 )
 
 // diskWait bounds one read of metadata. A device that is suspended keeps its
@@ -38,9 +38,16 @@ type onDisk struct {
 	lost bool
 }
 
-// openDisk opens the device at path, which has size sectors.
-func openDisk(ctx context.Context, path string, size remap.Sector) (*onDisk, error) {
-	file, err := blockio.Open(path, 0)
+// openDisk opens the node of a device, which has to be that of the device. A machine
+// that is kept below another root has files for nodes.
+func openDisk(ctx context.Context, fs sysblock.FS, n *Node) (*onDisk, error) {
+	open := func(path string) (*blockio.File, error) {
+		return blockio.OpenDevice(path, n.Dev.Major, n.Dev.Minor, 0)
+	}
+	if fs != "" {
+		open = func(path string) (*blockio.File, error) { return blockio.Open(path, 0) }
+	}
+	file, err := open(fs.Device(n.Name))
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +59,7 @@ func openDisk(ctx context.Context, path string, size remap.Sector) (*onDisk, err
 	if err != nil {
 		return nil, errors.Join(err, memory.Close(), file.Close())
 	}
-	return &onDisk{file: file, memory: memory, buf: buf, size: size.Bytes()}, nil
+	return &onDisk{file: file, memory: memory, buf: buf, size: n.Size.Bytes()}, nil
 }
 
 // Close lets the device go, unless a call of it is still under way.

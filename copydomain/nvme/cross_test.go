@@ -472,16 +472,13 @@ func TestControllers(t *testing.T) {
 }
 
 func TestOpenController(t *testing.T) {
-	dev := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dev, "nvme3"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	sys := fakeSystem(t, []string{"nvme3"}, map[string]string{"nvme/nvme3": "1:3"})
 	for _, name := range []string{"", "nvme3n1", "../nvme3", "nvme3\n", "ng3"} {
-		if _, err := openControllerIn(dev, name); !errors.Is(err, ErrNotNVMe) {
+		if _, err := sys.openController(name); !errors.Is(err, ErrNotNVMe) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	f, err := openControllerIn(dev, "nvme3")
+	f, err := sys.openController("nvme3")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -495,6 +492,6 @@ func TestOpenController(t *testing.T) {
 	}
 	f.AllowSetBehavior()
 	if _, err := f.Admin(t.Context(), &set); errors.Is(err, ErrNotAllowed) || !errors.Is(err, unix.ENOTTY) {
-		t.Errorf("set on a file: %v", err)
+		t.Errorf("set on another device: %v", err)
 	}
 }

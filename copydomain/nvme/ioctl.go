@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"math"
 	"os"
-	"path/filepath"
-	"regexp"
 	"runtime"
 	"sync/atomic"
 	"syscall"
@@ -23,6 +21,7 @@ import (
 type File struct {
 	f        *os.File
 	nsid     uint32 // 0 for a controller, which takes admin commands only
+	disk     string // number of the block device
 	writable bool
 
 	// maySet is set by AllowSetBehavior.
@@ -35,23 +34,17 @@ type File struct {
 
 var _ BehaviorSetter = (*File)(nil)
 
-// kernelName is the name of a whole namespace: a partition (nvme0n1p1) has LBAs
-// of its own, which passthrough does not translate, and a path (nvme0c1n1) has
-// no device node.
-var kernelName = regexp.MustCompile(`^nvme([0-9]+n[0-9]+)$`)
-
 // Open opens the namespace with the kernel name name ("nvme0n1"). It prefers the
 // generic character device /dev/ng0n1, which has no page cache and no partitions,
 // over the block device of the same namespace. Copy needs write: the kernel lets
 // root send it over a read-only descriptor as well, this package does not.
 //
-// A name can pass to another device at any time: identify the namespace through
-// the Transport before trusting it. The open descriptor stays with its device.
-func Open(name string, write bool) (*File, error) {
-	return openIn("/dev", name, write)
-}
+// A name can pass to another device at any time: compare [File.Disk], and identify
+// the namespace through the Transport, before trusting it. The open descriptor stays
+// with its device.
+func Open(name string, write bool) (*File, error) { return thisSystem.openNamespace(name, write) }
 
-func openIn(dev, name string, write bool) (*File, error) {
+func (s system) openNamespace(name string, write bool) (*File, error) {
 	m := kernelName.FindStringSubmatch(name)
 	if m == nil {
 		return nil, opError("open", name, ErrNotNVMe)
@@ -60,14 +53,18 @@ func openIn(dev, name string, write bool) (*File, error) {
 	if write {
 		flag = os.O_RDWR
 	}
-	f, err := os.OpenFile(filepath.Join(dev, "ng"+m[1]), flag, 0)
+	f, err := s.open(classGeneric, "ng"+m[1], flag)
 	if errors.Is(err, fs.ErrNotExist) {
-		f, err = os.OpenFile(filepath.Join(dev, name), flag, 0)
+		f, err = s.open(classBlock, name, flag)
 	}
 	if err != nil {
 		return nil, opError("open", name, err)
 	}
 	file, err := NewFile(f)
+	if err == nil {
+		file.disk, err = s.number(classBlock, name)
+		err = opError("open", name, err)
+	}
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -75,20 +72,19 @@ func openIn(dev, name string, write bool) (*File, error) {
 	return file, nil
 }
 
-// controllerName is the name of a controller, whose character device takes admin
-// commands. On a multipath head the kernel chooses the controller of each
-// command; here it has no choice.
-var controllerName = regexp.MustCompile(`^nvme[0-9]+$`)
+// Disk is the number of the block device, "MAJOR:MINOR", that had the name when it
+// was opened.
+func (t *File) Disk() string { return t.disk }
 
 // OpenController opens the controller with the kernel name name ("nvme0"), for
 // admin commands.
-func OpenController(name string) (*File, error) { return openControllerIn("/dev", name) }
+func OpenController(name string) (*File, error) { return thisSystem.openController(name) }
 
-func openControllerIn(dev, name string) (*File, error) {
+func (s system) openController(name string) (*File, error) {
 	if !controllerName.MatchString(name) {
 		return nil, opError("open", name, ErrNotNVMe)
 	}
-	f, err := os.OpenFile(filepath.Join(dev, name), os.O_RDWR, 0)
+	f, err := s.open(classController, name, os.O_RDWR)
 	if err != nil {
 		return nil, opError("open", name, err)
 	}

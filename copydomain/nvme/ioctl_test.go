@@ -13,31 +13,89 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// fakeSystem has nodes that lead to /dev/null, which is device 1:3, and the numbers
+// that the kernel is said to give: "class/name" to number.
+func fakeSystem(t *testing.T, nodes []string, numbers map[string]string) system {
+	t.Helper()
+	s := system{t.TempDir(), t.TempDir()}
+	for _, name := range nodes {
+		if err := os.Symlink(os.DevNull, filepath.Join(s.dev, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, number := range numbers {
+		dir := filepath.Join(s.sys, "class", name)
+		if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "dev"), []byte(number+"\n"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
 func TestOpenNames(t *testing.T) {
+	s := fakeSystem(t, nil, map[string]string{"block/nvme0n1": "259:0"})
 	for _, name := range []string{"", "nvme0", "nvme0n1p1", "nvme0c1n1", "ng0n1", "sda", "../nvme0n1", "nvme0n1/", "nvme-0n1", "nvme0n1\n"} {
-		if _, err := openIn(t.TempDir(), name, false); !errors.Is(err, ErrNotNVMe) {
+		if _, err := s.openNamespace(name, false); !errors.Is(err, ErrNotNVMe) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	if _, err := openIn(t.TempDir(), "nvme0n1", false); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("missing device: %v", err)
+	for _, name := range []string{"nvme0n1", "nvme1n1"} { // without a node, and without anything
+		if _, err := s.openNamespace(name, false); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
-// The generic device goes first. Which file was opened shows in the error, as
-// neither is a namespace.
+// The generic device goes first. Which node was opened shows in the error, as none is
+// that of a namespace.
 func TestOpenPrefersTheGenericDevice(t *testing.T) {
-	dev := t.TempDir()
-	for _, name := range []string{"nvme3n12", "ng3n12"} {
-		path := filepath.Join(dev, name)
-		if err := os.WriteFile(path, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		_, err := openIn(dev, "nvme3n12", true)
+	for name, c := range map[string]struct {
+		numbers map[string]string
+		want    error
+		node    string
+	}{
+		"generic":         {map[string]string{"nvme-generic/ng3n12": "1:3", "block/nvme3n12": "259:3"}, unix.ENOTTY, "ng3n12"},
+		"block only":      {map[string]string{"block/nvme3n12": "1:3"}, ErrNotNVMe, "nvme3n12"},
+		"another generic": {map[string]string{"nvme-generic/ng3n12": "240:3", "block/nvme3n12": "259:3"}, ErrChanged, "nvme3n12"},
+	} {
+		s := fakeSystem(t, []string{"nvme3n12", "ng3n12"}, c.numbers)
+		_, err := s.openNamespace("nvme3n12", true)
 		var e *Error
-		if !errors.Is(err, ErrNotNVMe) || !errors.Is(err, unix.ENOTTY) || !errors.As(err, &e) || e.Dev != path {
-			t.Errorf("%v, want %s", err, path)
+		if !errors.Is(err, c.want) || !errors.As(err, &e) || filepath.Base(e.Dev) != c.node {
+			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestOpenLooksAtTheNode: a node is opened only if it is the one of the device that
+// the kernel has under the name, and a pipe or a file is none.
+func TestOpenLooksAtTheNode(t *testing.T) {
+	s := fakeSystem(t, []string{"nvme1"}, map[string]string{"nvme/nvme1": "1:3", "nvme/nvme2": "1:3", "nvme/nvme3": "1:3", "nvme/nvme4": "239:0"})
+	if err := errors.Join(unix.Mkfifo(filepath.Join(s.dev, "nvme2"), 0o600), os.WriteFile(filepath.Join(s.dev, "nvme3"), nil, 0o600),
+		os.Symlink(os.DevNull, filepath.Join(s.dev, "nvme4"))); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]error{"nvme1": nil, "nvme2": ErrNotNVMe, "nvme3": ErrNotNVMe, "nvme4": ErrChanged} {
+		f, err := s.openController(name)
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil {
+			f.Close()
+		}
+	}
+}
+
+// TestNodeIsSwapped: a name that leads to another device when it is opened than when
+// it was looked up.
+func TestNodeIsSwapped(t *testing.T) {
+	s := fakeSystem(t, []string{"nvme1"}, map[string]string{"nvme/nvme1": "1:3"})
+	node := filepath.Join(s.dev, "nvme1")
+	if err := errors.Join(os.Remove(node), os.Symlink("/dev/zero", node)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.openController("nvme1"); !errors.Is(err, ErrChanged) {
+		t.Error(err)
 	}
 }
 

@@ -64,7 +64,7 @@ func newAnchor(path string, dev remap.Dev, log *slog.Logger) (*Anchor, error) {
 
 // openDevice opens the node and makes sure that it is the device meant.
 func openDevice(path string, dev remap.Dev) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECT, 0)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECT|unix.O_NONBLOCK, 0) // a pipe would wait
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func openDevice(path string, dev remap.Dev) (*os.File, error) {
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	if unix.Major(st.Rdev) != dev.Major || unix.Minor(st.Rdev) != dev.Minor {
+	if st.Mode&unix.S_IFMT != unix.S_IFBLK || unix.Major(st.Rdev) != dev.Major || unix.Minor(st.Rdev) != dev.Minor {
 		return nil, errors.Join(fmt.Errorf("%s is not %s any more", path, dev), f.Close())
 	}
 	return f, nil

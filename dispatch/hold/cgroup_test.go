@@ -346,4 +346,8 @@ func TestOpenDevice(t *testing.T) {
 	if _, err := openDevice("/nonexistent", dev(0)); !errors.Is(err, unix.ENOENT) {
 		t.Error(err)
 	}
+	// 1:3 is /dev/null among the character devices, and a RAM disk among the others.
+	if f, err := openDevice(os.DevNull, remap.Dev{Major: 1, Minor: 3}); err == nil {
+		t.Errorf("%s was taken for a block device", f.Name())
+	}
 }

@@ -91,6 +91,20 @@ func Open(path string, mode Mode) (*File, error) {
 	return f, nil
 }
 
+// OpenDevice is [Open] for the block device with that number, wherever path leads to:
+// [ErrReplaced] if it is another one.
+func OpenDevice(path string, major, minor uint32, mode Mode) (*File, error) {
+	f, err := Open(path, mode)
+	if err != nil {
+		return nil, err
+	}
+	if want := fmt.Sprintf("block:%d:%d", major, minor); f.id != want {
+		err := &Error{"open", path, fmt.Errorf("%w: %s instead of %s", ErrReplaced, f.id, want)}
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
 func (f *File) open(path string, mode Mode) (int, error) {
 	flags := unix.O_CLOEXEC | unix.O_RDONLY
 	if mode&Write != 0 {

@@ -131,6 +131,37 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+// TestOpenDevice: a node that is not that of the device which is meant.
+func TestOpenDevice(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(path, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	loop := looptest.Attach(t, path, 512)
+	var st unix.Stat_t
+	if err := unix.Stat(loop, &st); err != nil {
+		t.Fatal(err)
+	}
+	major, minor := unix.Major(st.Rdev), unix.Minor(st.Rdev)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(loop, link); err != nil {
+		t.Fatal(err)
+	}
+	f, err := blockio.OpenDevice(link, major, minor, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	for _, c := range []struct {
+		path         string
+		major, minor uint32
+	}{{link, major, minor + 1}, {link, major + 1, minor}, {path, major, minor}} {
+		if f, err := blockio.OpenDevice(c.path, c.major, c.minor, 0); !errors.Is(err, blockio.ErrReplaced) {
+			t.Errorf("%+v: %v, %v", c, f, err)
+		}
+	}
+}
+
 func TestIdentity(t *testing.T) {
 	path := tempFile(t, 4096)
 	link := filepath.Join(t.TempDir(), "link")
