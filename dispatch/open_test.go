@@ -283,6 +283,25 @@ func TestOpenLoop(t *testing.T) {
 	wantRefusal(t, err, []string{"is the storage of " + filepath.Base(loop)})
 }
 
+// TestSourcesAreOnlyRead: the descriptor of a source cannot write, whoever asks.
+func TestSourcesAreOnlyRead(t *testing.T) {
+	for _, name := range []string{file(t, 1<<20), looptest.Attach(t, file(t, 1<<20), 512)} {
+		src, err := OpenSource(t.Context(), here, name, OpenOptions{LiveSource: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := src.Device.WriteAt(make([]byte, 4096), 0); !errors.Is(err, unix.EBADF) {
+			t.Errorf("%s: write: %v", name, err)
+		}
+		if err := src.Device.Zero(0, 4096); !errors.Is(err, unix.EBADF) {
+			t.Errorf("%s: zero: %v", name, err)
+		}
+		if err := src.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // A device that was looked at must be the one that was opened.
 func TestOpenReplaced(t *testing.T) {
 	loop := looptest.Attach(t, file(t, 1<<20), 512)

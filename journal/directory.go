@@ -34,7 +34,26 @@ type osDirectory struct{ *os.File }
 
 func openDirectory(path string) (osDirectory, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
-	return osDirectory{f}, err
+	if err != nil {
+		return osDirectory{}, err
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(int(f.Fd()), &st); err == nil {
+		err = lockable(&st)
+	}
+	if err != nil {
+		return osDirectory{}, errors.Join(err, f.Close())
+	}
+	return osDirectory{f}, nil
+}
+
+// lockable refuses a directory in which everybody can take files away and give their
+// names to others: each file there may be one of ours, but not the one that is meant.
+func lockable(st *unix.Stat_t) error {
+	if st.Mode&0o002 != 0 && st.Mode&unix.S_ISVTX == 0 {
+		return fmt.Errorf("%w: everybody may rename files in its directory", ErrUnsafe)
+	}
+	return nil
 }
 
 func (d osDirectory) fd() int { return int(d.Fd()) }

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // File is a state file that belongs to this process until it is closed. Its
@@ -125,7 +127,7 @@ func peek(path string) (*State, error) {
 	if !info.Mode().IsRegular() {
 		return nil, ErrFormat
 	}
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // it may be a pipe by now
 	if err != nil {
 		return nil, err
 	}

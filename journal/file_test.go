@@ -372,6 +372,25 @@ func TestUnsafe(t *testing.T) {
 	closed(t, mustOpen(t, at("good")))
 }
 
+// TestUnsafeDirectory: where everybody may rename files, the names mean nothing.
+func TestUnsafeDirectory(t *testing.T) {
+	for mode, safe := range map[fs.FileMode]bool{
+		0o700: true, 0o755: true, 0o775: true, 0o777 | fs.ModeSticky: true, 0o777: false, 0o702: false,
+	} {
+		path := filepath.Join(t.TempDir(), "state")
+		if err := errors.Join(os.WriteFile(path, encode(t, example()), 0o600), os.Chmod(filepath.Dir(path), mode)); err != nil {
+			t.Fatal(err)
+		}
+		f, err := Open(path)
+		if safe != (err == nil) || !safe && !errors.Is(err, ErrUnsafe) {
+			t.Errorf("%v: %v", mode, err)
+		}
+		if err == nil {
+			closed(t, f)
+		}
+	}
+}
+
 // TestNewNameTaken: what lies where the next state is to be written is removed
 // and not followed.
 func TestNewNameTaken(t *testing.T) {

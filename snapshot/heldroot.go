@@ -24,6 +24,9 @@ import (
 // ErrRootHeld: the pool's metadata snapshot belongs to somebody else.
 var ErrRootHeld = errors.New("the pool has a metadata snapshot that is not ours")
 
+// ErrUnsafe: others could write to where it is noted which metadata snapshots are ours.
+var ErrUnsafe = errors.New("notes of metadata snapshots are not safe there")
+
 // heldRoot is a metadata snapshot of ours.
 type heldRoot struct {
 	dm   *dmtable.Control
@@ -82,15 +85,24 @@ func poolID(pool *dmtable.Table) string {
 // fileName keeps slashes out of a file name: the kernel takes any uuid.
 var fileName = strings.NewReplacer("%", "%25", "/", "%2F")
 
+func noteName(pool string) string { return "root-" + fileName.Replace(pool) }
+
 // openNote opens and locks the file of the pool.
 func openNote(dir string, pool *dmtable.Table) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, "root-"+fileName.Replace(poolID(pool)))
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err := ourOwn(dir, unix.S_IFDIR); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, noteName(poolID(pool)))
+	// A pipe would wait, and is refused then.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, err
+	}
+	if err := ourOwn(path, unix.S_IFREG); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
@@ -99,6 +111,25 @@ func openNote(dir string, pool *dmtable.Table) (*os.File, error) {
 		return nil, errors.Join(&Error{pool.Name, err}, f.Close())
 	}
 	return f, nil
+}
+
+// ourOwn refuses a directory, or a file, that somebody else could have written to: what
+// is noted there is sent to a pool. Once the directory is ours, nobody else can swap
+// what is in it.
+func ourOwn(path string, kind uint32) error {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return &Error{path, err}
+	}
+	switch {
+	case st.Mode&unix.S_IFMT != kind:
+		return &Error{path, fmt.Errorf("%w: it is no file or directory of ours", ErrUnsafe)}
+	case int(st.Uid) != os.Geteuid():
+		return &Error{path, fmt.Errorf("%w: it belongs to user %d", ErrUnsafe, st.Uid)}
+	case st.Mode&0o022 != 0:
+		return &Error{path, fmt.Errorf("%w: others may write to it", ErrUnsafe)}
+	}
+	return nil
 }
 
 func (h *heldRoot) take() error {

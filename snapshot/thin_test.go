@@ -286,6 +286,51 @@ func TestLeftRoot(t *testing.T) {
 }
 
 // What is not provably ours is not touched.
+// TestUnsafeNotes: what others could have written decides nothing about a pool.
+func TestUnsafeNotes(t *testing.T) {
+	ours := fmt.Sprintf(`{"pool":%q,"root":40}`, poolUUID)
+	for what, prepare := range map[string]func(r *thinRig) error{
+		"directory of all":   func(r *thinRig) error { return os.Chmod(r.state, 0o777) },
+		"sticky directory":   func(r *thinRig) error { return os.Chmod(r.state, 0o777|os.ModeSticky) },
+		"directory of group": func(r *thinRig) error { return os.Chmod(r.state, 0o770) },
+		"no directory":       func(r *thinRig) error { return errors.Join(os.RemoveAll(r.state), os.WriteFile(r.state, nil, 0o600)) },
+		"note of all":        func(r *thinRig) error { return os.Chmod(r.notePath(), 0o666) },
+		"link": func(r *thinRig) error {
+			return errors.Join(os.Rename(r.notePath(), r.state+"-note"), os.Symlink(r.state+"-note", r.notePath()))
+		},
+		"pipe": func(r *thinRig) error {
+			return errors.Join(os.Remove(r.notePath()), unix.Mkfifo(r.notePath(), 0o600))
+		},
+		"directory in its place": func(r *thinRig) error { return errors.Join(os.Remove(r.notePath()), os.Mkdir(r.notePath(), 0o700)) },
+	} {
+		r := newThinRig(t)
+		r.pool.held = 40
+		r.setPool(r.pool.status())
+		r.setNote(t, ours)
+		if err := prepare(r); err != nil {
+			t.Fatal(err)
+		}
+		s := r.read(t)
+		closed(t, s, "thin1", thinUnread, r.state)
+		r.close(t)
+		if r.sent(t, 0, 0); r.pool.held != 40 {
+			t.Errorf("%s: root %d", what, r.pool.held)
+		}
+	}
+}
+
+// TestNamesOfNotes: whatever a pool is called, its note is a file of the directory.
+func TestNamesOfNotes(t *testing.T) {
+	for _, uuid := range []string{"..", "../../etc/passwd", "/", "a/b", "%2F", "."} {
+		if name := snapshot.NoteName(uuid); name != filepath.Base(name) || !strings.HasPrefix(name, "root-") {
+			t.Errorf("%q: %q", uuid, name)
+		}
+	}
+	if snapshot.NoteName("a/b") == snapshot.NoteName("a%2Fb") {
+		t.Error("two pools with one note")
+	}
+}
+
 func TestForeignRoot(t *testing.T) {
 	for what, note := range map[string]string{
 		"no note": "", "another root": fmt.Sprintf(`{"pool":%q,"root":39}`, poolUUID), "another pool": `{"pool":"other","root":40}`,

@@ -33,12 +33,24 @@ func parseRange(s string) (dispatch.Range, error) {
 	return dispatch.Range{Src: values[0], Dst: values[1], Len: values[2]}, nil
 }
 
+// Bounds of a list of ranges, which is kept in memory, 24 bytes each: an endless one
+// is a mistake.
+const (
+	maxRanges     = 1 << 24
+	maxRangeBytes = 1 << 30 // comments included
+)
+
 // readRanges reads one range a line. Empty lines and what follows a # are
 // skipped. A list without any range is an error: no ranges would mean the
 // whole device.
 func readRanges(r io.Reader, name string) ([]dispatch.Range, error) {
+	return readRangesWithin(r, name, maxRanges, maxRangeBytes)
+}
+
+func readRangesWithin(r io.Reader, name string, most int, bytes int64) ([]dispatch.Range, error) {
 	var ranges []dispatch.Range
-	lines := bufio.NewScanner(r)
+	all := &io.LimitedReader{R: r, N: bytes + 1}
+	lines := bufio.NewScanner(all)
 	number := 0
 	for lines.Scan() {
 		number++
@@ -50,9 +62,14 @@ func readRanges(r io.Reader, name string) ([]dispatch.Range, error) {
 		if err != nil {
 			return nil, usage("%s, line %d: %v", name, number, err)
 		}
+		if len(ranges) == most {
+			return nil, usage("%s holds more than %d ranges", name, most)
+		}
 		ranges = append(ranges, parsed)
 	}
 	switch err := lines.Err(); {
+	case all.N <= 0:
+		return nil, usage("%s is longer than %d bytes", name, bytes)
 	case errors.Is(err, bufio.ErrTooLong):
 		return nil, usage("%s, line %d: too long to be a range: want %s", name, number+1, rangeForm)
 	case err != nil:

@@ -50,6 +50,38 @@ func TestReadRangesMillion(t *testing.T) {
 	}
 }
 
+// endless is a text over and over.
+type endless struct{ text, rest string }
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.rest == "" {
+		e.rest = e.text
+	}
+	n := copy(p, e.rest)
+	e.rest = e.rest[n:]
+	return n, nil
+}
+
+// TestReadRangesEndless: what does not end is not read to its end.
+func TestReadRangesEndless(t *testing.T) {
+	for text, says := range map[string]string{
+		"0:0:1\n": "more than 1000 ranges", "# nothing\n": "longer than 65536 bytes", "\n": "longer than", "\x00": "longer than",
+	} {
+		if _, err := readRangesWithin(&endless{text: text}, "list", 1000, 1<<16); !errors.Is(err, dispatch.ErrUsage) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	list := strings.Repeat("0:0:1\n", 1000)
+	if got, err := readRangesWithin(strings.NewReader(list), "list", 1000, int64(len(list))); err != nil || len(got) != 1000 {
+		t.Errorf("%d ranges, %v", len(got), err)
+	}
+	for _, text := range []string{"0:0:1\x00\n", "\x00", "0\x00:0:1"} {
+		if _, err := readRanges(strings.NewReader(text), "list"); !errors.Is(err, dispatch.ErrUsage) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 // FuzzReadRanges: whatever is accepted prints and reads back the same.
 func FuzzReadRanges(f *testing.F) {
 	for _, seed := range []string{"0:0:1M", "1s:2K:3G # x\n\n4:5:0", "::", "a:b:c", "-1:0:0", "9223372036854775807:0:8388607T"} {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch"
 )
@@ -77,14 +78,23 @@ func (r *rateFile) get() int64 {
 // maxRateFile bounds what is read of the file, in bytes.
 const maxRateFile = 128
 
+// read takes a rate from a regular file only: a pipe would keep the copy waiting for
+// whoever writes to it. What is in the file is not told; it may be another file by now.
 func (r *rateFile) read() error {
 	r.at = time.Now()
-	f, err := os.Open(r.path)
+	info, err := os.Stat(r.path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", r.path)
+	}
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(r.path, os.O_RDONLY|unix.O_NONBLOCK, 0) // it may be a pipe by now
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxRateFile))
+	text, err := io.ReadAll(io.LimitReader(f, maxRateFile+1))
 	if err != nil {
 		return err
 	}
@@ -94,8 +104,8 @@ func (r *rateFile) read() error {
 		return nil
 	}
 	rate, err := parseSize(word)
-	if err != nil {
-		return fmt.Errorf("%s: %w, or max", r.path, err)
+	if err != nil || len(text) > maxRateFile {
+		return fmt.Errorf("%s holds neither a size (%s) nor max", r.path, sizeForms)
 	}
 	r.rate = rate
 	return nil

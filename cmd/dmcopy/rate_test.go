@@ -1,12 +1,16 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch"
 )
@@ -59,4 +63,41 @@ func TestRateFile(t *testing.T) {
 			t.Errorf("the file is gone: %d", got)
 		}
 	})
+}
+
+// TestRateFileIsAFile: nothing else is read, before the copy or during it, nor waited
+// for; and what a file holds that has no rate is nobody's business.
+func TestRateFileIsAFile(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	if err := errors.Join(
+		unix.Mkfifo(at("fifo"), 0o600), os.WriteFile(at("secret"), []byte("hunter2"), 0o600),
+		os.WriteFile(at("long"), []byte("1"+strings.Repeat(" ", 1<<20)), 0o600), os.WriteFile(at("rate"), []byte("1M"), 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	f := rateFlags{file: fileFlag(at("link"))}
+	if err := os.Symlink(at("rate"), at("link")); err != nil {
+		t.Fatal(err)
+	}
+	get, err := f.source(slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil || get() != 1<<20 {
+		t.Fatal(err)
+	}
+	for _, to := range []string{at("fifo"), at("secret"), at("long"), dir, os.DevNull, "/dev/zero"} {
+		if err := errors.Join(os.Remove(at("link")), os.Symlink(to, at("link"))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.source(nil); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", to, err)
+		}
+		r := rateFile{path: at("link"), log: slog.New(slog.NewTextHandler(&log, nil)), rate: 7}
+		if got := r.get(); got != 7 {
+			t.Errorf("%s: a rate of %d", to, got)
+		}
+	}
+	if strings.Contains(log.String(), "hunter2") || strings.Count(log.String(), "stays what it was") != 6 {
+		t.Error(log.String())
+	}
 }

@@ -1,0 +1,4 @@
+package snapshot
+
+// NoteName is for tests.
+var NoteName = noteName
