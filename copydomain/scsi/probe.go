@@ -327,7 +327,9 @@ func once(ctx context.Context, t Transport, c Command) ([]byte, error) {
 	go func() {
 		completion, err := t.Do(ctx, &c)
 		if err == nil {
-			err = completion.Err()
+			if err = completion.Err(); err != nil {
+				clear(c.Data) // nobody looks at it, and it may hold a token
+			}
 		}
 		done <- reply{completion, err}
 	}()

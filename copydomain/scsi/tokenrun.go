@@ -292,13 +292,18 @@ func wait(told time.Duration) {
 	time.Sleep(min(max(told, shortestDelay), longestDelay))
 }
 
-// operation asks what became of a token copy. A target may tell that once only.
+// operation asks what became of a token copy. A target may tell that once only. The
+// token of anything but POPULATE TOKEN is wanted by nobody.
 func (d *Device) operation(ctx context.Context, id uint32) (op Operation, err error) {
 	err = ask(ctx, d.Transport, "receive token information", receiveToken(id), func(b []byte) (err error) {
 		op, err = ParseOperation(b, d.Capacity.BlockSize)
 		clear(b[:cap(b)])
 		return err
 	})
+	if op.Action != saPopulateToken {
+		op.Token.wipe()
+		op.Token = nil
+	}
 	return op, err
 }
 

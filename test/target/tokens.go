@@ -145,6 +145,17 @@ func (t *Target) Revoke() { t.end(&tokenRevoked) }
 // Expire makes all tokens expire that are there now.
 func (t *Target) Expire() { t.end(&tokenExpired) }
 
+// Given are the tokens that were given out so far, whatever became of them.
+func (t *Target) Given() [][]byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var all [][]byte
+	for b := range t.tokens {
+		all = append(all, b[:])
+	}
+	return all
+}
+
 func (t *Target) end(why *scsi.SenseCode) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
