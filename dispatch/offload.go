@@ -18,6 +18,7 @@ import (
 const (
 	ReasonHoldUnavailable remap.Reason = "hold:unavailable"
 	ReasonHoldContended   remap.Reason = "hold:contended"
+	ReasonHoldShared      remap.Reason = "hold:shared"
 	ReasonHoldLost        remap.Reason = "hold:lost"
 	ReasonLayoutChanged   remap.Reason = "layout:changed"
 	ReasonProofFailed     remap.Reason = "domain:proof-failed"

@@ -256,6 +256,10 @@ func (p *plan) choose(ctx context.Context, s *Step) {
 		s.Reason = ReasonHoldUnavailable
 		return
 	}
+	if p.hold == hold.Auto && p.shared(s.via) {
+		s.Reason = ReasonHoldShared
+		return
+	}
 	if zoned(s.DstLeaf) != (p.dst.Zones != nil) {
 		// What makes one of the other has rules of its own for what lies where.
 		s.Reason = copydomain.ReasonZoned

@@ -113,6 +113,17 @@ func (p *plan) unlockable(via *remap.Via) bool {
 	return false
 }
 
+// shared tells whether a chain passes a volume of a group that other machines may
+// change. An anchor holds the tables of this kernel, and nothing of theirs.
+func (p *plan) shared(via *remap.Via) bool {
+	for _, link := range via.Chain() {
+		if p.stack.Node(link.Dev).Owner.Shared {
+			return true
+		}
+	}
+	return false
+}
+
 func lockless(n *remap.Node) bool {
 	return n.Locked && (n.Owner.Manager != "lvm" || n.Owner.Group == "")
 }

@@ -81,6 +81,8 @@ type Owner struct {
 	Manager string
 	// Group is the volume group of an LVM device.
 	Group string
+	// Shared: other machines may change the group as well.
+	Shared bool
 }
 
 // Leaf is what a device is below which nothing is mapped any more.

@@ -226,7 +226,7 @@ func (r *Reader) readOnce(ctx context.Context, devs []remap.Dev) (*Snapshot, err
 			return nil, err
 		}
 	}
-	s := &Snapshot{trust: r.trust, Schema: Schema, Created: time.Now().UTC().Round(time.Second), Kernel: kernel}
+	s := &Snapshot{trust: r.trust, Schema: Schema, Created: time.Now().UTC().Round(time.Second), Kernel: kernel, SharedGroups: r.fs.SharesGroups()}
 	seen := make(map[remap.Dev]bool)
 	for queue := slices.Clone(devs); len(queue) > 0; queue = queue[1:] {
 		if seen[queue[0]] {

@@ -56,6 +56,8 @@ type Snapshot struct {
 	Created time.Time `json:"created"`
 	// Kernel is the release of the running kernel, "6.12.107+deb13-amd64".
 	Kernel string `json:"kernel"`
+	// SharedGroups: lvmlockd serves the machine.
+	SharedGroups bool `json:"shared_groups,omitempty"`
 	// Nodes are in order of device number.
 	Nodes []Node `json:"nodes"`
 
@@ -101,6 +103,7 @@ func (s *Snapshot) Stack() (*remap.Stack, error) {
 		if err != nil {
 			return nil, &Error{s.Nodes[i].describe(), err}
 		}
+		n.Owner.Shared = s.SharedGroups && n.Owner.Manager == "lvm"
 		nodes = append(nodes, n)
 	}
 	return remap.New(nodes)

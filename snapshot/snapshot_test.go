@@ -94,6 +94,33 @@ func stackOf(t testing.TB, s *snapshot.Snapshot) *remap.Stack {
 	return st
 }
 
+// TestSharedGroupsAreNoted: where lvmlockd runs, other machines may change what LVM
+// manages, and nothing else; a capture says so.
+func TestSharedGroupsAreNoted(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		r := newRig(t)
+		if shared {
+			r.File("run/lvmlockd.pid", "4711")
+		}
+		s := r.read(t, "dm-1")
+		var stored bytes.Buffer
+		if err := s.Write(&stored); err != nil {
+			t.Fatal(err)
+		}
+		back, err := snapshot.Load(&stored)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, st := range []*remap.Stack{stackOf(t, s), stackOf(t, back)} {
+			for name, want := range map[string]bool{"dm-0": shared, "dm-1": false, "nvme0n1p1": false} {
+				if got := st.Node(r.Dev(name)).Owner.Shared; got != want {
+					t.Errorf("%s: shared %v, want %v", name, got, want)
+				}
+			}
+		}
+	}
+}
+
 // resolve spells out where a whole device lives.
 func resolve(t testing.TB, st *remap.Stack, dev remap.Dev, op remap.Op) []string {
 	t.Helper()

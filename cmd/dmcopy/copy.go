@@ -71,6 +71,7 @@ Safety:
   * While a disk writes below a logical volume, the layout of the volume is held:
     LVM commands and dmsetup wait for less than a second. --hold=trust takes your
     word that nobody changes the layout, --hold=none never writes below a volume.
+    Where lvmlockd runs, disks write below logical volumes with --hold=trust only.
   * --enable-cross-namespace tells NVMe controllers, until the copy ends, that they
     may copy between namespaces (Set Features 16h). Meanwhile everybody who may
     write to one namespace of a controller can read the others; so they can

@@ -163,6 +163,7 @@ var reasonWords = map[remap.Reason]string{
 	"zone:unknown":       "the disk does not tell of its zones",
 
 	"hold:unavailable": "nothing can hold the layout of the destination still",
+	"hold:shared":      "lvmlockd is running, and other machines may change the volume group; --hold=trust if the volume is active here only",
 	"hold:contended":   "somebody was changing the layout of the destination",
 	"hold:lost":        "the hold on the layout ended early; the bytes were copied again",
 	"layout:changed":   "the layout changed during the copy; the bytes were copied again",

@@ -236,6 +236,13 @@ func (m *Machine) AddVolume(group string, segments ...Segment) remap.Dev {
 	return dev
 }
 
+// Share makes the volume group of a device one that other machines may change.
+func (m *Machine) Share(dev remap.Dev) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.devices[dev].owner.Shared = true
+}
+
 // AddPartition adds a partition. Nobody can move it while it is open.
 func (m *Machine) AddPartition(of remap.Dev, start, size remap.Sector) remap.Dev {
 	return m.addTable(majorNVMe, "p%d", partition, table{{size, Linear{of, start}}})
