@@ -64,7 +64,7 @@ func newAnchor(path string, dev remap.Dev, log *slog.Logger) (*Anchor, error) {
 
 // openDevice opens the node and makes sure that it is the device meant.
 func openDevice(path string, dev remap.Dev) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECT|unix.O_NONBLOCK, 0) // a pipe would wait
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECT, 0)
 	if err != nil {
 		return nil, err
 	}
