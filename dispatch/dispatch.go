@@ -253,14 +253,17 @@ const settlePoll = 50 * time.Millisecond
 // settle takes a snapshot that is not in transition.
 func (r *run) settle(ctx context.Context) (*plan, error) {
 	deadline := time.Now().Add(r.opts.Patience)
+	var moving *remap.Node
 	for {
 		p, err := r.d.newPlan(ctx, r.job, r.poisoned)
+		if err != nil && moving != nil && ctx.Err() != nil {
+			return nil, interruptedBy(ctx, moving)
+		}
 		if err != nil {
 			return nil, wrap("plan", err)
 		}
 		p.told = r.told
-		moving := p.moving()
-		if moving == nil {
+		if moving = p.moving(); moving == nil {
 			return p, nil
 		}
 		if time.Now().After(deadline) {
@@ -268,10 +271,15 @@ func (r *run) settle(ctx context.Context) (*plan, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: waiting for %s, which is %s", interrupted(ctx), moving.DisplayName(), moving.Transition)
+			return nil, interruptedBy(ctx, moving)
 		case <-time.After(settlePoll):
 		}
 	}
+}
+
+// interruptedBy is the end of a copy that waits for a device in transition.
+func interruptedBy(ctx context.Context, moving *remap.Node) error {
+	return fmt.Errorf("%w: waiting for %s, which is %s", interrupted(ctx), moving.DisplayName(), moving.Transition)
 }
 
 // moving returns a device of the plan that is in transition, if any.

@@ -38,7 +38,8 @@ func startHelper(device *os.File, group *cgroup, estate string) (*helper, error)
 	cmd.Args[0] = "dmcopy-hold-helper"
 	cmd.Env = append(os.Environ(), helperEnv+"="+cmp.Or(estate, "1"))
 	cmd.ExtraFiles = []*os.File{device}
-	cmd.Stderr = os.Stderr
+	// It gets no output of ours: it may outlive us, as long as the kernel keeps a read
+	// of it, and whoever reads our output waits for the last one who could write there.
 	// A terminal's ^C is for us: the helper ends when we do.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if group != nil {

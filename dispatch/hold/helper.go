@@ -42,8 +42,7 @@ func HelperMain() int {
 	signal.Ignore(unix.SIGPIPE) // a parent that was killed is no reason to leave the reads alone
 	err := serve(os.Stdin, os.Stdout, helperFD)
 	if err := errors.Join(err, sweep(os.Getenv(helperEnv))); err != nil {
-		fmt.Fprintln(os.Stderr, "dmcopy hold helper:", err)
-		return 1
+		return 1 // nobody listens any more
 	}
 	return 0
 }
