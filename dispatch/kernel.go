@@ -24,8 +24,11 @@ type Kernel struct {
 var _ Machine = (*Kernel)(nil)
 
 // NewMachine returns the machine that this process runs on. Layouts are read
-// through reader.
+// through reader. Nothing is logged without a log.
 func NewMachine(reader *snapshot.Reader, log *slog.Logger) *Kernel {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	return &Kernel{Finder: copydomain.NewFinder(), reader: reader, log: log}
 }
 
