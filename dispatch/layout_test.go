@@ -182,6 +182,41 @@ func TestSwapToTheSamePlace(t *testing.T) {
 	}
 }
 
+// TestGrownBelowCommands: a partition below the destination may be made longer at any
+// time, and the destination be moved as soon as it is let go of. While the commands
+// were under way it lay where they wrote: nobody is accused, also if one has failed.
+func TestGrownBelowCommands(t *testing.T) {
+	for _, moment := range []string{"after the comparison", "before a command", "after a command", "before the last look"} {
+		for _, fails := range []bool{false, true} {
+			t.Run(fmt.Sprint(moment, " ", fails), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					m := &mover{volumes: newVolumes(t)}
+					part := m.AddPartition(m.ns, dstPlace, volume)
+					m.dst = m.AddMapped(fakestack.Segment{Len: volume, Target: fakestack.Linear{Dev: part}})
+					when(&m.Hooks, moment, func() {
+						m.Resize(part, 8)
+						m.begin(m.dst, m.linear(spare))()
+					})
+					m.loop.SetFault(func(n int, _ *nvme.Command) nvme.Fault {
+						if !fails || n < 3 {
+							return nvme.Fault{}
+						}
+						return nvme.Fault{Status: nvme.StatusReservationConflict, At: 1}
+					})
+					_, err := m.copy(t, dispatch.Options{Window: window})
+					if fails != errors.Is(err, nvme.StatusReservationConflict) || !fails && err != nil {
+						t.Error(err)
+					}
+					if err != nil && strings.Contains(err.Error(), "destination changed") {
+						t.Error(err)
+					}
+					<-m.over
+				})
+			})
+		}
+	}
+}
+
 // TestUnsafeSwapOfFailingCommand: a command that fails must not hide that the
 // destination was moved below it.
 func TestUnsafeSwapOfFailingCommand(t *testing.T) {

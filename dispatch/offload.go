@@ -53,15 +53,7 @@ func (r *run) offload(ctx context.Context, steps map[pairKey][]Step) ([]Step, er
 	if releaseErr := held.Release(); releaseErr != nil {
 		r.log.Warn("release of the hold", "error", releaseErr)
 	}
-	var suspect *suspicion
-	if !errors.As(err, &suspect) {
-		return redo, err
-	}
-	// Who trusts has no hold that could tell where the destination lay meanwhile.
-	if r.opts.Hold != hold.Auto || suspect.lost != nil || !r.stillThere(ctx, steps) {
-		return nil, suspect.err
-	}
-	return r.doubt(steps, nil)
+	return redo, err
 }
 
 // fallBack sends all steps through the host, none having been issued.
@@ -104,10 +96,10 @@ func (r *run) underHold(ctx context.Context, held hold.Held, steps map[pairKey][
 	// A change that is only being prepared waits for the release.
 	moved := remap.Moved(slices.Concat(seen, changed))
 	if err := errors.Join(err, wrap("plan", changesErr)); err != nil {
-		return nil, errors.Join(err, r.betrayed(steps, moved, lostHold))
+		return nil, errors.Join(err, r.betrayed(ctx, held, steps, moved, lostHold))
 	}
 	if len(moved) > 0 || lostHold != nil {
-		return r.distrust(steps, moved, lostHold)
+		return r.distrust(ctx, held, steps, moved, lostHold)
 	}
 	redo, offloaded := r.settleOffload(results)
 	r.size = resize(r.size, offloaded, grain(steps), time.Since(began), r.opts.Window)
@@ -168,15 +160,10 @@ func keep(held hold.Held, stop context.CancelCauseFunc) (letGo func() error) {
 
 // distrust sends a window through the host whose commands did not run under the
 // layout that they were planned for.
-func (r *run) distrust(steps map[pairKey][]Step, moved []remap.Change, lostHold error) ([]Step, error) {
-	if err := r.betrayed(steps, moved, lostHold); err != nil {
-		return nil, &suspicion{err, lostHold}
+func (r *run) distrust(ctx context.Context, held hold.Held, steps map[pairKey][]Step, moved []remap.Change, lostHold error) ([]Step, error) {
+	if err := r.betrayed(ctx, held, steps, moved, lostHold); err != nil {
+		return nil, err
 	}
-	return r.doubt(steps, lostHold)
-}
-
-// doubt sends a window through the host once more.
-func (r *run) doubt(steps map[pairKey][]Step, lostHold error) ([]Step, error) {
 	why := ReasonLayoutChanged
 	if lostHold != nil {
 		why = ReasonHoldLost
@@ -190,19 +177,16 @@ func (r *run) doubt(steps map[pairKey][]Step, lostHold error) ([]Step, error) {
 // betrayed tells of a device that changed while commands were writing below it.
 // They may have written to places that belonged to somebody else by then: that
 // is never passed over. A device of the destination that they did not write
-// through may change as it likes, as a mirror does that comes to be in sync.
-func (r *run) betrayed(steps map[pairKey][]Step, moved []remap.Change, lostHold error) error {
-	if len(moved) == 0 {
+// through may change as it likes, as a mirror does that comes to be in sync; and
+// so may others, if all that was written is known to be in its place.
+func (r *run) betrayed(ctx context.Context, held hold.Held, steps map[pairKey][]Step, moved []remap.Change, lostHold error) error {
+	written := through(steps)
+	i := slices.IndexFunc(moved, func(c remap.Change) bool { return written[c.Dev] })
+	if i < 0 || lostHold == nil && r.stillThere(ctx, held, steps) {
 		return nil
 	}
-	written := through(steps)
-	for _, c := range moved {
-		if written[c.Dev] {
-			return wrap("offload", errors.Join(
-				fmt.Errorf("the destination changed while commands were writing below it: %v: check what else lives on its disks", c), lostHold))
-		}
-	}
-	return nil
+	return wrap("offload", errors.Join(
+		fmt.Errorf("the destination changed while commands were writing below it: %v: check what else lives on its disks", moved[i]), lostHold))
 }
 
 // through lists the devices on the way down to what the steps write.

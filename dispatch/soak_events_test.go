@@ -204,8 +204,7 @@ func (s *soak) choosePath(e *event) {
 	}
 	v := s.aVolume()
 	e.do = func() {
-		// A move right after it looks as if the layout had not been held.
-		s.excuse(e, append([]string{"move", "shrink"}, unheld...)...)
+		s.excuse(e, unheld...)
 		s.m.Reroute(v.dev, from, to)
 	}
 }

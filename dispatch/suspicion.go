@@ -3,50 +3,45 @@ package dispatch
 import (
 	"context"
 
+	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-// suspicion is an error unless it turns out that the destination lies where it
-// did: a multipath device that takes another path has changed, and what was
-// written through the path before is in its place.
-type suspicion struct {
-	err  error
-	lost error // of the hold
-}
-
-func (s *suspicion) Error() string { return s.err.Error() }
-
-// Unwrap gives access to sentinels and errnos.
-func (s *suspicion) Unwrap() error { return s.err }
-
-// stillThere tells whether all that the steps have written lies where it was
-// written, on the same disks by whatever path. While a hold is on no table is
-// swapped, so that it lay there all the time. The hold has been released: finding
-// out can be I/O.
-func (r *run) stillThere(ctx context.Context, steps map[pairKey][]Step) bool {
-	now, err := r.settle(ctx)
+// stillThere tells whether all that the steps have written lies where it was written,
+// on the same disks by whatever path: a multipath device that takes another path has
+// changed, and so has a partition that was made longer. While a hold is on no table is
+// swapped: what lies there now, if the hold is on still, lay there all the time. Who
+// trusts has no such hold.
+//
+// Reading a stack can be I/O, to devices that a swap keeps suspended that waits for
+// this hold: then the hold ends by itself ([hold.ErrLost]), and the answer is no.
+func (r *run) stillThere(ctx context.Context, held hold.Held, steps map[pairKey][]Step) bool {
+	if r.opts.Hold != hold.Auto {
+		return false
+	}
+	now, err := r.d.machine.Stack(context.WithoutCancel(ctx), r.job.Dst.Dev)
 	if err != nil {
 		return false
 	}
 	for _, some := range steps {
 		for _, s := range some {
-			if !now.holdsStep(&s) {
+			if !writesInto(now, r.job.Dst.Dev, &s) {
 				return false
 			}
 		}
 	}
-	return true
+	return held.Check() == nil
 }
 
-// holdsStep tells whether a step writes where the destination lies.
-func (p *plan) holdsStep(s *Step) bool {
-	to := remap.Range{Dev: p.dst.Dev, Start: sectors(s.DstOff), Len: sectors(s.Len)}
-	for e, err := range p.stack.Resolve(remap.Write, to) {
+// writesInto tells whether a step writes where a stack has the destination.
+func writesInto(stack *remap.Stack, dst remap.Dev, s *Step) bool {
+	to := remap.Range{Dev: dst, Start: sectors(s.DstOff), Len: sectors(s.Len)}
+	for e, err := range stack.Resolve(remap.Write, to) {
 		if err != nil || e.Kind != remap.Data && e.Kind != remap.Cipher {
 			return false
 		}
 		at := sectors(s.DstLeafOff) + e.Start - to.Start
-		if e.Leg.Start != at || !sameDisk(p.stack.Node(e.Leg.Dev), s.DstLeaf) {
+		if e.Leg.Start != at || !sameDisk(stack.Node(e.Leg.Dev), s.DstLeaf) {
 			return false
 		}
 	}

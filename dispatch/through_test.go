@@ -59,14 +59,14 @@ func TestBetrayed(t *testing.T) {
 	r := &run{plan: &plan{stack: st}, log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	r.job.Dst.Dev = devs["top"]
 	for name, want := range map[string]bool{"top": true, "one": true, "disk": true, "two": false} {
-		err := r.betrayed(written(t, st, devs), []remap.Change{{Dev: devs[name], Name: name, What: "layout changed"}}, nil)
+		err := r.betrayed(t.Context(), nil, written(t, st, devs), []remap.Change{{Dev: devs[name], Name: name, What: "layout changed"}}, nil)
 		if (err != nil) != want {
 			t.Errorf("%s changed: %v, want an error: %v", name, err, want)
 		}
 	}
 	both := []remap.Change{{Dev: devs["two"]}, {Dev: devs["one"]}}
 	lost := errors.New("lost")
-	if err := r.betrayed(written(t, st, devs), both, lost); !errors.Is(err, lost) {
+	if err := r.betrayed(t.Context(), nil, written(t, st, devs), both, lost); !errors.Is(err, lost) {
 		t.Errorf("the second of two changes: %v", err)
 	}
 }

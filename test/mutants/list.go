@@ -65,12 +65,12 @@ var mutants = []mutant{
 	},
 	{
 		guard: "a destination that changed below commands is told of",
-		file:  "dispatch/offload.go", old: "if r.opts.Hold != hold.Auto || suspect.lost != nil || !r.stillThere(ctx, steps) {", new: "if false {",
+		file:  "dispatch/offload.go", old: "if i < 0 || lostHold == nil && r.stillThere(ctx, held, steps) {", new: "if true {",
 		in: "./dispatch", tests: "Swap|HoldLost",
 	},
 	{
 		guard: "a trusted destination gets no second chance",
-		file:  "dispatch/offload.go", old: "r.opts.Hold != hold.Auto || ", new: "",
+		file:  "dispatch/suspicion.go", old: "if r.opts.Hold != hold.Auto {", new: "if false {",
 		in: "./dispatch", tests: "Swap|HoldLost",
 	},
 	{
