@@ -286,6 +286,9 @@ func (s *soak) settle() {
 	for _, over := range waits {
 		<-over
 	}
+	// What a device kept that was suspended comes back now. Until then the process is
+	// not gone, and has the destination to itself.
+	synctest.Wait()
 	for _, end := range ends {
 		end()
 	}
