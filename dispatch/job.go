@@ -99,8 +99,9 @@ type Options struct {
 	// Journal keeps what was done; it may be nil. It holds what earlier runs
 	// of the same job have done, if there were any.
 	Journal Journal
-	// JournalEvery is how often the destination is flushed for it; default
-	// 5 s, and after every window if it is negative.
+	// JournalEvery is how much time lies at least between two flushes of the
+	// destination for it. Default is none: all that is lost in a crash is the
+	// window that was under way.
 	JournalEvery time.Duration
 	// Progress is told what happens; it may be nil and should be quick.
 	Progress func(Progress)
@@ -172,9 +173,6 @@ func (o Options) withDefaults() Options {
 	}
 	if o.OnError == "" {
 		o.OnError = OnErrorStop
-	}
-	if o.JournalEvery == 0 {
-		o.JournalEvery = journalEvery
 	}
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}

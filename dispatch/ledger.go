@@ -31,14 +31,12 @@ type Journal interface {
 }
 
 const (
-	// journalEvery is how often what was done is flushed and recorded. What
-	// was copied since is copied again after a crash, and so is the window that
-	// was being copied.
-	journalEvery = 5 * time.Second
-	// journalWindow bounds windows while there is a journal, in bytes. On slow
-	// devices they are smaller, so that none takes much longer than
-	// JournalEvery.
+	// journalWindow bounds windows while there is a journal, in bytes: a window
+	// is copied again if a crash comes before it is recorded. On slow devices
+	// they are smaller, so that none takes much longer than journalTime, or than
+	// JournalEvery if there is one.
 	journalWindow = 256 << 20
+	journalTime   = 5 * time.Second
 )
 
 // ledger is what was done since the last record.
@@ -53,10 +51,10 @@ type ledger struct {
 
 // measure adapts the largest window to how long the last one took.
 func (l *ledger) measure(bytes int64, took, every time.Duration) {
-	if bytes == 0 || took <= 0 || every <= 0 {
+	if bytes == 0 || took <= 0 {
 		return
 	}
-	fit := float64(bytes) * float64(every) / float64(took)
+	fit := float64(bytes) * float64(cmp.Or(every, journalTime)) / float64(took)
 	l.most = int64(min(max(fit, minWindow), journalWindow)) &^ (windowUnit - 1)
 }
 
@@ -81,7 +79,7 @@ func (r *run) noteWindow(offload map[pairKey][]Step, host []Step) {
 	r.ledger.bad = max(len(r.bad)-1, 0) // the last one may grow
 }
 
-// checkpoint saves the ledger if it was not for a while. No hold is on.
+// checkpoint saves the ledger, unless it was saved lately. No hold is on.
 func (r *run) checkpoint(ctx context.Context) error {
 	if r.opts.Journal == nil || r.ledger.unsaved.Empty() || time.Since(r.ledger.saved) < r.opts.JournalEvery {
 		return nil

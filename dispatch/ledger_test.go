@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// TestMeasure: windows take about as long as there is between two records, within
-// limits, and are whole units.
+// TestMeasure: windows take about as long as there is between two records, or a few
+// seconds, within limits, and are whole units.
 func TestMeasure(t *testing.T) {
 	for _, c := range []struct {
 		bytes       int64
@@ -21,7 +21,7 @@ func TestMeasure(t *testing.T) {
 		{1 << 50, 1, time.Hour, journalWindow},
 		{0, time.Second, time.Second, firstWindow},
 		{64 << 20, 0, time.Second, firstWindow},
-		{64 << 20, time.Second, -1, firstWindow},
+		{64 << 20, 10 * time.Second, 0, 32 << 20},
 	} {
 		l := ledger{most: firstWindow}
 		l.measure(c.bytes, c.took, c.every)

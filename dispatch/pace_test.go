@@ -82,7 +82,7 @@ func TestPauseSaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newResumable(t, newVolumes(t))
 		var paused atomic.Bool
-		c.opts.Window, c.opts.JournalEvery = window, 0
+		c.opts.Window, c.opts.JournalEvery = window, 5*time.Second
 		c.opts.Rate = func() int64 {
 			if paused.Load() {
 				return 0

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -72,7 +73,7 @@ func newResumable(t *testing.T, v *volumes, ranges ...dispatch.Range) *resumable
 	}
 	return &resumable{
 		volumes: v, path: filepath.Join(memory(t), "state"), ranges: ranges, called: func() {},
-		opts: dispatch.Options{Window: window, InFlight: 1, JournalEvery: -1},
+		opts: dispatch.Options{Window: window, InFlight: 1},
 	}
 }
 
@@ -275,7 +276,7 @@ func TestCrashAgain(t *testing.T) {
 func TestInterruptSaves(t *testing.T) {
 	for _, hook := range []string{"release", "io"} {
 		c := newResumable(t, hybrid(t))
-		c.opts.JournalEvery = 0
+		c.opts.JournalEvery = time.Hour
 		want := c.Expect(c.src, c.dst)
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
@@ -430,7 +431,7 @@ func TestMismatchForgets(t *testing.T) {
 // is not waited for.
 func TestSuspendedAtTheEnd(t *testing.T) {
 	c := newResumable(t, newVolumes(t))
-	c.opts.JournalEvery = 0
+	c.opts.JournalEvery = time.Hour
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	c.Hooks.Release = func(n int) {

@@ -139,7 +139,7 @@ func (s *soak) chooseOptions() {
 		Window: 64 * kib, InFlight: s.draw("in flight", 1, 4), Sparse: rapid.Bool().Draw(s.t, "sparse"),
 		Verify:       rapid.SampledFrom([]dispatch.Verify{dispatch.VerifyNone, dispatch.VerifyNone, dispatch.VerifySample, dispatch.VerifyFull}).Draw(s.t, "verify"),
 		OnError:      rapid.SampledFrom([]dispatch.OnError{dispatch.OnErrorStop, dispatch.OnErrorContinue}).Draw(s.t, "on error"),
-		JournalEvery: rapid.SampledFrom([]time.Duration{-1, 0}).Draw(s.t, "journal every"),
+		JournalEvery: rapid.SampledFrom([]time.Duration{0, 5 * time.Second}).Draw(s.t, "journal every"),
 	}
 	s.m.NoAnchor = s.rarely("no anchor", 16)
 	if s.rarely("never", 16) {

@@ -43,7 +43,6 @@ func newCopyFlags() *copyFlags {
 		hold:     choice[hold.Mode]{hold.Auto, []hold.Mode{hold.Auto, hold.Trust, hold.None}},
 		verify:   choice[dispatch.Verify]{dispatch.VerifyNone, []dispatch.Verify{dispatch.VerifyNone, dispatch.VerifySample, dispatch.VerifyFull}},
 		onError:  choice[dispatch.OnError]{dispatch.OnErrorStop, []dispatch.OnError{dispatch.OnErrorStop, dispatch.OnErrorContinue}},
-		state:    stateFlags{every: defaultStateEvery},
 		progress: choice[string]{progressAuto, []string{progressAuto, progressTTY, progressPlain, progressJSON, progressNone}},
 		inFlight: defaultInFlight,
 	}

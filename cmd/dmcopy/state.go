@@ -21,12 +21,9 @@ type stateFlags struct {
 	every   time.Duration
 }
 
-// defaultStateEvery is how often what is done is made durable and recorded.
-const defaultStateEvery = 5 * time.Second
-
 func (f *stateFlags) add(flags *pflag.FlagSet) {
 	flags.Var(&f.file, "state", "keep what is done in this file; if it is there already, go on where it ends")
-	flags.DurationVar(&f.every, "state-every", defaultStateEvery, "flush the destination and write the state once in this `TIME`")
+	flags.DurationVar(&f.every, "state-every", 0, "flush the destination and write the state once in this `TIME`, and not after every window")
 	flags.BoolVar(&f.restart, "restart", false, "begin anew, whatever the state file says")
 }
 
@@ -34,7 +31,7 @@ func (f *stateFlags) check() error {
 	switch {
 	case f.restart && f.file == "":
 		return usage("--restart: there is no --state to begin anew with")
-	case f.every <= 0:
+	case f.every < 0:
 		return usage("--state-every %v: want a time", f.every)
 	}
 	return nil

@@ -50,7 +50,7 @@ func TestKill(t *testing.T) {
 				for i, lv := range []string{"/dev/vg/before", "/dev/vg/dst", "/dev/vg/after"} {
 					vm.Stamp(t, lv, uint64(10+i), 0, size)
 				}
-				kill(t, newJob(t, "/dev/vg/src", c.dst, size, "--rate", "24M"), random)
+				kill(t, newJob(t, "/dev/vg/src", c.dst, size, "--rate", "16M"), random)
 				for i, lv := range []string{"/dev/vg/before", "", "/dev/vg/after"} {
 					if lv != "" {
 						vm.CheckStamp(t, lv, uint64(10+i), 0, 0, size)

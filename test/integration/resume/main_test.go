@@ -45,7 +45,7 @@ func newJob(t *testing.T, src, dst string, size int64, flags ...string) *job {
 }
 
 func (j *job) command(flags ...string) *exec.Cmd {
-	args := append([]string{"copy", "--json", "--state", j.state, "--state-every", "100ms"}, j.flags...)
+	args := append([]string{"copy", "--json", "--state", j.state}, j.flags...)
 	return exec.Command("dmcopy", append(append(args, flags...), j.src, j.dst)...)
 }
 
