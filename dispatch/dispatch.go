@@ -40,11 +40,15 @@ func (d *Dispatcher) Copy(ctx context.Context, job Job) (*Report, error) {
 // whole is a copy from its beginning to its end.
 func (r *run) whole(ctx context.Context) (*Report, error) {
 	r.listen()
+	ctx, err := r.freeze(ctx)
+	if err != nil {
+		return nil, errors.Join(err, r.close())
+	}
 	if err := r.prepare(ctx); err != nil {
-		return nil, errors.Join(endedBy(ctx, err), r.close())
+		return nil, errors.Join(r.thawAfter(endedBy(ctx, err)), r.close())
 	}
 	r.settled.Store(r.report(nil))
-	err := r.conclude(ctx, endedBy(ctx, r.copy(ctx)))
+	err = r.conclude(ctx, r.thawAfter(endedBy(ctx, r.copy(ctx))))
 	err = errors.Join(err, r.close())
 	return r.report(err), err
 }
@@ -129,6 +133,11 @@ func (r *run) copy(ctx context.Context) error {
 			err = r.replan(ctx, done-length(unbegun), rest)
 		}
 		if err != nil {
+			return err
+		}
+	}
+	if r.opts.Verify == VerifyNone { // else the source is read once more
+		if err := r.thaw(); err != nil {
 			return err
 		}
 	}

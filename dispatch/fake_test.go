@@ -66,7 +66,7 @@ func checkReport(t rapid.TB, rep *dispatch.Report, err error) {
 		if rep.Result == dispatch.OutcomeOK || len(rep.Errors) == 0 {
 			t.Errorf("a report of success with error %v: %+v", err, rep)
 		}
-		if incomplete := errors.Is(err, dispatch.ErrInterrupted) || errors.Is(err, dispatch.ErrUnread); (rep.Result == dispatch.OutcomeIncomplete) != incomplete {
+		if incomplete := errors.Is(err, dispatch.ErrInterrupted) || errors.Is(err, dispatch.ErrUnread) || errors.Is(err, dispatch.ErrThawed); (rep.Result == dispatch.OutcomeIncomplete) != incomplete {
 			t.Errorf("result %s with error %v", rep.Result, err)
 		}
 		if sum+rep.Failed > rep.Total || errors.Is(err, dispatch.ErrUnread) && sum+rep.Failed != rep.Total {

@@ -1,9 +1,11 @@
 package dispatch
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
+	"github.com/dmcopy/dmcopy/dispatch/freeze"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/remap"
@@ -30,6 +32,8 @@ type Endpoint struct {
 	Zones Zoner
 	// storage is the ID of what a loop device is stored in, if it is known.
 	storage string
+	// mounted is the file system on it, if that is to be frozen.
+	mounted *freeze.FileSystem
 }
 
 // storedIn tells whether the end is a loop device on the other end.
@@ -96,6 +100,9 @@ type Options struct {
 	// LiveSource says that the source changes while it is copied, so that it
 	// is no sign of anything if it did between two runs.
 	LiveSource bool
+	// Freeze has the file system of the source stand still until all of it was
+	// read; it may be nil. See [FreezeSource].
+	Freeze func(context.Context) (Frozen, error)
 	// Journal keeps what was done; it may be nil. It holds what earlier runs
 	// of the same job have done, if there were any.
 	Journal Journal
@@ -124,6 +131,7 @@ const windowUnit = 64 << 10
 type Phase string
 
 const (
+	PhaseFreezing   Phase = "freezing"
 	PhaseScanning   Phase = "scanning"
 	PhasePriming    Phase = "priming"
 	PhaseCopying    Phase = "copying"

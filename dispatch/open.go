@@ -25,6 +25,8 @@ var ErrMissing = fmt.Errorf("%w: it does not exist", ErrRefused)
 type OpenOptions struct {
 	// LiveSource accepts a source that somebody else may be writing to.
 	LiveSource bool
+	// Freeze accepts a source whose file system can be frozen, and none but that.
+	Freeze bool
 	// Dry opens a destination for reading only, after all checks.
 	Dry bool
 }
@@ -37,6 +39,9 @@ func OpenSource(ctx context.Context, sys sysblock.FS, name string, opts OpenOpti
 	o := opener{sys: sys, name: name}
 	if err := o.find(ctx); err != nil {
 		return Endpoint{}, err
+	}
+	if opts.Freeze {
+		return o.openFreezable()
 	}
 	if !opts.LiveSource {
 		if err := o.refuseLive(); err != nil {
@@ -98,10 +103,14 @@ func openCreated(ctx context.Context, sys sysblock.FS, name, made string) (Endpo
 
 // Close lets the device or file go.
 func (e Endpoint) Close() error {
+	var errs []error
 	if c, ok := e.Device.(io.Closer); ok {
-		return c.Close()
+		errs = append(errs, c.Close())
 	}
-	return nil
+	if e.mounted != nil {
+		errs = append(errs, e.mounted.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // opener is an end on its way to being opened.
@@ -240,7 +249,7 @@ func (o *opener) refuseLive() error {
 	if err != nil {
 		return err
 	}
-	const way = "unmount it or mount it read-only, copy a snapshot, or accept an inconsistent copy with --live-source"
+	const way = "unmount it or mount it read-only, copy a snapshot of it (lvcreate -s), freeze it for a short copy (copy --freeze), or accept an inconsistent copy with --live-source"
 	for _, u := range uses {
 		switch u.Kind {
 		case sysblock.MountedRW, sysblock.Swap, sysblock.Member:

@@ -44,12 +44,15 @@ type Report struct {
 	Primed int64 `json:"primed_bytes,omitempty"`
 	// Redone counts bytes that were issued to a device and then copied
 	// through the host; Fallbacks counts the times that this happened.
-	Redone    int64    `json:"redone_bytes"`
-	Fallbacks int64    `json:"fallbacks"`
-	Verified  Verify   `json:"verified"`
-	Seconds   float64  `json:"duration_seconds"`
-	CPU       float64  `json:"cpu_seconds"`
-	Errors    []string `json:"errors"`
+	Redone    int64 `json:"redone_bytes"`
+	Fallbacks int64 `json:"fallbacks"`
+	// Frozen is for how many seconds the file system of the source stood still. It
+	// is 0 unless it did until all of it was read: the copy is one of that moment.
+	Frozen   float64  `json:"frozen_seconds,omitempty"`
+	Verified Verify   `json:"verified"`
+	Seconds  float64  `json:"duration_seconds"`
+	CPU      float64  `json:"cpu_seconds"`
+	Errors   []string `json:"errors"`
 }
 
 // ReasonBytes tells how many bytes were not offloaded for one reason.

@@ -51,7 +51,12 @@ func (r *run) takeUp(ctx context.Context) error {
 		return wrap("state", err)
 	}
 	done, pending := divide(r.job.Ranges, r.opts.Journal.Extents())
-	if err := r.recheck(ctx, done); err != nil {
+	if r.frozen != nil && len(done) > 0 {
+		done, pending, err = r.renew(ctx, done)
+	} else {
+		err = r.recheck(ctx, done)
+	}
+	if err != nil {
 		return err
 	}
 	pending, there, err := r.passed(ctx, pending)

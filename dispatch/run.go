@@ -43,6 +43,8 @@ type run struct {
 	bad      []Bad // in the order that they were met
 	primed   int64 // bytes that were copied ahead of time
 	zones    zones
+	frozen   *stillness    // nil if the source is not frozen
+	still    time.Duration // for how long it was, to the end
 
 	total     int64
 	comparing int64 // bytes that a verification has to read
@@ -118,7 +120,7 @@ func (d *Dispatcher) newRun(job Job) (*run, error) {
 
 func (r *run) close() error {
 	r.log.Debug("layout looked at early", "times", r.stats.looks, "windows cut short", r.stats.cuts)
-	errs := []error{r.engine.Close(), r.watch.Close()}
+	errs := []error{r.thaw(), r.engine.Close(), r.watch.Close()}
 	if r.holder != nil {
 		errs = append(errs, r.holder.Close())
 	}
@@ -168,7 +170,7 @@ func (r *run) report(err error) *Report {
 		Failed: c.failed.Load(), Bad: append([]Bad{}, r.bad...),
 		Commands: r.stats.commands, ByMethod: r.byMethod(), Reasons: r.tally.sorted(),
 		Windows: r.stats.windows, LayoutChanges: r.stats.changes, Primed: r.primed, Redone: r.stats.redone, Fallbacks: r.stats.fallbacks,
-		Verified: r.verified, Seconds: time.Since(r.started).Seconds(), CPU: (cpuTime() - r.cpu).Seconds(),
+		Frozen: r.still.Seconds(), Verified: r.verified, Seconds: time.Since(r.started).Seconds(), CPU: (cpuTime() - r.cpu).Seconds(),
 		Errors: []string{},
 	}
 	rep.fail(err)
@@ -181,7 +183,7 @@ func (rep *Report) fail(err error) {
 		return
 	}
 	rep.Result = OutcomeFailed
-	if errors.Is(err, ErrInterrupted) || errors.Is(err, ErrUnread) {
+	if errors.Is(err, ErrInterrupted) || errors.Is(err, ErrUnread) || errors.Is(err, ErrThawed) {
 		rep.Result = OutcomeIncomplete
 	}
 	rep.Errors = append(rep.Errors, err.Error())

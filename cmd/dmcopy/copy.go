@@ -12,6 +12,7 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/journal"
 )
 
 // copyFlags are the flags of dmcopy copy; plan has most of them.
@@ -20,6 +21,7 @@ type copyFlags struct {
 	state stateFlags
 	rate  rateFlags
 	layersFlag
+	freeze  freezeFlags
 	offload choice[dispatch.Policy]
 	hold    choice[hold.Mode]
 	verify  choice[dispatch.Verify]
@@ -67,6 +69,10 @@ Safety:
     dmcopy plan, or --dry-run, to see what would happen.
   * A destination in use is refused, and so is a source that is mounted
     read-write: its copy would be inconsistent. --live-source accepts that.
+  * --freeze freezes the file system of a mounted source until all of it was read.
+    The copy is one of that moment, and whoever writes there waits: it is for short
+    copies. It is thawed at the end, if dmcopy dies, and after --freeze-timeout;
+    a copy that is not done by then fails. For longer ones, copy a snapshot.
   * While a disk writes below a logical volume, the layout of the volume is held:
     LVM commands and dmsetup wait for less than a second. --hold=trust takes your
     word that nobody changes the layout, --hold=none never writes below a volume.
@@ -142,6 +148,7 @@ func (f *copyFlags) addPolicy(flags *pflag.FlagSet) {
 	f.layersFlag.add(flags)
 	flags.BoolVar(&f.crossNamespace, crossNamespaceFlag, false, "let NVMe controllers copy between their namespaces, for this copy")
 	flags.BoolVar(&f.liveSource, "live-source", false, "accept a source that is being written to")
+	f.freeze.add(flags)
 }
 
 const crossNamespaceFlag = "enable-cross-namespace"
@@ -155,6 +162,14 @@ func (f *copyFlags) live(a *app, mode copydomain.CrossNamespace) *world {
 	}
 	return w
 }
+
+// open are the options that the ends are opened with.
+func (f *copyFlags) open() dispatch.OpenOptions {
+	return dispatch.OpenOptions{LiveSource: f.liveSource, Freeze: f.freeze.on}
+}
+
+// changes tells whether the source can be expected to be another one with each run.
+func (f *copyFlags) changes() bool { return f.liveSource || f.freeze.on }
 
 // options makes options of the flags.
 func (f *copyFlags) options(a *app) (dispatch.Options, error) {
@@ -170,12 +185,15 @@ func (f *copyFlags) options(a *app) (dispatch.Options, error) {
 	if err := f.state.check(); err != nil {
 		return dispatch.Options{}, err
 	}
+	if err := f.freeze.check(f.liveSource); err != nil {
+		return dispatch.Options{}, err
+	}
 	rate, err := f.rate.source(a.log)
 	if err != nil {
 		return dispatch.Options{}, err
 	}
 	return dispatch.Options{
-		JournalEvery: f.state.every, Rate: rate, LiveSource: f.liveSource, OnError: f.onError.value,
+		JournalEvery: f.state.every, Rate: rate, LiveSource: f.changes(), OnError: f.onError.value,
 		Offload: f.offload.value, Hold: f.hold.value, Verify: f.verify.value, Sparse: f.sparse, Prime: f.primeThin,
 		Window: f.window.bytes, InFlight: f.inFlight, Waiting: a.waiting, GiveUp: a.giveUp, Log: a.log,
 	}, nil
@@ -193,12 +211,16 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	ctx, cancel := deadline(ctx, f.timeout)
 	defer cancel()
 	job, err := within(ctx, fmt.Sprintf("opening of %s and %s", from, to), func() (dispatch.Job, error) {
-		return a.openJob(ctx, from, to, chosen, dispatch.OpenOptions{LiveSource: f.liveSource})
+		return a.openJob(ctx, from, to, chosen, f.open())
 	})
 	if err != nil {
 		return explain(ctx, f.timeout, err)
 	}
-	state, err := a.openState(&f.state, job, f.liveSource)
+	opts.Freeze = f.freeze.source(job.Src)
+	var state *journal.File
+	if err = f.freeze.refuse(job, string(f.state.file)); err == nil {
+		state, err = a.openState(&f.state, job, f.changes())
+	}
 	if err != nil {
 		return errors.Join(err, job.Dst.Close(), job.Src.Close())
 	}

@@ -5,13 +5,17 @@ package main
 import (
 	"os"
 
+	"github.com/dmcopy/dmcopy/dispatch/freeze"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
 )
 
 func main() {
-	// A helper of an anchor is this program again: nothing may come before it.
+	// Helpers are this program again: nothing may come before them.
 	if hold.IsHelper() {
 		os.Exit(hold.HelperMain())
+	}
+	if freeze.IsHelper() {
+		os.Exit(freeze.HelperMain())
 	}
 	quit(run(os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 }

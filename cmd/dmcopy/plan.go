@@ -53,14 +53,28 @@ Offsets and lengths are bytes, with a suffix (K, M, G, T) where that is exact.`,
 // planCopy is copy --dry-run: what copy refuses is refused.
 func (a *app) planCopy(ctx context.Context, from, to string, f *copyFlags) error {
 	return a.planWith(ctx, f, func(chosen []dispatch.Range) (dispatch.Job, error) {
-		return a.openJob(ctx, from, to, chosen, dispatch.OpenOptions{LiveSource: f.liveSource, Dry: true})
+		return a.openDry(ctx, from, to, chosen, f)
 	}, func(err error) error { return err })
+}
+
+// openDry opens what a copy would, and refuses what it would refuse.
+func (a *app) openDry(ctx context.Context, from, to string, chosen []dispatch.Range, f *copyFlags) (dispatch.Job, error) {
+	opts := f.open()
+	opts.Dry = true
+	job, err := a.openJob(ctx, from, to, chosen, opts)
+	if err != nil {
+		return job, err
+	}
+	if err := f.freeze.refuse(job, string(f.state.file)); err != nil {
+		return job, errors.Join(err, job.Src.Close(), job.Dst.Close())
+	}
+	return job, nil
 }
 
 // runPlan is plan: what copy would refuse is a warning.
 func (a *app) runPlan(ctx context.Context, from, to string, f *copyFlags) error {
 	return a.planWith(ctx, f, func(chosen []dispatch.Range) (dispatch.Job, error) {
-		job, err := a.openJob(ctx, from, to, chosen, dispatch.OpenOptions{LiveSource: f.liveSource, Dry: true})
+		job, err := a.openDry(ctx, from, to, chosen, f)
 		if !errors.Is(err, dispatch.ErrRefused) || errors.Is(err, dispatch.ErrMissing) {
 			return job, err
 		}

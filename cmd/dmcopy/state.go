@@ -138,7 +138,7 @@ func (a *app) closeState(state *journal.File, begun bool, err error) error {
 
 // saved marks the error of a copy that can go on where it has ended.
 func saved(err error) error {
-	if errors.Is(err, errTimeout) || errors.Is(err, dispatch.ErrUnread) {
+	if errors.Is(err, errTimeout) || errors.Is(err, dispatch.ErrUnread) || errors.Is(err, dispatch.ErrThawed) {
 		return fmt.Errorf("%w: %w", errSaved, err)
 	}
 	return err

@@ -42,10 +42,11 @@ var rooms = []room{
 	{"emulation", []string{"internal/..."}, "copying through the host works without knowing what is below a device"},
 	{"copydomain", []string{"remap", "copydomain/blocks", "copydomain/files", "copydomain/nvme", "copydomain/scsi"}, "which leaves a command can span; not what a volume is"},
 	{"dispatch/hold", []string{"remap"}, "holding a layout still works for whoever needs it held"},
+	{"dispatch/freeze", []string{"remap"}, "freezing a file system works for whoever needs it frozen, and knows nothing of copies"},
 	{"journal", nil, "what a copy has done is kept without knowing what it is between, or how it is done"},
-	{"dispatch", []string{"remap", "internal/...", "sysblock", "snapshot", "snapshot/watch", "emulation", "copydomain", "dispatch/hold", "journal"},
+	{"dispatch", []string{"remap", "internal/...", "sysblock", "snapshot", "snapshot/watch", "emulation", "copydomain", "dispatch/hold", "dispatch/freeze", "journal"},
 		"carries copies out; commands reach devices through copydomain only"},
-	{"cmd/dmcopy", []string{"remap", "sysblock", "snapshot", "emulation", "copydomain", "dispatch", "dispatch/hold", "journal"},
+	{"cmd/dmcopy", []string{"remap", "sysblock", "snapshot", "emulation", "copydomain", "dispatch", "dispatch/hold", "dispatch/freeze", "journal"},
 		"words, flags and exit codes; nothing imports it"},
 }
 
@@ -85,7 +86,7 @@ var dependencies = []dependency{
 	{"github.com/rogpeppe/go-internal/...", []string{"*_test.go"}, "test scripts of the command"},
 	{"pgregory.net/rapid", tests, "properties are tests"},
 	{"log", tests, "libraries log to a *slog.Logger that they are given"},
-	{"os/exec", append([]string{"dispatch/hold/client.go"}, tests...), "layouts are asked of the kernel, never of the output of another program; the one child is our own helper"},
+	{"os/exec", append([]string{"dispatch/hold/client.go", "dispatch/freeze/client.go"}, tests...), "layouts are asked of the kernel, never of the output of another program; the only children are our own helpers"},
 	{"testing/...", tests, "test code is linked into no program"},
 	{"math/rand/...", tests, "what is done to a device does not depend on chance"},
 	{"plugin", nil, "what runs is what was built"},

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/snapshot"
+)
+
+// freezeFlags say whether the file system of the source is to stand still.
+type freezeFlags struct {
+	on    bool
+	limit time.Duration
+}
+
+// defaultFreeze is for how long writers can be expected to wait.
+const defaultFreeze = 30 * time.Second
+
+func (f *freezeFlags) add(flags *pflag.FlagSet) {
+	flags.BoolVar(&f.on, "freeze", false, "freeze the mounted file system of the source until all of it was read: whoever writes to it waits")
+	flags.DurationVar(&f.limit, "freeze-timeout", defaultFreeze, "thaw it after this `TIME` at the latest, and fail if the copy is not done")
+}
+
+func (f *freezeFlags) check(live bool) error {
+	switch {
+	case f.on && live:
+		return usage("--freeze and --live-source: want one of them")
+	case f.limit < time.Millisecond:
+		return usage("--freeze-timeout %v: want a time", f.limit)
+	}
+	return nil
+}
+
+// source has a copy freeze its source, nil if it is not to.
+func (f *freezeFlags) source(src dispatch.Endpoint) func(context.Context) (dispatch.Frozen, error) {
+	if !f.on {
+		return nil
+	}
+	return dispatch.FreezeSource(src, f.limit)
+}
+
+// refuse refuses to freeze what the copy needs itself.
+func (f *freezeFlags) refuse(job dispatch.Job, state string) error {
+	if !f.on {
+		return nil
+	}
+	const elsewhere = "choose another place for it"
+	needs := []dispatch.Needed{
+		{What: "the root directory", Path: "/", Way: "copy a snapshot of it (lvcreate -s)"},
+		{What: "dmcopy itself", Path: "/proc/self/exe", Way: "run a copy of it from somewhere else"},
+		{What: "the working directory", Path: ".", Way: "run it in another directory"},
+		{What: "standard output", Path: "/proc/self/fd/1", Way: elsewhere},
+		{What: "standard error", Path: "/proc/self/fd/2", Way: elsewhere},
+		{What: "what dmcopy notes", Path: snapshot.DefaultState, Way: "copy a snapshot of it (lvcreate -s)"},
+	}
+	if state != "" {
+		needs = append(needs, dispatch.Needed{What: "the state " + state, Path: state, Way: elsewhere})
+	}
+	return dispatch.RefuseFreeze(thisMachine, job, needs)
+}

@@ -1,0 +1,29 @@
+package freeze
+
+import "errors"
+
+var (
+	// ErrExpired: the time was over, and the file system was thawed.
+	ErrExpired = errors.New("the time for it to be frozen was over")
+	// ErrThawed: somebody else has thawed the file system.
+	ErrThawed = errors.New("it was thawed by somebody else")
+	// ErrLost: the helper ended before it was told to.
+	ErrLost = errors.New("the process that keeps it frozen has ended")
+	// ErrSlow: a call did not come back in time.
+	ErrSlow = errors.New("it takes too long")
+	// ErrCovered: the mount point leads to another file system.
+	ErrCovered = errors.New("another file system is mounted over it")
+)
+
+// Error says what could not be done with a file system. It unwraps to an errno or
+// to a sentinel.
+type Error struct {
+	Op    string // "open", "freeze", "thaw"
+	Point string // where it is mounted
+	Err   error
+}
+
+func (e *Error) Error() string { return e.Op + " " + e.Point + ": " + e.Err.Error() }
+
+// Unwrap gives access to what is behind.
+func (e *Error) Unwrap() error { return e.Err }

@@ -1,0 +1,197 @@
+package dispatch_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// water is a file system that can be frozen, and a diary of what happens.
+type water struct {
+	diary []string
+	over  chan struct{}
+	// cold and warm are what freezing and thawing come to.
+	cold, warm error
+	frozen     bool
+}
+
+func (w *water) note(what string) { w.diary = append(w.diary, what) }
+
+func (w *water) freeze(context.Context) (dispatch.Frozen, error) {
+	w.note("freeze")
+	if w.cold != nil {
+		return nil, w.cold
+	}
+	w.over, w.frozen = make(chan struct{}), true
+	return w, nil
+}
+
+func (w *water) Over() <-chan struct{} { return w.over }
+
+func (w *water) Thaw() error {
+	w.note("thaw")
+	if w.frozen {
+		w.melt()
+	}
+	return w.warm
+}
+
+func (w *water) melt() {
+	w.frozen = false
+	close(w.over)
+}
+
+// frozenVolumes are volumes whose source must be frozen when it is looked at.
+func frozenVolumes(t *testing.T, opts *dispatch.Options) (*volumes, *water) {
+	v, w := newVolumes(t), &water{}
+	opts.Freeze = w.freeze
+	last := ""
+	opts.Progress = func(p dispatch.Progress) {
+		if what := string(p.Phase); what != last {
+			w.note(what)
+			last = what
+		}
+	}
+	return v, w
+}
+
+// TestFreezeFirst: the source is frozen before its layout is read, and until it is
+// read no more; the flush of the destination keeps nobody waiting.
+func TestFreezeFirst(t *testing.T) {
+	for verify, want := range map[dispatch.Verify][]string{
+		dispatch.VerifyNone: {"freezing", "freeze", "scanning", "copying", "thaw", "flushing"},
+		dispatch.VerifyFull: {"freezing", "freeze", "scanning", "copying", "flushing", "verifying", "thaw"},
+	} {
+		opts := dispatch.Options{Verify: verify}
+		v, w := frozenVolumes(t, &opts)
+		rep := v.mustCopy(t, opts)
+		if !slices.Equal(w.diary, want) {
+			t.Errorf("%s: %q, want %q", verify, w.diary, want)
+		}
+		if rep.Frozen <= 0 {
+			t.Errorf("%+v", rep)
+		}
+	}
+}
+
+// TestFreezeFails: then nothing is written.
+func TestFreezeFails(t *testing.T) {
+	opts := dispatch.Options{}
+	v, w := frozenVolumes(t, &opts)
+	w.cold = unix.EBUSY
+	want := v.expect()
+	rep, err := v.copy(t, opts)
+	if rep != nil || !errors.Is(err, unix.EBUSY) || !slices.Equal(w.diary, []string{"freezing", "freeze"}) {
+		t.Errorf("%+v, %v, %q", rep, err, w.diary)
+	}
+	untouched(t, want)
+}
+
+// TestRefusedFrozen: what is refused once the source is frozen thaws it.
+func TestRefusedFrozen(t *testing.T) {
+	opts := dispatch.Options{Offload: dispatch.OffloadRequire}
+	v, w := frozenVolumes(t, &opts)
+	v.src = v.AddDisk(volume, sector)
+	want := v.expect()
+	if rep, err := v.copy(t, opts); rep != nil || !errors.Is(err, dispatch.ErrPolicy) {
+		t.Errorf("%+v, %v", rep, err)
+	}
+	if !slices.Equal(w.diary, []string{"freezing", "freeze", "scanning", "thaw"}) {
+		t.Errorf("%q", w.diary)
+	}
+	untouched(t, want)
+}
+
+// TestThawFails: a copy of a source that somebody has thawed is none, although every
+// byte was copied.
+func TestThawFails(t *testing.T) {
+	for _, verify := range []dispatch.Verify{dispatch.VerifyNone, dispatch.VerifyFull} {
+		opts := dispatch.Options{Verify: verify}
+		v, w := frozenVolumes(t, &opts)
+		w.warm = unix.EINVAL
+		rep, err := v.copy(t, opts)
+		if !errors.Is(err, dispatch.ErrThawed) || !errors.Is(err, unix.EINVAL) || rep.Frozen != 0 || rep.Result != dispatch.OutcomeIncomplete {
+			t.Errorf("%s: %+v, %v", verify, rep, err)
+		}
+	}
+}
+
+// TestThawedTooEarly: the copy ends at once, and is no interruption by the user.
+func TestThawedTooEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opts := dispatch.Options{Rate: func() int64 { return 64 * kib }}
+		v, w := frozenVolumes(t, &opts)
+		w.warm = unix.ETIME
+		began := time.Now()
+		time.AfterFunc(5*time.Second, w.melt)
+		rep, err := v.copy(t, opts)
+		if took := time.Since(began); took != 5*time.Second {
+			t.Errorf("took %v", took)
+		}
+		if !errors.Is(err, dispatch.ErrThawed) || !errors.Is(err, unix.ETIME) || errors.Is(err, dispatch.ErrInterrupted) {
+			t.Error(err)
+		}
+		if rep.Host+rep.Offloaded == 0 || rep.Frozen != 0 || rep.Result != dispatch.OutcomeIncomplete {
+			t.Errorf("%+v", rep)
+		}
+	})
+}
+
+// TestInterruptThaws: so does every other end.
+func TestInterruptThaws(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opts := dispatch.Options{Rate: func() int64 { return 0 }}
+		v, w := frozenVolumes(t, &opts)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		_, err := copyWith(ctx, t, v.Machine, v.src, v.dst, opts)
+		if !errors.Is(err, dispatch.ErrInterrupted) || errors.Is(err, dispatch.ErrThawed) || w.frozen {
+			t.Errorf("%v, %q", err, w.diary)
+		}
+	})
+}
+
+// TestFrozenAgain: what an earlier run has copied of another moment is compared, and
+// copied again where it is not what the source holds by now.
+func TestFrozenAgain(t *testing.T) {
+	for _, changed := range []struct{ at, n remap.Sector }{{0, 1}, {3, 5}, {0, volume}, {}} {
+		t.Run(fmt.Sprint(changed), func(t *testing.T) {
+			c := newResumable(t, newVolumes(t))
+			w := &water{warm: unix.ETIME}
+			c.opts.Freeze, c.opts.LiveSource = w.freeze, true
+			c.Hooks.Release = func(n int) {
+				if n == 4 {
+					w.melt()
+				}
+			}
+			if _, err := c.run(context.Background(), t); !errors.Is(err, dispatch.ErrThawed) {
+				t.Fatal(err)
+			}
+			done := volume.Bytes() - c.needed(t)
+			if done == 0 {
+				t.Fatal("nothing was done")
+			}
+			c.Fill(c.src, changed.at, bytes.Repeat([]byte{0xa5}, int(changed.n.Bytes())))
+			c.Hooks.Release, w.warm = nil, nil
+			want := c.expect()
+			rep, err := c.run(context.Background(), t)
+			if err != nil {
+				t.Fatal(err)
+			}
+			copied(t, want)
+			if rep.Frozen <= 0 || (changed.n == 0) != (rep.Skipped == done) {
+				t.Errorf("%d bytes were done: %+v", done, rep)
+			}
+		})
+	}
+}
