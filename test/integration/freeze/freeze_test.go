@@ -65,7 +65,7 @@ func TestKilled(t *testing.T) {
 				if err := r.Process.Signal(unix.SIGKILL); err != nil {
 					t.Fatal(err)
 				}
-				l.becomes(false)
+				l.thaws()
 				t.Logf("thawed %v after the signal", time.Since(began))
 				w.goesOn()
 			})

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -77,7 +78,8 @@ const (
 	fiThaw   = 0xc0045878
 )
 
-// frozen finds out by freezing, which cannot be done twice.
+// frozen finds out by freezing, which cannot be done twice: not while somebody else is
+// about to.
 func (l *lake) frozen() bool {
 	l.t.Helper()
 	dir, err := os.Open(l.point)
@@ -240,27 +242,53 @@ func run(t *testing.T, args ...string) (report dispatch.Report, says string, cod
 // to it ends it.
 type running struct {
 	*exec.Cmd
-	out, errs bytes.Buffer
+	errs log
+}
+
+// log is what a copy says.
+type log struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func (l *lake) start() *running {
 	l.t.Helper()
-	r := &running{Cmd: exec.Command("dmcopy", "copy", "--json", "--freeze", "--freeze-timeout", "1h", "--rate", "64K", l.src, l.dst)}
-	r.Stdout, r.Stderr = &r.out, &r.errs
+	r := &running{Cmd: exec.Command("dmcopy", "copy", "--progress", "json", "--freeze", "--freeze-timeout", "1h", "--rate", "64K", l.src, l.dst)}
+	r.Stderr = &r.errs
 	if err := r.Start(); err != nil {
 		l.t.Fatal(err)
 	}
 	l.t.Cleanup(func() { _ = r.Process.Kill() })
-	l.becomes(true)
+	vm.Eventually(l.t, "a copy that goes on", func() error {
+		if says := r.errs.String(); !strings.Contains(says, `"phase":"copying"`) {
+			return fmt.Errorf("it says %q", says)
+		}
+		return nil
+	})
+	if !l.frozen() {
+		l.t.Error("it is copied, and not frozen")
+	}
 	return r
 }
 
-// becomes waits until it is frozen, or is not.
-func (l *lake) becomes(frozen bool) {
+// thaws waits until it is not frozen.
+func (l *lake) thaws() {
 	l.t.Helper()
-	vm.Eventually(l.t, "frozen: "+fmt.Sprint(frozen), func() error {
-		if is := l.frozen(); is != frozen {
-			return fmt.Errorf("frozen: %v", is)
+	vm.Eventually(l.t, "thaw", func() error {
+		if l.frozen() {
+			return errors.New("it is frozen")
 		}
 		return nil
 	})
