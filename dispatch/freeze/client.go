@@ -37,7 +37,13 @@ func (f *FileSystem) Freeze(ctx context.Context, limit time.Duration) (*Frozen, 
 	if err != nil {
 		return nil, &Error{"freeze", f.point, err}
 	}
-	z := &Frozen{fs: f, letGo: sync.OnceValue(order.Close), over: make(chan struct{})}
+	letGo := func() error {
+		if err := order.Close(); !errors.Is(err, os.ErrClosed) { // it is when the helper has ended
+			return err
+		}
+		return nil
+	}
+	z := &Frozen{fs: f, letGo: sync.OnceValue(letGo), over: make(chan struct{})}
 	first := make(chan error, 1)
 	go z.follow(helper, lines, first)
 	select {
