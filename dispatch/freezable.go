@@ -88,6 +88,9 @@ type Needed struct {
 	Path string
 	// Way is what to do about it.
 	Way string
+	// ReadOnly: nothing is written there, and what is frozen can be read. It is refused
+	// only if it is known to lie there: a whole machine would stand still with it.
+	ReadOnly bool
 }
 
 // RefuseFreeze refuses to freeze a file system that the copy itself would wait for:
@@ -123,6 +126,8 @@ func (b *bed) refuse(src Endpoint, n Needed, found error) error {
 	switch {
 	case errors.Is(found, errOnIt):
 		return refuse(src.Name, "cannot be frozen: %s lies on it, and the copy would wait for itself", n.Way, n.What)
+	case errors.Is(found, errOpaque) && n.ReadOnly:
+		return nil
 	case errors.Is(found, errOpaque):
 		return refuse(src.Name, "cannot be frozen: %s may lie on it (%v)", n.Way, n.What, found)
 	}

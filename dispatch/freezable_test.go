@@ -115,14 +115,28 @@ func TestRefuseFreeze(t *testing.T) {
 		needs []Needed
 		says  string
 	}{
-		"nothing":     {far, []Needed{{"a pipe", "/dev/null", ""}, {"a file", elsewhere + "/uptime", ""}, {"a directory", elsewhere, ""}}, ""},
+		"nothing":     {far, []Needed{{Path: "/dev/null"}, {Path: elsewhere + "/uptime"}, {Path: elsewhere}}, ""},
 		"destination": {near, nil, "vg/home cannot be frozen: the destination near lies on it, and the copy would wait for itself: choose another destination"},
-		"state":       {far, []Needed{{"the state file", dir + "/no/such/dir/file", "move it"}}, "the state file lies on it, and the copy would wait for itself: move it"},
+		"program":     {far, []Needed{{What: "the program", Path: dir + "/program", Way: "move it", ReadOnly: true}}, "the program lies on it, and the copy would wait for itself: move it"},
+		"state":       {far, []Needed{{What: "the state file", Path: dir + "/no/such/dir/file", Way: "move it"}}, "the state file lies on it, and the copy would wait for itself: move it"},
 	} {
 		err := RefuseFreeze(here, Job{Src: src, Dst: c.dst}, c.needs)
 		if c.says == "" && err != nil || c.says != "" && (!errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), c.says)) {
 			t.Errorf("%s: %v, want %q", name, err, c.says)
 		}
+	}
+}
+
+// TestRefuseFreezeUnknown: what may lie on the file system, if only that could be told,
+// counts unless it is only read.
+func TestRefuseFreezeUnknown(t *testing.T) {
+	b := bed{}
+	unknown := fmt.Errorf("%w: for a test", errOpaque)
+	if err := b.refuse(Endpoint{Name: "src"}, Needed{What: "the state"}, unknown); !errors.Is(err, ErrRefused) {
+		t.Error(err)
+	}
+	if err := b.refuse(Endpoint{Name: "src"}, Needed{What: "the program", ReadOnly: true}, unknown); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -49,9 +49,9 @@ func (f *freezeFlags) refuse(job dispatch.Job, state string) error {
 	}
 	const elsewhere = "choose another place for it"
 	needs := []dispatch.Needed{
-		{What: "the root directory", Path: "/", Way: "copy a snapshot of it (lvcreate -s)"},
-		{What: "dmcopy itself", Path: "/proc/self/exe", Way: "run a copy of it from somewhere else"},
-		{What: "the working directory", Path: ".", Way: "run it in another directory"},
+		{What: "the root directory", Path: "/", Way: "copy a snapshot of it (lvcreate -s)", ReadOnly: true},
+		{What: "dmcopy itself", Path: "/proc/self/exe", Way: "run a copy of it from somewhere else", ReadOnly: true},
+		{What: "the working directory", Path: ".", Way: "run it in another directory", ReadOnly: true},
 		{What: "standard output", Path: "/proc/self/fd/1", Way: elsewhere},
 		{What: "standard error", Path: "/proc/self/fd/2", Way: elsewhere},
 		{What: "what dmcopy notes", Path: snapshot.DefaultState, Way: "copy a snapshot of it (lvcreate -s)"},

@@ -50,6 +50,7 @@ type lake struct {
 
 func newLake(t *testing.T, kind string) *lake {
 	disk := vm.Device(t, leaf)
+	notes(t)
 	vm.Run(t, "vgcreate", "-q", "vg", disk)
 	t.Cleanup(func() { vm.Run(t, "vgremove", "-q", "-f", "vg") })
 	for _, lv := range []string{"src", "dst"} {
@@ -60,6 +61,17 @@ func newLake(t *testing.T, kind string) *lake {
 	vm.Run(t, "mount", l.src, l.point)
 	t.Cleanup(func() { vm.Run(t, "umount", l.point) })
 	return l
+}
+
+// notes gives dmcopy a place for its notes that is known to lie elsewhere; what is below
+// the root of a guest, an overlay, is not known.
+func notes(t *testing.T) {
+	const dir = "/var/lib/dmcopy"
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	vm.Run(t, "mount", "-t", "tmpfs", "-o", "mode=700", "notes", dir)
+	t.Cleanup(func() { vm.Run(t, "umount", dir) })
 }
 
 func (l *lake) format(device string) {
