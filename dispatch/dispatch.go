@@ -309,15 +309,25 @@ func (p *plan) moving() *remap.Node {
 // endedBy makes an interruption of an error that is one: what was called while
 // the context ended says so in its own words.
 func endedBy(ctx context.Context, err error) error {
-	if err == nil || ctx.Err() == nil || errors.Is(err, ErrInterrupted) {
+	if err == nil || ctx.Err() == nil || errors.Is(err, ErrInterrupted) || errors.Is(err, ErrThawed) {
 		return err
 	}
-	if errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx)) {
-		return fmt.Errorf("%w: %w", ErrInterrupted, err)
+	cause := context.Cause(ctx)
+	switch {
+	case !errors.Is(err, ctx.Err()) && !errors.Is(err, cause):
+		return err
+	case errors.Is(cause, ErrThawed):
+		return fmt.Errorf("%w: %w", cause, err)
 	}
-	return err
+	return fmt.Errorf("%w: %w", ErrInterrupted, err)
 }
 
+// interrupted is the end of a copy whose context has ended. If that is because the
+// source does not stand still any more, nobody has interrupted anything.
 func interrupted(ctx context.Context) error {
-	return fmt.Errorf("%w: %w", ErrInterrupted, context.Cause(ctx))
+	cause := context.Cause(ctx)
+	if errors.Is(cause, ErrThawed) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", ErrInterrupted, cause)
 }

@@ -60,6 +60,15 @@ type stillness struct {
 	asked chan struct{}
 }
 
+// early ends the copy unless it has thawed the source itself.
+func (s *stillness) early(end context.CancelCauseFunc) {
+	select {
+	case <-s.asked:
+	default:
+		end(ErrThawed)
+	}
+}
+
 // freeze has the source stand still, if it is to, before anything is read of it,
 // its layout included: what is written back changes the maps of thin volumes. The
 // context that it returns ends when the source moves again too early.
@@ -79,7 +88,7 @@ func (r *run) freeze(ctx context.Context) (context.Context, error) {
 		select {
 		case <-s.asked:
 		case <-frozen.Over():
-			end(ErrThawed)
+			s.early(end)
 		}
 	}()
 	return ctx, nil

@@ -148,6 +148,37 @@ func TestThawedTooEarly(t *testing.T) {
 	})
 }
 
+// TestThawedAnywhere: whatever a copy does when its source is thawed, that is why it
+// ends; nobody has interrupted it.
+func TestThawedAnywhere(t *testing.T) {
+	for _, phase := range []dispatch.Phase{dispatch.PhaseScanning, dispatch.PhaseCopying, dispatch.PhaseFlushing, dispatch.PhaseVerifying} {
+		t.Run(string(phase), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				opts := dispatch.Options{Verify: dispatch.VerifyFull}
+				v, w := frozenVolumes(t, &opts)
+				opts.Progress = func(p dispatch.Progress) {
+					if p.Phase == phase && w.frozen {
+						w.warm = unix.ETIME
+						w.melt()
+						synctest.Wait()
+					}
+				}
+				want := v.expect()
+				rep, err := v.copy(t, opts)
+				if !errors.Is(err, dispatch.ErrThawed) || !errors.Is(err, unix.ETIME) || errors.Is(err, dispatch.ErrInterrupted) || errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+				if phase == dispatch.PhaseScanning {
+					untouched(t, want)
+				}
+				if (rep == nil) != (phase == dispatch.PhaseScanning) || rep != nil && (rep.Frozen != 0 || rep.Result != dispatch.OutcomeIncomplete) {
+					t.Errorf("%+v", rep)
+				}
+			})
+		})
+	}
+}
+
 // TestInterruptThaws: so does every other end.
 func TestInterruptThaws(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -4,7 +4,7 @@ import "errors"
 
 var (
 	// ErrExpired: the time was over, and the file system was thawed.
-	ErrExpired = errors.New("the time for it to be frozen was over")
+	ErrExpired = errors.New("the time for it to be frozen was over (--freeze-timeout)")
 	// ErrThawed: somebody else has thawed the file system.
 	ErrThawed = errors.New("it was thawed by somebody else")
 	// ErrLost: the helper ended before it was told to.
