@@ -10,6 +10,10 @@ import (
 	"github.com/dmcopy/dmcopy/sysblock"
 )
 
+// frozenVersion keeps what was copied of a frozen source from being gone on with
+// unless it is frozen again: only then is all of it compared.
+const frozenVersion = "copied with --freeze"
+
 // Describe is the job as a journal knows it. That a live source changes is not
 // part of it.
 func Describe(sys sysblock.FS, job Job, live bool) (journal.Plan, []journal.Range, error) {
@@ -24,6 +28,9 @@ func Describe(sys sysblock.FS, job Job, live bool) (journal.Plan, []journal.Rang
 	}
 	if live {
 		plan.Source.Version = ""
+	}
+	if job.Src.mounted != nil {
+		plan.Source.Version = frozenVersion
 	}
 	plan.Destination, err = describe(sys, job.Dst)
 	plan.Destination.Version = ""

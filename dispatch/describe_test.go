@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dmcopy/dmcopy/dispatch/freeze"
 	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/sysblock/sysblocktest"
 )
@@ -80,5 +81,11 @@ func TestDescribeDevice(t *testing.T) {
 	plan, _, err := Describe(m.FS(), Job{Src: e, Dst: e}, false)
 	if err != nil || plan.Source.Identity != "dm:LVM-abc" || plan.Source != plan.Destination {
 		t.Errorf("%v, %+v", err, plan)
+	}
+	// What was copied of a moment is no part of a copy of whatever comes later.
+	e.mounted = new(freeze.FileSystem)
+	frozen, _, err := Describe(m.FS(), Job{Src: e, Dst: e}, true)
+	if err != nil || frozen.Source.Version == plan.Source.Version || frozen.Destination != plan.Destination {
+		t.Errorf("%v, %+v", err, frozen)
 	}
 }

@@ -52,11 +52,11 @@ func (r *run) takeUp(ctx context.Context) error {
 	}
 	done, pending := divide(r.job.Ranges, r.opts.Journal.Extents())
 	if r.frozen != nil && len(done) > 0 {
-		done, pending, err = r.renew(ctx, done)
-	} else {
-		err = r.recheck(ctx, done)
+		if done, pending, err = r.renew(ctx, done); err != nil {
+			return err
+		}
 	}
-	if err != nil {
+	if err := r.recheck(ctx, done); err != nil {
 		return err
 	}
 	pending, there, err := r.passed(ctx, pending)

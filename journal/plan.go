@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -88,7 +89,7 @@ func (e End) compare(what string, now End) (points []string) {
 		points = append(points, fmt.Sprintf("%s had %d bytes and has now %d", what, e.Size, now.Size))
 	}
 	if e.Version != now.Version {
-		points = append(points, fmt.Sprintf("%s was written to since (%s, now %s)", what, e.Version, now.Version))
+		points = append(points, fmt.Sprintf("%s was written to since (%s, now %s)", what, cmp.Or(e.Version, "unknown"), cmp.Or(now.Version, "unknown")))
 	}
 	return points
 }
