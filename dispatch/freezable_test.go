@@ -43,7 +43,6 @@ func lakeMachine(t *testing.T) (*sysblocktest.Machine, remap.Dev) {
 	m.Disk("sdc", "8:32", 4096)
 	m.Disk("sdd", "8:48", 4096)
 	m.Link("sys/fs/btrfs/0b3d/devices/sdc", "sys/class/block/sdc")
-	m.File("dev/plain", "text")
 	m.File("mnt/home/file", "x")
 	m.File("mnt/other/file", "x")
 	m.File("proc/swaps", "Filename Type Size Used Priority\n/dev/sdd partition 1 0 -2")
@@ -56,13 +55,13 @@ func lakeMachine(t *testing.T) (*sysblocktest.Machine, remap.Dev) {
 func TestFreezable(t *testing.T) {
 	m, dev := lakeMachine(t)
 	for name, says := range map[string][]string{
-		"vg/home":    nil, // it has no node, and that is all that is wrong
-		"sda1":       nil, // what is made of it is mounted
-		"sda":        {"sda cannot be frozen: there are several file systems on it, and"},
-		"sdb":        {"sdb is not mounted read-write: there is nothing to freeze: leave out --freeze"},
-		"sdc":        {"sdc cannot be frozen: it belongs to a file system (btrfs 0b3d)", "lvcreate -s"},
-		"sda2":       {"sda2 cannot be frozen: open ", "another file system is mounted over it"},
-		"/dev/plain": {"/dev/plain cannot be frozen: it is a regular file"},
+		"vg/home":        nil, // it has no node, and that is all that is wrong
+		"sda1":           nil, // what is made of it is mounted
+		"sda":            {"sda cannot be frozen: there are several file systems on it, and"},
+		"sdb":            {"sdb is not mounted read-write: there is nothing to freeze: leave out --freeze"},
+		"sdc":            {"sdc cannot be frozen: it belongs to a file system (btrfs 0b3d)", "lvcreate -s"},
+		"sda2":           {"sda2 cannot be frozen: open ", "another file system is mounted over it"},
+		"./freezable.go": {"./freezable.go cannot be frozen: it is a regular file"},
 	} {
 		_, err := OpenSource(context.Background(), m.FS(), name, OpenOptions{Freeze: true})
 		wantRefusal(t, err, says)
@@ -124,6 +123,20 @@ func TestRefuseFreeze(t *testing.T) {
 		if c.says == "" && err != nil || c.says != "" && (!errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), c.says)) {
 			t.Errorf("%s: %v, want %q", name, err, c.says)
 		}
+	}
+}
+
+// TestCreateOnFrozen: a file on what is to be frozen is not even made.
+func TestCreateOnFrozen(t *testing.T) {
+	src := mountedHere(t, t.TempDir())
+	src.Device = plannedFile{size: 4096}
+	file := filepath.Join(t.TempDir(), "new")
+	_, _, err := CreateDestination(context.Background(), here, file, src, []Range{{Len: 4096}})
+	if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "lies on it") {
+		t.Error(err)
+	}
+	if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is there: %v", err)
 	}
 }
 

@@ -83,6 +83,11 @@ func CreateDestination(ctx context.Context, sys sysblock.FS, name string, src En
 	if err != nil {
 		return Endpoint{}, nil, err
 	}
+	if src.mounted != nil {
+		if err := RefuseFreeze(sys, Job{Src: src, Dst: planned}, nil); err != nil {
+			return Endpoint{}, nil, err
+		}
+	}
 	made, err := create(name, src.Device.Size())
 	if err != nil {
 		return Endpoint{}, nil, err
@@ -498,6 +503,7 @@ type plannedFile struct {
 func (f plannedFile) Size() int64    { return f.size }
 func (f plannedFile) BlockSize() int { return 1 }
 func (f plannedFile) ID() string     { return "planned:" + f.name }
+func (f plannedFile) Name() string   { return f.name }
 
 // FindDevice finds the block device that a name means, for looking at it only.
 // The errors are those of [OpenSource].

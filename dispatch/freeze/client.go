@@ -64,7 +64,8 @@ func (f *FileSystem) start(limit time.Duration) (*exec.Cmd, io.Closer, *bufio.Re
 	cmd.Env = append(os.Environ(), helperEnv+"="+limit.String())
 	cmd.Dir = "/"
 	cmd.ExtraFiles = []*os.File{f.dir}
-	cmd.Stderr = os.Stderr
+	// It gets no output of ours: it outlives us for as long as thawing takes, and whoever
+	// reads our output waits for the last one who could write there.
 	// Signals of a terminal are for us.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	order, err := cmd.StdinPipe()
