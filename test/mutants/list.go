@@ -323,4 +323,34 @@ var mutants = []mutant{
 		file:  "copydomain/blocks/issuer.go", old: "b.torn = b.torn || !o.Untouched", new: "b.torn = o.Action > ActionFence",
 		in: "./copydomain/blocks", tests: "Torn",
 	},
+	{
+		guard: "freeze: thawed when the time is over",
+		file:  "dispatch/freeze/helper.go", old: "case <-expiry.C:", new: "case <-(<-chan time.Time)(nil):",
+		in: "./dispatch/freeze", tests: "TestKeep$",
+	},
+	{
+		guard: "freeze: thawed when nobody is left who wants it frozen",
+		file:  "dispatch/freeze/helper.go", old: "	case <-ended:\n", new: "	case <-make(chan struct{}):\n",
+		in: "./dispatch/freeze", tests: "TestKeep$",
+	},
+	{
+		guard: "freeze: a copy whose source was thawed too early is none",
+		file:  "dispatch/freeze.go", old: "if err := s.Thaw(); err != nil {", new: "if err := s.Thaw(); err != nil && s == nil {",
+		in: "./dispatch", tests: "Thaw",
+	},
+	{
+		guard: "freeze: it ends when its source is thawed",
+		file:  "dispatch/freeze.go", old: "		end(ErrThawed)\n", new: "",
+		in: "./dispatch", tests: "TestThawedTooEarly",
+	},
+	{
+		guard: "freeze: what was copied of another moment is compared",
+		file:  "dispatch/resume.go", old: "if r.frozen != nil && len(done) > 0 {", new: "if false {",
+		in: "./dispatch", tests: "TestFrozenAgain",
+	},
+	{
+		guard: "freeze: a state of a frozen source is for one that is frozen",
+		file:  "dispatch/describe.go", old: "plan.Source.Version = frozenVersion", new: "_ = frozenVersion",
+		in: "./dispatch", tests: "TestDescribe",
+	},
 }

@@ -1,7 +1,9 @@
 package freeze
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -142,27 +144,26 @@ func TestDeadline(t *testing.T) {
 			l := newLake(t, kind)
 			w := l.write()
 			w.goesOn()
-			slow := []string{"copy", "--json", "--freeze", "--freeze-timeout", "2s", "--rate", "16M"}
-			report, says, code := run(t, append(slow, l.src, l.dst)...)
-			wants(t, code, 1, says, "is not consistent", "the time for it to be frozen was over")
-			if report.Result != dispatch.OutcomeIncomplete || report.Frozen != 0 || l.frozen() {
-				t.Errorf("%+v, %v", report, l.frozen())
+			for _, limit := range []string{"1ms", "2s", "5s"} { // whatever the copy does by then
+				report, says, code := run(t, "copy", "--json", "--freeze", "--freeze-timeout", limit, "--rate", slowly, l.src, l.dst)
+				wants(t, code, 1, says, "is not consistent", "the time for it to be frozen was over")
+				if report.Result != "" && report.Result != dispatch.OutcomeIncomplete || report.Frozen != 0 || l.frozen() {
+					t.Errorf("%+v, %v", report, l.frozen())
+				}
+				t.Logf("%s: %d bytes were copied, %s", limit, report.Offloaded+report.Host, says)
+				w.goesOn()
 			}
-			w.goesOn()
 
 			state := filepath.Join(t.TempDir(), "state")
 			stated := []string{"--state", state, "--state-every", "100ms", l.src, l.dst}
-			_, says, code = run(t, append(slow, stated...)...)
-			wants(t, code, 3, says, "is not consistent", "dmcopy resume")
-			s, err := journal.Read(state)
-			if err != nil || s.Stage == journal.Complete || s.Map.Bytes(journal.Done) == 0 {
-				t.Errorf("%+v, %v", s, err)
-			}
+			done := l.begins(state, append([]string{"--rate", slowly}, stated...))
 			w.goesOn()
+			_, says, code := run(t, append([]string{"copy", "--json", "--live-source"}, stated...)...)
+			wants(t, code, 6, says, "copied with --freeze")
 			before := w.written.Load()
-			report, says, code = run(t, append([]string{"copy", "--json", "--freeze", "--freeze-timeout", "5m"}, stated...)...)
+			report, says, code := run(t, append([]string{"copy", "--json", "--freeze", "--freeze-timeout", "5m"}, stated...)...)
 			wants(t, code, 0, says)
-			t.Logf("%d bytes were done, %+v", s.Map.Bytes(journal.Done), report)
+			t.Logf("%d bytes were done, %+v", done, report)
 			w.goesOn()
 			l.check(l.dst, before, w.written.Load()+1)
 			w.end()
@@ -170,20 +171,57 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
+// slowly has a copy take minutes.
+const slowly = "2M"
+
+// begins has a copy with a state run out of time after it has done something, however
+// long it takes to begin. It returns how much was done.
+func (l *lake) begins(state string, args []string) int64 {
+	l.t.Helper()
+	for limit := 5 * time.Second; limit < time.Minute; limit *= 2 {
+		_, says, code := run(l.t, append([]string{"copy", "--json", "--freeze", "--freeze-timeout", limit.String()}, args...)...)
+		s, err := journal.Read(state)
+		if errors.Is(err, fs.ErrNotExist) {
+			wants(l.t, code, 1, says, "is not consistent")
+			continue
+		}
+		wants(l.t, code, 3, says, "is not consistent", "dmcopy resume")
+		if err != nil || s.Stage == journal.Complete {
+			l.t.Fatalf("%+v, %v", s, err)
+		}
+		if done := s.Map.Bytes(journal.Done); done > 0 {
+			return done
+		}
+	}
+	l.t.Fatal("nothing is done within half a minute")
+	return 0
+}
+
 // TestRefused: what cannot be frozen, or would stop the copy itself, is refused, and
 // nothing is frozen.
 func TestRefused(t *testing.T) {
 	l := newLake(t, "ext4")
 	other := vm.Device(t, plain)
+	vm.Run(t, "mount", "-o", "remount,ro", l.point)
+	errs, code := shell("dmcopy copy --freeze " + l.src + " " + l.dst)
+	vm.Run(t, "mount", "-o", "remount,rw", l.point)
+	wants(t, code, 6, errs, "is not mounted read-write: there is nothing to freeze")
+	t.Log(errs)
 	inside := func(name string) string { return filepath.Join(l.point, name) }
-	if err := os.WriteFile(inside("file"), nil, 0o600); err != nil {
-		t.Fatal(err)
+	var loops []string
+	for _, name := range []string{"one", "two", "file"} {
+		if err := os.WriteFile(inside(name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(inside(name), size); err != nil {
+			t.Fatal(err)
+		}
+		if name != "file" {
+			loops = append(loops, strings.TrimSpace(vm.Run(t, "losetup", "--show", "--find", inside(name))))
+		}
 	}
-	if err := os.Truncate(inside("file"), size); err != nil {
-		t.Fatal(err)
-	}
-	loop := strings.TrimSpace(vm.Run(t, "losetup", "--show", "--find", inside("file")))
-	vm.Run(t, "dmsetup", "create", "onloop", "--table", fmt.Sprintf("0 %d linear %s 0", size/512, loop))
+	loop := loops[0]
+	vm.Run(t, "dmsetup", "create", "onloop", "--table", fmt.Sprintf("0 %d linear %s 0", size/512, loops[1]))
 	dmcopy, err := exec.LookPath("dmcopy")
 	if err != nil {
 		t.Fatal(err)
@@ -195,7 +233,8 @@ func TestRefused(t *testing.T) {
 	}{
 		"live":        {"dmcopy copy " + l.src + " " + l.dst, "(lvcreate -s), freeze it for a short copy (copy --freeze), or accept"},
 		"not mounted": {"dmcopy copy --freeze " + other + " " + l.dst, "is not mounted read-write: there is nothing to freeze"},
-		"file":        {"dmcopy copy --freeze --dst-offset 1M " + l.src + " " + inside("new"), "lies on it"},
+		"file":        {"dmcopy copy --freeze " + l.src + " " + inside("file"), "the destination " + inside("file") + " lies on it"},
+		"new file":    {"dmcopy copy --freeze " + l.src + " " + inside("new"), "the destination " + inside("new") + " lies on it"},
 		"loop":        {"dmcopy copy --freeze " + l.src + " " + loop, "the destination " + loop + " lies on it"},
 		"above loop":  {"dmcopy copy --freeze " + l.src + " /dev/mapper/onloop", "the destination /dev/mapper/onloop lies on it"},
 		"state":       {"dmcopy copy --freeze --state " + inside("state") + " " + l.src + " " + l.dst, "the state " + inside("state") + " lies on it"},
@@ -207,20 +246,27 @@ func TestRefused(t *testing.T) {
 	} {
 		says, code := shell(c.shell)
 		wants(t, code, 6, name+": "+says, c.says)
+		t.Logf("%s: %s", name, says)
 	}
 	says, err := os.ReadFile(inside("log"))
 	if err != nil || !strings.Contains(string(says), "standard error lies on it") {
 		t.Errorf("%q, %v", says, err)
 	}
+	if _, err := os.Stat(inside("new")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file was made for a copy that was refused: %v", err)
+	}
 	vm.Run(t, "fsfreeze", "--freeze", l.point)
-	errs, code := shell("dmcopy copy --freeze " + l.src + " " + l.dst)
+	errs, code = shell("dmcopy copy --freeze " + l.src + " " + l.dst)
 	vm.Run(t, "fsfreeze", "--unfreeze", l.point)
+	t.Log(errs)
 	wants(t, code, 6, errs, "is frozen already")
 	if l.frozen() {
 		t.Error("it is frozen")
 	}
 	vm.Run(t, "dmsetup", "remove", "--retry", "onloop")
-	vm.Run(t, "losetup", "--detach", loop)
+	for _, loop := range loops {
+		vm.Run(t, "losetup", "--detach", loop)
+	}
 }
 
 // shell runs a command that is expected to fail.
