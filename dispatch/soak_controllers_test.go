@@ -127,16 +127,23 @@ func once[C, F any](s *soak, e *event, fault func() F) func(int, C) F {
 	}
 }
 
-// stuck is closed when the process is gone, or after some time for a command that is
-// only late.
-func (s *soak) stuck(e *event, late time.Duration) <-chan struct{} {
-	hold := make(chan struct{})
-	if e.name == "late" {
-		time.AfterFunc(late, func() { close(hold) })
-	} else {
-		s.ghosts = append(s.ghosts, hold)
+// stuck is how a command comes back that is not answered at once: what is closed then,
+// and the error of a caller that does not wait for it. One that is only late comes back
+// after some time, the others when the process is gone.
+func (s *soak) stuck(e *event, late time.Duration) (hold <-chan struct{}, lost error) {
+	back := make(chan struct{})
+	switch e.name {
+	case "late":
+		time.AfterFunc(late, func() { close(back) })
+		return back, nil
+	case "ghost":
+		lost = unix.EINTR
+	case "timeout":
+	default:
+		return nil, nil
 	}
-	return hold
+	s.ghosts = append(s.ghosts, back)
+	return back, lost
 }
 
 func (s *soak) faultNVMe(e *event, loop *nvme.Loopback) {
@@ -147,13 +154,7 @@ func (s *soak) faultNVMe(e *event, loop *nvme.Loopback) {
 		f.Junk, f.Part = rapid.Bool().Draw(s.t, "junk"), uint64(s.draw("part", 0, 3))
 	}
 	hook := once[*nvme.Command](s, e, func() nvme.Fault {
-		switch e.name {
-		case "ghost":
-			f.Lost = unix.EINTR
-			fallthrough
-		case "late", "timeout":
-			f.Hold = s.stuck(e, late)
-		}
+		f.Hold, f.Lost = s.stuck(e, late)
 		return f
 	})
 	e.do = func() { loop.SetFault(hook) }
@@ -167,13 +168,7 @@ func (s *soak) faultSCSI(e *event, units *scsi.Loopback) {
 		f.Junk = rapid.Bool().Draw(s.t, "junk")
 	}
 	hook := once[*scsi.Command](s, e, func() scsi.Fault {
-		switch e.name {
-		case "ghost":
-			f.Lost = unix.EINTR
-			fallthrough
-		case "late", "timeout":
-			f.Hold = s.stuck(e, late)
-		}
+		f.Hold, f.Lost = s.stuck(e, late)
 		return f
 	})
 	e.do = func() { units.SetFault(hook) }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/internal/background"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -147,24 +148,16 @@ func (v *vigil) until(asked time.Time) time.Time {
 // attend returns what do returns. If ctx has ended, and do waits for calls that do
 // not come back, it is left behind, and the error is a *Stuck.
 func attend[T any](ctx context.Context, r *run, do func() (T, error)) (T, error) {
-	var result T
-	var err error
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		result, err = do()
-	}()
-	select {
-	case <-ended:
-		return result, err
-	case <-ctx.Done():
+	call := background.Start(do)
+	if call.EndsBefore(ctx) {
+		return call.Result()
 	}
-	if stuck := r.outlast(ended); stuck != nil {
+	if stuck := r.outlast(call.Ended()); stuck != nil {
 		var none T
 		stuck.Cause = interrupted(ctx)
 		return none, stuck
 	}
-	return result, err
+	return call.Result()
 }
 
 // outlast waits for the end of a run that was asked for. It returns what the run

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/internal/background"
 )
 
 // waiting says what a copy waits for that is to end.
@@ -23,22 +24,14 @@ const (
 // within returns what do returns, or, a moment after the end of ctx, that it is
 // stuck.
 func within[T any](ctx context.Context, what string, do func() (T, error)) (T, error) {
-	var result T
-	var err error
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		result, err = do()
-	}()
-	select {
-	case <-ended:
-		return result, err
-	case <-ctx.Done():
+	call := background.Start(do)
+	if call.EndsBefore(ctx) {
+		return call.Result()
 	}
-	select {
-	case <-ended:
-		return result, err
-	case <-time.After(openWait):
+	late, cancel := context.WithTimeout(context.Background(), openWait)
+	defer cancel()
+	if call.EndsBefore(late) {
+		return call.Result()
 	}
 	var none T
 	return none, fmt.Errorf("%w: the %s", dispatch.ErrStuck, what)

@@ -24,6 +24,7 @@ type room struct {
 var rooms = []room{
 	{"remap", nil, "the arithmetic of layers is pure: whoever reads it need not know anything else"},
 	{"internal/blockio", nil, "block device ioctls know nothing of stacks"},
+	{"internal/background", nil, "waiting for something knows nothing of what it is"},
 	{"copydomain/blocks", nil, "what becomes of commands is the same for every protocol"},
 	{"copydomain/nvme", []string{"copydomain/blocks"}, "NVMe commands know nothing of stacks, so that they can be used and tested alone"},
 	{"copydomain/scsi", []string{"copydomain/blocks"}, "SCSI commands know nothing of stacks, so that they can be used and tested alone"},
@@ -46,7 +47,7 @@ var rooms = []room{
 	{"journal", nil, "what a copy has done is kept without knowing what it is between, or how it is done"},
 	{"dispatch", []string{"remap", "internal/...", "sysblock", "snapshot", "snapshot/watch", "emulation", "copydomain", "dispatch/hold", "dispatch/freeze", "journal"},
 		"carries copies out; commands reach devices through copydomain only"},
-	{"cmd/dmcopy", []string{"remap", "sysblock", "snapshot", "emulation", "copydomain", "dispatch", "dispatch/hold", "dispatch/freeze", "journal"},
+	{"cmd/dmcopy", []string{"remap", "internal/background", "sysblock", "snapshot", "emulation", "copydomain", "dispatch", "dispatch/hold", "dispatch/freeze", "journal"},
 		"words, flags and exit codes; nothing imports it"},
 }
 

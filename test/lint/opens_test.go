@@ -4,9 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -57,29 +55,14 @@ func TestOpensAreListed(t *testing.T) {
 func openers(t *testing.T, root string) map[string][]string {
 	t.Helper()
 	found := make(map[string][]string)
-	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case entry.IsDir() && name != root && skipped(name):
-			return filepath.SkipDir
-		case entry.IsDir() || filepath.Ext(name) != ".go":
-			return nil
+	goFiles(t, root, func(name, file string) {
+		if matchAny(tests, file) {
+			return
 		}
-		relative, err := filepath.Rel(root, name)
-		if err != nil {
-			return err
+		if calls := callsOf(t, name); calls != nil {
+			found[file] = calls
 		}
-		if file := filepath.ToSlash(relative); !matchAny(tests, file) {
-			if calls := callsOf(t, name); calls != nil {
-				found[file] = calls
-			}
-		}
-		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	return found
 }
 

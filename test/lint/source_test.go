@@ -24,8 +24,16 @@ type source struct {
 func (s source) dir() string { return path.Dir(s.file) }
 
 // load reads the imports of every Go file below root, whatever its build
-// constraints say. Fixtures and modules of their own are left out.
+// constraints say.
 func load(t *testing.T, root string) (imports []source) {
+	t.Helper()
+	goFiles(t, root, func(name, file string) { imports = append(imports, importsOf(t, name, file)...) })
+	return imports
+}
+
+// goFiles visits every Go file below root; file is its name from there on, with
+// slashes. Fixtures and modules of their own are left out.
+func goFiles(t *testing.T, root string, visit func(name, file string)) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
 		switch {
@@ -40,13 +48,12 @@ func load(t *testing.T, root string) (imports []source) {
 		if err != nil {
 			return err
 		}
-		imports = append(imports, importsOf(t, name, filepath.ToSlash(relative))...)
+		visit(name, filepath.ToSlash(relative))
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return imports
 }
 
 func skipped(dir string) bool {
