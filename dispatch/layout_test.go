@@ -182,6 +182,13 @@ func TestSwapToTheSamePlace(t *testing.T) {
 	}
 }
 
+// onPartition puts the destination on a partition.
+func (m *mover) onPartition() (part remap.Dev) {
+	part = m.AddPartition(m.ns, dstPlace, volume)
+	m.dst = m.AddMapped(fakestack.Segment{Len: volume, Target: fakestack.Linear{Dev: part}})
+	return part
+}
+
 // TestGrownBelowCommands: a partition below the destination may be made longer at any
 // time, and the destination be moved as soon as it is let go of. While the commands
 // were under way it lay where they wrote: nobody is accused, also if one has failed.
@@ -191,8 +198,7 @@ func TestGrownBelowCommands(t *testing.T) {
 			t.Run(fmt.Sprint(moment, " ", fails), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					m := &mover{volumes: newVolumes(t)}
-					part := m.AddPartition(m.ns, dstPlace, volume)
-					m.dst = m.AddMapped(fakestack.Segment{Len: volume, Target: fakestack.Linear{Dev: part}})
+					part := m.onPartition()
 					when(&m.Hooks, moment, func() {
 						m.Resize(part, 8)
 						m.begin(m.dst, m.linear(spare))()
@@ -214,6 +220,20 @@ func TestGrownBelowCommands(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// TestNoVerdictWithoutHold: where the destination lies says where it lay only while
+// the hold is on.
+func TestNoVerdictWithoutHold(t *testing.T) {
+	m := &mover{volumes: newVolumes(t)}
+	part := m.onPartition()
+	when(&m.Hooks, "after a command", func() {
+		m.Resize(part, 8)
+		m.Hooks.Stack = func(int) { m.Expire() }
+	})
+	if rep, err := m.copy(t, dispatch.Options{Window: window}); err == nil || !strings.Contains(err.Error(), "destination changed") {
+		t.Errorf("%v, %+v", err, rep)
 	}
 }
 

@@ -69,6 +69,11 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "Swap|HoldLost",
 	},
 	{
+		guard: "where the destination lay is known only while the hold is on",
+		file:  "dispatch/suspicion.go", old: "return held.Check() == nil", new: "return true",
+		in: "./dispatch", tests: "Swap|HoldLost|GrownBelow|NoVerdict",
+	},
+	{
 		guard: "a trusted destination gets no second chance",
 		file:  "dispatch/suspicion.go", old: "if r.opts.Hold != hold.Auto {", new: "if false {",
 		in: "./dispatch", tests: "Swap|HoldLost",
