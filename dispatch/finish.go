@@ -42,6 +42,7 @@ func (r *run) adopt(p *plan) {
 			r.touched[n.Dev] = n
 		}
 	}
+	r.nice.watch(p.stack, r.job.Src.Dev, r.job.Dst.Dev)
 }
 
 // finish makes the copy durable and visible, and checks it if asked to. No hold
@@ -108,7 +109,7 @@ func (r *run) compare(ctx context.Context, ranges []Range) (emulation.Comparison
 	r.phase(PhaseVerifying)
 	var all emulation.Comparison
 	for len(ranges) > 0 {
-		some := first(ranges, r.pace.most(math.MaxInt64))
+		some := first(ranges, r.pace.most(r.nice.most(math.MaxInt64)))
 		bytes := length(some)
 		err := r.paced(ctx, func() (int64, error) {
 			found, err := r.engine.Compare(ctx, r.job.Src.Device, r.job.Dst.Device, copies(some), emulation.Observer{Progress: func(n int64) {

@@ -94,6 +94,8 @@ type Options struct {
 	// Rate is how many bytes a second are copied or verified; it may be
 	// different each time. Nil is Unlimited.
 	Rate func() int64
+	// Nice has the copy give way to others who use its disks; nil has it not.
+	Nice *Nice
 	// OnError says what to do about sectors that cannot be read; default
 	// OnErrorStop.
 	OnError OnError

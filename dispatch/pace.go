@@ -80,7 +80,7 @@ func (r *run) most() int64 {
 	if r.opts.Journal != nil {
 		limit = min(limit, r.ledger.most)
 	}
-	return r.pace.most(limit)
+	return r.pace.most(r.nice.most(limit))
 }
 
 // paced moves something when it may. What it returns was moved.
@@ -88,7 +88,10 @@ func (r *run) paced(ctx context.Context, move func() (int64, error)) error {
 	if err := r.pace.wait(ctx, func() error { return r.checkpoint(ctx) }); err != nil {
 		return err
 	}
-	bytes, err := move()
+	if err := r.nice.listen(ctx); err != nil {
+		return err
+	}
+	bytes, err := r.nice.accompany(move)
 	r.pace.charge(bytes)
 	return err
 }

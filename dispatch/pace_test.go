@@ -8,7 +8,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/sysblock"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
 
@@ -120,6 +123,39 @@ func TestTinyRate(t *testing.T) {
 			if rep.Windows != 4 {
 				t.Errorf("%+v", rep)
 			}
+		})
+	}
+}
+
+// TestNice gives way to a reader whose reads take long whenever a command of the copy
+// is among them, and not to nobody; no copy takes for ever.
+func TestNice(t *testing.T) {
+	for name, reads := range map[string]uint64{"others": 1000, "nobody": 0} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := newVolumes(t)
+				v.Hooks.Command = func(int, *nvme.Command) { time.Sleep(100 * time.Millisecond) }
+				began := time.Now()
+				stat := func(dev remap.Dev) (sysblock.IOStat, error) {
+					if dev != v.ns {
+						t.Errorf("asks for %s", dev)
+					}
+					// So many reads of 2 ms a second, and the same of 100 ms for each command.
+					seconds, commands := time.Since(began).Seconds(), uint64(v.Calls("command"))
+					n := uint64(seconds * float64(reads))
+					return sysblock.IOStat{Reads: n + commands*reads, ReadTicks: uint32(2*n + 100*commands*reads)}, nil
+				}
+				rep := v.mustCopy(t, dispatch.Options{Window: 256 * kib, Nice: &dispatch.Nice{Stat: stat}})
+				took := time.Since(began)
+				// A command takes 100 ms, and so does a window.
+				full := time.Duration(rep.Commands) * 100 * time.Millisecond
+				if reads == 0 && (rep.Backoffs > 0 || took > full+200*time.Millisecond) {
+					t.Errorf("%v: %+v", took, rep)
+				}
+				if reads > 0 && (rep.Backoffs == 0 || took < full*3/2 || took > 3*time.Second) {
+					t.Errorf("%v: %+v", took, rep)
+				}
+			})
 		})
 	}
 }

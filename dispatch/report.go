@@ -46,6 +46,8 @@ type Report struct {
 	// through the host; Fallbacks counts the times that this happened.
 	Redone    int64 `json:"redone_bytes"`
 	Fallbacks int64 `json:"fallbacks"`
+	// Backoffs counts how often the copy gave way to others, by half of its rate.
+	Backoffs int64 `json:"backoffs,omitempty"`
 	// Frozen is for how many seconds the file system of the source stood still. It
 	// is 0 unless it did until all of it was read: the copy is one of that moment.
 	Frozen   float64  `json:"frozen_seconds,omitempty"`

@@ -40,6 +40,7 @@ type run struct {
 	resumed  int64   // what they have done, in bytes
 	ledger   ledger
 	pace     pacer
+	nice     niceness
 	bad      []Bad // in the order that they were met
 	primed   int64 // bytes that were copied ahead of time
 	zones    zones
@@ -108,12 +109,13 @@ func (d *Dispatcher) newRun(job Job) (*run, error) {
 		size:     min(firstWindow, d.opts.Window),
 		tally:    newTally(),
 		verified: VerifyNone,
-		pace:     pacer{rate: d.opts.Rate},
+		nice:     newNiceness(d.opts.Nice, d.opts.Log),
 		ledger:   ledger{most: firstWindow},
 		started:  time.Now(),
 		cpu:      cpuTime(),
 		vigil:    v,
 	}
+	r.pace.rate = func() int64 { return r.nice.rate(r.opts.Rate()) }
 	r.current.Store(PhaseScanning)
 	return r, nil
 }
@@ -170,7 +172,7 @@ func (r *run) report(err error) *Report {
 		Failed: c.failed.Load(), Bad: append([]Bad{}, r.bad...),
 		Commands: r.stats.commands, ByMethod: r.byMethod(), Reasons: r.tally.sorted(),
 		Windows: r.stats.windows, LayoutChanges: r.stats.changes, Primed: r.primed, Redone: r.stats.redone, Fallbacks: r.stats.fallbacks,
-		Frozen: r.still.Seconds(), Verified: r.verified, Seconds: time.Since(r.started).Seconds(), CPU: (cpuTime() - r.cpu).Seconds(),
+		Backoffs: r.nice.backoffs, Frozen: r.still.Seconds(), Verified: r.verified, Seconds: time.Since(r.started).Seconds(), CPU: (cpuTime() - r.cpu).Seconds(),
 		Errors: []string{},
 	}
 	rep.fail(err)

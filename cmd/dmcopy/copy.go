@@ -20,6 +20,7 @@ type copyFlags struct {
 	rangeFlags
 	state stateFlags
 	rate  rateFlags
+	nice  niceFlag
 	layersFlag
 	freeze  freezeFlags
 	offload choice[dispatch.Policy]
@@ -87,6 +88,10 @@ Safety:
   * Sectors that cannot be read end the copy. With --on-error=continue they are
     listed, zeroes are written instead, and everything else is copied; the exit code
     is 1, or 3 with --state, and the same command tries them again.
+  * --nice pauses for a moment once a second, and looks at what others do on the disks
+    below meanwhile. If there is somebody, and reads and writes take more than twice as
+    long during the copy, on average (--nice=20ms: more than that), it goes on at half
+    of its rate, down to 1 MiB a second; else the rate grows again, up to --rate.
   * Interrupt once (Ctrl-C) to stop when everything in flight has come back, and
     twice to stop at once. SIGUSR1 prints the progress.
   * What the kernel does not give back (of a device that is suspended, without a path
@@ -129,6 +134,7 @@ func (a *app) copyCommand() *cobra.Command {
 	flags.Var(&f.onError, "on-error", "when sectors cannot be read: stop, or write zeroes instead and continue")
 	f.state.add(flags)
 	f.rate.add(flags)
+	f.nice.add(flags)
 	flags.Var(&f.progress, "progress", "how to show progress on stderr; auto: tty on a terminal, else none")
 	flags.DurationVar(&f.timeout, "timeout", 0, "give up after this `TIME`, such as 90s or 2h30m (default: never)")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "check everything, print the plan, write nothing")
@@ -193,7 +199,7 @@ func (f *copyFlags) options(a *app) (dispatch.Options, error) {
 		return dispatch.Options{}, err
 	}
 	return dispatch.Options{
-		JournalEvery: f.state.every, Rate: rate, LiveSource: f.changes(), OnError: f.onError.value,
+		JournalEvery: f.state.every, Rate: rate, Nice: f.nice.watching(), LiveSource: f.changes(), OnError: f.onError.value,
 		Offload: f.offload.value, Hold: f.hold.value, Verify: f.verify.value, Sparse: f.sparse, Prime: f.primeThin,
 		Window: f.window.bytes, InFlight: f.inFlight, Waiting: a.waiting, GiveUp: a.giveUp, Log: a.log,
 	}, nil

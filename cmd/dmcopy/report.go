@@ -56,6 +56,9 @@ func writeReport(w *bufio.Writer, r *dispatch.Report, job dispatch.Job) {
 		fmt.Fprintf(w, " (%s copied again through the host)", human(r.Redone))
 	}
 	fmt.Fprintf(w, ", %.1f s of CPU\n", r.CPU)
+	if r.Backoffs > 0 {
+		fmt.Fprintf(w, "gave way to others %s\n", plural(r.Backoffs, "time"))
+	}
 	if r.Frozen > 0 {
 		fmt.Fprintf(w, "the file system of %s was frozen for %.1f s: the copy is consistent\n", job.Src.Name, r.Frozen)
 	}

@@ -1,0 +1,63 @@
+package sysblock
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// IOStat counts the reads and writes that a device has completed, and for how long
+// they were under way altogether (Documentation/block/stat.rst). What programs send
+// to the device past the block layer, such as copy commands, is not among them.
+type IOStat struct {
+	Reads, Writes uint64
+	// ReadTicks and WriteTicks are milliseconds, modulo 2^32
+	// (block/genhd.c, part_stat_show).
+	ReadTicks, WriteTicks uint32
+}
+
+// Since is what came since an earlier time.
+func (s IOStat) Since(before IOStat) (ios uint64, underWay time.Duration) {
+	ios = s.Reads - before.Reads + s.Writes - before.Writes
+	ticks := uint64(s.ReadTicks-before.ReadTicks) + uint64(s.WriteTicks-before.WriteTicks)
+	return ios, time.Duration(ticks) * time.Millisecond
+}
+
+// IOStat reads the counters of a device.
+func (f FS) IOStat(dev remap.Dev) (IOStat, error) {
+	path := f.path("sys/dev/block", dev.String(), "stat")
+	text, err := os.ReadFile(path)
+	if vanished(err) {
+		return IOStat{}, &Error{dev.String(), ErrGone}
+	}
+	if err != nil {
+		return IOStat{}, &Error{path, err}
+	}
+	s, ok := parseIOStat(string(text))
+	if !ok {
+		return IOStat{}, badValue(path, string(text), "counters of I/O")
+	}
+	return s, nil
+}
+
+// parseIOStat reads a line of 11 numbers, 15 with discards (Linux 4.18), 17 with
+// flushes (Linux 5.5). Reads are the first four of them, writes the next four, and
+// the last of each four is the time.
+func parseIOStat(line string) (s IOStat, ok bool) {
+	words := strings.Fields(line)
+	if len(words) != 11 && len(words) != 15 && len(words) != 17 {
+		return s, false
+	}
+	numbers := make([]uint64, len(words))
+	for i, word := range words {
+		n, err := strconv.ParseUint(word, 10, 64)
+		if err != nil {
+			return s, false
+		}
+		numbers[i] = n
+	}
+	return IOStat{numbers[0], numbers[4], uint32(numbers[3]), uint32(numbers[7])}, true
+}
