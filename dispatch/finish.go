@@ -33,6 +33,7 @@ func vanished(err error) bool {
 // adopt makes p the plan to follow.
 func (r *run) adopt(p *plan) {
 	r.plan = p
+	r.nice.watch(p.stack, r.job.Src.Dev, r.job.Dst.Dev)
 	if p.stack == nil {
 		return
 	}
@@ -42,7 +43,6 @@ func (r *run) adopt(p *plan) {
 			r.touched[n.Dev] = n
 		}
 	}
-	r.nice.watch(p.stack, r.job.Src.Dev, r.job.Dst.Dev)
 }
 
 // finish makes the copy durable and visible, and checks it if asked to. No hold

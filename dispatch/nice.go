@@ -88,9 +88,21 @@ func (n *niceness) most(limit int64) int64 {
 	return min(limit, max(slice-slice%windowUnit, firstWindow))
 }
 
-// watch has the disks of a layout watched.
+// watch has the disks of a layout watched. There is no layout of files.
 func (n *niceness) watch(stack *remap.Stack, ends ...remap.Dev) {
+	if n.Nice == nil {
+		return
+	}
 	n.disks = nil
+	if stack != nil {
+		n.find(stack, ends)
+	}
+	if len(n.disks) == 0 {
+		n.log.Warn("others who use the disks are not given way to: it is not known which disks these are")
+	}
+}
+
+func (n *niceness) find(stack *remap.Stack, ends []remap.Dev) {
 	for _, end := range ends {
 		for _, node := range stack.Under(end) {
 			if node.Leaf != nil && !standsIn(node.Dev) && !slices.Contains(n.disks, node.Dev) {

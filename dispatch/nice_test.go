@@ -1,8 +1,10 @@
 package dispatch
 
 import (
+	"bytes"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,6 +105,19 @@ func orMost(rate int64) int64 {
 		return 1 << 62
 	}
 	return rate
+}
+
+// TestNiceUnknown: who wants to be nice gets to know that he cannot be.
+func TestNiceUnknown(t *testing.T) {
+	var said bytes.Buffer
+	n := newNiceness(&Nice{}, slog.New(slog.NewTextHandler(&said, nil)))
+	n.watch(nil, srcFile, dstFile)
+	if !strings.Contains(said.String(), "not given way to") {
+		t.Errorf("says %q", said.String())
+	}
+	if moved, err := n.accompany(func() (int64, error) { return 7, nil }); moved != 7 || err != nil {
+		t.Errorf("%d, %v", moved, err)
+	}
 }
 
 // TestNiceBlind: disks that tell nothing are watched no more, and nobody waits.
