@@ -358,4 +358,14 @@ var mutants = []mutant{
 		file:  "dispatch/describe.go", old: "plan.Source.Version = frozenVersion", new: "_ = frozenVersion",
 		in: "./dispatch", tests: "TestDescribe",
 	},
+	{
+		guard: "nice: others are given way to",
+		file:  "dispatch/nice.go", old: "if others && busy.mean() > n.bound() {", new: "if others && busy.mean() > n.bound() && n.log == nil {",
+		in: "./dispatch", tests: "Nice",
+	},
+	{
+		guard: "nice: the copy comes to its end",
+		file:  "dispatch/nice.go", old: "max(n.limit/2, niceFloor)", new: "n.limit / 2",
+		in: "./dispatch", tests: "TestNiceGoesOn",
+	},
 }

@@ -27,10 +27,12 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// size makes copies that take some seconds at this speed.
+// Copies take some seconds, and at the lowest rate that others are given way to by half
+// a minute. Each is of many windows.
 const (
-	size  = 96 * mib
-	speed = 48 * mib
+	size  = 32 * mib
+	speed = 48 * mib // of the disk, in bytes a second
+	rate  = "--rate=8M"
 )
 
 func newVolumes(t *testing.T) {
@@ -126,10 +128,14 @@ func copied(t *testing.T, beside bool, flags ...string) dispatch.Report {
 	if err := json.Unmarshal(out.Bytes(), &report); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%v: %.1f s, %d backoffs; %s", flags, report.Seconds, report.Backoffs, said)
+	t.Logf("%v: %.1f s, %d windows, %d backoffs; %s", flags, report.Seconds, report.Windows, report.Backoffs, said)
 	vm.CheckStamp(t, "/dev/vg/dst", 1, 0, 0, size)
 	return report
 }
+
+// tries is how often something may come in between that is no part of a test: the guest
+// itself uses its disks, and a reader can be kept from reading.
+const tries = 3
 
 // TestNice: with somebody else on the disk, a copy that must not disturb at all backs
 // off, and ends nevertheless; without, it does not. What the bound that is found out
@@ -139,18 +145,26 @@ func TestNice(t *testing.T) {
 	vm.Slowly(t, leaf, speed)
 	for _, way := range []string{"auto", "never"} {
 		t.Run("offload "+way, func(t *testing.T) {
-			if rep := copied(t, false, "--offload", way, "--nice"); rep.Backoffs > 0 {
-				t.Errorf("backed off without anybody there: %+v", rep)
+			once(t, "goes on as if somebody were there", func() bool { return copied(t, false, rate, "--offload", way, "--nice").Backoffs == 0 })
+			if rep := copied(t, true, rate, "--offload", way); rep.Backoffs > 0 {
+				t.Errorf("nobody has asked for it: %+v", rep)
 			}
-			for _, flags := range [][]string{nil, {"--nice"}, {"--nice=20ms"}, {"--nice=1us"}} {
-				rep := copied(t, true, append(flags, "--offload", way)...)
-				if len(flags) == 0 && rep.Backoffs > 0 || slices.Contains(flags, "--nice=1us") && rep.Backoffs == 0 {
-					t.Errorf("%v: %+v", flags, rep)
-				}
-			}
+			copied(t, true, rate, "--offload", way, "--nice")
+			once(t, "gives way to nobody", func() bool { return copied(t, true, rate, "--offload", way, "--nice=1us").Backoffs > 0 })
 		})
 	}
 	r := newReader(t)
 	time.Sleep(2 * time.Second)
 	t.Log("nothing else: " + r.end())
+}
+
+// once fails unless something is so once.
+func once(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for range tries {
+		if is() {
+			return
+		}
+	}
+	t.Errorf("a copy %s, %d times in a row", what, tries)
 }
