@@ -10,12 +10,16 @@ import (
 	"github.com/dmcopy/dmcopy/sysblock"
 )
 
-// frozenVersion keeps what was copied of a frozen source from being gone on with
-// unless it is frozen again: only then is all of it compared.
-const frozenVersion = "copied with --freeze"
+const (
+	// frozenVersion keeps what was copied of a frozen source from being gone on with
+	// unless it is frozen again: only then is all of it compared.
+	frozenVersion = "copied with --freeze"
+	// liveVersion keeps what was copied of a source while it changed from being taken
+	// for a part of a copy of what it is when it changes no more.
+	liveVersion = "copied with --live-source"
+)
 
-// Describe is the job as a journal knows it. That a live source changes is not
-// part of it.
+// Describe is the job as a journal knows it.
 func Describe(sys sysblock.FS, job Job, live bool) (journal.Plan, []journal.Range, error) {
 	var ranges []journal.Range
 	for _, g := range job.Ranges {
@@ -26,11 +30,11 @@ func Describe(sys sysblock.FS, job Job, live bool) (journal.Plan, []journal.Rang
 	if plan.Source, err = describe(sys, job.Src); err != nil {
 		return plan, nil, err
 	}
-	if live {
-		plan.Source.Version = ""
-	}
-	if job.Src.mounted != nil {
+	switch {
+	case job.Src.mounted != nil:
 		plan.Source.Version = frozenVersion
+	case live:
+		plan.Source.Version = liveVersion
 	}
 	plan.Destination, err = describe(sys, job.Dst)
 	plan.Destination.Version = ""

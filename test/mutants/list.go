@@ -359,6 +359,11 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "TestDescribe",
 	},
 	{
+		guard: "a state of a live source is for a live one",
+		file:  "dispatch/describe.go", old: "plan.Source.Version = liveVersion", new: "_ = liveVersion",
+		in: "./dispatch", tests: "TestDescribe",
+	},
+	{
 		guard: "nice: others are given way to",
 		file:  "dispatch/nice.go", old: "if others && busy.mean() > n.bound() {", new: "if others && busy.mean() > n.bound() && n.log == nil {",
 		in: "./dispatch", tests: "Nice",
