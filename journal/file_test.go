@@ -165,7 +165,7 @@ func TestDifferences(t *testing.T) {
 		"source":      {func(p *Plan) { p.Source.Identity = "dm:LVM-c" }, "the source was vg/a (dm:LVM-a) and is now vg/a (dm:LVM-c)"},
 		"destination": {func(p *Plan) { p.Destination.Identity = "x" }, "the destination was vg/b (dm:LVM-b) and is now vg/b (x)"},
 		"size":        {func(p *Plan) { p.Source.Size++ }, "the source had 8388608 bytes and has now 8388609"},
-		"version":     {func(p *Plan) { p.Source.Version = "later" }, "the source was written to since"},
+		"version":     {func(p *Plan) { p.Source.Version = "later" }, "the source is not what it was then"},
 		"range":       {func(p *Plan) { p.Ranges = SumUp([]Range{{0, 0, 512}}) }, "the ranges were 2 ranges of 2097152 bytes together and are now 0:0:512"},
 		"order": {func(p *Plan) { p.Ranges = SumUp([]Range{{4 << 20, 2 << 20, 1 << 20}, {0, 0, 1 << 20}}) },
 			"the ranges were others than now, also 2 ranges of 2097152 bytes together"},

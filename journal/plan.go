@@ -89,7 +89,7 @@ func (e End) compare(what string, now End) (points []string) {
 		points = append(points, fmt.Sprintf("%s had %d bytes and has now %d", what, e.Size, now.Size))
 	}
 	if e.Version != now.Version {
-		points = append(points, fmt.Sprintf("%s was written to since (%s, now %s)", what, cmp.Or(e.Version, "unknown"), cmp.Or(now.Version, "unknown")))
+		points = append(points, fmt.Sprintf("%s is not what it was then (%s, now %s)", what, cmp.Or(e.Version, "unknown"), cmp.Or(now.Version, "unknown")))
 	}
 	return points
 }

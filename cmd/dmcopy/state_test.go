@@ -145,7 +145,7 @@ func TestResumeRefused(t *testing.T) {
 		args   []string
 		want   string
 	}{
-		"source written to": {func(t *testing.T, h *halfway) { h.write(t, "src", h.data) }, nil, "the source was written to since"},
+		"source written to": {func(t *testing.T, h *halfway) { h.write(t, "src", h.data) }, nil, "the source is not what it was then"},
 		"another source": {func(t *testing.T, h *halfway) {
 			h.write(t, "new", h.data)
 			if err := os.Rename(h.path("new"), h.path("src")); err != nil {
