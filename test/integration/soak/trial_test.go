@@ -94,6 +94,11 @@ const long = 10 * time.Second
 
 // run copies until all is copied.
 func (s *trial) run() {
+	defer func() {
+		if s.t.Failed() {
+			s.t.Logf("dmcopy %q, %v", s.args, s.happens)
+		}
+	}()
 	s.choose()
 	s.settle(s.t)
 	s.want = vm.Aligned(s.t, s.length)
@@ -117,9 +122,6 @@ func (s *trial) run() {
 	}
 	if !s.t.Failed() {
 		s.check()
-	}
-	if s.t.Failed() {
-		s.t.Logf("dmcopy %q, %v", s.args, s.happens)
 	}
 }
 
@@ -268,8 +270,10 @@ func (p *process) lives(after time.Duration) bool {
 	}
 }
 
-// hang is how long a copy may take that does not end by itself; it is no measure.
-const hang = 3 * time.Minute
+// hang is how long a copy may take that does not end by itself; it is no measure. The
+// kernel sends what a target is too busy for again for three minutes
+// (drivers/scsi/scsi_lib.c, scsi_cmd_runtime_exceeced), and nothing ends before.
+const hang = 5 * time.Minute
 
 // wait waits for the end, which has to come.
 func (p *process) wait(t *testing.T) {
