@@ -247,15 +247,22 @@ func (s *soak) expire(e *event) {
 
 // choosePause makes the caller of the hook slow, as on a machine under load.
 func (s *soak) choosePause(e *event) {
-	long := s.span(3 * time.Second)
-	e.do, e.after = func() {}, func() { time.Sleep(long) }
+	s.stall(e, s.span(3*time.Second), func() {})
+}
+
+// stall does something and then keeps the caller of the hook, who may be what the kernel
+// goes on with when the process is gone.
+func (s *soak) stall(e *event, long time.Duration, do func()) {
+	var over chan struct{} // of the bubble
+	e.do = func() { over = make(chan struct{}); s.wait(over); do() }
+	e.after = func() { time.Sleep(long); close(over) }
 }
 
 // chooseStop stops the whole process for a while (SIGSTOP, a suspended machine), so that
 // nobody extends holds. Clocks jump.
 func (s *soak) chooseStop(e *event) {
 	long := s.span(time.Minute)
-	e.do, e.after = func() { s.expire(e); s.patience(e.name, long) }, func() { time.Sleep(long) }
+	s.stall(e, long, func() { s.expire(e); s.patience(e.name, long) })
 }
 
 // chooseLimits makes a namespace take less, or more, than before, and say so or not.

@@ -90,7 +90,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "nothing but the planned extents",
-		file:  "dispatch/offload.go", old: "b == nil || !b.covers(dst.Bytes(), length.Bytes())", new: "b == nil && !b.covers(dst.Bytes(), length.Bytes())",
+		file:  "dispatch/offload.go", old: "b == nil || !b.covers(dst.Bytes(), length.Bytes())", new: "b == nil && length == 0",
 		in: "./dispatch", tests: "Guard|Strays",
 	},
 	{
