@@ -212,6 +212,11 @@ func (s *trial) breakTarget() {
 		fault.Sense = scsi.SenseCode{Key: scsi.MediumError, ASC: 0x11} // without READ and WRITE, a disk is none for the kernel
 	}
 	fault.Skip, fault.Times = s.rng.IntN(3), s.rng.IntN(3)
+	if fault.Status == scsi.Busy {
+		// The kernel tries again for minutes, with a flush for six: (retries + 1) * timeout
+		// (drivers/scsi/scsi_lib.c, scsi_cmd_runtime_exceeced; drivers/scsi/sd.c).
+		fault.Times = max(fault.Times, 1)
+	}
 	s.excuse("fault")
 	s.target.Inject(fault)
 	s.undo = append(s.undo, func() { s.must(s.target.Clear()) })

@@ -270,9 +270,7 @@ func (p *process) lives(after time.Duration) bool {
 	}
 }
 
-// hang is how long a copy may take that does not end by itself; it is no measure. The
-// kernel sends what a target is too busy for again for three minutes
-// (drivers/scsi/scsi_lib.c, scsi_cmd_runtime_exceeced), and nothing ends before.
+// hang is how long a copy may take that does not end by itself; it is no measure.
 const hang = 5 * time.Minute
 
 // wait waits for the end, which has to come.
