@@ -2,7 +2,9 @@ package vm
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -57,11 +59,55 @@ func hostMain(machine Machine) (int, error) {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
 	defer cancel()
-	code, err := machine.Run(ctx, payload)
+	code, err := runAgain(os.Stderr, payload, func(p Payload) (int, error) { return machine.Run(ctx, p) })
 	if err != nil {
 		return code, err
 	}
 	return code, flags.fetch(payload.Out)
+}
+
+// runAgain runs the payload, and once more if QEMU aborted: an assertion of the emulator says nothing about what is
+// tested. It tells so on log. Where a test has failed before, it does not: that failure counts.
+func runAgain(log io.Writer, p Payload, run func(Payload) (int, error)) (int, error) {
+	out, errs := &failureWatch{to: p.Stdout}, &failureWatch{to: p.Stderr}
+	watched := p
+	watched.Stdout, watched.Stderr = out, errs
+	code, err := run(watched)
+	if !errors.Is(err, ErrAborted) || out.failed() || errs.failed() {
+		return code, err
+	}
+	fmt.Fprintf(log, "vm: %v\nvm: no test had failed until then: running this guest again, once\n", err)
+	return run(p)
+}
+
+// failureWatch passes on the output of a test binary, and knows whether it tells of a failure.
+type failureWatch struct {
+	to   io.Writer
+	seen bool
+	line []byte // the last one, as far as it has come
+}
+
+func (w *failureWatch) Write(p []byte) (int, error) {
+	for _, c := range p {
+		if c != '\n' {
+			w.line = append(w.line, c)
+			continue
+		}
+		w.seen = w.failed()
+		w.line = w.line[:0]
+	}
+	return w.to.Write(p)
+}
+
+// failed tells whether a test, a sub-test, the binary or the race detector has reported a failure.
+func (w *failureWatch) failed() bool {
+	line := bytes.TrimLeft(w.line, " ")
+	for _, start := range []string{"--- FAIL", "FAIL", "panic:", "fatal error:", "WARNING: DATA RACE"} {
+		if bytes.HasPrefix(line, []byte(start)) {
+			return true
+		}
+	}
+	return w.seen
 }
 
 // newLineReader returns a function that reads one line, without its end.
