@@ -5,21 +5,29 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/internal/boottime"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
 // expiry is how long an anchor holds if nobody releases or extends it. It is
 // several windows long, and short enough that a crash disturbs nobody much.
 const expiry = 4 * time.Second
+
+// slice is what the throttle counts time in, at most: it rounds the time that a bio has
+// waited up to whole slices (block/blk-throttle.c, DFL_THROTL_SLICE_HD and
+// tg_within_bps_limit).
+const slice = 100 * time.Millisecond
 
 // Anchor keeps reads in flight through the dm and md devices of one
 // destination. It is made once per copy and dropped once per window.
@@ -100,8 +108,8 @@ type dropped struct {
 	anchor *Anchor
 	ids    []int
 	leaves map[remap.Dev]*budget
-	until  time.Time
-	ended  bool // it was seen that a read has ended
+	until  atomic.Int64 // boottime.Instant
+	ended  bool         // it was seen that a read has ended
 	locks  groupLocks
 }
 
@@ -110,11 +118,22 @@ type budget struct {
 	bytes int64     // not yet let through at the time below
 	rate  int64     // bytes per second
 	since time.Time // when the rate was set
+	all   int64     // bytes of its reads
+	least int64     // bytes of the shortest read, which can be the first to be let go
 }
 
 // passed is what the throttle has let through since the rate was set, in bytes.
 func (b *budget) passed(now time.Time) int64 {
 	return int64(now.Sub(b.since).Seconds() * float64(b.rate))
+}
+
+// firstEnd is when the first read of the leaf can be let go, now that the rate has been
+// set between began and ended, and was another one before. Until it is set, the old rate
+// lets bytes pass.
+func (b *budget) firstEnd(before int64, began, ended boottime.Instant) boottime.Instant {
+	passed := int64(math.Ceil(ended.Sub(began).Seconds() * float64(before)))
+	left := max(b.bytes-passed-(b.all-b.least), 0)
+	return began.Add(time.Duration(float64(left)/float64(b.rate)*float64(time.Second)) - slice)
 }
 
 // drop puts an anchor in flight and proves that it is.
@@ -152,7 +171,12 @@ func spansOf(chains []Chain) ([]span, map[remap.Dev]*budget) {
 		if leaves[c.Leaf] == nil {
 			leaves[c.Leaf] = &budget{}
 		}
-		leaves[c.Leaf].bytes += length
+		b := leaves[c.Leaf]
+		b.bytes += length
+		b.all += length
+		if b.least == 0 || length < b.least {
+			b.least = length
+		}
 	}
 	return spans, leaves
 }
@@ -222,9 +246,10 @@ func (a *Anchor) readsInFlight(dev remap.Dev) (int, error) {
 // throttle sets the rate of every leaf so that what it still withholds from
 // the anchor lasts for another expiry.
 func (d *dropped) throttle() error {
-	now := time.Now()
+	until := boottime.Forever
 	for leaf, b := range d.leaves {
-		passed := b.passed(now)
+		began, now := boottime.Now(), time.Now()
+		passed, before := b.passed(now), b.rate
 		b.bytes -= passed
 		d.anchor.credit[leaf] += passed
 		b.rate = max(b.bytes*int64(time.Second)/int64(expiry), 1)
@@ -232,10 +257,14 @@ func (d *dropped) throttle() error {
 		if err := d.anchor.group.throttle(leaf, b.rate); err != nil {
 			return err
 		}
+		until = min(until, b.firstEnd(before, began, boottime.Now()))
 	}
-	d.until = now.Add(expiry)
+	d.until.Store(max(d.until.Load(), int64(until)))
 	return nil
 }
+
+// Deadline implements [Held].
+func (d *dropped) Deadline() boottime.Instant { return boottime.Instant(d.until.Load()) }
 
 // Check implements [Held]: every read of the anchor must still be in flight.
 // The helper looks into the completion ring when it is asked, so that an
@@ -254,7 +283,7 @@ func (d *dropped) Check() error {
 // through when its rate changes (block/blk-throttle.c, tg_update_carryover),
 // so that a lower rate moves the end of the read away.
 func (d *dropped) Extend() error {
-	if time.Until(d.until) > expiry/2 {
+	if d.Deadline().Sub(boottime.Now()) > expiry/2 {
 		return nil
 	}
 	if err := d.throttle(); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/internal/boottime"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -281,17 +282,41 @@ func TestThrottleKeepsAccount(t *testing.T) {
 	}
 	// As if half of the time were over.
 	d.leaves[leaf].since = time.Now().Add(-expiry / 2)
-	d.until = time.Now().Add(expiry / 2)
+	d.until.Store(int64(boottime.Now().Add(expiry / 2)))
 	if err := d.throttle(); err != nil {
 		t.Fatal(err)
 	}
-	if b := d.leaves[leaf]; b.bytes > bytes/2 || b.bytes < bytes/4 || b.rate > rate/2 || time.Until(d.until) < expiry*3/4 {
-		t.Errorf("%+v until %v", b, time.Until(d.until))
+	if b := d.leaves[leaf]; b.bytes > bytes/2 || b.bytes < bytes/4 || b.rate > rate/2 || d.Deadline().Sub(boottime.Now()) < expiry*3/4 {
+		t.Errorf("%+v for %v", b, d.Deadline().Sub(boottime.Now()))
 	}
 	// Not even a byte is left, and still it is held back as much as can be.
 	d.leaves[leaf].since = time.Now().Add(-10 * expiry)
 	if err := d.throttle(); err != nil || d.leaves[leaf].rate != 1 {
 		t.Errorf("%+v, %v", d.leaves[leaf], err)
+	}
+}
+
+// TestFirstEnd: an anchor is not promised for longer than its shortest read is held back,
+// counted from when the rate was not in force yet, less a slice of the throttle.
+func TestFirstEnd(t *testing.T) {
+	const began = boottime.Instant(100 * time.Second)
+	for name, tt := range map[string]struct {
+		budget
+		before int64
+		took   time.Duration
+		want   time.Duration
+	}{
+		"one read":                   {budget{bytes: 4000, all: 4000, least: 4000, rate: 1000}, 0, 0, 4 * time.Second},
+		"set slowly":                 {budget{bytes: 4000, all: 4000, least: 4000, rate: 1000}, 0, time.Second, 4 * time.Second},
+		"one of four":                {budget{bytes: 4000, all: 4000, least: 1000, rate: 1000}, 0, 0, time.Second},
+		"half of it has passed":      {budget{bytes: 2000, all: 4000, least: 4000, rate: 500}, 1000, 0, 4 * time.Second},
+		"some passed meanwhile":      {budget{bytes: 2000, all: 4000, least: 4000, rate: 500}, 1000, time.Second, 2 * time.Second},
+		"all of it passed meanwhile": {budget{bytes: 2000, all: 4000, least: 4000, rate: 500}, 1000, 5 * time.Second, 0},
+		"the shortest is through":    {budget{bytes: 2000, all: 4000, least: 1000, rate: 500}, 1000, 0, 0},
+	} {
+		if got := tt.firstEnd(tt.before, began, began.Add(tt.took)); got != began.Add(tt.want-slice) {
+			t.Errorf("%s: after %v", name, got.Sub(began))
+		}
 	}
 }
 
@@ -322,7 +347,7 @@ func TestHolder(t *testing.T) {
 	for _, mode := range []Mode{Auto, Trust, None} {
 		h := NewHolder(mode, "/nonexistent", dev(0), nil)
 		held, err := h.Hold(t.Context(), plain)
-		if err != nil || held.Check() != nil || held.Extend() != nil || held.Release() != nil {
+		if err != nil || held.Check() != nil || held.Extend() != nil || held.Deadline() != boottime.Forever || held.Release() != nil {
 			t.Errorf("%s: a plain destination: %v", mode, err)
 		}
 		held, err = h.Hold(t.Context(), mapped)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/dmcopy/dmcopy/internal/boottime"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -79,6 +80,11 @@ type Held interface {
 	Check() error
 	// Extend moves the expiry away, for commands that take unusually long.
 	Extend() error
+	// Deadline is until when the layout is held even if nobody does anything any
+	// more, as when this process is stopped; it is boottime.Forever for what does not
+	// end by itself. Extend moves it away, and it never comes nearer. It is cheap,
+	// and can be asked for while any of the others is under way.
+	Deadline() boottime.Instant
 	// Release lets everybody pass. It is safe to call after a failed Check.
 	Release() error
 }
@@ -163,6 +169,7 @@ func needsHold(req Request) bool {
 // and blkdev_reread_part fail with EBUSY), and a trusted operator needs none.
 type descriptor struct{}
 
-func (descriptor) Check() error   { return nil }
-func (descriptor) Extend() error  { return nil }
-func (descriptor) Release() error { return nil }
+func (descriptor) Check() error               { return nil }
+func (descriptor) Extend() error              { return nil }
+func (descriptor) Deadline() boottime.Instant { return boottime.Forever }
+func (descriptor) Release() error             { return nil }

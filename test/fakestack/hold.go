@@ -8,6 +8,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/internal/boottime"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -68,7 +69,7 @@ func (h *holder) Hold(_ context.Context, req hold.Request) (hold.Held, error) {
 
 // drop puts an anchor in flight where the request says.
 func (h *holder) drop(n int, req hold.Request) (*held, error) {
-	held := &held{m: h.m, n: n, nodes: make(map[remap.Dev]bool)}
+	held := &held{m: h.m, n: n, nodes: make(map[remap.Dev]bool), until: boottime.Forever}
 	if !slices.ContainsFunc(req.Chains, func(c hold.Chain) bool { return len(c.Nodes) > 0 }) {
 		return held, nil
 	}
@@ -94,6 +95,7 @@ func (h *holder) drop(n int, req hold.Request) (*held, error) {
 	}
 	m.holds[held] = true
 	held.timer = time.AfterFunc(expiry, held.expire)
+	held.last()
 	return held, nil
 }
 
@@ -140,12 +142,15 @@ func (m *Machine) Expire() {
 	}
 }
 
+var errLost = &hold.Error{Means: "anchor", On: "the destination", Err: hold.ErrLost}
+
 // held is an anchor in flight, or the open descriptor.
 type held struct {
 	m     *Machine
 	n     int
 	nodes map[remap.Dev]bool // empty for a descriptor
 	timer *time.Timer
+	until boottime.Instant // when it ends by itself
 	lost  bool
 }
 
@@ -169,7 +174,7 @@ func (h *held) Check() error {
 	h.m.mu.Lock()
 	defer h.m.mu.Unlock()
 	if h.lost {
-		return &hold.Error{Means: "anchor", On: "the destination", Err: hold.ErrLost}
+		return errLost
 	}
 	return nil
 }
@@ -177,11 +182,29 @@ func (h *held) Check() error {
 // Extend implements hold.Held.
 func (h *held) Extend() error {
 	h.m.call("extend")
-	err := h.Check()
-	if err == nil && h.timer != nil {
-		h.timer.Reset(expiry)
+	h.m.mu.Lock()
+	defer h.m.mu.Unlock()
+	if h.lost {
+		return errLost
 	}
-	return err
+	h.last()
+	return nil
+}
+
+// last makes the hold last for an expiry more.
+func (h *held) last() {
+	if len(h.nodes) == 0 {
+		return
+	}
+	h.until = h.m.Now().Add(expiry)
+	h.timer.Reset(expiry)
+}
+
+// Deadline implements hold.Held: not a moment earlier than the hold ends.
+func (h *held) Deadline() boottime.Instant {
+	h.m.mu.Lock()
+	defer h.m.mu.Unlock()
+	return h.until
 }
 
 // Release implements hold.Held.

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/internal/boottime"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -40,8 +42,13 @@ type Machine struct {
 	task        *task
 	broken      []string
 	witnessed   map[string]int
-	maySet      bool // controllers may be told something
+	maySet      bool      // controllers may be told something
+	booted      time.Time // some moment, of a clock that may be that of a bubble
 }
+
+// Now is the moment on the clock of the machine, which is that of package time and can
+// so be the one of a bubble (testing/synctest).
+func (m *Machine) Now() boottime.Instant { return boottime.Instant(time.Since(m.booted)) }
 
 var _ dispatch.Machine = (*Machine)(nil)
 
@@ -114,6 +121,7 @@ func New(seed uint64) *Machine {
 		minor: make(map[uint32]uint32),
 		holds: make(map[*held]bool), watches: make(map[*watch]bool),
 		calls: make(map[string]int), witnessed: make(map[string]int),
+		booted: time.Now(),
 	}
 	m.moved = sync.NewCond(&m.mu)
 	m.Reopen()
