@@ -131,7 +131,7 @@ func TestCreateOnFrozen(t *testing.T) {
 	src := mountedHere(t, t.TempDir())
 	src.Device = plannedFile{size: 4096}
 	file := filepath.Join(t.TempDir(), "new")
-	_, _, err := CreateDestination(context.Background(), here, file, src, []Range{{Len: 4096}})
+	_, _, err := CreateDestination(context.Background(), here, file, src, []Range{{Len: 4096}}, OpenOptions{})
 	if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "lies on it") {
 		t.Error(err)
 	}

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"time"
 
@@ -34,6 +35,10 @@ type Endpoint struct {
 	storage string
 	// mounted is the file system on it, if that is to be frozen.
 	mounted *freeze.FileSystem
+	// made is the file that was created to be this end, draft one without a name that
+	// stands for it in a plan.
+	made  *madeFile
+	draft io.Closer
 }
 
 // storedIn tells whether the end is a loop device on the other end.

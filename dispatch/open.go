@@ -29,6 +29,8 @@ type OpenOptions struct {
 	Freeze bool
 	// Dry opens a destination for reading only, after all checks.
 	Dry bool
+	// Create lets a name without a slash become that of a new file.
+	Create bool
 }
 
 // OpenSource finds a block device or regular file by any name that
@@ -71,41 +73,6 @@ func OpenDestination(ctx context.Context, sys sysblock.FS, name string, opts Ope
 	return o.open(blockio.Exclusive | blockio.Write)
 }
 
-// CreateDestination makes a regular file of the length of the source, for a
-// destination that OpenDestination reported as ErrMissing. The ranges are
-// checked before, and returned as by [Ranges].
-func CreateDestination(ctx context.Context, sys sysblock.FS, name string, src Endpoint, ranges []Range) (Endpoint, []Range, error) {
-	if err := refuseCreation(name); err != nil {
-		return Endpoint{}, nil, err
-	}
-	planned := Endpoint{Name: name, Device: plannedFile{size: src.Device.Size(), name: name}}
-	ranges, err := Ranges(src, planned, ranges)
-	if err != nil {
-		return Endpoint{}, nil, err
-	}
-	if src.mounted != nil {
-		if err := RefuseFreeze(sys, Job{Src: src, Dst: planned}, nil); err != nil {
-			return Endpoint{}, nil, err
-		}
-	}
-	made, err := create(name, src.Device.Size())
-	if err != nil {
-		return Endpoint{}, nil, err
-	}
-	dst, err := openCreated(ctx, sys, name, made)
-	return dst, ranges, err
-}
-
-// openCreated opens the file that was made, if it still has the name.
-func openCreated(ctx context.Context, sys sysblock.FS, name, made string) (Endpoint, error) {
-	dst, err := OpenDestination(ctx, sys, name, OpenOptions{})
-	if err == nil && dst.Device.ID() != made {
-		err = refuse(name, "was replaced by something else after it was created", "choose a directory that others may not write to")
-		return Endpoint{}, errors.Join(err, dst.Close())
-	}
-	return dst, err
-}
-
 // Close lets the device or file go.
 func (e Endpoint) Close() error {
 	var errs []error
@@ -114,6 +81,9 @@ func (e Endpoint) Close() error {
 	}
 	if e.mounted != nil {
 		errs = append(errs, e.mounted.Close())
+	}
+	if e.draft != nil {
+		errs = append(errs, e.draft.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -133,6 +103,9 @@ type opener struct {
 func (o *opener) find(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return interrupted(ctx)
+	}
+	if err := refuseNoName(o.name); err != nil {
+		return err
 	}
 	dev, err := o.sys.Lookup(o.name)
 	if errors.Is(err, sysblock.ErrRegularFile) {
@@ -175,7 +148,7 @@ func (o *opener) refuseUnfound(err error) error {
 	}
 	switch {
 	case errors.Is(err, sysblock.ErrNotFound):
-		return &Refusal{o.name, "cannot be found: " + why.Error(), "check the name (lsblk lists all devices), or activate the volume first", ErrMissing}
+		return refuseMissing(o.name, why)
 	case errors.Is(err, sysblock.ErrNotBlock):
 		return refuse(o.name, "cannot be copied: %v", "name a block device or a regular file", why)
 	case errors.Is(err, sysblock.ErrAmbiguous):
@@ -443,7 +416,7 @@ func (o *opener) refuseUnopened(err error) error {
 	case errors.Is(err, unix.EBUSY):
 		return refuse(o.name, "is opened exclusively by somebody else", "find out who holds it: fuser -v "+o.path)
 	case errors.Is(err, fs.ErrPermission):
-		return refuse(o.name, "cannot be opened: permission denied", "run as root")
+		return refuseForbidden(o.name, o.path, err)
 	case errors.Is(err, unix.EROFS):
 		return refuse(o.name, "is read-only, or on a read-only file system", "make it writable first")
 	case errors.Is(err, unix.ETXTBSY):
@@ -458,57 +431,13 @@ func (o *opener) refuseUnopened(err error) error {
 	return wrap("open", err)
 }
 
-// refuseCreation keeps a misspelt device from becoming a file.
-func refuseCreation(name string) error {
-	missing := func(reason string) error {
-		return &Refusal{name, reason, "check the name (lsblk lists all devices)", ErrMissing}
-	}
-	if _, err := remap.ParseDev(name); err == nil {
-		return missing("is the number of no device")
-	}
-	dir, err := filepath.EvalSymlinks(filepath.Dir(name))
-	if err != nil {
-		return missing("cannot be found, neither as a device nor as a file")
-	}
-	if abs, err := filepath.Abs(dir); err != nil || within(abs, "/dev") && !within(abs, "/dev/shm") {
-		return missing("does not exist")
-	}
-	return nil
-}
-
-func within(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
-
-// create makes a file of the given length, or none at all, and returns its ID.
-func create(name string, size int64) (string, error) {
-	o := opener{name: name, path: name}
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return "", o.refuseUnopened(err)
-	}
-	var st unix.Stat_t
-	err = errors.Join(f.Truncate(size), unix.Fstat(int(f.Fd()), &st), f.Close())
-	if err != nil {
-		return "", errors.Join(wrap("open", err), os.Remove(name))
-	}
-	return fileID(&st), nil
-}
-
-// plannedFile is a regular file that does not exist yet.
-type plannedFile struct {
-	emulation.Device
-	size int64
-	name string
-}
-
-func (f plannedFile) Size() int64    { return f.size }
-func (f plannedFile) BlockSize() int { return 1 }
-func (f plannedFile) ID() string     { return "planned:" + f.name }
-func (f plannedFile) Name() string   { return f.name }
-
 // FindDevice finds the block device that a name means, for looking at it only.
 // The errors are those of [OpenSource].
 func FindDevice(sys sysblock.FS, name string) (remap.Dev, error) {
 	o := opener{sys: sys, name: name}
+	if err := refuseNoName(name); err != nil {
+		return remap.Dev{}, err
+	}
 	dev, err := sys.Lookup(name)
 	if errors.Is(err, sysblock.ErrRegularFile) {
 		return dev, refuse(name, "is a regular file", "name a block device")

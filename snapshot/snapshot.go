@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dmcopy/dmcopy/bcache"
@@ -222,5 +223,19 @@ func (s *Snapshot) Lookup(name string) (remap.Dev, error) {
 			return n.Dev, nil
 		}
 	}
-	return remap.Dev{}, &Error{name, ErrUnknown}
+	return s.shown(name)
+}
+
+// shown finds a mapped device by its name as dmsetup shows it, if it is the only one.
+func (s *Snapshot) shown(name string) (remap.Dev, error) {
+	var found []remap.Dev
+	for i := range s.Nodes {
+		if t := s.Nodes[i].DM; t != nil && sysblock.Unmangled(t.Name) == strings.TrimPrefix(name, "/dev/mapper/") {
+			found = append(found, s.Nodes[i].Dev)
+		}
+	}
+	if len(found) != 1 {
+		return remap.Dev{}, &Error{name, ErrUnknown}
+	}
+	return found[0], nil
 }

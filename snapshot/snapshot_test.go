@@ -252,6 +252,30 @@ func TestLookup(t *testing.T) {
 	}
 }
 
+// A mapped device is found by its name as dmsetup shows it, unless that is the name of
+// two of them.
+func TestLookupShown(t *testing.T) {
+	r := newRig(t)
+	s := r.read(t)
+	rename := func(dev, name string) {
+		for i := range s.Nodes {
+			if s.Nodes[i].Dev == r.Dev(dev) {
+				s.Nodes[i].DM.Name = name
+			}
+		}
+	}
+	rename("dm-1", `my\x20disk`)
+	for _, name := range []string{"my disk", "/dev/mapper/my disk"} {
+		if got, err := s.Lookup(name); err != nil || got != r.Dev("dm-1") {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+	rename("dm-2", `my\x20\x64isk`)
+	if dev, err := s.Lookup("my disk"); !errors.Is(err, snapshot.ErrUnknown) {
+		t.Errorf("%v, %v", dev, err)
+	}
+}
+
 // Every change of every fact that the layout rests on is seen; what is no part
 // of the layout is not.
 func TestChanges(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -16,7 +18,7 @@ import (
 
 // Lookup finds the device that a person means by a name: a path (links are
 // followed), "vg/lv", "major:minor", a kernel name such as "nvme0n1", or a
-// name of device-mapper. It fails with ErrRegularFile or another ErrNotBlock
+// name of device-mapper, as the kernel has it or as dmsetup shows it. It fails with ErrRegularFile or another ErrNotBlock
 // for other files, with ErrAmbiguous if the name means more than one thing,
 // and with ErrNotFound and a list of what was tried.
 func (f FS) Lookup(name string) (remap.Dev, error) {
@@ -44,6 +46,10 @@ func (f FS) readings(name string) []reading {
 	if name == "" {
 		return nil
 	}
+	if mapped, ok := strings.CutPrefix(name, "/dev/mapper/"); ok {
+		// The node has the name of the kernel, with its escapes.
+		return []reading{{what: name, path: f.path(name)}, f.mapped(mapped)}
+	}
 	if strings.HasPrefix(name, "/") {
 		return []reading{{what: name, path: f.path(name)}}
 	}
@@ -65,7 +71,11 @@ func (f FS) readings(name string) []reading {
 	} else {
 		readings = append(readings, reading{what: "kernel name " + name, find: func() (remap.Dev, bool, error) { return f.kernelName(name) }})
 	}
-	return append(readings, reading{what: "device-mapper name " + mapped, find: func() (remap.Dev, bool, error) { return f.mappedName(mapped) }})
+	return append(readings, f.mapped(mapped))
+}
+
+func (f FS) mapped(name string) reading {
+	return reading{what: "device-mapper name " + name, find: func() (remap.Dev, bool, error) { return f.mappedName(name) }}
 }
 
 // kernelName finds a device by its name in /sys/class/block.
@@ -78,23 +88,50 @@ func (f FS) kernelName(name string) (remap.Dev, bool, error) {
 	return dev, err == nil, err
 }
 
-// mappedName finds a device by its name in device-mapper.
+// mappedName finds a device by its name in device-mapper. Another device can be shown
+// by the name that this one has.
 func (f FS) mappedName(name string) (remap.Dev, bool, error) {
 	names, err := filepath.Glob(f.path("sys/class/block/dm-*"))
 	if err != nil {
 		return remap.Dev{}, false, err
 	}
+	var devs []remap.Dev
 	for _, d := range names {
-		found, err := dir(d).optional("dm/name")
+		kernel, err := dir(d).optional("dm/name")
 		if err != nil && !vanished(err) {
 			return remap.Dev{}, false, err
 		}
-		if found == name {
-			dev, err := dir(d).dev("dev")
-			return dev, err == nil, err
+		if kernel != name && Unmangled(kernel) != name {
+			continue
 		}
+		dev, err := dir(d).dev("dev")
+		if err != nil {
+			return dev, false, err
+		}
+		devs = append(devs, dev)
 	}
-	return remap.Dev{}, false, nil
+	switch len(devs) {
+	case 0:
+		return remap.Dev{}, false, nil
+	case 1:
+		return devs[0], true, nil
+	}
+	return remap.Dev{}, false, fmt.Errorf("%w: %s and %s are both shown by this name; give the kernel name or the number", ErrAmbiguous, devs[0], devs[1])
+}
+
+// escape is what libdm makes of a byte that is not to be in the name of a node
+// (libdm-common.c, mangle_string).
+var escape = regexp.MustCompile(`\\x[0-9a-fA-F]{2}`)
+
+// Unmangled is a name of device-mapper as dmsetup shows it.
+func Unmangled(name string) string {
+	return escape.ReplaceAllStringFunc(name, func(s string) string {
+		b, err := strconv.ParseUint(s[2:], 16, 8)
+		if err != nil { // never: the expression demands two digits
+			return s
+		}
+		return string([]byte{byte(b)})
+	})
 }
 
 // lookup collects what the readings of a name found.

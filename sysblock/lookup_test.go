@@ -19,6 +19,8 @@ func TestLookup(t *testing.T) {
 	m.Mapped("dm-3", "253:3", "vg-home", 8, "nvme0n1")
 	m.Mapped("dm-4", "253:4", "my--vg-my--lv", 8, "nvme0n1")
 	m.Mapped("dm-5", "253:5", "luks", 8, "nvme0n1")
+	m.Mapped("dm-6", "253:6", `my\x20disk\x5cx41`, 8, "nvme0n1")
+	m.Mapped("dm-7", "253:7", "raw name", 8, "nvme0n1")
 	m.File("dev/plain", "x")
 	m.File("dev/somewhere/x", "x")
 	t.Chdir(t.TempDir())
@@ -31,6 +33,8 @@ func TestLookup(t *testing.T) {
 		"259:0": "nvme0n1", "nvme0n1": "nvme0n1", "nvme0n1p1": "nvme0n1p1", "dm-3": "dm-3",
 		"vg-home": "dm-3", "vg/home": "dm-3", "my-vg/my-lv": "dm-4", "my--vg-my--lv": "dm-4",
 		"luks": "dm-5", // a directory of that name is no rival
+		// As the kernel has them, and as dmsetup shows them.
+		`my\x20disk\x5cx41`: "dm-6", `my disk\x41`: "dm-6", `/dev/mapper/my disk\x41`: "dm-6", "raw name": "dm-7", "/dev/mapper/vg-home": "dm-3",
 	} {
 		got, err := m.FS().Lookup(name)
 		if err != nil || got != m.Dev(dev) {
@@ -43,6 +47,9 @@ func TestLookup(t *testing.T) {
 		"259:7":           sysblock.ErrNotFound,
 		"vg/none":         sysblock.ErrNotFound,
 		"/dev/none":       sysblock.ErrNotFound,
+		"my disk":         sysblock.ErrNotFound,
+		`my disk\x5cx41`:  sysblock.ErrNotFound, // half of it
+		"my diskA":        sysblock.ErrNotFound, // decoded twice
 		"./nvme0n1":       sysblock.ErrNotFound,
 		"/dev/plain":      sysblock.ErrRegularFile,
 		"/dev/somewhere":  sysblock.ErrNotBlock,
@@ -71,6 +78,8 @@ func TestLookupAmbiguous(t *testing.T) {
 	m.Mapped("dm-0", "253:0", "sda", 8)
 	m.Mapped("dm-1", "253:1", "vg-home", 8)
 	m.Mapped("dm-2", "253:2", "dm-2", 8)
+	m.Mapped("dm-3", "253:3", "two words", 8)
+	m.Mapped("dm-4", "253:4", `two\x20words`, 8)
 	dir := t.TempDir()
 	t.Chdir(dir)
 	for _, file := range []string{"vg/home", "dm-1"} {
@@ -81,7 +90,7 @@ func TestLookupAmbiguous(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"sda", "vg/home", "dm-1"} {
+	for _, name := range []string{"sda", "vg/home", "dm-1", "two words"} {
 		if dev, err := m.FS().Lookup(name); !errors.Is(err, sysblock.ErrAmbiguous) {
 			t.Errorf("%s: %v, %v", name, dev, err)
 		}

@@ -34,6 +34,7 @@ type copyFlags struct {
 	progress   choice[string]
 	dryRun     bool
 	liveSource bool
+	create     bool
 	timeout    time.Duration
 
 	crossNamespace bool
@@ -56,7 +57,7 @@ const defaultInFlight = 8
 
 const copyLong = `Copy SRC to DST: all of it, or ranges of it. Both are block devices by any name
 or regular files; a destination file that does not exist is created with the
-length of the source.
+length of the source, if its name has a slash (./new) or --create is given.
 
 What lies on one disk on both sides is copied by the disk itself, where it can,
 and files on one file system by that, if it can share blocks; everything else is read and written through this machine. At the end everything
@@ -154,6 +155,7 @@ func (f *copyFlags) addPolicy(flags *pflag.FlagSet) {
 	f.layersFlag.add(flags)
 	flags.BoolVar(&f.crossNamespace, crossNamespaceFlag, false, "let NVMe controllers copy between their namespaces, for this copy")
 	flags.BoolVar(&f.liveSource, "live-source", false, "accept a source that is being written to")
+	flags.BoolVar(&f.create, "create", false, "make DST a new file if there is none, even where its name has no slash")
 	f.freeze.add(flags)
 }
 
@@ -171,7 +173,7 @@ func (f *copyFlags) live(a *app, mode copydomain.CrossNamespace) *world {
 
 // open are the options that the ends are opened with.
 func (f *copyFlags) open() dispatch.OpenOptions {
-	return dispatch.OpenOptions{LiveSource: f.liveSource, Freeze: f.freeze.on}
+	return dispatch.OpenOptions{LiveSource: f.liveSource, Freeze: f.freeze.on, Create: f.create}
 }
 
 // changes tells whether the source can be expected to be another one with each run.
@@ -228,7 +230,7 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 		state, err = a.openState(&f.state, job, f.changes())
 	}
 	if err != nil {
-		return errors.Join(err, job.Dst.Close(), job.Src.Close())
+		return errors.Join(err, job.Dst.Discard(), job.Dst.Close(), job.Src.Close())
 	}
 	kept := false // something that earlier runs have done
 	if state != nil {
@@ -237,6 +239,9 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	w := f.live(a, copydomain.CrossEnable)
 	report, err := a.carryOut(ctx, w, job, opts, f.progress.value)
 	if !errors.Is(err, dispatch.ErrStuck) {
+		if report == nil { // nothing was begun
+			err = errors.Join(err, job.Dst.Discard())
+		}
 		err = errors.Join(err, release(job, w.close))
 	}
 	err = errors.Join(err, a.closeState(state, report != nil, err))

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/dmcopy/dmcopy/dispatch"
 )
@@ -17,10 +18,10 @@ func (a *app) openJob(ctx context.Context, from, to string, chosen []dispatch.Ra
 	dst, err := dispatch.OpenDestination(ctx, thisMachine, to, opts)
 	var ranges []dispatch.Range
 	switch {
-	case errors.Is(err, dispatch.ErrMissing) && !opts.Dry:
-		dst, ranges, err = dispatch.CreateDestination(ctx, thisMachine, to, src, chosen)
+	case errors.Is(err, dispatch.ErrMissing):
+		dst, ranges, err = dispatch.CreateDestination(ctx, thisMachine, to, src, chosen, opts)
 		if err == nil {
-			a.term.message("dmcopy: there was no " + to + ": created it as a regular file of " + human(src.Device.Size()))
+			a.term.message(created(to, src.Device.Size(), opts.Dry))
 		}
 	case err == nil:
 		ranges, err = dispatch.Ranges(src, dst, chosen)
@@ -34,19 +35,47 @@ func (a *app) openJob(ctx context.Context, from, to string, chosen []dispatch.Ra
 	return dispatch.Job{Src: src, Dst: dst, Ranges: ranges}, nil
 }
 
-// openReading opens both ends for reading only.
+// created tells of a new file: a name can be misspelt.
+func created(name string, size int64, dry bool) string {
+	if dry {
+		return "dmcopy: there is no " + name + ": copy would create it as a regular file of " + human(size)
+	}
+	return "dmcopy: there was no " + name + ": created it as a regular file of " + human(size)
+}
+
+// openReading opens both ends for reading only. With opts.Dry the destination need not
+// be there, as long as a copy would create it.
 func openReading(ctx context.Context, from, to string, chosen []dispatch.Range, opts dispatch.OpenOptions) (dispatch.Job, error) {
 	src, err := dispatch.OpenSource(ctx, thisMachine, from, opts)
 	if err != nil {
 		return dispatch.Job{}, err
 	}
 	dst, err := dispatch.OpenSource(ctx, thisMachine, to, opts)
+	var ranges []dispatch.Range
+	switch {
+	case errors.Is(err, dispatch.ErrMissing) && opts.Dry:
+		dst, ranges, err = dispatch.CreateDestination(ctx, thisMachine, to, src, chosen, opts)
+	case err == nil:
+		if ranges, err = dispatch.Ranges(src, dst, chosen); err != nil {
+			err = errors.Join(shorter(src, dst, err), dst.Close())
+		}
+	}
 	if err != nil {
 		return dispatch.Job{}, errors.Join(err, src.Close())
 	}
-	ranges, err := dispatch.Ranges(src, dst, chosen)
-	if err != nil {
-		return dispatch.Job{}, errors.Join(err, src.Close(), dst.Close())
-	}
 	return dispatch.Job{Src: src, Dst: dst, Ranges: ranges}, nil
+}
+
+// shorter says of what is only read what Ranges says of what is to be written.
+func shorter(src, dst dispatch.Endpoint, err error) error {
+	have, want := dst.Device.Size(), src.Device.Size()
+	var refusal *dispatch.Refusal
+	if !errors.As(err, &refusal) || !errors.Is(err, dispatch.ErrRefused) || refusal.Thing != dst.Name || have >= want {
+		return err
+	}
+	return &dispatch.Refusal{
+		Thing: dst.Name, Kind: dispatch.ErrRefused,
+		Reason: fmt.Sprintf("is shorter than %s: it has %d bytes, and not %d", src.Name, have, want),
+		Way:    fmt.Sprintf("compare what both have with --length %d", have),
+	}
 }

@@ -75,10 +75,10 @@ func (a *app) openDry(ctx context.Context, from, to string, chosen []dispatch.Ra
 func (a *app) runPlan(ctx context.Context, from, to string, f *copyFlags) error {
 	return a.planWith(ctx, f, func(chosen []dispatch.Range) (dispatch.Job, error) {
 		job, err := a.openDry(ctx, from, to, chosen, f)
-		if !errors.Is(err, dispatch.ErrRefused) || errors.Is(err, dispatch.ErrMissing) {
+		if !errors.Is(err, dispatch.ErrRefused) {
 			return job, err
 		}
-		look, lookErr := openReading(ctx, from, to, chosen, dispatch.OpenOptions{LiveSource: true})
+		look, lookErr := openReading(ctx, from, to, chosen, dispatch.OpenOptions{LiveSource: true, Dry: true, Create: f.create})
 		if lookErr != nil {
 			return look, err
 		}

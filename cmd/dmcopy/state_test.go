@@ -31,7 +31,7 @@ func newHalfway(t *testing.T, args ...string) *halfway {
 		h.data[i] = byte(i*i>>7 + i>>11)
 	}
 	h.write(t, "src", h.data)
-	if out, code := h.run(t, append([]string{"copy", "--state", "state"}, append(args, "src", "dst")...)...); code != 0 {
+	if out, code := h.run(t, append([]string{"copy", "--create", "--state", "state"}, append(args, "src", "dst")...)...); code != 0 {
 		t.Fatal(out)
 	}
 	s := h.state(t)
@@ -204,7 +204,7 @@ func TestResumeOfSomethingElse(t *testing.T) {
 func TestTimeLimitSaves(t *testing.T) {
 	dir := t.TempDir()
 	src := newFile(t, 1<<42)
-	out, code := runIn(t, dir, "copy", "--sparse", "--timeout", "2s", "--state", "state", src, "new")
+	out, code := runIn(t, dir, "copy", "--sparse", "--timeout", "2s", "--state", "state", src, "./new")
 	if code != 3 || !strings.Contains(out, "incomplete, state saved: not done within --timeout 2s") || !strings.Contains(out, "dmcopy resume state") {
 		t.Errorf("exit code %d: %s", code, out)
 	}

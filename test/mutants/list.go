@@ -199,6 +199,26 @@ var mutants = []mutant{
 		in: "./cmd/dmcopy", tests: "ResumeRefused",
 	},
 	{
+		guard: "a misspelt device does not become a file",
+		file:  "dispatch/create.go", old: `if !bare && !strings.Contains(name, "/") {`, new: "if false {",
+		in: "./dispatch", tests: "CreateBareNames",
+	},
+	{
+		guard: "what a refused copy has created is removed",
+		file:  "cmd/dmcopy/copy.go", old: "if report == nil { // nothing was begun", new: "if false {",
+		in: "./cmd/dmcopy", tests: "TestScripts/files",
+	},
+	{
+		guard: "nothing is removed but what was created, and is as it was",
+		file:  "dispatch/create.go", old: "case fileID(&st) != m.id || st.Size != m.size || st.Mtim != m.written:", new: "case false:",
+		in: "./dispatch", tests: "Discard",
+	},
+	{
+		guard: "names of device-mapper are decoded once",
+		file:  "sysblock/lookup.go", old: "kernel != name && Unmangled(kernel) != name", new: "kernel != name && Unmangled(Unmangled(kernel)) != name",
+		in: "./sysblock", tests: "Lookup",
+	},
+	{
 		guard: "state: what differs is forgotten",
 		file:  "dispatch/ledger.go", old: "wrap(\"state\", r.opts.Journal.Forget())", new: "nil",
 		in: "./dispatch", tests: "MismatchForgets",

@@ -1,0 +1,84 @@
+package dispatch
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"golang.org/x/sys/unix"
+)
+
+// refuseNoName refuses what other programs take for a stream.
+func refuseNoName(name string) error {
+	if name != "-" {
+		return nil
+	}
+	return refuse("-", "is no device and no file: a copy reads and writes at any place, and a pipe has no places",
+		"name a device or a file (one that is called - is ./-), or use cat or dd for a pipe")
+}
+
+// tag is what mount(8) and fstab(5) take instead of a device.
+var tag = regexp.MustCompile(`^(UUID|LABEL|PARTUUID|PARTLABEL|ID)=(.*)$`)
+
+// tagDirs are where udev keeps links to what has a tag (60-persistent-storage.rules).
+var tagDirs = map[string]string{
+	"UUID": "by-uuid", "LABEL": "by-label", "PARTUUID": "by-partuuid", "PARTLABEL": "by-partlabel", "ID": "by-id",
+}
+
+// refuseMissing explains why a name means nothing.
+func refuseMissing(name string, why error) error {
+	if parts := tag.FindStringSubmatch(name); parts != nil {
+		// A copy has the tags of its original: whoever copies has two of them.
+		return refuse(name, "may be several devices: what was copied has the same "+parts[1],
+			fmt.Sprintf("name one device: ls -l /dev/disk/%s shows where it leads now", tagDirs[parts[1]]))
+	}
+	if to, err := os.Readlink(name); err == nil {
+		return refuse(name, "is a link to %s, which does not exist", "activate the volume, or name what is meant", to)
+	}
+	return &Refusal{name, "cannot be found: " + why.Error(), "check the name (lsblk lists all devices), or activate the volume first", ErrMissing}
+}
+
+// refuseForbidden explains a permission that was denied. Root is denied what is
+// marked with chattr(1), and what the container does not have.
+func refuseForbidden(name, path string, err error) error {
+	file := path
+	if isMissing(file) { // it is to be made
+		file = filepath.Dir(path)
+	}
+	marked := func(what, flag string) error {
+		return refuse(name, "cannot be written to: %s is %s", fmt.Sprintf("take the mark away (chattr -%s %s), or choose another file", flag, file), file, what)
+	}
+	switch attributes := inodeAttributes(file); {
+	case attributes&unix.STATX_ATTR_IMMUTABLE != 0:
+		return marked("immutable", "i")
+	case attributes&unix.STATX_ATTR_APPEND != 0:
+		return marked("append-only", "a")
+	}
+	if os.Geteuid() != 0 {
+		return refuse(name, "cannot be opened: permission denied", "run as root")
+	}
+	if errors.Is(err, unix.EPERM) {
+		return refuse(name, "cannot be opened: the kernel does not permit it, though you are root (%v)",
+			"run outside of the container, or give it the device and its capabilities", err)
+	}
+	return refuse(name, "cannot be opened: permission denied, though you are root (%v)",
+		"look at the rights of all directories above it, and at what the container or the security policy permits", err)
+}
+
+// inodeAttributes are the marks of chattr(1), as far as the file system tells.
+func inodeAttributes(path string) uint64 {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC, 0, &st); err != nil {
+		return 0
+	}
+	return st.Attributes
+}
+
+// isMissing tells whether there is nothing of that name.
+func isMissing(name string) bool {
+	_, err := os.Lstat(name)
+	return errors.Is(err, fs.ErrNotExist)
+}
