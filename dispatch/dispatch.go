@@ -48,7 +48,9 @@ func (r *run) whole(ctx context.Context) (*Report, error) {
 		return nil, errors.Join(r.thawAfter(endedBy(ctx, err)), r.close())
 	}
 	r.settled.Store(r.report(nil))
-	err = r.conclude(ctx, r.thawAfter(endedBy(ctx, r.copy(ctx))))
+	err = r.thawAfter(endedBy(ctx, r.copy(ctx)))
+	r.unmark(context.WithoutCancel(ctx), err)
+	err = r.conclude(ctx, err)
 	err = errors.Join(err, r.close())
 	return r.report(err), err
 }

@@ -282,23 +282,20 @@ func (st *pairState) check(dst, length remap.Sector) error {
 	return nil
 }
 
-// issuePair issues the steps of one pair: first, if the pair has not proven
-// itself, a little that is read back.
+// issuePair issues the steps of one pair: first, if the pair has to prove itself, a
+// little that is read back.
 func (r *run) issuePair(ctx, cuttable context.Context, key pairKey, st *pairState, b *batch, mu *sync.Mutex) issued {
 	st.allowed.Store(b)
 	defer st.allowed.Store(nil)
-	moves := b.moves()
+	p, moves := r.proofs[key], b.moves()
 	var results []copydomain.Result
 	var failed error
-	if !st.proven {
-		first, err := r.prove(ctx, st, b, moves)
+	if p.sample.Len > 0 {
+		first, err := r.prove(ctx, st, p, b, moves)
 		if err != nil {
 			return issued{err: err}
 		}
 		results, moves, failed = append(results, first.result), first.rest, first.failed
-	}
-	if !st.proven {
-		cuttable = ctx // what nothing tells of is proven as a whole
 	}
 	if failed == nil && len(moves) > 0 {
 		result, err := st.copier.Copy(cuttable, moves)
@@ -306,9 +303,6 @@ func (r *run) issuePair(ctx, cuttable context.Context, key pairKey, st *pairStat
 			return issued{err: err}
 		}
 		results = append(results, result)
-	}
-	if failed == nil && !st.proven && flawless(results) {
-		failed = r.confirm(ctx, b)
 	}
 	mu.Lock()
 	defer mu.Unlock()
@@ -318,22 +312,15 @@ func (r *run) issuePair(ctx, cuttable context.Context, key pairKey, st *pairStat
 	case failed != nil && ctx.Err() != nil:
 		// The hold was lost or the copy is ended: that says nothing about the pair.
 		out.offloaded, out.redo = 0, allToHost(map[pairKey][]Step{key: b.steps}, ReasonHoldLost)
+	case errors.Is(failed, errUntold):
+		out.offloaded, out.redo = 0, allToHost(map[pairKey][]Step{key: b.steps}, ReasonUnproven)
 	case failed != nil:
 		return r.poison(key, b, failed, out)
-	case !st.proven && len(out.redo) > 0:
+	case !p.proven && len(out.redo) > 0:
 		// Some of it failed, and nothing tells of the rest.
 		out.offloaded, out.redo = 0, allToHost(map[pairKey][]Step{key: b.steps}, out.redo[0].Reason)
 	}
 	return out
-}
-
-func flawless(results []copydomain.Result) bool {
-	for _, r := range results {
-		if len(r.Redo)+len(r.Fenced) > 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // poison sends a pair through the host that has not done what it said. Below a

@@ -42,6 +42,9 @@ type Report struct {
 	// Primed counts bytes that were copied through the host ahead of time, so
 	// that a thin destination has blocks there. They are copied once more.
 	Primed int64 `json:"primed_bytes,omitempty"`
+	// ReadBack counts bytes that were read of disks, at either end, for proofs that they
+	// copy what they say.
+	ReadBack int64 `json:"bytes_read_back"`
 	// Redone counts bytes that were issued to a device and then copied
 	// through the host; Fallbacks counts the times that this happened.
 	Redone    int64 `json:"redone_bytes"`

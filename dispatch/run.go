@@ -26,6 +26,8 @@ type run struct {
 	holder  Holder // nil if an end is a regular file
 	watch   Watch
 	copiers map[pairKey]*pairState
+	proofs  map[pairKey]*proof
+	marks   []marked
 	leafMu  sync.Mutex
 	leaves  map[remap.Dev]Leaf
 
@@ -50,7 +52,7 @@ type run struct {
 	total     int64
 	comparing int64 // bytes that a verification has to read
 	tally     tally
-	counters  struct{ offloaded, host, zeroed, skipped, failed, compared atomic.Int64 }
+	counters  struct{ offloaded, host, zeroed, skipped, failed, compared, readBack atomic.Int64 }
 	stats     struct{ commands, windows, changes, redone, fallbacks, looks, cuts int64 }
 	verified  Verify
 	current   atomic.Value // Phase
@@ -68,7 +70,6 @@ type run struct {
 type pairState struct {
 	copier copydomain.Copier
 	disk   string // that is written, whatever the path to it
-	proven bool
 	// allowed is the batch that is being issued.
 	allowed atomic.Pointer[batch]
 }
@@ -101,6 +102,7 @@ func (d *Dispatcher) newRun(job Job) (*run, error) {
 		engine:   engine,
 		watch:    Deaf{},
 		copiers:  make(map[pairKey]*pairState),
+		proofs:   make(map[pairKey]*proof),
 		leaves:   make(map[remap.Dev]Leaf),
 		poisoned: make(map[pairKey]remap.Reason),
 		told:     make(twins),
@@ -171,7 +173,7 @@ func (r *run) report(err error) *Report {
 		Offloaded: c.offloaded.Load(), Host: c.host.Load(), Zeroed: c.zeroed.Load(), Skipped: c.skipped.Load(),
 		Failed: c.failed.Load(), Bad: append([]Bad{}, r.bad...),
 		Commands: r.stats.commands, ByMethod: r.byMethod(), Reasons: r.tally.sorted(),
-		Windows: r.stats.windows, LayoutChanges: r.stats.changes, Primed: r.primed, Redone: r.stats.redone, Fallbacks: r.stats.fallbacks,
+		Windows: r.stats.windows, LayoutChanges: r.stats.changes, Primed: r.primed, ReadBack: c.readBack.Load(), Redone: r.stats.redone, Fallbacks: r.stats.fallbacks,
 		Backoffs: r.nice.backoffs, Frozen: r.still.Seconds(), Verified: r.verified, Seconds: time.Since(r.started).Seconds(), CPU: (cpuTime() - r.cpu).Seconds(),
 		Errors: []string{},
 	}
@@ -255,6 +257,13 @@ func (r *run) carryOut(ctx context.Context, w *window) error {
 			delete(offload, key)
 		}
 	}
+	if r.barren <= maxBarren {
+		untold, err := r.choose(ctx, offload)
+		if err != nil {
+			return err
+		}
+		rest = append(rest, untold...)
+	}
 	stale := false
 	if len(offload) > 0 {
 		redo, err := r.offload(ctx, offload)
@@ -294,6 +303,7 @@ func (r *run) carryOut(ctx context.Context, w *window) error {
 	if err != nil {
 		return err
 	}
+	r.overwritten(w)
 	r.noteWindow(offload, append(without(rest, again), again...))
 	r.stats.windows++
 	if stale || len(again)+len(w.unbegun) > 0 {

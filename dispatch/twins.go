@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/remap"
 )
@@ -153,14 +154,14 @@ func differAt(sides [2]Leaf, looks [4][]byte, off, n int64) (bool, error) {
 	return bytes.Equal(looks[0], looks[2]) && bytes.Equal(looks[1], looks[3]) && !bytes.Equal(looks[0], looks[1]), nil
 }
 
-func readWhole(leaf Leaf, p []byte, off int64) error {
+func readWhole(d emulation.Device, p []byte, off int64) error {
 	for len(p) > 0 {
-		n, err := leaf.ReadAt(p, off)
+		n, err := d.ReadAt(p, off)
 		if err != nil {
 			return err
 		}
 		if n <= 0 {
-			return fmt.Errorf("%s: nothing to read at byte %d", leaf.Name(), off)
+			return fmt.Errorf("%s: nothing to read at byte %d", d.Name(), off)
 		}
 		p, off = p[n:], off+int64(n)
 	}

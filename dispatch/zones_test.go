@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/internal/blockio"
@@ -86,6 +87,26 @@ func zonedRun(t testing.TB, src, dst *disk, ranges ...Range) *run {
 	t.Cleanup(func() { r.close() })
 	r.plan = &plan{}
 	return r
+}
+
+// TestZonesProve: in a zone, the pointer shows whether something was written, and how much.
+func TestZonesProve(t *testing.T) {
+	dst := newDisk("dst", 12<<10)
+	r := zonedRun(t, newDisk("src", 0), dst)
+	b := &batch{steps: []Step{{DstOff: testZone, DstLeafOff: testZone, Len: 8 << 10}}}
+	sample := copydomain.Move{Dst: sectors(testZone), Len: sectors(4 << 10)}
+	for _, c := range []struct {
+		at     int64
+		before error
+		passed bool
+	}{{0, nil, false}, {512, errUntold, false}, {4 << 10, errUntold, true}, {8 << 10, errUntold, false}} {
+		dst.at[1] = c.at
+		err := r.differs(t.Context(), nil, nil, b, sample)
+		passed, passedErr := r.passedBy(b, sample)
+		if !errors.Is(err, c.before) || passed != c.passed || passedErr != nil {
+			t.Errorf("%d bytes written: %v, passed %v, %v", c.at, err, passed, passedErr)
+		}
+	}
 }
 
 func TestZonesRefuse(t *testing.T) {

@@ -127,6 +127,7 @@ var reasonWords = map[remap.Reason]string{
 	"domain:permission":               "not allowed to send commands to the disk: run as root",
 	"domain:probe-failed":             "the disk could not be identified",
 	"domain:proof-failed":             "the first copy of the disk was compared and was wrong: the pair is not used any more",
+	"domain:unproven":                 "nothing could tell whether the disk copies what it says",
 	"domain:identity-changed":         "the disk is not the one that was planned with",
 	"domain:command-set":              "a namespace of another command set (such as key-value)",
 	"domain:command-set-unknown":      "the command set of the namespace is unknown",

@@ -55,6 +55,9 @@ func writeReport(w *bufio.Writer, r *dispatch.Report, job dispatch.Job) {
 	if r.Redone > 0 {
 		fmt.Fprintf(w, " (%s copied again through the host)", human(r.Redone))
 	}
+	if r.ReadBack > 0 {
+		fmt.Fprintf(w, ", %s read back for proof", human(r.ReadBack))
+	}
 	fmt.Fprintf(w, ", %.1f s of CPU\n", r.CPU)
 	if r.Backoffs > 0 {
 		fmt.Fprintf(w, "gave way to others %s\n", plural(r.Backoffs, "time"))

@@ -105,8 +105,38 @@ var mutants = []mutant{
 	},
 	{
 		guard: "proof",
-		file:  "dispatch/offload.go", old: "	if !st.proven {\n		first", new: "	if st.proven = true; !st.proven {\n		first",
+		file:  "dispatch/offload.go", old: "	if p.sample.Len > 0 {\n		first", new: "	if false {\n		first",
 		in: "./dispatch", tests: "Proof",
+	},
+	{
+		guard: "mark where source and destination are equal",
+		file:  "dispatch/prove.go", old: "err = r.mark(ctx, b, sample)", new: "err = nil",
+		in: "./dispatch", tests: "ProofTells",
+	},
+	{
+		guard: "a mark that is gone proves nothing",
+		file:  "dispatch/prove.go", old: "	equal, err := r.same(ctx, src, dst, sample)\n	if err == nil && equal {\n		err = errUntold", new: "	equal, err := r.same(ctx, src, dst, sample)\n	if false && equal {\n		err = errUntold",
+		in: "./dispatch", tests: "Mark",
+	},
+	{
+		guard: "a mark is taken back",
+		file:  "dispatch/dispatch.go", old: "r.unmark(context.WithoutCancel(ctx), err)", new: "",
+		in: "./dispatch", tests: "Mark",
+	},
+	{
+		guard: "a mark behind a fence is not",
+		file:  "dispatch/mark.go", old: "if !errors.Is(ended, ErrFenced) {", new: "if true {",
+		in: "./dispatch", tests: "Mark",
+	},
+	{
+		guard: "zeroes that arrive do not tell where they were read",
+		file:  "dispatch/prove.go", old: "p.sure || p.unlike", new: "true",
+		in: "./dispatch", tests: "Proof",
+	},
+	{
+		guard: "write pointers that have passed by the sample",
+		file:  "dispatch/prove.go", old: "return pointer == at+sample.Len.Bytes(), err", new: "return pointer >= at, err",
+		in: "./dispatch", tests: "ZonesProve",
 	},
 	{
 		guard: "dirty pages written before",
