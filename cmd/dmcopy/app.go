@@ -7,17 +7,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
 	logrusslog "github.com/sirupsen/logrus/hooks/slog"
-	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch"
 )
@@ -45,8 +42,14 @@ type app struct {
 	// draining is set while something is in flight that has to come back, or
 	// has to be reported, before the program may end.
 	draining atomic.Bool
+	// holding counts what has to be given back before it may.
+	holding atomic.Int32
 	// giveUp is closed when nothing is waited for any longer.
 	giveUp chan struct{}
+	// unread is closed when there is nobody left who reads our output.
+	unread chan struct{}
+	// copying is set for a command that writes to a destination.
+	copying atomic.Bool
 	// answered is set once the JSON object of the command is on stdout.
 	answered atomic.Bool
 }
@@ -55,18 +58,23 @@ type app struct {
 func run(args []string, s streams) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	a := &app{
-		in: s.in, out: s.out, term: newTerminal(s.err), log: slog.New(slog.DiscardHandler), args: args,
-		giveUp: make(chan struct{}),
-	}
+	a := newApp(args, s)
 	defer a.onSignals(cancel, wantsJSON(args))()
 	root := a.rootCommand()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	err := a.cutShort(root.ExecuteContext(ctx))
 	if err != nil {
 		a.fail(err, wantsJSON(args))
 	}
 	return exitCode(err)
+}
+
+func newApp(args []string, s streams) *app {
+	a := &app{in: s.in, args: args, log: slog.New(slog.DiscardHandler), giveUp: make(chan struct{}), unread: make(chan struct{})}
+	gone := sync.OnceFunc(func() { close(a.unread) })
+	a.out, a.term = &outlet{s.out, gone}, newTerminal(s.err)
+	a.term.w = &outlet{a.term.w, gone}
+	return a
 }
 
 // wantsJSON looks for --json by hand: the error to print can be that the
@@ -77,63 +85,6 @@ func wantsJSON(args []string) bool {
 	}
 	return slices.Contains(args, "--json") || slices.Contains(args, "--json=true")
 }
-
-// leaveAfter is how long the program may take to say what it leaves behind.
-const leaveAfter = 5 * time.Second
-
-// onSignals makes SIGINT and SIGTERM end the program: at once where nothing is
-// in flight, else the first one cancels the copy, and the second one ends it
-// without what does not come back.
-func (a *app) onSignals(cancel context.CancelCauseFunc, asJSON bool) (stop func()) {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
-	// SIGUSR1 asks for progress; where there is none yet, it must not kill.
-	signal.Notify(make(chan os.Signal, 1), unix.SIGUSR1)
-	done := make(chan struct{})
-	leave := func() {
-		a.term.setStatus("")
-		a.fail(dispatch.ErrInterrupted, asJSON)
-		quit(exitCode(dispatch.ErrInterrupted))
-	}
-	go func() {
-		for count := 1; ; count++ {
-			var received os.Signal
-			select {
-			case <-done:
-				return
-			case received = <-signals:
-			}
-			switch {
-			case !a.draining.Load() || count > 2:
-				leave()
-			case count == 1:
-				a.term.message("dmcopy: stopping when everything in flight has come back; interrupt again to stop at once")
-				cancel(&signalError{received})
-			default:
-				close(a.giveUp)
-				time.AfterFunc(leaveAfter, leave)
-			}
-		}
-	}()
-	return func() {
-		signal.Stop(signals)
-		close(done)
-	}
-}
-
-// quit ends the program. Threads that the kernel keeps stay, and with them what is
-// open: whoever reads our output should see the end of it nevertheless.
-func quit(code int) {
-	_, _ = os.Stdout.Close(), os.Stderr.Close() // nobody can be told
-	os.Exit(code)
-}
-
-// signalError is why a run was canceled. It is a dispatch.ErrInterrupted.
-type signalError struct{ signal os.Signal }
-
-func (e *signalError) Error() string { return "by signal (" + e.signal.String() + ")" }
-
-func (e *signalError) Unwrap() error { return dispatch.ErrInterrupted }
 
 // errTimeout: the time given with --timeout is over.
 var errTimeout = errors.New("the time is over")
@@ -189,6 +140,9 @@ func errorMessage(err error) message {
 // fail prints an error: one line on stderr, and an object on stdout if nothing
 // else is there to be parsed.
 func (a *app) fail(err error, asJSON bool) {
+	if a.quiet(err) {
+		return
+	}
 	a.term.message("dmcopy: " + oneLine(err))
 	if asJSON && !a.answered.Swap(true) {
 		_ = json.NewEncoder(a.out).Encode(errorMessage(err)) // there is nobody left to tell
@@ -210,7 +164,7 @@ func (a *app) print(v any) error {
 }
 
 // setUpLog makes the only logrus logger of the program.
-func (a *app) setUpLog(*cobra.Command, []string) error {
+func (a *app) setUpLog() error {
 	level, err := logrus.ParseLevel(a.logLevel.value)
 	if err != nil {
 		return err

@@ -32,6 +32,7 @@ machine and without root.`,
 
 func (a *app) runCapture(ctx context.Context, names []string) error {
 	reader := snapshot.NewReader(snapshot.Options{HoldRoots: true, Log: a.log})
+	defer a.hold()() // until the rest is closed
 	defer reader.Close()
 	machine := dispatch.NewMachine(reader, a.log)
 	defer machine.Close()

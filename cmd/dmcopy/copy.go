@@ -94,7 +94,9 @@ Safety:
     long during the copy, on average (--nice=20ms: more than that), it goes on at half
     of its rate, down to 1 MiB a second; else the rate grows again, up to --rate.
   * Interrupt once (Ctrl-C) to stop when everything in flight has come back, and
-    twice to stop at once. SIGUSR1 prints the progress.
+    twice to stop at once. A terminal that goes away, and a pipe that nobody reads
+    any more, do the same as one interrupt; nohup keeps the copy going. SIGUSR1
+    prints the progress.
   * What the kernel does not give back (of a device that is suspended, without a path
     or full) is named and left behind a while after --timeout or an interrupt. The
     process itself can only be gone when the kernel lets go of it.`
@@ -218,6 +220,8 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	}
 	ctx, cancel := deadline(ctx, f.timeout)
 	defer cancel()
+	a.copying.Store(true)
+	defer a.hold()() // a file that was created
 	job, err := within(ctx, fmt.Sprintf("opening of %s and %s", from, to), func() (dispatch.Job, error) {
 		return a.openJob(ctx, from, to, chosen, f.open())
 	})

@@ -17,5 +17,6 @@ func main() {
 	if freeze.IsHelper() {
 		os.Exit(freeze.HelperMain())
 	}
+	crashLoudly()
 	quit(run(os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 }

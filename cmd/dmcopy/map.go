@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"strings"
 
@@ -78,9 +79,9 @@ func (a *app) runMap(cmd *cobra.Command, name string, f *mapFlags) error {
 	}
 	if a.json {
 		a.answered.Store(true)
-		return a.mapJSON(st, node, cur)
+		return a.mapJSON(ctx, st, node, cur)
 	}
-	return a.mapText(st, node, op, cur)
+	return a.mapText(ctx, st, node, op, cur)
 }
 
 // sectors makes a range of sectors of the flags.
@@ -118,12 +119,15 @@ type extentJSON struct {
 	Via    []string     `json:"via"`
 }
 
-func (a *app) mapJSON(st *remap.Stack, node *remap.Node, cur *remap.Cursor) error {
+func (a *app) mapJSON(ctx context.Context, st *remap.Stack, node *remap.Node, cur *remap.Cursor) error {
 	out := newObjectWriter(a.out, struct {
 		Schema int       `json:"schema"`
 		Device remap.Dev `json:"device"`
 	}{1, node.Dev}, "extents")
 	for cur.Next() {
+		if ctx.Err() != nil {
+			return interrupted(context.Cause(ctx))
+		}
 		e := cur.Extent()
 		item := extentJSON{
 			Offset: e.Start.Bytes(), Length: e.Len.Bytes(), Kind: e.Kind.String(), Reason: e.Reason,
@@ -150,7 +154,7 @@ func legs(e *remap.Extent) []remap.Leg {
 	return nil
 }
 
-func (a *app) mapText(st *remap.Stack, node *remap.Node, op remap.Op, cur *remap.Cursor) error {
+func (a *app) mapText(ctx context.Context, st *remap.Stack, node *remap.Node, op remap.Op, cur *remap.Cursor) error {
 	w := bufio.NewWriter(a.out)
 	fmt.Fprintf(w, "%s (%s), %s, as it is %s:\n", node.DisplayName(), node.Dev, human(node.Size.Bytes()),
 		map[remap.Op]string{remap.Read: "read", remap.Write: "written"}[op])
@@ -159,6 +163,9 @@ func (a *app) mapText(st *remap.Stack, node *remap.Node, op remap.Op, cur *remap
 	seen := make(map[remap.Reason]bool)
 	var reasons []remap.Reason
 	for cur.Next() {
+		if ctx.Err() != nil {
+			return interrupted(context.Cause(ctx))
+		}
 		e := cur.Extent()
 		if e.Reason != "" && !seen[e.Reason] {
 			seen[e.Reason] = true

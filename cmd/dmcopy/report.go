@@ -13,6 +13,17 @@ import (
 
 // printReport prints what a copy did.
 func (a *app) printReport(r *dispatch.Report, job dispatch.Job, err error) error {
+	unwritten := a.writeReport(r, job, err)
+	switch {
+	case unwritten == nil:
+		return nil
+	case r.Result == dispatch.OutcomeOK:
+		return fmt.Errorf("the copy is complete, but %w: %w", errUnreported, unwritten)
+	}
+	return fmt.Errorf("%w: %w", errUnreported, unwritten)
+}
+
+func (a *app) writeReport(r *dispatch.Report, job dispatch.Job, err error) error {
 	if a.json {
 		if err != nil {
 			r.Errors = []string{oneLine(err)}
@@ -20,11 +31,11 @@ func (a *app) printReport(r *dispatch.Report, job dispatch.Job, err error) error
 		return a.print(r)
 	}
 	w := bufio.NewWriter(a.out)
-	writeReport(w, r, job)
+	reportText(w, r, job)
 	return w.Flush()
 }
 
-func writeReport(w *bufio.Writer, r *dispatch.Report, job dispatch.Job) {
+func reportText(w *bufio.Writer, r *dispatch.Report, job dispatch.Job) {
 	done := r.Offloaded + r.Host + r.Zeroed + r.Skipped
 	elapsed := time.Duration(r.Seconds * float64(time.Second))
 	head := "copied " + human(done)

@@ -35,10 +35,12 @@ func (a *app) rootCommand() *cobra.Command {
   dmcopy copy /dev/vg/home /dev/vg/home-new      do it
   dmcopy map vg/home                             where the blocks of a volume are
   dmcopy domains                                 which disks can copy by themselves`,
-		Args:              cobra.ArbitraryArgs,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		PersistentPreRunE: a.setUpLog,
+		Args:          cobra.ArbitraryArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			return errors.Join(refuseSecure(), a.setUpLog())
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return unknownCommand(cmd, args[0])

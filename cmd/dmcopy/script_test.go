@@ -18,7 +18,7 @@ import (
 var update = flag.Bool("update", false, "update what the scripts expect")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"dmcopy": main})
+	testscript.Main(m, map[string]func(){"dmcopy": main, "dmcopy-crash": crash})
 }
 
 func TestScripts(t *testing.T) {

@@ -73,11 +73,15 @@ func (a *app) world(f stackFlag, l layersFlag) (*world, error) {
 func (a *app) live(l layersFlag) *world {
 	reader := snapshot.NewReader(snapshot.Options{HoldRoots: l.roots, Trust: l.trust, Log: a.log})
 	machine := dispatch.NewMachine(reader, a.log)
+	given := a.hold()
 	return &world{
 		Machine: machine,
 		finder:  machine.Finder,
 		find:    func(name string) (remap.Dev, error) { return dispatch.FindDevice(thisMachine, name) },
-		close:   func() error { return errors.Join(machine.Close(), reader.Close()) },
+		close: func() error {
+			defer given()
+			return errors.Join(machine.Close(), reader.Close())
+		},
 	}
 }
 

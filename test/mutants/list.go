@@ -249,6 +249,26 @@ var mutants = []mutant{
 		in: "./sysblock", tests: "Lookup",
 	},
 	{
+		guard: "a crash does not look like a usage error",
+		file:  "cmd/dmcopy/crash.go", old: `debug.SetTraceback("crash")`, new: `debug.SetTraceback("all")`,
+		in: "./cmd/dmcopy", tests: "Crashes",
+	},
+	{
+		guard: "a terminal that goes away ends a copy in good order",
+		file:  "cmd/dmcopy/signals.go", old: "signal.Notify(hangups, unix.SIGHUP)", new: "signal.Notify(hangups, unix.SIGWINCH)",
+		in: "./cmd/dmcopy", tests: "Hangup",
+	},
+	{
+		guard: "nohup keeps a copy going",
+		file:  "cmd/dmcopy/signals.go", old: "if !signal.Ignored(unix.SIGHUP) {", new: "if true {",
+		in: "./cmd/dmcopy", tests: "Nohup",
+	},
+	{
+		guard: "a pipe that nobody reads ends a copy in good order",
+		file:  "cmd/dmcopy/signals.go", old: "unix.SIGUSR1, unix.SIGPIPE)", new: "unix.SIGUSR1)",
+		in: "./cmd/dmcopy", tests: "Unread$",
+	},
+	{
 		guard: "state: what differs is forgotten",
 		file:  "dispatch/ledger.go", old: "wrap(\"state\", r.opts.Journal.Forget())", new: "nil",
 		in: "./dispatch", tests: "MismatchForgets",

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+)
+
+// leaveAfter is how long the program may take to say what it leaves behind, and to
+// give back what is not a copy's.
+const leaveAfter = 5 * time.Second
+
+// outlet is stdout or stderr, and tells when nobody reads it any more.
+type outlet struct {
+	w    io.Writer
+	gone func()
+}
+
+// Write implements [io.Writer].
+func (o *outlet) Write(p []byte) (int, error) {
+	n, err := o.w.Write(p)
+	if errors.Is(err, unix.EPIPE) {
+		o.gone()
+	}
+	return n, err
+}
+
+// onSignals makes SIGINT, SIGTERM, SIGHUP, and the end of whoever reads our output,
+// end the program: at once where nothing is in flight and nothing is to be given back,
+// else the first one cancels the command. Of SIGINT and SIGTERM the second one ends it
+// without what does not come back. A terminal that goes away sends more than one SIGHUP.
+func (a *app) onSignals(cancel context.CancelCauseFunc, asJSON bool) (stop func()) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
+	hangups := make(chan os.Signal, 1)
+	if !signal.Ignored(unix.SIGHUP) { // as by nohup(1)
+		signal.Notify(hangups, unix.SIGHUP)
+	}
+	// SIGUSR1 asks for progress; where there is none yet, it must not kill. Nor must
+	// SIGPIPE: the call that meets the pipe fails, and it can be one to a helper.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGUSR1, unix.SIGPIPE)
+	done := make(chan struct{})
+	w := &warden{a: a, cancel: cancel, asJSON: asJSON}
+	go func() {
+		unread := a.unread
+		for {
+			select {
+			case <-done:
+				return
+			case received := <-signals:
+				w.told(received, true)
+			case received := <-hangups:
+				w.told(received, false)
+			case <-unread:
+				unread = nil // once is enough
+				w.told(unix.SIGPIPE, false)
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		signal.Stop(hangups)
+		close(done)
+	}
+}
+
+// warden ends the program when it is told to.
+type warden struct {
+	a      *app
+	cancel context.CancelCauseFunc
+	asJSON bool
+	// first tells that it was told before, count how often by somebody who would tell
+	// it again.
+	first bool
+	count int
+}
+
+// told is a signal. One that insists ends the program, if it comes again.
+func (w *warden) told(received os.Signal, insists bool) {
+	if insists {
+		w.count++
+	}
+	draining, holding := w.a.draining.Load(), w.a.holding.Load() > 0
+	switch {
+	case !draining && !holding, w.count > 2, w.count > 1 && !draining:
+		w.leave(received)
+	case !w.first && draining:
+		w.a.term.message("dmcopy: stopping when everything in flight has come back; interrupt again to stop at once")
+		w.cancel(&signalError{received})
+	case !w.first:
+		w.cancel(&signalError{received})
+		time.AfterFunc(leaveAfter, func() {
+			if !w.a.draining.Load() {
+				w.leave(received)
+			}
+		})
+	case w.count == 2:
+		close(w.a.giveUp)
+		time.AfterFunc(leaveAfter, func() { w.leave(received) })
+	}
+	w.first = true
+}
+
+func (w *warden) leave(received os.Signal) {
+	w.a.term.setStatus("")
+	w.a.fail(interrupted(&signalError{received}), w.asJSON)
+	quit(exitCode(dispatch.ErrInterrupted))
+}
+
+// hold says that there is something to be given back, and returns what says that it was.
+func (a *app) hold() (release func()) {
+	a.holding.Add(1)
+	return sync.OnceFunc(func() { a.holding.Add(-1) })
+}
+
+// interrupted is the end of a command whose context has ended for a reason.
+func interrupted(cause error) error { return fmt.Errorf("%w: %w", dispatch.ErrInterrupted, cause) }
+
+// errUnreported: what a copy has done was not told.
+var errUnreported = errors.New("the report could not be written")
+
+// cutShort makes an interruption of the failure to print to somebody who does not read
+// any more.
+func (a *app) cutShort(err error) error {
+	if a.isUnread() && errors.Is(err, unix.EPIPE) && !errors.Is(err, errUnreported) && exitCode(err) == exitFailed {
+		return interrupted(err)
+	}
+	return err
+}
+
+func (a *app) isUnread() bool {
+	select {
+	case <-a.unread:
+		return true
+	default:
+		return false
+	}
+}
+
+// quiet tells whether an error is none to speak of: who has read enough of a list closes
+// the pipe. How a copy ends is always told.
+func (a *app) quiet(err error) bool {
+	return a.isUnread() && !a.copying.Load() && errors.Is(err, dispatch.ErrInterrupted)
+}
+
+// quit ends the program. Threads that the kernel keeps stay, and with them what is
+// open: whoever reads our output should see the end of it nevertheless.
+func quit(code int) {
+	_, _ = os.Stdout.Close(), os.Stderr.Close() // nobody can be told
+	os.Exit(code)
+}
+
+// signalError is why a run was canceled. It is a dispatch.ErrInterrupted.
+type signalError struct{ signal os.Signal }
+
+func (e *signalError) Error() string { return "by signal (" + e.signal.String() + ")" }
+
+func (e *signalError) Unwrap() error { return dispatch.ErrInterrupted }
