@@ -125,25 +125,34 @@ func (r *run) copy(ctx context.Context) error {
 	if err := r.prime(ctx); err != nil {
 		return err
 	}
-	r.phase(PhaseCopying)
 	rest := r.pending
+	for {
+		if err := r.copyAll(ctx, rest); err != nil {
+			return err
+		}
+		again, err := r.finish(ctx)
+		if err != nil || len(again) == 0 {
+			return err
+		}
+		rest = again
+	}
+}
+
+// copyAll copies the ranges, window by window.
+func (r *run) copyAll(ctx context.Context, rest []Range) error {
+	r.phase(PhaseCopying)
 	for len(rest) > 0 {
 		done, err := r.advance(ctx, rest)
 		unbegun := r.window.unbegun
 		rest = slices.Concat(unbegun, skip(rest, done))
 		if errors.Is(err, errReplan) {
-			err = r.replan(ctx, done-length(unbegun), rest)
+			rest, err = r.replan(ctx, done-length(unbegun), rest)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	if r.opts.Verify == VerifyNone { // else the source is read once more
-		if err := r.thaw(); err != nil {
-			return err
-		}
-	}
-	return r.finish(ctx)
+	return nil
 }
 
 // errReplan ends a walk over the plan: the layout is not what it was.
@@ -162,8 +171,10 @@ func (r *run) advance(ctx context.Context, ranges []Range) (done int64, err erro
 		if len(w.steps) == 0 {
 			return nil
 		}
+		var before account
 		err := r.paced(ctx, func() (int64, error) {
 			redone, began := r.stats.redone, time.Now()
+			before = r.account()
 			err := r.carryOut(ctx, w)
 			r.ledger.measure(w.done(), time.Since(began), r.opts.JournalEvery)
 			return w.done() + r.stats.redone - redone, err
@@ -174,8 +185,9 @@ func (r *run) advance(ctx context.Context, ranges []Range) (done int64, err erro
 			return err
 		}
 		done += w.bytes
+		r.done.note(w.whole(), r.account().plus(before, -1))
 		r.settled.Store(r.report(nil))
-		if err := r.checkpoint(ctx); err != nil {
+		if err := r.settleWindow(ctx); err != nil {
 			return err
 		}
 		if redone {
@@ -233,29 +245,41 @@ func first(ranges []Range, n int64) []Range {
 	return some
 }
 
-// replan waits until the layout stands still and plans the rest again. What
-// would have been refused at the beginning is refused now as well.
-func (r *run) replan(ctx context.Context, done int64, rest []Range) error {
+// replan waits until the layout stands still and plans the rest again, and what has
+// to be copied once more. What would have been refused at the beginning is refused now
+// as well.
+func (r *run) replan(ctx context.Context, done int64, rest []Range) ([]Range, error) {
 	if done == 0 {
 		r.barren++
 	}
 	if r.barren > maxBarren && r.opts.Offload == OffloadRequire {
-		return wrap("hold", ErrLayout)
+		return nil, wrap("hold", ErrLayout)
 	}
 	r.phase(PhaseRefreshing)
 	p, err := r.settle(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if p.stack != nil && len(remap.Moved(r.plan.stack.Changes(p.stack))) > 0 {
+	was := r.plan
+	r.adopt(p)
+	again, moved, err := r.review(ctx, was)
+	if err != nil {
+		return nil, err
+	}
+	rest = slices.Concat(rest, again)
+	if p.layout != nil && len(remap.Moved(was.layout.Changes(p.layout))) > 0 {
 		r.stats.changes++
 		if _, err := p.look(ctx, rest); err != nil {
-			return wrap("plan", err)
+			return nil, wrap("plan", err)
 		}
 	}
-	r.adopt(p)
+	if len(again) == 0 && len(moved) > 0 {
+		if err := p.refuseMoved(ctx, slices.Concat(rest, moved)); err != nil {
+			return nil, wrap("plan", err)
+		}
+	}
 	r.phase(PhaseCopying)
-	return nil
+	return rest, nil
 }
 
 // settlePoll is how often a layout in transition is looked at.
@@ -295,11 +319,11 @@ func interruptedBy(ctx context.Context, moving *remap.Node) error {
 
 // moving returns a device of the plan that is in transition, if any.
 func (p *plan) moving() *remap.Node {
-	if p.stack == nil {
+	if p.layout == nil {
 		return nil
 	}
 	for _, dev := range []remap.Dev{p.src.Dev, p.dst.Dev} {
-		for _, n := range p.stack.Under(dev) {
+		for _, n := range p.layout.Under(dev) {
 			if n.Transition != "" {
 				return n
 			}

@@ -50,7 +50,8 @@ func (e Endpoint) fileNode() *remap.Node {
 func (e Endpoint) inFile() bool { return e.File != nil || strings.HasPrefix(e.storage, "file:") }
 
 // layOut takes a snapshot of both ends: of the devices, for comparing, and with the
-// files among them, for resolving. Both are nil where an end cannot be resolved.
+// files among them, for resolving. The second is nil where an end cannot be resolved;
+// of a copy from a file to a device, the first is of the device.
 func (p *plan) layOut(ctx context.Context) error {
 	if p.src.Dev.IsZero() || p.dst.Dev.IsZero() {
 		return nil
@@ -65,7 +66,12 @@ func (p *plan) layOut(ctx context.Context) error {
 		devs = append(devs, end.Dev)
 	}
 	if len(nodes) > 0 && !(p.src.inFile() && p.dst.inFile()) {
-		return nil
+		if p.dst.File != nil {
+			return nil
+		}
+		var err error
+		p.layout, err = p.machine.Stack(ctx, devs...)
+		return err
 	}
 	var all []*remap.Node
 	if len(devs) > 0 {

@@ -369,12 +369,15 @@ func TestLoopMoves(t *testing.T) {
 func TestFileAndDevice(t *testing.T) {
 	r := newFileRig(sharing, int(volume.Bytes()), int(volume.Bytes()))
 	disk := r.AddDisk(volume, 512)
-	for _, job := range []dispatch.Job{
+	for i, job := range []dispatch.Job{
 		{Src: r.src.endpoint(), Dst: r.Endpoint(disk)}, {Src: r.Endpoint(disk), Dst: r.dst.endpoint()},
 	} {
 		rep, err := dispatch.New(r.Machine, dispatch.Options{}).Copy(t.Context(), job)
-		if err != nil || reason(rep, dispatch.ReasonFile) != volume.Bytes() || r.Calls("stack") > 0 {
+		if err != nil || reason(rep, dispatch.ReasonFile) != volume.Bytes() {
 			t.Errorf("%+v, %v", rep, err)
+		}
+		if i == 1 && r.Calls("stack") > 1 { // only a destination can be moved
+			t.Errorf("the layout was read %d times", r.Calls("stack"))
 		}
 	}
 	if !bytes.Equal(r.src.data, r.dst.data) {

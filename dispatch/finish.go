@@ -34,28 +34,49 @@ func vanished(err error) bool {
 func (r *run) adopt(p *plan) {
 	r.plan = p
 	r.nice.watch(p.stack, r.job.Src.Dev, r.job.Dst.Dev)
-	if p.stack == nil {
+	if p.layout == nil { // the kernel keeps the cache of a file right
 		return
 	}
 	r.concern()
-	for _, n := range p.stack.Nodes() {
-		if !standsIn(n.Dev) { // the kernel keeps the cache of a file right
-			r.touched[n.Dev] = n
-		}
+	for _, n := range p.layout.Nodes() {
+		r.touched[n.Dev] = n
 	}
 }
 
 // finish makes the copy durable and visible, and checks it if asked to. No hold
-// is on any more: these are reads and writes through the top.
-func (r *run) finish(ctx context.Context) error {
-	r.phase(PhaseFlushing)
-	if err := errors.Join(r.flush(ctx), r.dropCaches(ctx)); err != nil {
-		return wrap("flush", err)
+// is on any more: these are reads and writes through the top. If the destination was
+// moved meanwhile without what it held, that is returned, to be copied again.
+func (r *run) finish(ctx context.Context) (again []Range, err error) {
+	if r.opts.Verify == VerifyNone { // else the source is read once more
+		if err := r.thaw(); err != nil {
+			return nil, err
+		}
 	}
-	if err := r.record(); err != nil {
-		return err
+	for range maxBarren {
+		r.window.reset()
+		r.phase(PhaseFlushing)
+		if err := errors.Join(r.flush(ctx), r.dropCaches(ctx)); err != nil {
+			return nil, wrap("flush", err)
+		}
+		if again, _, err := r.lookAgain(ctx); err != nil || len(again) > 0 {
+			return again, err
+		}
+		if err := r.record(); err != nil {
+			return nil, err
+		}
+		found := r.verify(ctx)
+		if r.opts.Verify == VerifyNone || found != nil && !errors.Is(found, ErrMismatch) {
+			return nil, found
+		}
+		again, moved, err := r.lookAgain(ctx)
+		if err != nil || len(again) > 0 {
+			return again, err
+		}
+		if !moved {
+			return nil, found
+		}
 	}
-	return r.verify(ctx)
+	return nil, wrap("verify", fmt.Errorf("%w: the destination was moved each time that it was compared", ErrLayout))
 }
 
 // sampleEvery and sampleBytes are what VerifySample reads: one piece in every

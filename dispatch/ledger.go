@@ -79,15 +79,45 @@ func (r *run) noteWindow(offload map[pairKey][]Step, host []Step) {
 	r.ledger.bad = max(len(r.bad)-1, 0) // the last one may grow
 }
 
-// checkpoint saves the ledger, unless it was saved lately. No hold is on.
+// settleWindow looks whether the destination is where the window was written, and saves
+// the ledger. If it is not, the plan is stale. No hold is on.
+func (r *run) settleWindow(ctx context.Context) error {
+	if !r.due() && len(r.window.byHost) == 0 {
+		return nil // it was compared while it was held
+	}
+	if r.due() {
+		return r.checkpoint(ctx)
+	}
+	return r.standing(ctx)
+}
+
+// due tells whether there is something to be saved, and nothing was lately.
+func (r *run) due() bool {
+	return r.opts.Journal != nil && !r.ledger.unsaved.Empty() && time.Since(r.ledger.saved) >= r.opts.JournalEvery
+}
+
+// checkpoint saves the ledger if that is due. What is flushed is looked for where it was
+// written, before it is said to be done. No hold is on.
 func (r *run) checkpoint(ctx context.Context) error {
-	if r.opts.Journal == nil || r.ledger.unsaved.Empty() || time.Since(r.ledger.saved) < r.opts.JournalEvery {
+	if !r.due() {
 		return nil
 	}
 	if err := r.flush(ctx); err != nil {
 		return wrap("flush", err)
 	}
+	if err := r.standing(ctx); err != nil {
+		return err
+	}
 	return r.record()
+}
+
+// standing fails with errReplan if the layout is not that of the plan.
+func (r *run) standing(ctx context.Context) error {
+	still, err := r.stands(ctx)
+	if err == nil && !still {
+		err = errReplan
+	}
+	return err
 }
 
 // flush makes everything durable that was written so far. After one that has
@@ -152,19 +182,24 @@ func (r *run) conclude(ctx context.Context, err error) error {
 }
 
 // saveLast saves what was done before the copy ended early. A destination that
-// is in transition is not waited for.
+// is in transition is not waited for. Of one that was moved, nothing is said to be done
+// that does not lie where it lay.
 func (r *run) saveLast(ctx context.Context) error {
-	if r.ledger.unsaved.Empty() {
-		return nil
+	changed, err := r.plan.changes(ctx)
+	if err != nil || len(changed) > len(remap.Moved(changed)) {
+		return wrap("state", err)
 	}
-	if r.plan.stack != nil {
-		changed, err := r.plan.changes(ctx)
-		if err != nil || len(changed) > len(remap.Moved(changed)) {
-			return wrap("state", err)
+	if !r.ledger.unsaved.Empty() {
+		if err := r.flush(ctx); err != nil {
+			return wrap("flush", err)
 		}
 	}
-	if err := r.flush(ctx); err != nil {
-		return wrap("flush", err)
+	still, err := r.stands(ctx)
+	if err == nil && !still {
+		err = r.disown(ctx)
+	}
+	if err != nil {
+		return err
 	}
 	return r.record()
 }

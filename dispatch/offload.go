@@ -76,7 +76,7 @@ func allToHost(steps map[pairKey][]Step, why remap.Reason) []Step {
 // underHold compares, issues, and compares again. What was not begun because the
 // layout was seen to change is taken out of the steps.
 func (r *run) underHold(ctx context.Context, held hold.Held, steps map[pairKey][]Step) ([]Step, error) {
-	r.forgetNews()
+	r.hasNews()
 	changed, err := r.plan.changes(ctx)
 	if err != nil || len(changed) > 0 {
 		r.log.Info("the layout is not the planned one", "changes", fmt.Sprint(changed), "error", err)
@@ -98,6 +98,7 @@ func (r *run) underHold(ctx context.Context, held hold.Held, steps map[pairKey][
 	if err := errors.Join(err, wrap("plan", changesErr)); err != nil {
 		return nil, errors.Join(err, r.betrayed(ctx, held, steps, moved, lostHold))
 	}
+	r.window.unsteady = r.plan.ofDestination(moved)
 	if len(moved) > 0 || lostHold != nil {
 		return r.distrust(ctx, held, steps, moved, lostHold)
 	}

@@ -39,6 +39,11 @@ type Report struct {
 	Reasons       []ReasonBytes    `json:"reasons"`
 	Windows       int64            `json:"windows"`
 	LayoutChanges int64            `json:"layout_changes"`
+	// Moved counts bytes that were done when the destination was moved below them, so
+	// that they were compared, if only in samples; each time counts. Recopied counts
+	// bytes that were copied again because something was different.
+	Moved    int64 `json:"moved_bytes,omitempty"`
+	Recopied int64 `json:"recopied_bytes,omitempty"`
 	// Primed counts bytes that were copied through the host ahead of time, so
 	// that a thin destination has blocks there. They are copied once more.
 	Primed int64 `json:"primed_bytes,omitempty"`

@@ -67,6 +67,7 @@ func (r *run) takeUp(ctx context.Context) error {
 	if r.resumed > 0 {
 		r.tally.add(MethodSkip, ReasonResumed, r.resumed)
 		r.counters.skipped.Add(r.resumed)
+		r.done.note(slices.Concat(done, there), r.account())
 	}
 	return nil
 }

@@ -39,6 +39,9 @@ type run struct {
 	size     int64   // of the next window, in offloaded bytes
 	barren   int     // changes of the layout since the last window
 	pending  []Range // what earlier runs have not done
+	done     diary
+	doubt    []Range // what may have been written where the destination did not stay
+	losses   int     // of what was done, by a move
 	resumed  int64   // what they have done, in bytes
 	ledger   ledger
 	pace     pacer
@@ -53,7 +56,7 @@ type run struct {
 	comparing int64 // bytes that a verification has to read
 	tally     tally
 	counters  struct{ offloaded, host, zeroed, skipped, failed, compared, readBack atomic.Int64 }
-	stats     struct{ commands, windows, changes, redone, fallbacks, looks, cuts int64 }
+	stats     struct{ commands, windows, changes, moved, recopied, redone, fallbacks, looks, cuts int64 }
 	verified  Verify
 	current   atomic.Value // Phase
 	started   time.Time
@@ -173,7 +176,7 @@ func (r *run) report(err error) *Report {
 		Offloaded: c.offloaded.Load(), Host: c.host.Load(), Zeroed: c.zeroed.Load(), Skipped: c.skipped.Load(),
 		Failed: c.failed.Load(), Bad: append([]Bad{}, r.bad...),
 		Commands: r.stats.commands, ByMethod: r.byMethod(), Reasons: r.tally.sorted(),
-		Windows: r.stats.windows, LayoutChanges: r.stats.changes, Primed: r.primed, ReadBack: c.readBack.Load(), Redone: r.stats.redone, Fallbacks: r.stats.fallbacks,
+		Windows: r.stats.windows, LayoutChanges: r.stats.changes, Moved: r.stats.moved, Recopied: r.stats.recopied, Primed: r.primed, ReadBack: c.readBack.Load(), Redone: r.stats.redone, Fallbacks: r.stats.fallbacks,
 		Backoffs: r.nice.backoffs, Frozen: r.still.Seconds(), Verified: r.verified, Seconds: time.Since(r.started).Seconds(), CPU: (cpuTime() - r.cpu).Seconds(),
 		Errors: []string{},
 	}
@@ -304,7 +307,9 @@ func (r *run) carryOut(ctx context.Context, w *window) error {
 		return err
 	}
 	r.overwritten(w)
-	r.noteWindow(offload, append(without(rest, again), again...))
+	host := append(without(rest, again), again...)
+	r.noteWindow(offload, host)
+	w.byHost = rangesOf(host)
 	r.stats.windows++
 	if stale || len(again)+len(w.unbegun) > 0 {
 		return errRedone

@@ -41,6 +41,7 @@ var unheld = []string{"expire", "stop", "ghost", "timeout"}
 var soakEvents = []soakEvent{
 	// What cannot be read cannot be moved either, and what shrinks moves by itself.
 	{"move", (*soak).chooseMove, append([]string{"unreadable", "shrink"}, unheld...)},
+	{"leave", (*soak).chooseLeave, append([]string{"unreadable", "shrink"}, unheld...)},
 	{"suspend", (*soak).chooseSuspend, nil},
 	{"stage", (*soak).chooseStage, nil},
 	{"grow", (*soak).chooseGrow, []string{"shrink"}},
@@ -99,6 +100,26 @@ func (s *soak) chooseMove(e *event) {
 	heard := rapid.Bool().Draw(s.t, "heard")
 	e.do = func() {
 		s.wait(s.m.Begin(v.dev, func() { s.m.Move(v.dev, table...) }))
+		if heard {
+			s.m.Wake(v.dev)
+		}
+	}
+}
+
+// chooseLeave moves what only the destination lies on, without what it holds.
+func (s *soak) chooseLeave(e *event) {
+	ofSource, ofDestination := s.below(s.src), s.below(s.dst)
+	able := slices.DeleteFunc(slices.Clone(s.made), func(v disk) bool { return ofSource[v.dev] || !ofDestination[v.dev] })
+	if len(able) == 0 {
+		s.chooseNeighbour(e)
+		return
+	}
+	v := rapid.SampledFrom(able).Draw(s.t, "volume")
+	table := s.segments(v.size, 0, true)
+	heard := rapid.Bool().Draw(s.t, "heard")
+	e.do = func() {
+		s.left = true
+		s.wait(s.m.Begin(v.dev, func() { s.m.Leave(v.dev, table...); s.unseen.Store(true) }))
 		if heard {
 			s.m.Wake(v.dev)
 		}

@@ -48,9 +48,11 @@ const lookPause = 50 * time.Millisecond
 // errCut ends the issuing of a window whose layout is not the planned one.
 var errCut = errors.New("the layout changes")
 
-// listen begins to, if anything may be offloaded.
+// listen begins to, if the destination is a device, which can be moved, or anything may
+// be offloaded.
 func (r *run) listen() {
-	if r.opts.Offload != OffloadNever && !r.job.Src.Dev.IsZero() && !r.job.Dst.Dev.IsZero() {
+	src, dst := r.job.Src.Dev, r.job.Dst.Dev
+	if !dst.IsZero() && (!standsIn(dst) || r.opts.Offload != OffloadNever && !src.IsZero()) {
 		r.watch = r.d.machine.Watch()
 	}
 }
@@ -67,11 +69,14 @@ func (r *run) concern() {
 	r.watch.Concern(devs)
 }
 
-// forgetNews drops what was heard so far: the layout is going to be compared.
-func (r *run) forgetNews() {
+// hasNews tells whether something was heard since the last time, and drops it: the
+// layout is going to be compared.
+func (r *run) hasNews() bool {
 	select {
 	case <-r.watch.Woken():
+		return true
 	default:
+		return false
 	}
 }
 

@@ -29,11 +29,21 @@ type window struct {
 	bytes   int64
 	// unbegun is what is left of a window that was cut short.
 	unbegun []Range
+	// byHost went through the host.
+	byHost []Range
+	// unsteady tells that the layout of the destination was seen not to be the planned one.
+	unsteady bool
 }
 
 // done are the bytes of a window that was carried out, and of which nothing has to
 // be planned again.
 func (w *window) done() int64 { return w.bytes - length(w.unbegun) }
+
+// whole is what was done of a window.
+func (w *window) whole() []Range {
+	_, done := divide(rangesOf(w.steps), extents(w.unbegun))
+	return done
+}
 
 // take adds as much of the step as there is room for, and returns the rest, or
 // nil if all of it found room.

@@ -70,6 +70,9 @@ func reportText(w *bufio.Writer, r *dispatch.Report, job dispatch.Job) {
 		fmt.Fprintf(w, ", %s read back for proof", human(r.ReadBack))
 	}
 	fmt.Fprintf(w, ", %.1f s of CPU\n", r.CPU)
+	if r.Moved > 0 || r.Recopied > 0 {
+		fmt.Fprintf(w, "the destination was moved: %s that were done before were compared, %s were copied again\n", human(r.Moved), human(r.Recopied))
+	}
 	if r.Backoffs > 0 {
 		fmt.Fprintf(w, "gave way to others %s\n", plural(r.Backoffs, "time"))
 	}

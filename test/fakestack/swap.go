@@ -1,6 +1,7 @@
 package fakestack
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/dmcopy/dmcopy/remap"
@@ -36,13 +37,72 @@ func (m *Machine) Move(dev remap.Dev, segments ...Segment) {
 				m.write(image(m.expect), dev, remap.Sector(s), expected[s])
 			}
 		}
-		now := m.spots(dev)
-		for at := range was {
-			if !now[at] {
-				m.foreign(at)
+		m.vacate(was, m.spots(dev))
+	})
+}
+
+// Leave gives a device another place as dmsetup load and resume do: what it held stays
+// where it was, and belongs to somebody else from then on, who writes there at once. In
+// the new place is what was there before.
+func (m *Machine) Leave(dev remap.Dev, segments ...Segment) {
+	m.swap(dev, func(d *device) {
+		was := m.spots(dev)
+		d.retable(segments)
+		m.vacate(was, m.spots(dev))
+	})
+}
+
+// Remap gives every block of a thin volume another place in its pool, without what is in
+// it.
+func (m *Machine) Remap(dev remap.Dev) {
+	m.swap(dev, func(d *device) {
+		was := m.spots(dev)
+		thin := d.table[0].Target.(*Thin)
+		for block := range thin.at {
+			thin.at[block] = thin.next()
+		}
+		thin.shown = maps.Clone(thin.at)
+		m.vacate(was, m.spots(dev))
+	})
+}
+
+// MergeBack makes the origin of a snapshot, which is all of a device, what it was when
+// the snapshot was made, and takes the snapshot away: the device lies where it lay.
+func (m *Machine) MergeBack(dev remap.Dev) {
+	m.swap(dev, func(d *device) {
+		origin := d.table[0].Target.(Origin)
+		snap := origin.Snapshots[0]
+		data := make([]byte, sectorSize)
+		for chunk, at := range snap.exceptions {
+			for i := range snap.Chunk {
+				from, to := snap.Cow.plus(at*snap.Chunk+i), origin.plus(chunk*snap.Chunk+i)
+				if m.readSector(from.Dev, from.Start, data) == nil {
+					m.write(durably{}, to.Dev, to.Start, data)
+				}
 			}
 		}
+		d.retable([]Segment{{Len: d.size, Target: Linear(origin.Place)}})
 	})
+}
+
+// Replace puts another disk in the place of one: it has other contents, and another name.
+func (m *Machine) Replace(dev remap.Dev) {
+	m.change(func() {
+		d := m.devices[dev]
+		d.leaf.facts.Identity += " replaced"
+		for s := range int64(d.size) {
+			m.foreign(place{d.leaf, s})
+		}
+	})
+}
+
+// vacate gives away what is not used any more.
+func (m *Machine) vacate(was, now map[place]bool) {
+	for at := range was {
+		if !now[at] {
+			m.foreign(at)
+		}
+	}
 }
 
 // foreign gives a sector to somebody else, who writes to it.

@@ -235,3 +235,10 @@ func (t table) dm() remap.Layer {
 	}
 	return read.Layer()
 }
+
+// Below lists what the table of a device rests on.
+func (m *Machine) Below(dev remap.Dev) []remap.Dev {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.devices[dev].table.below()
+}

@@ -16,6 +16,13 @@ type Thin struct {
 
 	at    map[remap.Sector]remap.Sector
 	shown map[remap.Sector]remap.Sector
+	used  remap.Sector // blocks of the pool, from its end on
+}
+
+// next takes a block of the pool.
+func (t *Thin) next() remap.Sector {
+	t.used++
+	return t.Blocks - t.used
 }
 
 func (t *Thin) bio(write bool, off remap.Sector) bio {
@@ -28,7 +35,7 @@ func (t *Thin) bio(write bool, off remap.Sector) bio {
 		if t.at == nil {
 			t.at = make(map[remap.Sector]remap.Sector)
 		}
-		at = t.Blocks - 1 - remap.Sector(len(t.at))
+		at = t.next()
 		t.at[block] = at
 	}
 	return bio{to: []Place{t.Pool.plus(at*t.Block + inside)}}
@@ -36,7 +43,7 @@ func (t *Thin) bio(write bool, off remap.Sector) bio {
 
 // line tells of what is shown: another metadata snapshot is another layout.
 func (t *Thin) line() (string, string) {
-	return "fake-thin", fmt.Sprintf("%s %d %d", t.Pool.Dev, t.Block, len(t.shown))
+	return "fake-thin", fmt.Sprintf("%s %d %v", t.Pool.Dev, t.Block, t.shown)
 }
 
 func (t *Thin) below() []remap.Dev { return []remap.Dev{t.Pool.Dev} }

@@ -79,6 +79,56 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "Swap|HoldLost",
 	},
 	{
+		guard: "what is done is shown when the destination is moved",
+		file:  "dispatch/moved.go", old: "if len(suspects) == 0 {", new: "if true {",
+		in: "./dispatch", tests: "Leaves|Moved|Merged|Remapped|Replaced",
+	},
+	{
+		guard: "a move after the last window",
+		file:  "dispatch/finish.go", old: "if again, _, err := r.lookAgain(ctx); err != nil || len(again) > 0 {", new: "if again, err := []Range(nil), error(nil); err != nil || len(again) > 0 {",
+		in: "./dispatch", tests: "LeavesAtTheEnd",
+	},
+	{
+		guard: "a move during the verification",
+		file:  "dispatch/finish.go", old: "again, moved, err := r.lookAgain(ctx)", new: "again, moved, err := []Range(nil), false, error(nil)",
+		in: "./dispatch", tests: "LeavesAtTheEnd",
+	},
+	{
+		guard: "a destination that was elsewhere and is back",
+		file:  "dispatch/moved.go", old: "unsteady := r.hasNews() || r.window.unsteady", new: "unsteady := r.window.unsteady",
+		in: "./dispatch", tests: "LeavesAndReturns",
+	},
+	{
+		guard: "all of what another layer keeps is compared",
+		file:  "dispatch/moved.go", old: "if d.Relayered {", new: "if false {",
+		in: "./dispatch", tests: "Merged|LayerTaken",
+	},
+	{
+		guard: "a destination that comes to lie on its source",
+		file:  "dispatch/dispatch.go", old: "if len(again) == 0 && len(moved) > 0 {", new: "if false {",
+		in: "./dispatch", tests: "MovesOnto",
+	},
+	{
+		guard: "the state says nothing of what was moved",
+		file:  "dispatch/moved.go", old: "if len(recorded) == 0 {", new: "if true {",
+		in: "./dispatch", tests: "StateOfMoved",
+	},
+	{
+		guard: "what is flushed is where it was written, before it is recorded",
+		file:  "dispatch/ledger.go", old: "if err == nil && !still {\n		err = errReplan", new: "if false {\n		err = errReplan",
+		in: "./dispatch", tests: "StateOfMoved|LeavesAndReturns",
+	},
+	{
+		guard: "legs of a mirror that were not read hold nothing",
+		file:  "remap/displaced.go", old: "return w.Readable && p.sameLeg(w, l)", new: "return p.sameLeg(w, l)",
+		in: "./remap", tests: "Displaced",
+	},
+	{
+		guard: "what is not understood rests on what stays",
+		file:  "remap/displaced.go", old: "&& p.keeps(was.Leg.Dev)", new: "",
+		in: "./remap", tests: "Displaced",
+	},
+	{
 		guard: "second look at sources that drift",
 		file:  "dispatch/drift.go", old: "if !r.plan.stack.Drifts(r.job.Src.Dev) {", new: "if true {",
 		in: "./dispatch", tests: "Drift|Frozen",
@@ -150,7 +200,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "flush before the state is recorded",
-		file:  "dispatch/ledger.go", old: "	if err := r.flush(ctx); err != nil {\n		return wrap(\"flush\", err)\n	}\n	return r.record()\n}\n\n// flush", new: "	return r.record()\n}\n\n// flush",
+		file:  "dispatch/ledger.go", old: "	if err := r.flush(ctx); err != nil {\n		return wrap(\"flush\", err)\n	}\n	if err := r.standing", new: "	if err := r.standing",
 		in: "./dispatch", tests: "TestCrashAnywhere",
 	},
 	{
