@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/dmcopy/dmcopy/dispatch/freeze"
@@ -17,6 +18,10 @@ type Range struct {
 	Src, Dst int64 // byte offsets
 	Len      int64 // bytes
 }
+
+// Follow, for an offset of a range, is where the range before it ended, or 0 for the first
+// one: see [Ranges].
+const Follow = math.MinInt64
 
 // Endpoint is an opened source or destination.
 type Endpoint struct {

@@ -10,7 +10,8 @@ import (
 
 // Ranges checks what is to be copied against both ends, before anything is
 // written, and fills in what was left open: no ranges at all mean the whole
-// source, a length of 0 means the rest of the source. What it returns satisfies
+// source, a length of 0 means the rest of the source, and [Follow] the end of the
+// range before. What it returns satisfies
 // what an [emulation.Engine] demands of its operations: no two ranges write the
 // same bytes, and none reads what another one writes.
 //
@@ -27,7 +28,9 @@ func Ranges(src, dst Endpoint, ranges []Range) ([]Range, error) {
 		ranges = []Range{{}}
 	}
 	checked := make([]Range, len(ranges))
+	var last Range
 	for i, r := range ranges {
+		r = r.after(last)
 		c := rangeCheck{src: src, dst: dst, r: r, number: i + 1, of: len(ranges)}
 		if err := c.fits(); err != nil {
 			return nil, err
@@ -35,7 +38,7 @@ func Ranges(src, dst Endpoint, ranges []Range) ([]Range, error) {
 		if err := c.aligned(); err != nil {
 			return nil, err
 		}
-		checked[i] = c.r
+		checked[i], last = c.r, c.r
 	}
 	if err := writtenOnce(checked); err != nil {
 		return nil, err
@@ -44,6 +47,17 @@ func Ranges(src, dst Endpoint, ranges []Range) ([]Range, error) {
 		return checked, nil
 	}
 	return checked, readUnwritten(src.Name, checked)
+}
+
+// after settles the offsets that follow those of another range.
+func (r Range) after(last Range) Range {
+	if r.Src == Follow {
+		r.Src = last.Src + last.Len
+	}
+	if r.Dst == Follow {
+		r.Dst = last.Dst + last.Len
+	}
+	return r
 }
 
 // rangeCheck is one range under examination.

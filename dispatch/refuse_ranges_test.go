@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -114,6 +115,27 @@ func TestRangesFillsIn(t *testing.T) {
 				t.Errorf("the answer is refused: %v", err)
 			}
 		})
+	}
+}
+
+// An offset that is left out is where the range before ended.
+func TestRangesFollow(t *testing.T) {
+	const k = 1 << 10
+	src, dst := blockEnd("/dev/a", 64*k, 512), blockEnd("/dev/b", 64*k, 512)
+	got, err := Ranges(src, dst, []Range{{Follow, Follow, k}, {Follow, Follow, k}, {8 * k, Follow, k}, {Follow, 16 * k, k}, {Follow, Follow, 0}})
+	want := []Range{{0, 0, k}, {k, k, k}, {8 * k, 2 * k, k}, {9 * k, 16 * k, k}, {10 * k, 17 * k, 54 * k}}
+	if err == nil || !strings.Contains(err.Error(), "too small by") {
+		t.Errorf("%v, %v", got, err)
+	}
+	want = want[:4]
+	got, err = Ranges(src, dst, []Range{{Follow, Follow, k}, {Follow, Follow, k}, {8 * k, Follow, k}, {Follow, 16 * k, k}})
+	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%v, %v; want %v", got, err, want)
+	}
+	// Nothing is left behind the rest.
+	_, err = Ranges(src, dst, []Range{{Follow, Follow, 0}, {Follow, Follow, 0}})
+	if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "begins at byte 65536") {
+		t.Error(err)
 	}
 }
 

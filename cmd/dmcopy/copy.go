@@ -64,7 +64,9 @@ and files on one file system by that, if it can share blocks; everything else is
 is flushed: exit code 0 means that the copy is durable.
 
 Sizes and offsets are whole numbers of bytes, or have a suffix: s for sectors of
-512 bytes, K, M, G or T for powers of 1024.
+512 bytes, K, M, G, T, P or E for powers of 1024, also written k or KiB. Ranges have
+all forms that copyfilerange(1) takes: an offset that is left out is where the range
+before ended.
 
 Safety:
   * Everything in the destination range is overwritten. There is no undo; run

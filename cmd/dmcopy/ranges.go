@@ -15,16 +15,20 @@ import (
 )
 
 // rangeForm is what a range looks like, for messages and help.
-const rangeForm = "SRC:DST:LENGTH, each " + sizeForms + "; a length of 0 means the rest of the source"
+const rangeForm = "SRC:DST:LENGTH, each " + sizeForms + "; an offset that is left out is where the range before it ended; a length of 0, or none, is the rest of the source"
 
-// parseRange reads one range in the form of util-linux copyfilerange.
+// parseRange reads one range in any form of copyfilerange(1) of util-linux: each of the
+// three may be left out.
 func parseRange(s string) (dispatch.Range, error) {
 	fields := strings.Split(s, ":")
 	if len(fields) != 3 {
 		return dispatch.Range{}, fmt.Errorf("%q is not a range: want %s", s, rangeForm)
 	}
-	var values [3]int64
+	values := [3]int64{dispatch.Follow, dispatch.Follow, 0}
 	for i, field := range fields {
+		if field == "" {
+			continue
+		}
 		var err error
 		if values[i], err = parseSize(field); err != nil {
 			return dispatch.Range{}, fmt.Errorf("range %q: %w", s, err)
@@ -109,7 +113,7 @@ func (f *rangeFlags) add(flags *pflag.FlagSet) {
 	flags.Var(&f.srcOffset, "src-offset", "begin at this offset of the source")
 	flags.Var(&f.dstOffset, "dst-offset", "begin at this offset of the destination")
 	flags.Var(&f.length, "length", "this many bytes (default: up to the end of the source)")
-	flags.Var(&f.list, "range", "this range; may be given more than once")
+	flags.Var(&f.list, "range", "this range; may be given more than once; what is left out of it: --range ::1G goes on where the last one ended")
 	flags.Var(&f.file, "ranges", "ranges from a file, one SRC:DST:LENGTH a line, # comments; - is stdin")
 	flags.Var(&f.domain, "domain", "what a map file of ddrescue or partclone says to be rescued or used (+)")
 }
@@ -133,7 +137,7 @@ func (f *rangeFlags) ranges(stdin io.Reader) ([]dispatch.Range, error) {
 		return f.list, nil
 	}
 	fromFile, err := f.readFile(stdin)
-	return append(f.list, fromFile...), err
+	return append(fromFile, f.list...), err // in the order of copyfilerange
 }
 
 // readDomain makes ranges of what is rescued in a map file.

@@ -10,8 +10,9 @@ import (
 )
 
 func TestReadRanges(t *testing.T) {
-	got, err := readRanges(strings.NewReader("# ranges\n\n0:0:1M\n  1M:4s:512 # tail\n5:6:0"), "list")
-	want := []dispatch.Range{{Len: 1 << 20}, {Src: 1 << 20, Dst: 2048, Len: 512}, {Src: 5, Dst: 6}}
+	got, err := readRanges(strings.NewReader("# ranges\n\n0:0:1M\n  1M:4s:512 # tail\n5:6:0\n::\n:7:1K\n3::"), "list")
+	want := []dispatch.Range{{Len: 1 << 20}, {Src: 1 << 20, Dst: 2048, Len: 512}, {Src: 5, Dst: 6},
+		{Src: dispatch.Follow, Dst: dispatch.Follow}, {Src: dispatch.Follow, Dst: 7, Len: 1024}, {Src: 3, Dst: dispatch.Follow}}
 	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v, %v; want %v", got, err, want)
 	}
@@ -23,8 +24,8 @@ func TestReadRangesRefuses(t *testing.T) {
 		"# nothing\n\n":                        "list holds no ranges",
 		"0:0:1\n0:0\n":                         `list, line 2: "0:0" is not a range`,
 		"0:0:1:2":                              "list, line 1",
-		"::5":                                  "list, line 1",
-		"0:0:1.5M":                             "list, line 1",
+		"::5:":                                 "list, line 1",
+		"0:0:1.5":                              "list, line 1",
 		"0:0:-1":                               "list, line 1",
 		"0:0:1\n\n#\n1: 2:3":                   "list, line 4",
 		"0:0:99999999999999999999":             "too large",
@@ -97,10 +98,15 @@ func FuzzReadRanges(f *testing.F) {
 		}
 		var printed strings.Builder
 		for _, r := range ranges {
-			if r.Src < 0 || r.Dst < 0 || r.Len < 0 {
-				t.Fatalf("negative: %v", r)
+			for i, v := range []int64{r.Src, r.Dst, r.Len} {
+				switch {
+				case v >= 0:
+					printed.WriteString(exact(v))
+				case v != dispatch.Follow || i == 2:
+					t.Fatalf("negative: %v", r)
+				}
+				printed.WriteString([]string{":", ":", "\n"}[i])
 			}
-			fmt.Fprintf(&printed, "%s:%s:%d\n", exact(r.Src), exact(r.Dst), r.Len)
 		}
 		again, err := readRanges(strings.NewReader(printed.String()), "list")
 		if err != nil || fmt.Sprint(again) != fmt.Sprint(ranges) {

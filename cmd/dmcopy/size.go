@@ -3,36 +3,70 @@ package main
 import (
 	"fmt"
 	"math"
+	"math/big"
 	"strconv"
+	"strings"
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
 // sizeForms is what size values look like, for messages and help.
-const sizeForms = "a whole number of bytes, or one with a suffix: s (sectors of 512 bytes), K, M, G or T (powers of 1024)"
+const sizeForms = "a number of bytes, or one with a suffix: s (sectors of 512 bytes), K, M, G, T, P or E (powers of 1024, also as KiB or k)"
 
+// sizeUnits are the suffixes, in bytes. They mean the same as small letters, which is
+// how lvm prints them, and with "iB".
 var sizeUnits = map[byte]int64{
-	's': remap.SectorSize, 'K': 1 << 10, 'M': 1 << 20, 'G': 1 << 30, 'T': 1 << 40,
+	'S': remap.SectorSize, 'K': 1 << 10, 'M': 1 << 20, 'G': 1 << 30, 'T': 1 << 40, 'P': 1 << 50, 'E': 1 << 60,
 }
 
-// parseSize reads a size or an offset in bytes. There are no signs, fractions
-// and spaces, and nothing is rounded.
+// parseSize reads a size or an offset in bytes. There are no signs and spaces, nothing
+// is rounded, and what could mean two things is refused.
 func parseSize(s string) (int64, error) {
-	digits, unit := s, int64(1)
-	if n := len(s); n > 0 {
-		if u, ok := sizeUnits[s[n-1]]; ok {
-			digits, unit = s[:n-1], u
-		}
+	number, unit, err := cutUnit(s)
+	if err != nil {
+		return 0, err
 	}
-	if !allDigits(digits) {
+	whole, fraction, pointed := strings.Cut(number, ".")
+	if !allDigits(whole) || pointed && !allDigits(fraction) {
 		return 0, fmt.Errorf("%q is not a size: want %s", s, sizeForms)
 	}
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || n > math.MaxInt64/unit {
-		return 0, fmt.Errorf("%q is too large: the largest size is %d bytes", s, int64(math.MaxInt64))
+	n, ok := new(big.Rat).SetString(number)
+	if !ok || len(number) > maxSizeDigits {
+		return 0, tooLarge(s)
 	}
-	return n * unit, nil
+	n.Mul(n, new(big.Rat).SetInt64(unit))
+	switch {
+	case !n.IsInt():
+		return 0, fmt.Errorf("%q is no whole number of bytes: it was rounded, so give the number of bytes (lsblk --bytes and lvs --units b print it)", s)
+	case !n.Num().IsInt64():
+		return 0, tooLarge(s)
+	}
+	return n.Num().Int64(), nil
+}
+
+// maxSizeDigits bounds what is calculated with.
+const maxSizeDigits = 64
+
+func tooLarge(s string) error {
+	return fmt.Errorf("%q is too large: the largest size is %d bytes", s, int64(math.MaxInt64))
+}
+
+// cutUnit cuts the suffix off, and returns how many bytes it stands for.
+func cutUnit(s string) (number string, unit int64, err error) {
+	end := strings.LastIndexAny(s, "0123456789.") + 1
+	number, suffix := s[:end], strings.ToUpper(s[end:])
+	switch {
+	case suffix == "", s[end:] == "B": // as lvm prints bytes
+		return number, 1, nil
+	case len(suffix) == 1 && sizeUnits[suffix[0]] > 0, len(suffix) == 3 && suffix[1:] == "IB" && suffix[0] != 'S' && sizeUnits[suffix[0]] > 0:
+		return number, sizeUnits[suffix[0]], nil
+	case len(suffix) == 2 && suffix[1] == 'B' && suffix[0] != 'S' && sizeUnits[suffix[0]] > 0:
+		return "", 0, fmt.Errorf("%q can mean powers of 1000 or of 1024: write %s%c for 1024, or the number of bytes", s, number, suffix[0])
+	case suffix == "B":
+		return "", 0, fmt.Errorf("%q can mean bytes or blocks of 512: write %s for bytes, or %ss for sectors of 512", s, number, number)
+	}
+	return "", 0, fmt.Errorf("%q is not a size: want %s", s, sizeForms)
 }
 
 func allDigits(s string) bool {

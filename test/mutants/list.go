@@ -319,6 +319,16 @@ var mutants = []mutant{
 		in: "./cmd/dmcopy", tests: "Unread$",
 	},
 	{
+		guard: "sizes are whole bytes",
+		file:  "cmd/dmcopy/size.go", old: "case !n.IsInt():", new: "case false:",
+		in: "./cmd/dmcopy", tests: "ParseSize",
+	},
+	{
+		guard: "a range goes on where the one before ended",
+		file:  "dispatch/refuse_ranges.go", old: "r.Dst = last.Dst + last.Len", new: "r.Dst = last.Dst",
+		in: "./dispatch", tests: "RangesFollow",
+	},
+	{
 		guard: "state: what differs is forgotten",
 		file:  "dispatch/ledger.go", old: "wrap(\"state\", r.opts.Journal.Forget())", new: "nil",
 		in: "./dispatch", tests: "MismatchForgets",

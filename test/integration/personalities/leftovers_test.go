@@ -2,9 +2,13 @@ package personalities
 
 import (
 	"encoding/json"
+	"io"
+	"os"
 	"os/exec"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -13,13 +17,19 @@ import (
 // program.
 func (b *bench) killed(args ...string) {
 	b.Helper()
+	b.ended(func(p *os.Process, _ io.Closer) error { return p.Kill() }, args...)
+}
+
+// ended starts a copy, waits until something has been copied, and has it end. It returns
+// the exit code, -1 for a signal.
+func (b *bench) ended(end func(*os.Process, io.Closer) error, args ...string) int {
+	b.Helper()
 	b.must("throttle", vm.Throttle(leaf, 4*mib, 0))
 	defer func() { b.must("throttle", vm.Throttle(leaf, 0, 0)) }()
 	cmd := exec.Command("dmcopy", append([]string{"copy", "--json", "--window=1M", "--progress=json"}, args...)...)
 	progress, err := cmd.StderrPipe()
 	b.must("pipe", err)
 	b.must("start", cmd.Start())
-	defer cmd.Wait()
 	defer cmd.Process.Kill()
 	lines := json.NewDecoder(progress)
 	for {
@@ -28,9 +38,13 @@ func (b *bench) killed(args ...string) {
 		}
 		b.must("progress", lines.Decode(&status))
 		if status.BytesDone > 0 {
-			return
+			break
 		}
 	}
+	b.must("end", end(cmd.Process, progress))
+	_, _ = io.Copy(io.Discard, progress) // it may be closed
+	_ = cmd.Wait()                       // how it ended is for whoever asked for it
+	return cmd.ProcessState.ExitCode()
 }
 
 // rootHolder is a pool with a full volume, and a device to copy it to.
@@ -54,6 +68,38 @@ func TestKilledWithRoot(t *testing.T) {
 	}
 	b.run(transfer{src: src, dst: dst, length: volumeSize, want: raw})
 	p.rests()
+}
+
+// TestEndedWithRoot: whatever ends a copy in good order, or the reading of a list, has
+// everything given back.
+func TestEndedWithRoot(t *testing.T) {
+	b, p, src, dst := rootHolder(t)
+	send := func(s os.Signal) func(*os.Process, io.Closer) error {
+		return func(p *os.Process, _ io.Closer) error { return p.Signal(s) }
+	}
+	for name, end := range map[string]func(*os.Process, io.Closer) error{
+		"interrupt": send(unix.SIGINT), "termination": send(unix.SIGTERM), "hangup": send(unix.SIGHUP),
+		"nobody reads": func(_ *os.Process, stderr io.Closer) error { return stderr.Close() },
+	} {
+		if code := b.ended(end, src, dst); code != 130 {
+			t.Errorf("%s: exit code %d", name, code)
+		}
+		p.rests()
+		b.noGroups(name)
+	}
+	for _, command := range []string{"map --json " + src, "plan --json " + src + " " + dst} {
+		code := vm.Run(t, "bash", "-c", "dmcopy "+command+" | head -c 1 >/dev/null; echo ${PIPESTATUS[0]}")
+		t.Logf("%s: exit code %s", command, code)
+		p.rests()
+	}
+}
+
+// noGroups wants no cgroup of a hold to be left.
+func (b *bench) noGroups(after string) {
+	b.Helper()
+	if left := vm.Run(b, "find", "/sys/fs/cgroup", "-name", "dmcopy-*"); left != "" {
+		b.Errorf("%s: %s", after, left)
+	}
 }
 
 // TestForeignRoot: a metadata snapshot of somebody else is theirs, also after a
