@@ -190,5 +190,6 @@ type plannedFile struct {
 
 func (f plannedFile) Size() int64    { return f.size }
 func (f plannedFile) BlockSize() int { return 1 }
+func (f plannedFile) WriteUnit() int { return 1 }
 func (f plannedFile) ID() string     { return "planned:" + f.name }
 func (f plannedFile) Name() string   { return f.name }

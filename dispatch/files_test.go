@@ -32,6 +32,7 @@ func (f *memoryFile) ID() string     { return f.id }
 func (f *memoryFile) Name() string   { return f.id }
 func (f *memoryFile) Size() int64    { return int64(len(f.data)) }
 func (f *memoryFile) BlockSize() int { return 1 }
+func (f *memoryFile) WriteUnit() int { return 1 }
 func (f *memoryFile) Flush() error   { return nil }
 
 func (f *memoryFile) Zero(off, n int64) error {

@@ -31,6 +31,7 @@ type sheet struct {
 
 func (s sheet) Size() int64    { return s.node.Size.Bytes() }
 func (s sheet) BlockSize() int { return s.node.BlockSize }
+func (s sheet) WriteUnit() int { return s.node.BlockSize }
 func (s sheet) ID() string     { return s.node.Dev.String() }
 
 // shuffled maps runs of a device in another order: neighbours change places.

@@ -22,6 +22,7 @@ type sized struct {
 
 func (d sized) Size() int64    { return d.size }
 func (d sized) BlockSize() int { return int(d.block) }
+func (d sized) WriteUnit() int { return int(d.block) }
 func (d sized) ID() string     { return d.id }
 
 func blockEnd(name string, size, block int64) Endpoint {

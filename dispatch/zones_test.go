@@ -60,6 +60,7 @@ func (d *disk) WriteAt(p []byte, off int64) (int, error) {
 func (d *disk) Zero(off, n int64) error { return errors.New("zeroes are not written") }
 func (d *disk) Flush() error            { return nil }
 func (d *disk) BlockSize() int          { return 512 }
+func (d *disk) WriteUnit() int          { return 512 }
 func (d *disk) Size() int64             { return int64(len(d.mem)) }
 func (d *disk) Name() string            { return d.name }
 func (d *disk) ID() string              { return d.name }

@@ -140,19 +140,20 @@ func (w *worker) putZeroes(d int64, memory []byte) {
 	w.put(d, memory)
 }
 
-// put writes data at d, by blocks where it covers them.
+// put writes data at d, by blocks where it covers them, or as it is where the
+// destination takes that.
 func (w *worker) put(d int64, data []byte) {
 	for len(data) > 0 {
 		n := int64(len(data))
 		atEnd := d+n == w.dst.size // no bytes behind it in its last block
-		switch into := d % w.dst.block; {
-		case into == 0 && atEnd:
+		switch into := d % w.dst.unit; {
+		case into == 0 && (atEnd || w.dst.unit == 1):
 			w.move(&w.dst, true, data, d)
-		case into == 0 && n >= w.dst.block:
+		case into == 0 && n >= w.dst.unit:
 			n = w.dst.down(n)
 			w.move(&w.dst, true, data[:n], d)
 		default:
-			n = min(n, w.dst.block-into)
+			n = min(n, w.dst.unit-into)
 			w.merge(d, data[:n])
 		}
 		d, data = d+n, data[n:]
@@ -177,8 +178,9 @@ func (w *worker) merge(d int64, data []byte) {
 
 // edgeLocks serialise merges, so that two pieces in one block of a destination
 // do not undo each other. They belong to the process, as the blocks do: the
-// pieces can come from different calls. Unrelated blocks that share a lock only
-// wait for each other; a worker never holds two.
+// pieces can come from different calls. Nobody else is in one of these blocks: merged
+// are those of block devices, which their process has to itself. Unrelated blocks that
+// share a lock only wait for each other; a worker never holds two.
 var (
 	edgeLocks [64]sync.Mutex
 	edgeSeed  = maphash.MakeSeed()

@@ -4,7 +4,8 @@
 //
 // All offsets and lengths are bytes. Ranges need no alignment: where they do
 // not end on a block of the device, the enclosing block is read, and on the
-// destination modified and written back.
+// destination modified and written back, unless it takes writes of any length: what
+// lies around a range of a regular file can be somebody else's, and is left alone.
 //
 // One bad sector does not end a batch. A read or write that fails with a media
 // error is repeated in smaller pieces, down to one block, so that a [Failure]
@@ -19,8 +20,9 @@ import (
 // Device is one end of a copy. Its methods may be called concurrently, and must
 // not keep p: its memory is unmapped when the engine is closed.
 //
-// Transfers are direct I/O: offsets and lengths are multiples of BlockSize, and
-// the memory of p is aligned to BlockSize or to a page, whichever is smaller.
+// Transfers are direct I/O: offsets and lengths are multiples of BlockSize, those of
+// writes of WriteUnit, and the memory of whole blocks of p is aligned to BlockSize or
+// to a page, whichever is smaller.
 // There is one exception, for devices whose Size is no multiple of BlockSize: a
 // write may end exactly at Size, and a read may reach past Size by less than one
 // block and then returns what there is.
@@ -39,6 +41,9 @@ type Device interface {
 	// BlockSize is the unit of transfers in bytes, a power of two; 1 means that
 	// any alignment will do.
 	BlockSize() int
+	// WriteUnit is the unit of writes in bytes: BlockSize, or 1 for a device that
+	// writes any bytes exactly, and neither reads nor writes what lies around them.
+	WriteUnit() int
 	// Size is the length of the device in bytes. It does not change.
 	Size() int64
 	// Name is how errors call the device.

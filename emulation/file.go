@@ -1,6 +1,10 @@
 package emulation
 
-import "github.com/dmcopy/dmcopy/internal/blockio"
+import (
+	"os"
+
+	"github.com/dmcopy/dmcopy/internal/blockio"
+)
 
 // File is a Device on a block device or regular file, opened for direct I/O
 // where there is any.
@@ -8,10 +12,14 @@ type File struct {
 	*blockio.File
 	size int64
 
-	// tail writes what is behind the last whole block of a regular file, through
-	// the page cache: as direct I/O it would make the file longer. nil if there
-	// is no such rest.
-	tail *blockio.File
+	// edges writes what fills no whole page of a regular file, through the page
+	// cache: direct I/O would have to read and write the rest of its block, which
+	// can be somebody else's, and make a file longer whose last block is not full.
+	// It is nil where writes are of whole blocks, or all go through the page cache.
+	edges *blockio.File
+	// page is what is written in one way only, directly or through the page cache: a
+	// block, or a page of the cache, whichever is larger.
+	page int64
 }
 
 var _ Device = (*File)(nil)
@@ -50,15 +58,15 @@ func newFile(f *blockio.File, mode blockio.Mode) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &File{File: f, size: size}
-	if f.IsDevice() || mode&blockio.Write == 0 || size%int64(f.BlockSize()) == 0 {
+	d := &File{File: f, size: size, page: int64(max(f.BlockSize(), os.Getpagesize()))}
+	if f.IsDevice() || mode&blockio.Write == 0 || f.BlockSize() == 1 {
 		return d, nil
 	}
-	if d.tail, err = blockio.Open(f.Path(), blockio.Write|blockio.Buffered); err != nil {
+	if d.edges, err = blockio.Open(f.Path(), blockio.Write|blockio.Buffered); err != nil {
 		return nil, err
 	}
-	if d.tail.ID() != f.ID() {
-		d.tail.Close()
+	if d.edges.ID() != f.ID() {
+		d.edges.Close()
 		return nil, &blockio.Error{Op: "open", Path: f.Path(), Err: blockio.ErrReplaced}
 	}
 	return d, nil
@@ -69,13 +77,22 @@ func (d *File) ReadAt(p []byte, off int64) (int, error) { return d.Pread(p, off)
 
 // WriteAt implements Device by pwrite.
 func (d *File) WriteAt(p []byte, off int64) (int, error) {
-	if d.tail == nil || off+int64(len(p)) != d.size {
+	if d.edges == nil {
 		return d.Pwrite(p, off)
 	}
-	if whole := len(p) &^ (d.BlockSize() - 1); whole > 0 {
-		return d.Pwrite(p[:whole], off)
+	n := int64(len(p))
+	if into := off % d.page; into != 0 || n < d.page {
+		return d.edges.Pwrite(p[:min(n, d.page-into)], off)
 	}
-	return d.tail.Pwrite(p, off)
+	return d.Pwrite(p[:n-n%d.page], off)
+}
+
+// WriteUnit implements Device.
+func (d *File) WriteUnit() int {
+	if d.edges != nil {
+		return 1
+	}
+	return d.BlockSize()
 }
 
 // Size implements Device: the size when it was opened.
@@ -90,8 +107,8 @@ func (d *File) Flush() error { return d.Datasync() }
 
 // Close closes the file.
 func (d *File) Close() error {
-	if d.tail != nil {
-		if err := d.tail.Close(); err != nil {
+	if d.edges != nil {
+		if err := d.edges.Close(); err != nil {
 			d.File.Close()
 			return err
 		}

@@ -175,6 +175,7 @@ func (null) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 func (null) Zero(int64, int64) error                { return nil }
 func (null) Flush() error                           { return nil }
 func (null) BlockSize() int                         { return 4096 }
+func (null) WriteUnit() int                         { return 4096 }
 func (null) Size() int64                            { return 1 << 50 }
 func (d null) Name() string                         { return d.name }
 func (d null) ID() string                           { return d.name }

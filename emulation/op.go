@@ -8,13 +8,17 @@ const sectorSize = 512
 type end struct {
 	Device
 	block int64 // BlockSize
+	unit  int64 // WriteUnit
 	size  int64 // Size
 }
 
 func newEnd(d Device) (end, error) {
-	e := end{Device: d, block: int64(d.BlockSize()), size: d.Size()}
+	e := end{Device: d, block: int64(d.BlockSize()), unit: int64(d.WriteUnit()), size: d.Size()}
 	if e.block <= 0 || e.block&(e.block-1) != 0 {
 		return e, &Error{"check", d.Name(), 0, e.block, ErrBlockSize}
+	}
+	if e.unit != e.block && e.unit != 1 {
+		return e, &Error{"check", d.Name(), 0, e.unit, ErrBlockSize}
 	}
 	return e, nil
 }

@@ -117,6 +117,7 @@ func (t *Threads) newJob(src, dst Device, ops iter.Seq[Op], watch Observer) (*jo
 type nothing struct{ Device }
 
 func (nothing) BlockSize() int { return 1 }
+func (nothing) WriteUnit() int { return 1 }
 func (nothing) Size() int64    { return 0 }
 func (nothing) Name() string   { return "(no source)" }
 func (nothing) ID() string     { return "" }

@@ -64,7 +64,11 @@ func (w *worker) transfer(e *end, write bool, p []byte, off int64) (int, error) 
 			err = endedEarly(write)
 		}
 		// A transfer can only go on at a block; the rest of one is done again.
-		n &^= int(e.block - 1)
+		unit := e.block
+		if write {
+			unit = e.unit
+		}
+		n &^= int(unit - 1)
 		done += n
 		if err != nil && !isTransient(err) {
 			return done, err

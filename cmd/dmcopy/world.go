@@ -238,6 +238,7 @@ func (offlineDevice) WriteAt([]byte, int64) (int, error) { return 0, errOffline 
 func (offlineDevice) Zero(int64, int64) error            { return errOffline }
 func (offlineDevice) Flush() error                       { return errOffline }
 func (d offlineDevice) BlockSize() int                   { return d.node.BlockSize }
+func (d offlineDevice) WriteUnit() int                   { return d.node.BlockSize }
 func (d offlineDevice) Size() int64                      { return d.node.Size.Bytes() }
 func (d offlineDevice) Name() string                     { return d.node.DisplayName() }
 func (d offlineDevice) ID() string                       { return "block:" + d.node.Dev.String() }

@@ -256,6 +256,37 @@ func (s suite) mergeNeedsRead(t *testing.T) {
 	}
 }
 
+// exactNeedsNoRead: a device that writes any bytes is written nothing else, and so
+// nothing of it is read.
+func (s suite) exactNeedsNoRead(t *testing.T) {
+	const size = 64 << 10
+	unreadable := map[int64]error{}
+	for i := range int64(size / sectorSize) {
+		unreadable[i] = unix.EIO
+	}
+	src := NewMemory(Config{Name: "source", Size: size, BlockSize: 512})
+	src.Fill(bytes.Repeat([]byte{0xaa}, size))
+	engine := s.engine(t, emulation.Options{BlockSize: 4096})
+	defer closeEngine(t, engine)
+	for _, op := range []emulation.Op{{Dst: 1, Len: 1}, {Src: 7, Dst: 4095, Len: 2}, {Src: 100, Dst: 5000, Len: 20000}, {Dst: 9000, Len: 30001, Zero: true}} {
+		dst := NewMemory(Config{Name: "destination", Size: size, BlockSize: 4096, Exact: true, ReadFaults: unreadable, NoZero: true})
+		want := bytes.Repeat([]byte{0xbb}, size)
+		dst.Fill(want)
+		result, err := engine.Copy(context.Background(), src, dst, slices.Values([]emulation.Op{op}), emulation.Observer{})
+		if err != nil || len(result.Failures) > 0 || result.Merged > 0 {
+			t.Errorf("%+v: %v, %+v", op, err, result)
+		}
+		fill := byte(0xaa)
+		if op.Zero {
+			fill = 0
+		}
+		copy(want[op.Dst:], bytes.Repeat([]byte{fill}, int(op.Len)))
+		if diff := firstDifference(dst.Contents(), want); diff != "" {
+			t.Errorf("%+v: %s", op, diff)
+		}
+	}
+}
+
 // flawInMergedBlock: a bad source sector splits what goes into one block of the
 // destination, and that block is bad too. Each byte is lost once.
 func (s suite) flawInMergedBlock(t *testing.T) {

@@ -23,6 +23,7 @@ type Config struct {
 	Name      string
 	Size      int64 // need not be a multiple of BlockSize, as that of a regular file
 	BlockSize int   // a power of two; 1 for no alignment
+	Exact     bool  // writes are of any length
 
 	// ReadFaults and WriteFaults hold the error of each bad sector, by its
 	// 512-byte number. A transfer that touches a bad sector fails with it; what
@@ -97,6 +98,14 @@ func (m *Memory) Flush() error { return nil }
 // BlockSize implements emulation.Device.
 func (m *Memory) BlockSize() int { return m.config.BlockSize }
 
+// WriteUnit implements emulation.Device.
+func (m *Memory) WriteUnit() int {
+	if m.config.Exact {
+		return 1
+	}
+	return m.config.BlockSize
+}
+
 // Size implements emulation.Device.
 func (m *Memory) Size() int64 { return m.config.Size }
 
@@ -137,8 +146,7 @@ func (m *Memory) transfer(write bool, p []byte, off int64) (int, error) {
 	if !write { // a read may reach past the end, the last block is short then
 		n = min(n, max(m.config.Size-off, 0))
 	}
-	if n == 0 || !m.aligned(off, n) || !write && int64(len(p))%int64(m.config.BlockSize) != 0 ||
-		!blockio.Aligned(p, min(m.config.BlockSize, 4096)) {
+	if n == 0 || !m.takes(write, p, off, n) {
 		return 0, m.invalid(op, off, int64(len(p)))
 	}
 	m.enter(op, off, n)
@@ -159,6 +167,17 @@ func (m *Memory) transfer(write bool, p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	return int(n), nil
+}
+
+// takes checks a transfer, which reaches n bytes into the device.
+func (m *Memory) takes(write bool, p []byte, off, n int64) bool {
+	block := int64(m.config.BlockSize)
+	if write && m.config.Exact {
+		edge := min((block-off%block)%block, n)
+		whole := (n - edge) &^ (block - 1)
+		return off >= 0 && off+n <= m.config.Size && (whole == 0 || blockio.Aligned(p[edge:], min(int(block), 4096)))
+	}
+	return m.aligned(off, n) && (write || int64(len(p))%block == 0) && blockio.Aligned(p, min(int(block), 4096))
 }
 
 // aligned checks a range that may end at the end of the device.

@@ -28,6 +28,12 @@ func Run(t *testing.T, open New) {
 	}
 	t.Run("CopyWithFaults", func(t *testing.T) { rapid.Check(t, suite{open}.copyWithFaults) })
 	RunOn(t, open, memory)
+	t.Run("Exact", func(t *testing.T) {
+		RunOn(t, open, func(size int64, block int) Storage {
+			return NewMemory(Config{Name: "exact", Size: size, BlockSize: block, Exact: true, Hiccups: true})
+		})
+	})
+	t.Run("ExactNeedsNoRead", suite{open}.exactNeedsNoRead)
 	t.Run("CompareWithFaults", func(t *testing.T) { rapid.Check(t, suite{open}.compareWithFaults) })
 	t.Run("NeighboursInOneBlock", suite{open}.neighbours)
 	t.Run("MergeNeedsRead", suite{open}.mergeNeedsRead)

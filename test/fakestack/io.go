@@ -231,6 +231,9 @@ func (t *Top) Size() int64 { return t.size }
 // BlockSize implements emulation.Device.
 func (t *Top) BlockSize() int { return t.d.block }
 
+// WriteUnit implements emulation.Device.
+func (t *Top) WriteUnit() int { return t.d.block }
+
 // Close lets the device go.
 func (t *Top) Close() error { return nil }
 
