@@ -19,14 +19,24 @@ func (r *run) throughHost(ctx context.Context, steps []Step) error {
 		return nil
 	}
 	slices.SortFunc(steps, func(a, b Step) int { return cmp.Compare(a.DstOff, b.DstOff) })
-	result, err := r.engine.Copy(ctx, r.job.Src.Device, r.job.Dst.Device, ops(steps), emulation.Observer{
+	trying, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	result, err := r.engine.Copy(trying, r.job.Src.Device, r.job.Dst.Device, ops(steps), emulation.Observer{
 		Progress: func(n int64) {
 			r.counters.host.Add(n)
 			r.tell()
 		},
+		Failure: func(f emulation.Failure) {
+			if !r.bearable(f) { // nor is there any use in what comes after it
+				stop(errUnbearable)
+			}
+		},
 	})
+	if errors.Is(err, errUnbearable) {
+		err = nil // the failure says it all
+	}
 	c := &r.counters
-	c.host.Add(-result.Zeroed - result.Skipped - result.Failed)
+	c.host.Add(-result.Zeroed - result.Skipped)
 	c.zeroed.Add(result.Zeroed)
 	c.skipped.Add(result.Skipped)
 	switch {
@@ -44,6 +54,9 @@ func (r *run) throughHost(ctx context.Context, steps []Step) error {
 	}
 	return nil
 }
+
+// errUnbearable ends a batch whose failure ends the copy.
+var errUnbearable = errors.New("a failure that ends the copy")
 
 // meanwhile tells what became of the devices, to explain why I/O failed: a disk
 // that was unplugged says no more than that it ends early.

@@ -108,8 +108,8 @@ type Comparison struct {
 // Observer is told what happens during a call. Either function may be nil. They
 // are called one at a time, from goroutines of the engine, and should be quick.
 type Observer struct {
-	// Progress is called with the number of bytes that have been dealt with
-	// since the last call, failed ones included.
+	// Progress is called with the number of bytes that were copied or compared
+	// since the last call. What failed is not among them.
 	Progress func(bytes int64)
 	// Failure is called with each failure when it happens, before neighbours
 	// are joined. To stop at the first one, cancel the context in here.

@@ -222,7 +222,7 @@ func (j *job) settle(w *worker, n int64) {
 		}
 	}
 	if j.watch.Progress != nil {
-		j.watch.Progress(n)
+		j.watch.Progress(n - w.stats.Failed)
 	}
 	tooMany := len(r.Failures) > j.options.MaxFailures
 	j.mu.Unlock()
