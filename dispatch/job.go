@@ -136,6 +136,10 @@ type Options struct {
 // DefaultWindow is the window in bytes unless Options say otherwise.
 const DefaultWindow = 2 << 30
 
+// maxWindow is where windows end anyway, in bytes: no disk copies as much in the time
+// that a window may be held.
+const maxWindow = 1 << 40
+
 // windowUnit is what windows are rounded up to, in bytes.
 const windowUnit = 64 << 10
 
@@ -156,7 +160,9 @@ const (
 type Progress struct {
 	Phase Phase
 	Total int64
-	Done  int64
+	// Done is what was copied, was found to be done, or was blanked because it could
+	// not be read.
+	Done int64
 	// Resumed is the part of Done that earlier runs have done.
 	Resumed   int64
 	Offloaded int64
@@ -178,7 +184,7 @@ func (o Options) withDefaults() Options {
 		o.Window = DefaultWindow
 	}
 	// Whole units, so that no cut between two windows goes through a block.
-	o.Window = (max(o.Window, 1) + windowUnit - 1) &^ (windowUnit - 1)
+	o.Window = (min(max(o.Window, 1), maxWindow) + windowUnit - 1) &^ (windowUnit - 1)
 	if o.InFlight == 0 {
 		o.InFlight = 8
 	}

@@ -73,7 +73,7 @@ func (n *niceness) rate(other int64) int64 {
 	if n.limit < 0 {
 		return other
 	}
-	if own := int64(n.limit); other < 0 || own < other {
+	if own := whole(n.limit); other < 0 || own < other {
 		return own
 	}
 	return other
@@ -84,7 +84,7 @@ func (n *niceness) most(limit int64) int64 {
 	if n.Nice == nil {
 		return limit
 	}
-	slice := int64(n.speed * paceSlice.Seconds())
+	slice := whole(n.speed * paceSlice.Seconds())
 	return min(limit, max(slice-slice%windowUnit, firstWindow))
 }
 

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -58,7 +59,16 @@ func (p *pacer) left(now time.Time) time.Duration {
 	case p.debt == 0:
 		return 0
 	}
-	return max(time.Duration(p.debt/float64(rate)*float64(time.Second)), time.Microsecond)
+	return max(time.Duration(whole(p.debt/float64(rate)*float64(time.Second))), time.Microsecond)
+}
+
+// whole is a number without its fraction, or the largest that there is: what a
+// conversion of Go makes of a larger one is not defined.
+func whole(f float64) int64 {
+	if f >= math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return int64(f)
 }
 
 // charge notes that bytes were moved.
@@ -70,7 +80,7 @@ func (p *pacer) most(limit int64) int64 {
 	if rate < 0 {
 		return limit
 	}
-	slice := int64(float64(rate) * paceSlice.Seconds())
+	slice := whole(float64(rate) * paceSlice.Seconds())
 	return min(limit, max(slice-slice%windowUnit, windowUnit))
 }
 

@@ -227,7 +227,7 @@ func resize(size, bytes, grain int64, held time.Duration, most int64) int64 {
 	if held <= 0 || bytes == 0 {
 		return size
 	}
-	fit := int64(float64(bytes) * float64(holdTarget) / float64(held))
+	fit := whole(float64(bytes) * float64(holdTarget) / float64(held))
 	next := max(min(fit, size*16, most), min(minWindow, most))
 	if next > grain && grain > 0 {
 		next -= next % grain
