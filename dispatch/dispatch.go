@@ -62,7 +62,9 @@ func (d *Dispatcher) Check(ctx context.Context, job Job) error {
 	if err != nil {
 		return err
 	}
-	_, err = r.survey(ctx)
+	if err = r.files.check(); err == nil {
+		_, err = r.survey(ctx)
+	}
 	return errors.Join(err, r.close())
 }
 
@@ -71,6 +73,9 @@ func (d *Dispatcher) Verify(ctx context.Context, job Job) (emulation.Comparison,
 	r, err := d.newRun(job)
 	if err != nil {
 		return emulation.Comparison{}, err
+	}
+	if err := r.files.compare(); err != nil {
+		return emulation.Comparison{}, errors.Join(err, r.close())
 	}
 	return attend(ctx, r, func() (emulation.Comparison, error) {
 		found, err := r.compare(ctx, r.job.Ranges)
@@ -97,6 +102,9 @@ func (r *run) survey(ctx context.Context) (*survey, error) {
 
 // prepare does everything that can refuse the copy. Nothing is written.
 func (r *run) prepare(ctx context.Context) error {
+	if err := r.files.take(r.job.Ranges); err != nil {
+		return err
+	}
 	sv, err := r.survey(ctx)
 	if err != nil {
 		return err
@@ -131,7 +139,10 @@ func (r *run) copy(ctx context.Context) error {
 			return err
 		}
 		again, err := r.finish(ctx)
-		if err != nil || len(again) == 0 {
+		if len(again) == 0 && (err == nil || errors.Is(err, ErrMismatch)) {
+			return errors.Join(err, r.files.unmodified())
+		}
+		if err != nil {
 			return err
 		}
 		rest = again

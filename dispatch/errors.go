@@ -23,6 +23,9 @@ var (
 	ErrFenced = errors.New("a command of unknown fate may still be running")
 	// ErrUnread: everything is copied but for parts that could not be read.
 	ErrUnread = errors.New("parts of the source could not be read")
+	// ErrSourceChanged: somebody wrote to the source while it was copied, so that the
+	// copy can be one of no moment.
+	ErrSourceChanged = errors.New("the source changed while it was copied")
 	// ErrInterrupted: the caller ended the copy.
 	ErrInterrupted = errors.New("interrupted")
 )

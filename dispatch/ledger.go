@@ -123,11 +123,17 @@ func (r *run) standing(ctx context.Context) error {
 // flush makes everything durable that was written so far. After one that has
 // failed nobody knows what is: a later one that succeeds says nothing about it.
 func (r *run) flush(ctx context.Context) error {
-	err := errors.Join(r.job.Dst.Device.Flush(), r.flushLeaves(ctx))
+	err := errors.Join(r.job.Dst.Device.Flush(), r.flushLeaves(ctx), r.inPlace())
 	if err != nil {
 		r.ledger.unsaved = journal.Map{}
 	}
 	return err
+}
+
+// inPlace fails if a file that was written has not its name and length any more.
+func (r *run) inPlace() error {
+	defer r.vigil.begin("looking at", r.job.Dst.Name, noPlace)()
+	return r.files.inPlace()
 }
 
 // flushLeaves flushes every disk that commands have written. Of several paths to

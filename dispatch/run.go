@@ -63,6 +63,7 @@ type run struct {
 	cpu       time.Duration
 
 	vigil *vigil
+	files fileEnds
 	// settled is the report of the windows that are done.
 	settled atomic.Pointer[Report]
 	// left: nobody waits for the run any more.
@@ -85,6 +86,7 @@ func (d *Dispatcher) newRun(job Job) (*run, error) {
 	}
 	job.Ranges = ranges
 	job.Ranges = job.inSectors()
+	files := filesOf(job, d.opts)
 	v := newVigil()
 	d = &Dispatcher{watchedMachine{d.machine, v}, d.opts}
 	job = job.withFiles().watchedBy(v)
@@ -119,6 +121,7 @@ func (d *Dispatcher) newRun(job Job) (*run, error) {
 		started:  time.Now(),
 		cpu:      cpuTime(),
 		vigil:    v,
+		files:    files,
 	}
 	r.pace.rate = func() int64 { return r.nice.rate(r.opts.Rate()) }
 	r.current.Store(PhaseScanning)
@@ -159,7 +162,7 @@ func (r *run) tell() {
 	c := &r.counters
 	offloaded, host, zeroed := c.offloaded.Load(), c.host.Load(), c.zeroed.Load()
 	p := Progress{
-		Phase: r.current.Load().(Phase), Total: r.total, Done: offloaded + host + zeroed + c.skipped.Load(),
+		Phase: r.current.Load().(Phase), Total: r.total, Done: offloaded + host + zeroed + c.skipped.Load() + c.failed.Load(),
 		Offloaded: offloaded, Host: host, Zeroed: zeroed, Resumed: r.resumed,
 	}
 	if p.Phase == PhaseVerifying {

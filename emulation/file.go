@@ -1,6 +1,7 @@
 package emulation
 
 import (
+	"math"
 	"os"
 
 	"github.com/dmcopy/dmcopy/internal/blockio"
@@ -58,6 +59,9 @@ func newFile(f *blockio.File, mode blockio.Mode) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !f.IsDevice() && f.Direct() && size > math.MaxInt64-int64(f.BlockSize()) {
+		return buffered(f, mode)
+	}
 	d := &File{File: f, size: size, page: int64(max(f.BlockSize(), os.Getpagesize()))}
 	if f.IsDevice() || mode&blockio.Write == 0 || f.BlockSize() == 1 {
 		return d, nil
@@ -72,11 +76,48 @@ func newFile(f *blockio.File, mode blockio.Mode) (*File, error) {
 	return d, nil
 }
 
+// buffered opens a file without direct I/O, which would read the last block as a
+// whole, and so beyond the largest offset there is (rw_verify_area in
+// fs/read_write.c).
+func buffered(f *blockio.File, mode blockio.Mode) (*File, error) {
+	again, err := blockio.Open(f.Path(), mode|blockio.Buffered)
+	if err != nil {
+		return nil, err
+	}
+	if again.ID() != f.ID() {
+		again.Close()
+		return nil, &blockio.Error{Op: "open", Path: f.Path(), Err: blockio.ErrReplaced}
+	}
+	d, err := newFile(again, mode)
+	if err != nil {
+		again.Close()
+		return nil, err
+	}
+	f.Close()
+	return d, nil
+}
+
 // ReadAt implements Device by pread.
 func (d *File) ReadAt(p []byte, off int64) (int, error) { return d.Pread(p, off) }
 
-// WriteAt implements Device by pwrite.
+// WriteAt implements Device by pwrite. A file that has become shorter is not made
+// longer again; its error is blockio.ErrResized.
 func (d *File) WriteAt(p []byte, off int64) (int, error) {
+	if d.IsDevice() {
+		return d.Pwrite(p, off)
+	}
+	if err := d.Whole(); err != nil {
+		return 0, err
+	}
+	n, err := d.write(p, off)
+	if err == nil {
+		err = d.Whole()
+	}
+	return n, err
+}
+
+// write writes to a regular file.
+func (d *File) write(p []byte, off int64) (int, error) {
 	if d.edges == nil {
 		return d.Pwrite(p, off)
 	}

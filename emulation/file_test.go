@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -164,6 +165,46 @@ func TestReadOnlyDestination(t *testing.T) {
 	want := fmt.Sprintf("write %s: 4096 bytes at byte 4096 (sector 8): %v", path, unix.EBADF)
 	if got := result.Failures[0].Err; !errors.Is(got, unix.EBADF) || got.Error() != want {
 		t.Errorf("%v, want %s", got, want)
+	}
+}
+
+// TestLargestFile: files can be so long that their last block ends nowhere.
+func TestLargestFile(t *testing.T) {
+	const size, at = math.MaxInt64, math.MaxInt64 - 5000
+	largest := func() string {
+		fd, err := unix.MemfdCreate("largest", unix.MFD_CLOEXEC)
+		if err == nil {
+			err = unix.Ftruncate(fd, size)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		return fmt.Sprintf("/proc/self/fd/%d", fd)
+	}
+	a, b := largest(), largest()
+	src, dst, out := openFile(t, a, blockio.Write), openFile(t, b, blockio.Write), openFile(t, a, 0)
+	defer src.Close()
+	defer dst.Close()
+	defer out.Close()
+	data := bytes.Repeat([]byte("largest"), 5000)[:5000]
+	if n, err := src.WriteAt(data, at); n != len(data) || err != nil {
+		t.Fatal(n, err)
+	}
+	engine, err := emulation.NewThreads(emulation.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	for _, op := range []emulation.Op{{Src: at, Dst: at, Len: 5000}, {Src: size - 1, Dst: size - 1, Len: 1}} {
+		result, err := engine.Copy(context.Background(), out, dst, slices.Values([]emulation.Op{op}), emulation.Observer{})
+		if err != nil || result.Written != op.Len {
+			t.Errorf("%v, %+v", err, result)
+		}
+	}
+	got := make([]byte, 5000)
+	if _, err := dst.ReadAt(got, at); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("wrong bytes, %v", err)
 	}
 }
 

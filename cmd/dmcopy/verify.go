@@ -90,7 +90,7 @@ func (a *app) runVerify(ctx context.Context, from, to string, f *verifyFlags) er
 func (a *app) compare(ctx context.Context, w *world, job dispatch.Job, f *verifyFlags) (emulation.Comparison, error) {
 	u := newUpdater(a.term, f.progress.value)
 	defer u.close()
-	opts := dispatch.Options{InFlight: f.inFlight, Progress: u.update, Waiting: a.waiting, GiveUp: a.giveUp, Log: a.log}
+	opts := dispatch.Options{InFlight: f.inFlight, LiveSource: f.liveSource, Progress: u.update, Waiting: a.waiting, GiveUp: a.giveUp, Log: a.log}
 	return dispatch.New(w, opts).Verify(ctx, job)
 }
 

@@ -18,6 +18,13 @@ var (
 	// ErrReplaced means that a path led to something else from one moment to the
 	// next.
 	ErrReplaced = errors.New("replaced while it was opened")
+	// ErrAway means that the name of a regular file leads to it no more.
+	ErrAway = errors.New("not under its name any more: it was removed, renamed or replaced")
+	// ErrResized means that a regular file has not the length any more that it was
+	// opened with.
+	ErrResized = errors.New("its length was changed")
+	// ErrModified means that a regular file was written to since it was opened.
+	ErrModified = errors.New("it was written to meanwhile")
 )
 
 // Error is the error of all functions here. It unwraps to the errno or to a
@@ -53,6 +60,8 @@ type File struct {
 	direct    bool
 	blockSize int
 	id        string
+	// opened is what a regular file was when it was opened.
+	opened unix.Statx_t
 
 	// mu keeps the descriptor from being closed, and its number from being
 	// given to another file, while a system call uses it.
@@ -143,7 +152,8 @@ func (f *File) identify() error {
 		f.blockSize = int(size)
 		return nil
 	}
-	f.id = fmt.Sprintf("file:%d:%d:%d", st.Dev_major, st.Dev_minor, st.Ino)
+	f.id = fileID(&st)
+	f.opened = st
 	switch {
 	case !f.direct:
 		f.blockSize = 1
@@ -154,6 +164,64 @@ func (f *File) identify() error {
 		// Before Linux 6.1, and on file systems that do not say: a page is a
 		// multiple of what they can demand.
 		f.blockSize = os.Getpagesize()
+	}
+	return nil
+}
+
+func fileID(st *unix.Statx_t) string {
+	return fmt.Sprintf("file:%d:%d:%d", st.Dev_major, st.Dev_minor, st.Ino)
+}
+
+// Whole tells whether a regular file is as long as when it was opened, at least:
+// what is written behind its end would make it longer again, with a hole for what is
+// lost. ErrResized.
+func (f *File) Whole() error {
+	size, err := f.Size()
+	if err == nil && !f.device && size < int64(f.opened.Size) {
+		err = &Error{"fstat", f.path, fmt.Errorf("%w from %d to %d bytes", ErrResized, f.opened.Size, size)}
+	}
+	return err
+}
+
+// InPlace tells whether a regular file still has its name and its length. ErrAway,
+// ErrResized.
+func (f *File) InPlace() error {
+	if f.device {
+		return nil
+	}
+	size, err := f.Size()
+	switch {
+	case err != nil:
+		return err
+	case size != int64(f.opened.Size):
+		return &Error{"fstat", f.path, fmt.Errorf("%w from %d to %d bytes", ErrResized, f.opened.Size, size)}
+	}
+	var now unix.Statx_t
+	err = unix.Statx(unix.AT_FDCWD, f.path, 0, unix.STATX_BASIC_STATS, &now)
+	switch {
+	case err == nil && fileID(&now) == f.id && (now.Nlink > 0 || f.opened.Nlink == 0): // names in /proc are those of open files
+		return nil
+	case err == nil, errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+		return &Error{"stat", f.path, ErrAway}
+	}
+	return &Error{"stat", f.path, err}
+}
+
+// Unmodified tells whether a regular file has the length and the time of modification
+// that it was opened with. ErrResized, ErrModified.
+func (f *File) Unmodified() error {
+	if f.device {
+		return nil
+	}
+	var now unix.Statx_t
+	err := f.do("statx", func(fd int) error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &now) })
+	switch {
+	case err != nil:
+		return err
+	case now.Size != f.opened.Size:
+		return &Error{"statx", f.path, fmt.Errorf("%w from %d to %d bytes", ErrResized, f.opened.Size, now.Size)}
+	case now.Mtime != f.opened.Mtime:
+		return &Error{"statx", f.path, ErrModified}
 	}
 	return nil
 }

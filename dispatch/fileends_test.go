@@ -1,0 +1,141 @@
+package dispatch_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/internal/blockio"
+	"github.com/dmcopy/dmcopy/test/fakestack"
+)
+
+// onDisk are two files of this machine.
+type onDisk struct{ src, dst string }
+
+func newOnDisk(t *testing.T, size int) onDisk {
+	t.Helper()
+	d := onDisk{filepath.Join(t.TempDir(), "src"), filepath.Join(t.TempDir(), "dst")}
+	data := make([]byte, size)
+	for i := range data {
+		data[i] = byte(i>>12) ^ byte(i>>4) ^ byte(i)
+	}
+	// Clocks of file systems are coarse.
+	past := time.Now().Add(-time.Hour)
+	if err := errors.Join(os.WriteFile(d.src, data, 0o600), os.WriteFile(d.dst, make([]byte, size), 0o600), os.Chtimes(d.src, past, past)); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// copy copies in small windows, and does something after the first one.
+func (d onDisk) copy(t *testing.T, opts dispatch.Options, meanwhile func()) (*dispatch.Report, error) {
+	t.Helper()
+	src, err := dispatch.OpenSource(t.Context(), "", d.src, dispatch.OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	dst, err := dispatch.OpenDestination(t.Context(), "", d.dst, dispatch.OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dst.Close()
+	var once sync.Once
+	opts.Window, opts.Offload = 64*kib, dispatch.OffloadNever
+	opts.Progress = func(p dispatch.Progress) {
+		if p.Phase == dispatch.PhaseCopying && p.Done > 0 {
+			once.Do(meanwhile)
+		}
+	}
+	return dispatch.New(fakestack.New(1), opts).Copy(context.Background(), dispatch.Job{Src: src, Dst: dst})
+}
+
+// TestDestinationFileIsTaken: a copy that does not lie under its name in the end, or
+// that was cut off meanwhile, is none.
+func TestDestinationFileIsTaken(t *testing.T) {
+	const size = mib + 100
+	for _, c := range []struct {
+		name string
+		do   func(path string) error
+		want error
+	}{
+		{"nothing", func(string) error { return nil }, nil},
+		{"other times", func(path string) error { return os.Chtimes(path, time.Unix(1, 0), time.Unix(1, 0)) }, nil},
+		{"another name as well", func(path string) error { return os.Link(path, path+".link") }, nil},
+		{"removed", os.Remove, blockio.ErrAway},
+		{"renamed", func(path string) error { return os.Rename(path, path+".old") }, blockio.ErrAway},
+		{"replaced", func(path string) error {
+			return errors.Join(os.WriteFile(path+".new", make([]byte, size), 0o600), os.Rename(path+".new", path))
+		}, blockio.ErrAway},
+		{"removed with its directory", func(path string) error { return os.RemoveAll(filepath.Dir(path)) }, blockio.ErrAway},
+		{"emptied", func(path string) error { return os.Truncate(path, 0) }, blockio.ErrResized},
+		{"cut off a little", func(path string) error { return os.Truncate(path, size-1) }, blockio.ErrResized},
+		{"made longer", func(path string) error { return os.Truncate(path, size+1) }, blockio.ErrResized},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newOnDisk(t, size)
+			var failed error
+			rep, err := d.copy(t, dispatch.Options{}, func() { failed = c.do(d.dst) })
+			if failed != nil {
+				t.Fatal(failed)
+			}
+			if !errors.Is(err, c.want) || (err == nil) != (rep.Result == dispatch.OutcomeOK) {
+				t.Errorf("%v, want %v; %+v", err, c.want, rep)
+			}
+			if err != nil && !strings.Contains(err.Error(), d.dst) {
+				t.Errorf("%v: of what?", err)
+			}
+		})
+	}
+}
+
+// TestSourceFileChanges: what was written to while it was copied is no copy of any
+// moment, and accepted only as such.
+func TestSourceFileChanges(t *testing.T) {
+	const size = mib
+	for _, c := range []struct {
+		name  string
+		do    func(path string) error
+		wrong bool
+	}{
+		{"nothing", func(string) error { return nil }, false},
+		{"read", func(path string) error { _, err := os.ReadFile(path); return err }, false},
+		{"another mode", func(path string) error { return os.Chmod(path, 0o400) }, false},
+		{"removed", os.Remove, false},
+		{"written to", func(path string) error {
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteAt([]byte("x"), 0)
+			return errors.Join(err, f.Close())
+		}, true},
+		{"made longer", func(path string) error { return os.Truncate(path, size+1) }, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, live := range []bool{false, true} {
+				d := newOnDisk(t, size)
+				var log bytes.Buffer
+				var failed error
+				rep, err := d.copy(t, dispatch.Options{LiveSource: live, Log: slog.New(slog.NewTextHandler(&log, nil))}, func() { failed = c.do(d.src) })
+				if failed != nil {
+					t.Fatal(failed)
+				}
+				if errors.Is(err, dispatch.ErrSourceChanged) != (c.wrong && !live) || (err == nil) != (rep.Result == dispatch.OutcomeOK) {
+					t.Errorf("live %v: %v, %+v", live, err, rep)
+				}
+				if told := strings.Contains(log.String(), "the source changed"); told != (c.wrong && live) {
+					t.Errorf("live %v: it says %q", live, log.String())
+				}
+			}
+		})
+	}
+}
