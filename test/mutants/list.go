@@ -503,4 +503,84 @@ var mutants = []mutant{
 		file:  "dispatch/nice.go", old: "max(n.limit/2, niceFloor)", new: "n.limit / 2",
 		in: "./dispatch", tests: "TestNiceGoesOn",
 	},
+	{
+		guard: "edges of a file are written exactly",
+		file:  "emulation/file.go", old: "	if d.edges != nil {\n		return 1\n	}\n", new: "",
+		in: "./cmd/dmcopy", tests: "TestTwoCopiesShareABlock",
+	},
+	{
+		guard: "what is written exactly is not merged",
+		file:  "emulation/copy.go", old: "switch into := d % w.dst.unit; {", new: "switch into := d % w.dst.block; {",
+		in: "./emulation", tests: "TestThreads/Exact",
+	},
+	{
+		guard: "locks of others on a file that is written",
+		file:  "internal/blockio/lock.go", old: "	err := unused(fd, writerForbids)\n", new: "	err := unused(fd, nil)\n",
+		in: "./internal/blockio", tests: "Lock",
+	},
+	{
+		guard: "locks of others on a file that is read",
+		file:  "internal/blockio/lock.go", old: "return unused(fd, readerForbids)", new: "return nil",
+		in: "./internal/blockio", tests: "Lock",
+	},
+	{
+		guard: "locks of processes",
+		file:  "internal/blockio/lock.go", old: "if err := vacant(fd, unix.F_RDLCK, 0, copyGate); err != nil {", new: "if err := error(nil); err != nil {",
+		in: "./internal/blockio", tests: "Lock",
+	},
+	{
+		guard: "copies tell each other from others",
+		file:  "internal/blockio/lock.go", old: "return lock(fd, unix.F_RDLCK, copyWrites, 1)", new: "return nil",
+		in: "./internal/blockio", tests: "Copies",
+	},
+	{
+		guard: "two copies do not write to the same bytes",
+		file:  "dispatch/fileends.go", old: "for _, run := range runsOf(ranges) {", new: "for _, run := range runsOf(ranges)[:0] {",
+		in: "./cmd/dmcopy", tests: "TestLockedFiles",
+	},
+	{
+		guard: "files are locked before they are copied",
+		file:  "dispatch/dispatch.go", old: "if err := r.files.take(r.job.Ranges); err != nil {", new: "if err := error(nil); err != nil {",
+		in: "./cmd/dmcopy", tests: "TestLockedFiles",
+	},
+	{
+		guard: "a destination file is in its place in the end",
+		file:  "dispatch/ledger.go", old: "r.flushLeaves(ctx), r.inPlace())", new: "r.flushLeaves(ctx))",
+		in: "./dispatch", tests: "TestDestinationFileIsTaken",
+	},
+	{
+		guard: "a destination file that was cut off is not made longer again",
+		file:  "internal/blockio/blockio.go", old: "size < int64(f.opened.Size) {", new: "size < 0 {",
+		in: "./dispatch", tests: "TestDestinationFileIsTaken",
+	},
+	{
+		guard: "a source file is as it was",
+		file:  "dispatch/finish.go", old: "errors.Join(r.verify(ctx), r.files.unmodified())", new: "r.verify(ctx)",
+		in: "./dispatch", tests: "TestSourceFileChanges",
+	},
+	{
+		guard: "a failure ends its batch",
+		file:  "dispatch/host.go", old: "				stop(errUnbearable)\n", new: "",
+		in: "./dispatch", tests: "TestNoSpace",
+	},
+	{
+		guard: "what failed is not progress",
+		file:  "emulation/threads.go", old: "j.watch.Progress(n - w.stats.Failed)", new: "j.watch.Progress(n)",
+		in: "./dispatch", tests: "TestNoSpace",
+	},
+	{
+		guard: "windows end somewhere",
+		file:  "dispatch/job.go", old: "min(max(o.Window, 1), maxWindow)", new: "max(o.Window, 1)",
+		in: "./dispatch", tests: "TestHuge",
+	},
+	{
+		guard: "the largest number is the largest",
+		file:  "dispatch/pace.go", old: "if f >= math.MaxInt64 {", new: "if f > 0 && f < 0 {",
+		in: "./dispatch", tests: "TestHuge",
+	},
+	{
+		guard: "the last block of the longest file",
+		file:  "emulation/file.go", old: "size > math.MaxInt64-int64(f.BlockSize()) {", new: "size < 0 {",
+		in: "./emulation", tests: "TestLargestFile",
+	},
 }
