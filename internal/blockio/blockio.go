@@ -295,13 +295,6 @@ func (f *File) DiskSeq() (uint64, error) {
 	return seq, err
 }
 
-// Invalidate writes back and drops what the page cache holds of this block
-// device node (BLKFLSBUF; needs CAP_SYS_ADMIN). The caches of other nodes over
-// the same storage are separate. ENOTTY for a regular file: see DropCache.
-func (f *File) Invalidate() error {
-	return f.do("BLKFLSBUF", func(fd int) error { return ioctl(fd, blkFlsBuf, nil) })
-}
-
 // DropCache drops clean pages of [off, off+n) from the page cache; n 0 means to
 // the end. Dirty pages stay: call Datasync first. The kernel may keep pages
 // that are in use, and does not tell.

@@ -510,8 +510,8 @@ var mutants = []mutant{
 	},
 	{
 		guard: "what is written exactly is not merged",
-		file:  "emulation/copy.go", old: "switch into := d % w.dst.unit; {", new: "switch into := d % w.dst.block; {",
-		in: "./emulation", tests: "TestThreads/Exact",
+		file:  "emulation/op.go", old: "unit: int64(d.WriteUnit())", new: "unit: int64(d.BlockSize())",
+		in: "./emulation", tests: "TestThreads$",
 	},
 	{
 		guard: "locks of others on a file that is written",
@@ -580,7 +580,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "the last block of the longest file",
-		file:  "emulation/file.go", old: "size > math.MaxInt64-int64(f.BlockSize()) {", new: "size < 0 {",
+		file:  "emulation/file.go", old: "size > math.MaxInt64-int64(f.BlockSize()) {", new: "size > math.MaxInt64 {",
 		in: "./emulation", tests: "TestLargestFile",
 	},
 }

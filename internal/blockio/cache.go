@@ -1,0 +1,115 @@
+package blockio
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrCached means that the kernel does not let go of a page of a device: somebody
+// has it under I/O, or pinned.
+var ErrCached = errors.New("a page of its cache is in use")
+
+// Invalidate writes back and drops what the page cache holds of this block device
+// node, but for pages that somebody has mapped: see [File.Unmap]. It needs
+// CAP_SYS_ADMIN. The caches of other nodes over the same storage are separate. ENOTTY
+// for a regular file: see DropCache.
+//
+// BLKFLSBUF writes back as well, and tells nobody what could not be written, not
+// even the next fsync (block/ioctl.c, blkdev_flushbuf; sync_blockdev reports and
+// clears the error). So it is done before. No flush of the device is wanted: it
+// would fail on a path that is down.
+func (f *File) Invalidate() error {
+	if f.device {
+		if err := f.writeBack(); err != nil {
+			return err
+		}
+	}
+	return f.do("BLKFLSBUF", func(fd int) error { return ioctl(fd, blkFlsBuf, nil) })
+}
+
+// writeBack writes what is dirty in the page cache, and fails if that failed, now or
+// earlier without anybody being told (mm/filemap.c, file_check_and_advance_wb_err).
+func (f *File) writeBack() error {
+	const wait = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+	return f.do("sync_file_range", func(fd int) error { return unix.SyncFileRange(fd, 0, 0, wait) })
+}
+
+// unmapBytes is how much is unmapped by one call, whole pages, and less than what one
+// write can have (MAX_RW_COUNT).
+const unmapBytes = 1 << 30
+
+// Unmap drops all pages of a block device from the page cache, those that somebody
+// has mapped as well: whoever looks again reads the device. What is dirty is written
+// before. The device must be open for direct writes; nothing is written but that.
+//
+// Nothing but a direct write makes the kernel do it, and before it looks at what it is
+// given: block/fops.c (blkdev_direct_write: kiocb_invalidate_pages comes first; up to
+// Linux 6.5 mm/filemap.c, generic_file_direct_write). So this is a write that cannot
+// take place: it begins in the middle of a block, and its memory cannot be read.
+func (f *File) Unmap() error {
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	nothing, err := unix.Mmap(-1, 0, unmapBytes, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		return &Error{"mmap", f.path, err}
+	}
+	defer unix.Munmap(nothing)
+	for off := int64(0); off < size; off += unmapBytes {
+		if err := f.unmap(nothing[1:min(unmapBytes, size-off)], off+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *File) unmap(nothing []byte, off int64) error {
+	if !f.device || !f.direct {
+		return &Error{"unmap", f.path, os.ErrInvalid}
+	}
+	_, err := f.Pwrite(nothing, off)
+	switch {
+	case errors.Is(err, unix.EINVAL):
+		return nil // as it should be: the pages are gone
+	case errors.Is(err, unix.EFAULT): // it would have written through the cache instead
+		err = ErrCached
+	case err == nil:
+		err = fmt.Errorf("%w: a write of nothing did not fail", os.ErrInvalid)
+	}
+	return &Error{"unmap", f.path, err}
+}
+
+// OpenNode is [OpenDevice] by a node of its own, which nobody else sees: udev takes
+// the end of a write to one of its nodes for a change of the disk, and reads its
+// partition table again. The node is in a file system of memory that is mounted
+// nowhere, and gone when the file is closed.
+func OpenNode(major, minor uint32, mode Mode) (*File, error) {
+	name := fmt.Sprintf("device %d:%d", major, minor)
+	dir, err := hiddenDirectory()
+	if err != nil {
+		return nil, &Error{"fsmount", name, err}
+	}
+	defer unix.Close(dir)
+	const node = "node"
+	if err := unix.Mknodat(dir, node, unix.S_IFBLK|0o600, int(unix.Mkdev(major, minor))); err != nil {
+		return nil, &Error{"mknod", name, err}
+	}
+	return OpenDevice(fmt.Sprintf("/proc/self/fd/%d/%s", dir, node), major, minor, mode)
+}
+
+// hiddenDirectory is an empty directory in memory.
+func hiddenDirectory() (int, error) {
+	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(fs)
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return -1, err
+	}
+	return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+}
