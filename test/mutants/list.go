@@ -555,7 +555,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "a source file is as it was",
-		file:  "dispatch/finish.go", old: "errors.Join(r.verify(ctx), r.files.unmodified())", new: "r.verify(ctx)",
+		file:  "dispatch/dispatch.go", old: "errors.Join(err, r.files.unmodified())", new: "err",
 		in: "./dispatch", tests: "TestSourceFileChanges",
 	},
 	{
