@@ -63,6 +63,10 @@ func verdict(f blocks.Failure) Verdict {
 		if f.Untouched {
 			return Canceled
 		}
+	case blocks.ActionExpired:
+		if f.Untouched {
+			return Expired
+		}
 	}
 	return CopyThroughHost
 }

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/dmcopy/dmcopy/internal/boottime"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -71,7 +72,10 @@ type CopyOptions struct {
 	// before it is issued. An error keeps the command, and the rest of its
 	// batch, from being issued.
 	Allowed func(dst, length remap.Sector) error
-	Log     *slog.Logger
+	// NotAfter is the moment after which no command is begun any more. It is asked for
+	// each, and the clock is looked at right before the system call.
+	NotAfter boottime.Limit
+	Log      *slog.Logger
 }
 
 // Copier issues commands for one pair.
@@ -118,4 +122,7 @@ const (
 	Surface
 	// Canceled: the caller ended the copy before the run was issued.
 	Canceled
+	// Expired: the moment after which no command is begun had passed before the run was
+	// issued.
+	Expired
 )

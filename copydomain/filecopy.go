@@ -27,7 +27,7 @@ func (c *fileCopier) Copy(ctx context.Context, moves []Move) (Result, error) {
 	for _, m := range moves {
 		runs = append(runs, files.Move{Src: (c.src + m.Src).Bytes(), Dst: (c.dst + m.Dst).Bytes(), Len: m.Len.Bytes()})
 	}
-	done, err := c.copier.Copy(ctx, runs, c.guard)
+	done, err := c.copier.Copy(ctx, runs, c.opt.NotAfter, c.guard)
 	if err != nil {
 		return Result{}, err
 	}
@@ -55,6 +55,8 @@ func fileVerdict(a files.Action) Verdict {
 		return PairUnusable
 	case files.ActionCanceled:
 		return Canceled
+	case files.ActionExpired:
+		return Expired
 	}
 	return CopyThroughHost
 }

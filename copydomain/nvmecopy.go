@@ -45,7 +45,7 @@ func (c *nvmeCopier) Copy(ctx context.Context, moves []Move) (Result, error) {
 	if why, err := c.unable(ctx); why != "" {
 		return refused(moves, why, err), nil
 	}
-	done, err := c.copier.CopyGuarded(ctx, batch, c.guard)
+	done, err := c.copier.CopyGuarded(ctx, batch, c.opt.NotAfter, c.guard)
 	if err != nil {
 		return Result{}, err
 	}

@@ -43,7 +43,7 @@ func (c *scsiCopier) Copy(ctx context.Context, moves []Move) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	done, err := c.copier.CopyGuarded(ctx, batch, c.guard)
+	done, err := c.copier.CopyGuarded(ctx, batch, c.opt.NotAfter, c.guard)
 	if err != nil {
 		return Result{}, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
+	"github.com/dmcopy/dmcopy/internal/boottime"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -237,7 +238,7 @@ func mistakenUnit(d *scsi.Device, leaf *remap.Node) (remap.Reason, string) {
 
 // unitCopier is what issues the commands of one method.
 type unitCopier interface {
-	CopyGuarded(context.Context, []blocks.Piece, scsi.Guard) (*blocks.Result, error)
+	CopyGuarded(context.Context, []blocks.Piece, boottime.Limit, scsi.Guard) (*blocks.Result, error)
 }
 
 // unitCopier returns what issues commands for a pair.

@@ -39,6 +39,9 @@ const (
 	ActionSurface
 	// ActionCanceled: the caller's context ended before the piece was issued.
 	ActionCanceled
+	// ActionExpired: the moment after which no command is begun had passed before the
+	// piece was issued.
+	ActionExpired
 	// ActionFence: the fate of the command is unknown. It may still be running
 	// and write later, so nobody may touch its destination.
 	ActionFence
@@ -46,7 +49,7 @@ const (
 
 var actionNames = [...]string{
 	"done", "shrink", "retry", "recheck", "next-id", "not-supported", "emulate", "back-off",
-	"retry-path", "re-resolve", "surface", "canceled", "fence",
+	"retry-path", "re-resolve", "surface", "canceled", "expired", "fence",
 }
 
 func (a Action) String() string {

@@ -95,7 +95,7 @@ func TestActions(t *testing.T) {
 			t.Errorf("%v is tried again and stops", a)
 		}
 	}
-	if s := (ActionFence + 1).String(); s != "action(13)" {
+	if s := (ActionFence + 1).String(); s != "action(14)" {
 		t.Error(s)
 	}
 }

@@ -26,7 +26,8 @@ type fake struct {
 	fault       func(n int) fault
 	arrived     int
 	late        sync.WaitGroup
-	refused     error // by the last look
+	refused     error  // by the last look
+	making      func() // comes before each command; nil is nothing
 }
 
 // fault changes what becomes of one command. The zero fault changes nothing.
@@ -93,6 +94,9 @@ func (p *protocol) Round(_ context.Context, left *Queue, again []Outcome) Outcom
 }
 
 func (p *protocol) Make(c *command) Outcome {
+	if p.making != nil {
+		p.making()
+	}
 	c.pieces = nil
 	for len(c.pieces) < 2 && !p.left.Empty() {
 		front := p.left.Front()

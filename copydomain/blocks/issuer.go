@@ -177,13 +177,30 @@ func (b *batch[S]) issue(ctx context.Context, s S) {
 	go f.fly(ctx, b.protocol, b.landed)
 }
 
+// stalled is how late a timer is if the process did not run when it was due.
+const stalled = time.Second
+
 // expire fences every command that is overdue. Its goroutine stays behind until the
-// kernel lets go of the command.
+// kernel lets go of the command. If nobody was there to take answers, those that have
+// come meanwhile get the time to be taken.
 func (b *batch[S]) expire() {
 	now := time.Now()
+	if now.Sub(b.flying[0].deadline) > stalled {
+		for _, f := range b.flying {
+			f.deadline = maxTime(f.deadline, now.Add(stalled))
+		}
+		return
+	}
 	for len(b.flying) > 0 && !b.flying[0].deadline.After(now) {
 		b.land(b.flying[0], Unanswered(ErrTimeout, nil))
 	}
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // land accounts for a command. One that lands after it was given up is known
@@ -198,6 +215,9 @@ func (b *batch[S]) land(f *flight[S], o Outcome) {
 	if o.Action == ActionFence {
 		b.fence(f, pieces, o)
 		return
+	}
+	if o.Action == ActionExpired && o.Untouched {
+		b.result.Commands-- // it was not issued after all
 	}
 	o = b.protocol.Landed(f.slot, o)
 	for i, p := range pieces {

@@ -318,3 +318,24 @@ func TestIssueLosesNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestIssueWhileStopped: a process that did not run when its commands came back has to
+// take the answers, and must not believe that there are none.
+func TestIssueWhileStopped(t *testing.T) {
+	for range 20 { // what is looked at first depends on chance
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake(2)
+			made := 0
+			f.making = func() {
+				if made++; made == 2 {
+					time.Sleep(10 * f.Patience)
+				}
+			}
+			input := []Piece{piece(0, 150, 32)}
+			res := mustCopy(t, f, t.Context(), input...)
+			if err := f.account(input, res); err != nil || len(res.Fenced) > 0 {
+				t.Errorf("%v, %+v", err, res)
+			}
+		})
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
 // Outcome is what is known about a command after it came back, or did not.
@@ -25,6 +27,9 @@ type Outcome struct {
 	Untouched bool
 }
 
+// ReasonExpired: what was to hold until the command had been begun holds no more.
+const ReasonExpired = "hold:expired"
+
 // Unanswered says what to make of a command that a transport gave an error for
 // instead of an answer. What before says of an errno, it says of commands that the
 // kernel has not handed to the device ([ErrNotIssued]).
@@ -39,6 +44,9 @@ func Unanswered(err error, before map[syscall.Errno]Action) Outcome {
 	}
 	if !errors.Is(err, ErrNotIssued) {
 		return o
+	}
+	if errors.Is(err, boottime.ErrPassed) {
+		return Outcome{Action: ActionExpired, Reason: ReasonExpired, Err: err, Untouched: true}
 	}
 	o.Untouched = true
 	if errno == 0 {

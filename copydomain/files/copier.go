@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+
+	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
 // The most that one call is asked for, in bytes: neither can be called off, and
@@ -73,9 +75,9 @@ func CallBytes(m Method) int64 {
 	return DefaultCopyBytes
 }
 
-// Copy copies the moves in order. An error refuses the whole batch, before any call:
+// Copy copies the moves in order, by calls none of which is begun after notAfter. An error refuses the whole batch, before any call:
 // moves that overlap, or do not fit the blocks of the file system.
-func (c *Copier) Copy(ctx context.Context, moves []Move, guard Guard) (Result, error) {
+func (c *Copier) Copy(ctx context.Context, moves []Move, notAfter boottime.Limit, guard Guard) (Result, error) {
 	if err := c.check(moves); err != nil {
 		return Result{}, err
 	}
@@ -88,7 +90,7 @@ func (c *Copier) Copy(ctx context.Context, moves []Move, guard Guard) (Result, e
 	for i, m := range moves {
 		for m.Len > 0 {
 			piece := Move{m.Src, m.Dst, min(m.Len, c.opt.CallBytes)}
-			done, err := c.copy(ctx, piece, guard, &r)
+			done, err := c.copy(ctx, piece, notAfter, guard, &r)
 			if err == nil {
 				m = m.after(done)
 				continue
@@ -140,7 +142,7 @@ func (e *guardError) Error() string { return e.err.Error() }
 
 // copy makes the calls for one piece, and tells how much of it is done: all of it
 // unless there is an error.
-func (c *Copier) copy(ctx context.Context, piece Move, guard Guard, r *Result) (done int64, err error) {
+func (c *Copier) copy(ctx context.Context, piece Move, notAfter boottime.Limit, guard Guard, r *Result) (done int64, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -151,8 +153,10 @@ func (c *Copier) copy(ctx context.Context, piece Move, guard Guard, r *Result) (
 		if err := c.within(piece); err != nil {
 			return done, err
 		}
-		n, err := c.call(piece.after(done))
-		r.Calls++
+		n, err := c.call(piece.after(done), notAfter)
+		if !errors.Is(err, boottime.ErrPassed) {
+			r.Calls++
+		}
 		if errors.Is(err, syscall.EINTR) && ctx.Err() == nil {
 			continue
 		}
@@ -179,11 +183,11 @@ func (c *Copier) within(m Move) error {
 }
 
 // call is one call, and what it says that it has copied.
-func (c *Copier) call(m Move) (int64, error) {
+func (c *Copier) call(m Move, notAfter boottime.Limit) (int64, error) {
 	if c.fs.Method == Clone {
-		return m.Len, c.files.Clone(m)
+		return m.Len, c.files.Clone(m, notAfter)
 	}
-	n, err := c.files.CopyRange(m)
+	n, err := c.files.CopyRange(m, notAfter)
 	switch {
 	case err != nil:
 		return 0, err

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
 const unit = 512
@@ -69,7 +71,7 @@ func TestCopy(t *testing.T) {
 		l, c := newLoopback(t, fs, 32)
 		before, moves := bytes.Clone(l.Dest), []Move{{0, 10 * unit, 9 * unit}, {20 * unit, 0, 4 * unit}}
 		var guarded int64
-		r, err := c.Copy(t.Context(), moves, func(m Move) error {
+		r, err := c.Copy(t.Context(), moves, nil, func(m Move) error {
 			guarded += m.Len
 			return nil
 		})
@@ -115,7 +117,7 @@ func TestErrors(t *testing.T) {
 				}
 				return Answer{Err: c.err}
 			}
-			r, err := copier.Copy(t.Context(), moves, allow)
+			r, err := copier.Copy(t.Context(), moves, nil, allow)
 			if err != nil || l.Calls() != c.calls || r.Calls != int64(c.calls) {
 				t.Errorf("%v: %+v, %v, %d calls", c.err, r, err, l.Calls())
 			}
@@ -139,7 +141,7 @@ func TestShort(t *testing.T) {
 	l, c := newLoopback(t, serving, 8)
 	before, moves := bytes.Clone(l.Dest), []Move{{0, 0, 8 * unit}}
 	l.Answer = func(n int, m Move) Answer { return Answer{Copied: min(m.Len, 700), Said: min(m.Len, 700)} }
-	r, err := c.Copy(t.Context(), moves, allow)
+	r, err := c.Copy(t.Context(), moves, nil, allow)
 	if err != nil || len(r.Redo) > 0 || r.Calls != 6 {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -161,7 +163,7 @@ func TestImpossibleCounts(t *testing.T) {
 			}
 			return Answer{}
 		}
-		r, err := copier.Copy(t.Context(), moves, allow)
+		r, err := copier.Copy(t.Context(), moves, nil, allow)
 		var left int64
 		for _, f := range r.Redo {
 			left += f.Len
@@ -188,7 +190,7 @@ func TestFileShrinks(t *testing.T) {
 				}
 				return Answer{}
 			}
-			r, err := c.Copy(t.Context(), moves, allow)
+			r, err := c.Copy(t.Context(), moves, nil, allow)
 			if err != nil || l.Calls() != 1 || len(r.Redo) != 2 || r.Redo[0].Reason != "file:size" || !errors.Is(r.Redo[0].Err, ErrSize) {
 				t.Errorf("%+v, %v", r, err)
 			}
@@ -209,7 +211,7 @@ func TestInterrupted(t *testing.T) {
 			}
 			return Answer{}
 		}
-		r, err := c.Copy(t.Context(), moves, allow)
+		r, err := c.Copy(t.Context(), moves, nil, allow)
 		if err != nil || len(r.Redo) > 0 || r.Calls != 4 {
 			t.Errorf("%+v, %v", r, err)
 		}
@@ -225,7 +227,7 @@ func TestCancel(t *testing.T) {
 		cancel()
 		return Answer{}
 	}
-	r, err := c.Copy(ctx, moves, allow)
+	r, err := c.Copy(ctx, moves, nil, allow)
 	if err != nil || l.Calls() != 1 || len(r.Redo) != 2 {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -241,7 +243,7 @@ func TestCancel(t *testing.T) {
 func TestGuard(t *testing.T) {
 	l, c := newLoopback(t, sharing, 12)
 	no := errors.New("no")
-	_, err := c.Copy(t.Context(), []Move{{0, 0, 12 * unit}}, func(m Move) error {
+	_, err := c.Copy(t.Context(), []Move{{0, 0, 12 * unit}}, nil, func(m Move) error {
 		if m.Dst > 0 {
 			return no
 		}
@@ -261,12 +263,12 @@ func TestSettle(t *testing.T) {
 		t.Fatal(err)
 	}
 	moves := []Move{{0, 0, 8 * unit}}
-	r, err := c.Copy(t.Context(), moves, allow)
+	r, err := c.Copy(t.Context(), moves, nil, allow)
 	if err != nil || l.Calls() != 0 || len(r.Redo) != 1 || r.Redo[0].Reason != "file:errno-5" {
 		t.Errorf("%+v, %v", r, err)
 	}
 	for range 2 {
-		if r, err := c.Copy(t.Context(), moves, allow); err != nil || len(r.Redo) > 0 {
+		if r, err := c.Copy(t.Context(), moves, nil, allow); err != nil || len(r.Redo) > 0 {
 			t.Errorf("%+v, %v", r, err)
 		}
 	}
@@ -300,7 +302,7 @@ func TestRefused(t *testing.T) {
 		"written twice later": {{4 * unit, 2 * unit, unit}, {0, unit, 2 * unit}},
 	} {
 		l, c := newLoopback(t, sharing, 12)
-		if r, err := c.Copy(t.Context(), moves, allow); !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrOverlap) || l.Calls() > 0 {
+		if r, err := c.Copy(t.Context(), moves, nil, allow); !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrOverlap) || l.Calls() > 0 {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}
 	}
@@ -326,11 +328,11 @@ func TestWithinAFile(t *testing.T) {
 		{{0, 0, unit}}, {{0, unit, 2 * unit}}, {{unit, 0, 2 * unit}},
 		{{0, 8 * unit, 4 * unit}, {20 * unit, 3 * unit, unit}}, {{8 * unit, 20 * unit, unit}, {0, 6 * unit, 4 * unit}},
 	} {
-		if _, err := c.Copy(t.Context(), moves, allow); !errors.Is(err, ErrOverlap) || l.Calls() > 0 {
+		if _, err := c.Copy(t.Context(), moves, nil, allow); !errors.Is(err, ErrOverlap) || l.Calls() > 0 {
 			t.Errorf("%v: %v", moves, err)
 		}
 	}
-	if r, err := c.Copy(t.Context(), []Move{{0, 8 * unit, 4 * unit}, {4 * unit, 12 * unit, 4 * unit}}, allow); err != nil || len(r.Redo) > 0 {
+	if r, err := c.Copy(t.Context(), []Move{{0, 8 * unit, 4 * unit}, {4 * unit, 12 * unit, 4 * unit}}, nil, allow); err != nil || len(r.Redo) > 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
@@ -376,10 +378,39 @@ func TestCopyLosesNothing(t *testing.T) {
 			}
 			return a
 		}
-		r, err := c.Copy(context.Background(), moves, allow)
+		r, err := c.Copy(context.Background(), moves, nil, allow)
 		if err != nil {
 			t.Fatal(err)
 		}
 		accounted(t, l, before, moves, r)
 	})
+}
+
+// TestTooLate: each call is looked at, those that go on with what was done in part as
+// well, and what is too late for its call was not begun.
+func TestTooLate(t *testing.T) {
+	for _, fs := range []FileSystem{sharing, serving} {
+		for begun := range 3 {
+			l, c := newLoopback(t, fs, 32)
+			if fs.Method == CopyRange {
+				l.Answer = func(int, Move) Answer { return Answer{Copied: unit, Said: unit} }
+			}
+			before, moves, asked := bytes.Clone(l.Dest), []Move{{0, 0, 12 * unit}}, 0
+			r, err := c.Copy(t.Context(), moves, func() boottime.Instant {
+				if asked++; asked > begun {
+					return 0
+				}
+				return boottime.Forever - 1
+			}, allow)
+			if err != nil || asked != begun+1 || r.Calls != int64(begun) || l.Calls() != begun || len(r.Redo) == 0 {
+				t.Errorf("asked %d times: %v, %+v", asked, err, r)
+			}
+			for _, f := range r.Redo {
+				if f.Action != ActionExpired || !errors.Is(f.Err, boottime.ErrPassed) {
+					t.Errorf("%+v", f)
+				}
+			}
+			accounted(t, l, before, moves, r)
+		}
+	}
 }

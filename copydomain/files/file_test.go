@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
 func nameOf(t testing.TB, path string) Name {
@@ -66,16 +68,25 @@ func TestPair(t *testing.T) {
 	if a, b, err := p.Sizes(); a != 3*page || b != 3*page || err != nil {
 		t.Errorf("sizes %d, %d: %v", a, b, err)
 	}
-	if n, err := p.CopyRange(Move{0, 0, 3 * page}); err != nil || n != 3*page {
+	if n, err := p.CopyRange(Move{0, 0, 3 * page}, nil); err != nil || n != 3*page {
 		t.Errorf("copied %d: %v", n, err)
 	}
 	if got, err := os.ReadFile(dst); err != nil || !bytes.Equal(got, content) {
 		t.Errorf("wrong bytes: %v", err)
 	}
-	if err := p.Clone(Move{0, 0, 0}); !errors.Is(err, ErrInvalid) {
+	if n, err := p.CopyRange(Move{page, 0, page}, boottime.Now); n != 0 || !errors.Is(err, boottime.ErrPassed) {
+		t.Errorf("copied %d too late: %v", n, err)
+	}
+	if err := p.Clone(Move{page, 0, page}, boottime.Now); !errors.Is(err, boottime.ErrPassed) {
+		t.Errorf("cloned too late: %v", err)
+	}
+	if got, err := os.ReadFile(dst); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("wrong bytes: %v", err)
+	}
+	if err := p.Clone(Move{0, 0, 0}, nil); !errors.Is(err, ErrInvalid) {
 		t.Errorf("clone of nothing: %v", err)
 	}
-	if err := p.Clone(Move{0, page, page}); err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+	if err := p.Clone(Move{0, page, page}, nil); err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
 		t.Errorf("clone: %v", err)
 	}
 	if err := errors.Join(p.Settle(), p.Sync(), p.Close()); err != nil {

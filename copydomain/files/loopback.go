@@ -3,6 +3,8 @@ package files
 import (
 	"errors"
 	"sync"
+
+	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
 // Loopback is a pair of files in memory, on a file system that does as it is told.
@@ -37,7 +39,10 @@ func (l *Loopback) Calls() int {
 	return l.calls
 }
 
-func (l *Loopback) do(m Move) (Answer, error) {
+func (l *Loopback) do(m Move, notAfter boottime.Limit) (Answer, error) {
+	if err := notAfter.Check(boottime.Now()); err != nil {
+		return Answer{}, err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := Answer{}
@@ -68,14 +73,14 @@ func told(n, all int64) int64 {
 }
 
 // Clone implements [Transport].
-func (l *Loopback) Clone(m Move) error {
-	_, err := l.do(m)
+func (l *Loopback) Clone(m Move, notAfter boottime.Limit) error {
+	_, err := l.do(m, notAfter)
 	return err
 }
 
 // CopyRange implements [Transport].
-func (l *Loopback) CopyRange(m Move) (int64, error) {
-	a, err := l.do(m)
+func (l *Loopback) CopyRange(m Move, notAfter boottime.Limit) (int64, error) {
+	a, err := l.do(m, notAfter)
 	return told(a.Said, m.Len), err
 }
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
 // Move is one run to copy, in bytes.
@@ -12,12 +14,13 @@ type Move struct {
 }
 
 // Transport is a source and a destination file, open. Each call is one system call,
-// or one of each file.
+// or one of each file. What copies is not begun after notAfter, and fails with
+// [boottime.ErrPassed] then.
 type Transport interface {
 	// Clone makes the run of the destination share the blocks of the source.
-	Clone(m Move) error
+	Clone(m Move, notAfter boottime.Limit) error
 	// CopyRange copies, and tells how many bytes of the run.
-	CopyRange(m Move) (int64, error)
+	CopyRange(m Move, notAfter boottime.Limit) (int64, error)
 	// Sizes are those of both files now.
 	Sizes() (src, dst int64, err error)
 	// Settle writes back what is dirty in the caches of both files.
@@ -51,20 +54,19 @@ func Open(src, dst Name) (*Pair, error) {
 
 // Clone implements [Transport]. A length of 0, which would mean the rest of the
 // source, is no move.
-func (p *Pair) Clone(m Move) error {
+func (p *Pair) Clone(m Move, notAfter boottime.Limit) error {
 	if m.Len <= 0 {
 		return opError("FICLONERANGE", p.dstPath, ErrInvalid)
 	}
-	return opError("FICLONERANGE", p.dstPath, unix.IoctlFileCloneRange(p.dst, &unix.FileCloneRange{
+	return opError("FICLONERANGE", p.dstPath, cloneRange(p.dst, &unix.FileCloneRange{
 		Src_fd: int64(p.src), Src_offset: uint64(m.Src), Src_length: uint64(m.Len), Dest_offset: uint64(m.Dst),
-	}))
+	}, notAfter.Instant()))
 }
 
 // CopyRange implements [Transport].
-func (p *Pair) CopyRange(m Move) (int64, error) {
-	from, to := m.Src, m.Dst
-	n, err := unix.CopyFileRange(p.src, &from, p.dst, &to, int(m.Len), 0)
-	return int64(n), opError("copy_file_range", p.dstPath, err)
+func (p *Pair) CopyRange(m Move, notAfter boottime.Limit) (int64, error) {
+	n, err := copyFileRange(p.src, m.Src, p.dst, m.Dst, m.Len, notAfter.Instant())
+	return n, opError("copy_file_range", p.dstPath, err)
 }
 
 // Sizes implements [Transport].

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+
+	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
 // Action is what to do about a run that was not copied.
@@ -17,6 +19,9 @@ const (
 	ActionNotSupported
 	// ActionCanceled: the caller ended the copy before the run was tried.
 	ActionCanceled
+	// ActionExpired: the moment after which no call is begun had passed before the run
+	// was tried.
+	ActionExpired
 )
 
 // Failure is a run that was not, or not provably, copied.
@@ -57,6 +62,8 @@ func judge(m Move, err error) Failure {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		f.Reason, f.Action = "canceled", ActionCanceled
+	case errors.Is(err, boottime.ErrPassed):
+		f.Reason, f.Action = "hold:expired", ActionExpired
 	case errors.Is(err, ErrSize):
 		f.Reason = "file:size"
 	case errors.Is(err, ErrNoProgress):

@@ -5,6 +5,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
 // btrfsInfo mirrors struct btrfs_ioctl_fs_info_args of <linux/btrfs.h>, as far as it
@@ -68,4 +70,30 @@ func askBtrfs(fd int) (info btrfsInfo, err error) {
 func askXFS(fd int) (geometry xfsGeometry, err error) {
 	err = ioctl(fd, xfsFSGeometry, unsafe.Pointer(&geometry))
 	return geometry, err
+}
+
+// cloneRange is FICLONERANGE (ioctl_ficlonerange(2)), unless the moment has passed.
+func cloneRange(dst int, args *unix.FileCloneRange, until boottime.Instant) error {
+	_, errno, begun := boottime.Syscall(until, unix.SYS_IOCTL, uintptr(dst), unix.FICLONERANGE, uintptr(unsafe.Pointer(args)), 0, 0, 0)
+	return late(errno, begun)
+}
+
+// copyFileRange is copy_file_range(2), unless the moment has passed.
+func copyFileRange(src int, from int64, dst int, to, n int64, until boottime.Instant) (int64, error) {
+	done, errno, begun := boottime.Syscall(until, unix.SYS_COPY_FILE_RANGE,
+		uintptr(src), uintptr(unsafe.Pointer(&from)), uintptr(dst), uintptr(unsafe.Pointer(&to)), uintptr(n), 0)
+	if err := late(errno, begun); err != nil {
+		return 0, err
+	}
+	return int64(done), nil
+}
+
+func late(errno unix.Errno, begun bool) error {
+	switch {
+	case !begun:
+		return boottime.ErrPassed
+	case errno != 0:
+		return errno
+	}
+	return nil
 }

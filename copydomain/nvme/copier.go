@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
+	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
 // defaults are what the options have here: a controller is reset within seconds, and
@@ -102,18 +103,19 @@ func (c *Copier) Limits() Limits { return c.sizes.Limits() }
 // [ErrOverlap] within the batch or with one under way, [ErrFenced],
 // [ErrOutOfRange], [ErrInvalid]. Everything later is in the Result.
 func (c *Copier) Copy(ctx context.Context, pieces []blocks.Piece) (*blocks.Result, error) {
-	return c.CopyGuarded(ctx, pieces, func(*CopyCommand) error { return nil })
+	return c.CopyGuarded(ctx, pieces, nil, func(*CopyCommand) error { return nil })
 }
 
-// CopyGuarded is Copy with a last look at every command.
-func (c *Copier) CopyGuarded(ctx context.Context, pieces []blocks.Piece, guard Guard) (*blocks.Result, error) {
+// CopyGuarded is Copy with a last look at every command, none of which is begun after
+// notAfter.
+func (c *Copier) CopyGuarded(ctx context.Context, pieces []blocks.Piece, notAfter boottime.Limit, guard Guard) (*blocks.Result, error) {
 	pieces, release, err := blocks.Claim(c.src.side(), c.dev.side(), pieces)
 	if err != nil {
 		return nil, opError("copy", c.issuer.Name, err)
 	}
 	defer release()
 	fit, misfits := c.misfits(ctx, pieces)
-	r := c.issuer.Issue(ctx, &batch{Copier: c, guard: guard}, fit)
+	r := c.issuer.Issue(ctx, &batch{Copier: c, guard: guard, notAfter: notAfter}, fit)
 	for _, m := range misfits {
 		r.Refuse([]blocks.Piece{m.Piece}, m.Outcome)
 	}
@@ -128,6 +130,7 @@ func (d *Device) side() blocks.Side {
 type batch struct {
 	*Copier
 	guard     Guard
+	notAfter  boottime.Limit
 	packer    *Packer
 	used      Limits // what the commands of this round are made to
 	refreshes int
@@ -171,7 +174,7 @@ func (b *batch) Make(s *slot) blocks.Outcome {
 	if err != nil {
 		return blocks.Refused(err)
 	}
-	s.cmd.Timeout = b.opts.Timeout
+	s.cmd.Timeout, s.cmd.NotAfter = b.opts.Timeout, b.notAfter
 	return blocks.Outcome{}
 }
 

@@ -105,7 +105,7 @@ func TestCopy(t *testing.T) {
 	r := newRig(t, Limits{8, 32, 4}, blocks.Options{InFlight: 3})
 	input := []blocks.Piece{piece(5, 300, 50), piece(100, 200, 10), piece(120, 210, 30), piece(0, 399, 1)}
 	var checked atomic.Uint64
-	res, err := r.CopyGuarded(t.Context(), input, func(c *CopyCommand) error { checked.Add(c.Blocks()); return nil })
+	res, err := r.CopyGuarded(t.Context(), input, nil, func(c *CopyCommand) error { checked.Add(c.Blocks()); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestCopyCheckKeepsTheRestAtHome(t *testing.T) {
 		return nil
 	}
 	input := []blocks.Piece{piece(0, 300, 40)}
-	res, err := r.CopyGuarded(t.Context(), input, guard)
+	res, err := r.CopyGuarded(t.Context(), input, nil, guard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
 // File is a Transport over the passthrough ioctls of the kernel driver. Several
@@ -95,7 +97,7 @@ func (s system) openController(name string) (*File, error) {
 // for the namespace ID and fails with [ErrNotNVMe] for anything else.
 func NewFile(f *os.File) (*File, error) {
 	t := &File{f: f}
-	ret, err := t.ioctl(ioctlID, nil)
+	ret, err := t.ioctl(ioctlID, nil, boottime.Forever)
 	if errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EINVAL) {
 		return nil, opError("open", f.Name(), fmt.Errorf("%w: %w", ErrNotNVMe, err))
 	}
@@ -197,7 +199,7 @@ func (t *File) passthru64(req uint, c *Command) (Completion, error) {
 		cdw10: c.CDW10, cdw11: c.CDW11, cdw12: c.CDW12, cdw13: c.CDW13, cdw14: c.CDW14, cdw15: c.CDW15,
 		timeoutMs: milliseconds(c.Timeout),
 	}
-	status, err := t.ioctl(req, unsafe.Pointer(p))
+	status, err := t.ioctl(req, unsafe.Pointer(p), c.NotAfter.Instant())
 	return Completion{Status: Status(status), Result: p.result}, err
 }
 
@@ -210,7 +212,7 @@ func (t *File) passthru32(req uint, c *Command) (Completion, error) {
 		cdw10: c.CDW10, cdw11: c.CDW11, cdw12: c.CDW12, cdw13: c.CDW13, cdw14: c.CDW14, cdw15: c.CDW15,
 		timeoutMs: milliseconds(c.Timeout),
 	}
-	status, err := t.ioctl(req, unsafe.Pointer(p))
+	status, err := t.ioctl(req, unsafe.Pointer(p), c.NotAfter.Instant())
 	return Completion{Status: Status(status), Result: uint64(p.result)}, err
 }
 
@@ -218,21 +220,24 @@ func (t *File) passthru32(req uint, c *Command) (Completion, error) {
 // status of the completion. It never repeats a call after EINTR (see notIssued).
 // Control keeps the descriptor from being closed, and its number from being used
 // for another device, while the call lasts.
-func (t *File) ioctl(req uint, arg unsafe.Pointer) (int, error) {
+func (t *File) ioctl(req uint, arg unsafe.Pointer, until boottime.Instant) (int, error) {
 	conn, err := t.f.SyscallConn()
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrNotIssued, err)
 	}
 	var ret uintptr
 	var errno syscall.Errno
+	var begun bool
 	err = conn.Control(func(fd uintptr) {
-		ret, _, errno = unix.Syscall(unix.SYS_IOCTL, fd, uintptr(req), uintptr(arg))
+		ret, errno, begun = boottime.Syscall(until, unix.SYS_IOCTL, fd, uintptr(req), uintptr(arg), 0, 0, 0)
 	})
 	runtime.KeepAlive(arg)
-	if err != nil { // only of a closed file, with an error of its own
+	switch {
+	case err != nil: // only of a closed file, with an error of its own
 		return 0, fmt.Errorf("%w: %w", ErrNotIssued, os.ErrClosed)
-	}
-	if errno != 0 {
+	case !begun:
+		return 0, fmt.Errorf("%w: %w", ErrNotIssued, boottime.ErrPassed)
+	case errno != 0:
 		return 0, errno
 	}
 	return int(ret), nil

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
+	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
 // Loopback is an NVMe controller in memory: a Transport for tests, without a
@@ -258,7 +259,11 @@ func admit(ctx context.Context, c *Command, check func(*Command) error) error {
 	if err := ctx.Err(); err != nil {
 		return opError("loopback", "", fmt.Errorf("%w: %w", ErrNotIssued, err))
 	}
-	if err := check(c); err != nil {
+	err := check(c)
+	if err == nil {
+		err = c.NotAfter.Check(boottime.Now())
+	}
+	if err != nil {
 		return opError("loopback", "", fmt.Errorf("%w: %w", ErrNotIssued, err))
 	}
 	return nil

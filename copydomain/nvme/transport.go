@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
 // Opcode of an admin or I/O command. The two number spaces overlap.
@@ -38,6 +40,9 @@ type Command struct {
 	// to the device for as long as the fate of the command is unknown.
 	Data []byte
 
+	// NotAfter is the moment after which the command is not begun any more.
+	NotAfter boottime.Limit
+
 	// Timeout after which the kernel aborts the command. Zero is the default
 	// of the driver (nvme_core.io_timeout or admin_timeout).
 	Timeout time.Duration
@@ -59,7 +64,8 @@ func (c Completion) DW0() uint32 { return uint32(c.Result) }
 // has not seen the command, otherwise the command may still be running.
 //
 // A command that was handed to the kernel cannot be called back, so ctx is
-// looked at only before. A call may block for longer than Command.Timeout.
+// looked at only before, and so is Command.NotAfter, as the very last: what it keeps is
+// not issued, with [boottime.ErrPassed]. A call may block for longer than Command.Timeout.
 type Transport interface {
 	Admin(ctx context.Context, c *Command) (Completion, error)
 	IO(ctx context.Context, c *Command) (Completion, error)

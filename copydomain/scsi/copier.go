@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
+	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
 // DefaultCommandBytes is what one command copies at most, unless told otherwise.
@@ -52,18 +53,19 @@ func NewCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 // within the batch or with one under way, [ErrFenced], [ErrOutOfRange],
 // [ErrInvalid]. Everything later is in the Result.
 func (c *Copier) Copy(ctx context.Context, pieces []blocks.Piece) (*blocks.Result, error) {
-	return c.CopyGuarded(ctx, pieces, unguarded)
+	return c.CopyGuarded(ctx, pieces, nil, unguarded)
 }
 
-// CopyGuarded is Copy with a last look at every command.
-func (c *Copier) CopyGuarded(ctx context.Context, pieces []blocks.Piece, guard Guard) (*blocks.Result, error) {
+// CopyGuarded is Copy with a last look at every command, none of which is begun after
+// notAfter.
+func (c *Copier) CopyGuarded(ctx context.Context, pieces []blocks.Piece, notAfter boottime.Limit, guard Guard) (*blocks.Result, error) {
 	pieces, release, err := c.claim(pieces)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
 	whole, slivers := split(pieces, c.Limits().Granularity)
-	result := c.issuer.Issue(ctx, &batch{Copier: c, guard: guard}, whole)
+	result := c.issuer.Issue(ctx, &batch{Copier: c, guard: guard, notAfter: notAfter}, whole)
 	result.Refuse(slivers, blocks.Outcome{Action: blocks.ActionEmulate, Reason: "limit:granularity", Err: ErrGranularity, Untouched: true})
 	return result, nil
 }
@@ -71,9 +73,10 @@ func (c *Copier) CopyGuarded(ctx context.Context, pieces []blocks.Piece, guard G
 // batch makes the commands of one call of Copy.
 type batch struct {
 	*Copier
-	guard  Guard
-	packer *Packer
-	used   Limits // what the commands of this round are made to
+	guard    Guard
+	notAfter boottime.Limit
+	packer   *Packer
+	used     Limits // what the commands of this round are made to
 	retries
 }
 
@@ -100,7 +103,7 @@ func (c *Copier) Room() *slot {
 func (d *Device) unit() Unit { return Unit{Designator: d.Name, BlockSize: d.Capacity.BlockSize} }
 
 // encode makes the command of the slot from the pieces in cut.
-func (s *slot) encode(id uint32, timeout time.Duration) error {
+func (s *slot) encode(id uint32, timeout time.Duration, notAfter boottime.Limit) error {
 	s.list.ListID = id
 	s.list.Segments = s.list.Segments[:0]
 	for _, p := range s.cut {
@@ -111,7 +114,7 @@ func (s *slot) encode(id uint32, timeout time.Duration) error {
 		return err
 	}
 	extendedCopy(&s.cdb, s.list.Form, n)
-	s.cmd = Command{CDB: s.cdb[:], Data: s.buf[:n], Timeout: timeout}
+	s.cmd = Command{CDB: s.cdb[:], Data: s.buf[:n], NotAfter: notAfter, Timeout: timeout}
 	return nil
 }
 
@@ -142,7 +145,7 @@ func (b *batch) Make(s *slot) blocks.Outcome {
 			return blocks.Outcome{Action: blocks.ActionBackOff, Reason: "device:list-id", Err: errNoListID, Untouched: true}
 		}
 	}
-	err := s.encode(id, b.opts.Timeout) // from here on the identifier is the slot's
+	err := s.encode(id, b.opts.Timeout, b.notAfter) // from here on the identifier is the slot's
 	if err == nil {
 		err = b.guard(s.cut)
 	}

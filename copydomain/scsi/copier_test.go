@@ -149,7 +149,7 @@ func TestCopy(t *testing.T) {
 			r := newRig(t, b, two, blocks.Options{InFlight: 3})
 			input := []blocks.Piece{piece(5, 300, 50), piece(100, 200, 10), piece(120, 210, 30), piece(0, 399, 1)}
 			var checked uint64
-			res, err := r.CopyGuarded(t.Context(), input, func(c []blocks.Piece) error {
+			res, err := r.CopyGuarded(t.Context(), input, nil, func(c []blocks.Piece) error {
 				for _, p := range c {
 					checked += p.Blocks
 				}
@@ -259,7 +259,7 @@ func TestCopyCheckKeepsTheRestAtHome(t *testing.T) {
 	r := newRig(t, behave(Limits{8, 8, 1, 1}), true, blocks.Options{InFlight: 1})
 	stale := errors.New("stale")
 	input := []blocks.Piece{piece(0, 300, 40)}
-	res, err := r.CopyGuarded(t.Context(), input, func(c []blocks.Piece) error {
+	res, err := r.CopyGuarded(t.Context(), input, nil, func(c []blocks.Piece) error {
 		if c[0].DstLBA >= 308 {
 			return stale
 		}

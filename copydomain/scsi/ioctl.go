@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
 // File is a Transport over the SG_IO ioctl. Several commands may be in flight at
@@ -167,7 +169,7 @@ func (t *File) sgio(c *Command) (Completion, error) {
 			hdr.dxferDirection = dxferToDev
 		}
 	}
-	if err := t.control(func(fd uintptr) error { return ioctl(fd, hdr) }); err != nil {
+	if err := t.control(func(fd uintptr) error { return ioctl(fd, hdr, c.NotAfter) }); err != nil {
 		return Completion{}, err
 	}
 	return Completion{
@@ -197,7 +199,7 @@ func (t *File) control(f func(fd uintptr) error) error {
 // ends with any signal (drivers/scsi/sg.c, SG_IO), and the kernel then starts the
 // call once more: the command would be sent twice, and the first one would go on
 // behind the back of everybody. It never repeats a call after EINTR either.
-func ioctl(fd uintptr, hdr *sgIOHdr) error {
+func ioctl(fd uintptr, hdr *sgIOHdr, notAfter boottime.Limit) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var all, before unix.Sigset_t
@@ -207,10 +209,12 @@ func ioctl(fd uintptr, hdr *sgIOHdr) error {
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &before); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotIssued, err)
 	}
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, ioctlSGIO, uintptr(unsafe.Pointer(hdr)))
+	_, errno, begun := boottime.Syscall(notAfter.Instant(), unix.SYS_IOCTL, fd, ioctlSGIO, uintptr(unsafe.Pointer(hdr)), 0, 0, 0)
 	restored := unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
 	runtime.KeepAlive(hdr)
 	switch {
+	case !begun:
+		return fmt.Errorf("%w: %w", ErrNotIssued, boottime.ErrPassed)
 	case errno != 0:
 		return errno
 	case restored != nil: // the errno must not be taken for that of the command

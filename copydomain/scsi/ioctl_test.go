@@ -122,7 +122,7 @@ func TestIoctlRestoresSignals(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		err := unix.PthreadSigmask(unix.SIG_SETMASK, nil, &before)
-		if e := ioctl(f.Fd(), &sgIOHdr{}); !errors.Is(e, unix.ENOTTY) {
+		if e := ioctl(f.Fd(), &sgIOHdr{}, nil); !errors.Is(e, unix.ENOTTY) {
 			err = errors.Join(err, e)
 		}
 		done <- errors.Join(err, unix.PthreadSigmask(unix.SIG_SETMASK, nil, &after))

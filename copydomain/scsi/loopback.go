@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
+	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
 // Behaviour is how a target differs from others. [LIO], [TCMURunner], [SCST] and
@@ -258,6 +259,9 @@ func (p *loopbackPort) Do(ctx context.Context, c *Command) (Completion, error) {
 	err := check(c)
 	if err == nil {
 		err = ctx.Err()
+	}
+	if err == nil {
+		err = c.NotAfter.Check(boottime.Now())
 	}
 	if err != nil {
 		return Completion{}, opError("loopback", "", fmt.Errorf("%w: %w", ErrNotIssued, err))

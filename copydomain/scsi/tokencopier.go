@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
+	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
 // TokenCopier copies pieces from one logical unit to another, or within one, by
@@ -44,17 +45,18 @@ func NewTokenCopier(src, dst *Device, opts blocks.Options) (*TokenCopier, error)
 
 // Copy copies the pieces as [Copier.Copy] does.
 func (c *TokenCopier) Copy(ctx context.Context, pieces []blocks.Piece) (*blocks.Result, error) {
-	return c.CopyGuarded(ctx, pieces, unguarded)
+	return c.CopyGuarded(ctx, pieces, nil, unguarded)
 }
 
-// CopyGuarded is Copy with a last look at every command that writes.
-func (c *TokenCopier) CopyGuarded(ctx context.Context, pieces []blocks.Piece, guard Guard) (*blocks.Result, error) {
+// CopyGuarded is Copy with a last look at every command that writes. Neither a token is
+// asked for nor one is written after notAfter.
+func (c *TokenCopier) CopyGuarded(ctx context.Context, pieces []blocks.Piece, notAfter boottime.Limit, guard Guard) (*blocks.Result, error) {
 	pieces, release, err := c.claim(pieces)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	return c.issuer.Issue(ctx, &tokenBatch{TokenCopier: c, guard: guard}, pieces), nil
+	return c.issuer.Issue(ctx, &tokenBatch{TokenCopier: c, guard: guard, notAfter: notAfter}, pieces), nil
 }
 
 // tokenSlot is what one token copy needs; there are InFlight of them.
@@ -70,6 +72,7 @@ type tokenBatch struct {
 	*TokenCopier
 	guarding sync.Mutex
 	guard    Guard
+	notAfter boottime.Limit
 	left     *blocks.Queue
 	used     TokenLimits // what the tokens of this round are made to
 	retries

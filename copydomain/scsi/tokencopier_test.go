@@ -13,6 +13,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
+	"github.com/dmcopy/dmcopy/internal/boottime"
 	"github.com/dmcopy/dmcopy/test/target"
 )
 
@@ -350,7 +351,7 @@ func TestTokenCopyLooks(t *testing.T) {
 	no := errors.New("no")
 	r.target.Inject(target.Fault{Command: "write-using-token", Times: 1, Short: 10})
 	var seen []blocks.Piece
-	result, err := r.CopyGuarded(t.Context(), []blocks.Piece{move(0, 2000, 30)}, func(p []blocks.Piece) error {
+	result, err := r.CopyGuarded(t.Context(), []blocks.Piece{move(0, 2000, 30)}, nil, func(p []blocks.Piece) error {
 		seen = append(seen, p...)
 		if len(seen) > 1 {
 			return no
@@ -442,5 +443,30 @@ func TestSpanTokens(t *testing.T) {
 	}
 	if _, s := scsi.SpanTokens(a, b); s.Reason != "domain:different-target" {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestTokenCopyIsTooLate: each command that asks for a token or writes one is looked at, and
+// what is too late for its command was not begun.
+func TestTokenCopyIsTooLate(t *testing.T) {
+	for begun := range 4 { // tokens for 20 blocks, each of which is asked for and written
+		r := newTokenRig(t, true, blocks.Options{InFlight: 1, MaxCommandBytes: 20 * 512}, nil)
+		asked := 0
+		result, err := r.CopyGuarded(t.Context(), []blocks.Piece{move(0, 2000, 40)}, func() boottime.Instant {
+			if asked++; asked > begun {
+				return 0
+			}
+			return boottime.Forever - 1
+		}, func([]blocks.Piece) error { return nil })
+		done := uint64(begun / 2 * 20)
+		if err != nil || asked != begun+1 || len(result.Redo) == 0 || result.Redo[0].DstLBA != 2000+done {
+			t.Errorf("asked %d times: %v, %+v", asked, err, result)
+			continue
+		}
+		for _, f := range result.Redo {
+			if f.Action != blocks.ActionExpired || !f.Untouched || !errors.Is(f.Err, boottime.ErrPassed) {
+				t.Errorf("%+v", f)
+			}
+		}
 	}
 }

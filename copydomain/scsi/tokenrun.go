@@ -122,7 +122,7 @@ func rangesOf(pieces []blocks.Piece, side func(blocks.Piece) blocks.Span) []Rang
 
 // send sends a command with a list and says what to make of the answer.
 func (r *tokenRun) send(ctx context.Context, d *Device, c Command) blocks.Outcome {
-	c.Timeout = r.opts.Timeout
+	c.Timeout, c.NotAfter = r.opts.Timeout, r.notAfter
 	return Judge(d.Transport.Do(ctx, &c))
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"time"
+
+	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
 // Command is one SCSI command.
@@ -15,6 +17,9 @@ type Command struct {
 	// belongs to the transport until the call returns, and to the device for
 	// as long as the fate of the command is unknown.
 	Data []byte
+
+	// NotAfter is the moment after which the command is not begun any more.
+	NotAfter boottime.Limit
 
 	// Timeout after which the kernel aborts the command. Zero is the default
 	// of the kernel.
@@ -58,7 +63,8 @@ type Completion struct {
 // seen the command, otherwise the command may still be running.
 //
 // A command that was handed to the kernel cannot be called back, so ctx is looked
-// at only before. A call may block for longer than Command.Timeout.
+// at only before, and so is Command.NotAfter, as the very last: what it keeps is not
+// issued, with [boottime.ErrPassed]. A call may block for longer than Command.Timeout.
 type Transport interface {
 	Do(ctx context.Context, c *Command) (Completion, error)
 	Close() error

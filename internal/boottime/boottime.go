@@ -29,9 +29,9 @@ func Now() Instant {
 	return Instant(now.Nano())
 }
 
-// Add is the moment so much later. What is later than Forever is Forever.
+// Add is the moment so much later, or earlier. Forever stays what it is.
 func (i Instant) Add(d time.Duration) Instant {
-	if d > 0 && i > Forever-Instant(d) {
+	if i == Forever || d > 0 && i > Forever-Instant(d) {
 		return Forever
 	}
 	return i + Instant(d)

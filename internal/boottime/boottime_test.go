@@ -14,7 +14,7 @@ func TestAdd(t *testing.T) {
 		at   Instant
 		by   time.Duration
 		want Instant
-	}{{5, 3, 8}, {5, -3, 2}, {Forever, time.Second, Forever}, {Forever - 1, 1, Forever}, {Forever - 1, 2, Forever}} {
+	}{{5, 3, 8}, {5, -3, 2}, {Forever, time.Second, Forever}, {Forever, -1, Forever}, {Forever - 1, 1, Forever}, {Forever - 1, 2, Forever}} {
 		if got := tt.at.Add(tt.by); got != tt.want {
 			t.Errorf("%d + %d: %d", tt.at, tt.by, got)
 		}

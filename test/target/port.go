@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
+	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
 // port is the way of an initiator in this process to a unit.
@@ -30,7 +31,11 @@ const driverSense = 0x08
 
 // Do implements [scsi.Transport].
 func (p *port) Do(ctx context.Context, c *scsi.Command) (scsi.Completion, error) {
-	if err := ctx.Err(); err != nil {
+	err := ctx.Err()
+	if err == nil {
+		err = c.NotAfter.Check(boottime.Now())
+	}
+	if err != nil {
 		return scsi.Completion{}, fmt.Errorf("%w: %w", scsi.ErrNotIssued, err)
 	}
 	timeout := c.Timeout

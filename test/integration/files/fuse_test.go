@@ -271,7 +271,7 @@ func TestServerCopies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := copier.Copy(t.Context(), []files.Move{{Src: 0, Dst: 0, Len: size}}, func(files.Move) error { return nil })
+			r, err := copier.Copy(t.Context(), []files.Move{{Src: 0, Dst: 0, Len: size}}, nil, func(files.Move) error { return nil })
 			if err != nil {
 				t.Fatal(err)
 			}
