@@ -17,6 +17,7 @@ import (
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/internal/boottime"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
@@ -296,7 +297,10 @@ type loopFiles struct {
 
 func (l loopFiles) Sizes() (int64, int64, error) { return 1 << 40, 1 << 40, nil }
 
-func (l loopFiles) Clone(m files.Move) error {
+func (l loopFiles) Clone(m files.Move, notAfter boottime.Limit) error {
+	if err := notAfter.Check(l.r.Now()); err != nil {
+		return err
+	}
 	l.r.onCall()
 	n := remap.Sector(m.Len / sector)
 	l.r.Fill(l.r.dst, remap.Sector(m.Dst/sector)-loopStart, l.r.Content(l.r.src, remap.Sector(m.Src/sector)-loopStart, n))

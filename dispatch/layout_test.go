@@ -262,8 +262,14 @@ func TestHoldLost(t *testing.T) {
 			v := newVolumes(t)
 			when(&v.Hooks, moment, v.Expire)
 			rep := v.mustCopy(t, dispatch.Options{Window: window})
-			if moment == "before the last look" {
+			switch moment {
+			case "before the last look":
 				return // the anchor outlived the commands, which is all it has to
+			case "after the hold", "after the comparison": // nothing was begun: it is planned again
+				if rep.Offloaded != rep.Total || rep.Redone != 0 || v.Calls("hold") != 9 {
+					t.Errorf("%+v", rep)
+				}
+				return
 			}
 			if reason(rep, dispatch.ReasonHoldLost) != window || rep.Redone != window {
 				t.Errorf("%+v", rep)

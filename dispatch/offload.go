@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/internal/boottime"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -39,13 +41,13 @@ const extendEvery = time.Second
 func (r *run) offload(ctx context.Context, steps map[pairKey][]Step) ([]Step, error) {
 	if r.barren > maxBarren {
 		r.barren = 0
-		return r.fallBack(steps, ReasonHoldContended), nil
+		return r.fallBack(steps, cmp.Or(r.barrenWhy, ReasonHoldContended)), nil
 	}
 	held, err := r.holder.Hold(ctx, request(r.plan.stack, steps, min(holdWait, r.opts.Patience)))
 	switch {
 	case errors.Is(err, hold.ErrContended):
 		r.log.Info("waiting for a change of the layout", "error", err)
-		return nil, errReplan
+		return nil, r.replanFor(ReasonHoldContended)
 	case err != nil:
 		return r.fallBack(steps, ReasonHoldUnavailable), nil
 	}
@@ -54,6 +56,13 @@ func (r *run) offload(ctx context.Context, steps map[pairKey][]Step) ([]Step, er
 		r.log.Warn("release of the hold", "error", releaseErr)
 	}
 	return redo, err
+}
+
+// replanFor is the error of a window of which nothing was begun, for a reason that
+// counts if it does not get better.
+func (r *run) replanFor(why remap.Reason) error {
+	r.barrenWhy = why
+	return errReplan
 }
 
 // fallBack sends all steps through the host, none having been issued.
@@ -74,23 +83,33 @@ func allToHost(steps map[pairKey][]Step, why remap.Reason) []Step {
 }
 
 // underHold compares, issues, and compares again. What was not begun because the
-// layout was seen to change is taken out of the steps.
+// layout was seen to change, or because the hold was about to end, is taken out of the
+// steps.
 func (r *run) underHold(ctx context.Context, held hold.Held, steps map[pairKey][]Step) ([]Step, error) {
 	r.hasNews()
 	changed, err := r.plan.changes(ctx)
 	if err != nil || len(changed) > 0 {
 		r.log.Info("the layout is not the planned one", "changes", fmt.Sprint(changed), "error", err)
-		return nil, errReplan
+		return nil, r.replanFor(ReasonHoldContended)
+	}
+	// What was compared is what is held only if it was held until now.
+	if err := held.Check(); err != nil {
+		r.log.Info("the hold ended before the first command", "error", err)
+		return nil, r.replanFor(ReasonHoldLost)
 	}
 	began := time.Now()
 	issueCtx, stop := context.WithCancelCause(ctx)
 	cuttable, cut := context.WithCancelCause(issueCtx)
 	letGo, lookAway := keep(held, stop), r.lookOut(ctx, cut)
-	results, err := r.issue(issueCtx, cuttable, steps)
+	results, err := r.issue(issueCtx, cuttable, steps, notAfter(held))
 	seen := lookAway()
 	stop(nil)
 	lostHold := errors.Join(letGo(), held.Check())
 	r.window.unbegun = rangesOf(takeOut(steps, results))
+	r.postpone(results)
+	if lostHold == nil {
+		r.poison(results)
+	}
 	// What the commands have done has to be known even if the copy is ended.
 	changed, changesErr := r.plan.changes(context.WithoutCancel(ctx))
 	// A change that is only being prepared waits for the release.
@@ -165,6 +184,9 @@ func (r *run) distrust(ctx context.Context, held hold.Held, steps map[pairKey][]
 	if err := r.betrayed(ctx, held, steps, moved, lostHold); err != nil {
 		return nil, err
 	}
+	if len(steps) == 0 { // nothing was begun
+		return nil, errRedone
+	}
 	why := ReasonLayoutChanged
 	if lostHold != nil {
 		why = ReasonHoldLost
@@ -216,12 +238,15 @@ type issued struct {
 	offloaded int64
 	redo      []Step
 	unbegun   []Step
-	err       error
+	postponed int64 // bytes of unbegun, because of the hold
+	// disproof is why a pair that was not trusted yet cannot be.
+	disproof error
+	err      error
 }
 
 // issue carries out all pairs of the window side by side. When cuttable ends, which
 // it does with ctx at the latest, no further command is begun but those of a proof.
-func (r *run) issue(ctx, cuttable context.Context, steps map[pairKey][]Step) ([]issued, error) {
+func (r *run) issue(ctx, cuttable context.Context, steps map[pairKey][]Step, notAfter boottime.Limit) ([]issued, error) {
 	keys := slices.Collect(maps.Keys(steps))
 	results := make([]issued, len(keys))
 	states := make([]*pairState, len(keys))
@@ -243,7 +268,7 @@ func (r *run) issue(ctx, cuttable context.Context, steps map[pairKey][]Step) ([]
 			continue
 		}
 		wait.Go(func() {
-			results[i] = r.issuePair(ctx, cuttable, key, states[i], newBatch(steps[key]), &mu)
+			results[i] = r.issuePair(ctx, cuttable, key, states[i], newBatch(steps[key], notAfter), &mu)
 		})
 	}
 	wait.Wait()
@@ -263,6 +288,7 @@ func (r *run) pairState(ctx context.Context, key pairKey, pair copydomain.Pair) 
 		InFlight: r.opts.InFlight,
 		Timeout:  r.opts.CommandTimeout,
 		Allowed:  st.check,
+		NotAfter: st.notAfter,
 		Log:      r.log,
 	})
 	st.copier, st.disk = copier, diskOf(pair.Dst)
@@ -308,7 +334,7 @@ func (r *run) issuePair(ctx, cuttable context.Context, key pairKey, st *pairStat
 	mu.Lock()
 	defer mu.Unlock()
 	wasCut := cuttable.Err() != nil && ctx.Err() == nil
-	out := r.judge(key, b, results, wasCut)
+	out := r.judge(key, b, results, func(v copydomain.Verdict) bool { return r.unbegun(v, wasCut, p.proven || noneIssued(results)) })
 	switch {
 	case failed != nil && ctx.Err() != nil:
 		// The hold was lost or the copy is ended: that says nothing about the pair.
@@ -316,7 +342,7 @@ func (r *run) issuePair(ctx, cuttable context.Context, key pairKey, st *pairStat
 	case errors.Is(failed, errUntold):
 		out.offloaded, out.redo = 0, allToHost(map[pairKey][]Step{key: b.steps}, ReasonUnproven)
 	case failed != nil:
-		return r.poison(key, b, failed, out)
+		return r.disproved(key, b, failed, out)
 	case !p.proven && len(out.redo) > 0:
 		// Some of it failed, and nothing tells of the rest.
 		out.offloaded, out.redo = 0, allToHost(map[pairKey][]Step{key: b.steps}, out.redo[0].Reason)
@@ -324,25 +350,41 @@ func (r *run) issuePair(ctx, cuttable context.Context, key pairKey, st *pairStat
 	return out
 }
 
-// poison sends a pair through the host that has not done what it said. Below a
-// source that drifts, somebody else can have written to what was read back: then
-// the next window has to prove the pair again.
-func (r *run) poison(key pairKey, b *batch, cause error, out issued) issued {
-	switch {
-	case out.err != nil:
-		return out
-	case errors.Is(cause, errUnequal) && r.plan.stack.Drifts(r.job.Src.Dev):
-		r.log.Info("copy offload could not be proven while the source drifts", "pair", b.pair.Domain, "error", cause)
-	default:
-		r.log.Warn("copy offload failed its proof and is not used any more", "pair", b.pair.Domain, "error", cause)
-		r.poisoned[key] = ReasonProofFailed
-	}
-	return issued{redo: allToHost(map[pairKey][]Step{key: b.steps}, ReasonProofFailed)}
+// noneIssued: no command was.
+func noneIssued(results []copydomain.Result) bool {
+	return !slices.ContainsFunc(results, func(r copydomain.Result) bool { return r.Commands > 0 })
 }
 
-// judge draws the conclusions from the results of a batch, which was cut short or
-// not.
-func (r *run) judge(key pairKey, b *batch, results []copydomain.Result, wasCut bool) issued {
+// disproved sends a pair through the host that has not done what it said.
+func (r *run) disproved(key pairKey, b *batch, cause error, out issued) issued {
+	if out.err != nil {
+		return out
+	}
+	return issued{
+		key: key, method: out.method, disproof: cause,
+		redo: allToHost(map[pairKey][]Step{key: b.steps}, ReasonProofFailed),
+	}
+}
+
+// poison keeps pairs from being used again that were disproved while the layout was held:
+// without the hold somebody else can have written to what was read back. So he can below
+// a source that drifts; then the next window has to prove the pair again.
+func (r *run) poison(results []issued) {
+	for _, res := range results {
+		switch {
+		case res.disproof == nil:
+		case errors.Is(res.disproof, errUnequal) && r.plan.stack.Drifts(r.job.Src.Dev):
+			r.log.Info("copy offload could not be proven while the source drifts", "error", res.disproof)
+		default:
+			r.log.Warn("copy offload failed its proof and is not used any more", "error", res.disproof)
+			r.poisoned[res.key] = ReasonProofFailed
+		}
+	}
+}
+
+// judge draws the conclusions from the results of a batch. unbegun tells of which
+// verdicts what was not copied is planned again.
+func (r *run) judge(key pairKey, b *batch, results []copydomain.Result, unbegun func(copydomain.Verdict) bool) issued {
 	out := issued{key: key, method: Method(b.pair.Method)}
 	var taken []Step
 	for _, s := range b.steps {
@@ -361,8 +403,11 @@ func (r *run) judge(key pairKey, b *batch, results []copydomain.Result, wasCut b
 			for _, s := range b.whole(f.Dst.Bytes(), f.Len.Bytes(), taken) {
 				taken = append(taken, s)
 				out.offloaded -= s.Len
-				if wasCut && f.Verdict == copydomain.Canceled {
+				if unbegun(f.Verdict) {
 					out.unbegun = append(out.unbegun, s)
+					if f.Verdict == copydomain.Expired {
+						out.postponed += s.Len
+					}
 					continue
 				}
 				s.toHost(f.Reason)

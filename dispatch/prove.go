@@ -63,7 +63,7 @@ func (r *run) choose(ctx context.Context, steps map[pairKey][]Step) (untold []St
 		if p.sure {
 			continue
 		}
-		err := r.pick(ctx, p, newBatch(some))
+		err := r.pick(ctx, p, newBatch(some, nil))
 		if ctx.Err() != nil {
 			return nil, interrupted(ctx)
 		}

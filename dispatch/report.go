@@ -54,6 +54,9 @@ type Report struct {
 	// through the host; Fallbacks counts the times that this happened.
 	Redone    int64 `json:"redone_bytes"`
 	Fallbacks int64 `json:"fallbacks"`
+	// Postponed counts bytes that were left out of a window because its hold was about
+	// to end, and planned again.
+	Postponed int64 `json:"postponed_bytes,omitempty"`
 	// Backoffs counts how often the copy gave way to others, by half of its rate.
 	Backoffs int64 `json:"backoffs,omitempty"`
 	// Frozen is for how many seconds the file system of the source stood still. It

@@ -31,32 +31,33 @@ type run struct {
 	leafMu  sync.Mutex
 	leaves  map[remap.Dev]Leaf
 
-	plan     *plan
-	touched  map[remap.Dev]*remap.Node // the devices of all plans so far
-	poisoned map[pairKey]remap.Reason
-	told     twins
-	window   window
-	size     int64   // of the next window, in offloaded bytes
-	barren   int     // changes of the layout since the last window
-	pending  []Range // what earlier runs have not done
-	done     diary
-	doubt    []Range // what may have been written where the destination did not stay
-	losses   int     // of what was done, by a move
-	resumed  int64   // what they have done, in bytes
-	ledger   ledger
-	pace     pacer
-	nice     niceness
-	bad      []Bad // in the order that they were met
-	primed   int64 // bytes that were copied ahead of time
-	zones    zones
-	frozen   *stillness    // nil if the source is not frozen
-	still    time.Duration // for how long it was, to the end
+	plan      *plan
+	touched   map[remap.Dev]*remap.Node // the devices of all plans so far
+	poisoned  map[pairKey]remap.Reason
+	told      twins
+	window    window
+	size      int64        // of the next window, in offloaded bytes
+	barren    int          // plans in a row of which nothing was copied
+	barrenWhy remap.Reason // why, of the last of them
+	pending   []Range      // what earlier runs have not done
+	done      diary
+	doubt     []Range // what may have been written where the destination did not stay
+	losses    int     // of what was done, by a move
+	resumed   int64   // what they have done, in bytes
+	ledger    ledger
+	pace      pacer
+	nice      niceness
+	bad       []Bad // in the order that they were met
+	primed    int64 // bytes that were copied ahead of time
+	zones     zones
+	frozen    *stillness    // nil if the source is not frozen
+	still     time.Duration // for how long it was, to the end
 
 	total     int64
 	comparing int64 // bytes that a verification has to read
 	tally     tally
 	counters  struct{ offloaded, host, zeroed, skipped, failed, compared, readBack atomic.Int64 }
-	stats     struct{ commands, windows, changes, moved, recopied, redone, fallbacks, looks, cuts int64 }
+	stats     struct{ commands, windows, changes, moved, recopied, redone, postponed, fallbacks, looks, cuts int64 }
 	verified  Verify
 	current   atomic.Value // Phase
 	started   time.Time
@@ -179,7 +180,7 @@ func (r *run) report(err error) *Report {
 		Offloaded: c.offloaded.Load(), Host: c.host.Load(), Zeroed: c.zeroed.Load(), Skipped: c.skipped.Load(),
 		Failed: c.failed.Load(), Bad: append([]Bad{}, r.bad...),
 		Commands: r.stats.commands, ByMethod: r.byMethod(), Reasons: r.tally.sorted(),
-		Windows: r.stats.windows, LayoutChanges: r.stats.changes, Moved: r.stats.moved, Recopied: r.stats.recopied, Primed: r.primed, ReadBack: c.readBack.Load(), Redone: r.stats.redone, Fallbacks: r.stats.fallbacks,
+		Windows: r.stats.windows, LayoutChanges: r.stats.changes, Moved: r.stats.moved, Recopied: r.stats.recopied, Primed: r.primed, ReadBack: c.readBack.Load(), Redone: r.stats.redone, Postponed: r.stats.postponed, Fallbacks: r.stats.fallbacks,
 		Backoffs: r.nice.backoffs, Frozen: r.still.Seconds(), Verified: r.verified, Seconds: time.Since(r.started).Seconds(), CPU: (cpuTime() - r.cpu).Seconds(),
 		Errors: []string{},
 	}

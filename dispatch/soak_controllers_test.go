@@ -120,7 +120,7 @@ func once[C, F any](s *soak, e *event, fault func() F) func(int, C) F {
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if e.name != "late" {
+		if !e.slow() {
 			s.excused = e.name
 		}
 		return fault()
@@ -133,7 +133,7 @@ func once[C, F any](s *soak, e *event, fault func() F) func(int, C) F {
 func (s *soak) stuck(e *event, late time.Duration) (hold <-chan struct{}, lost error) {
 	back := make(chan struct{})
 	switch e.name {
-	case "late":
+	case "late", "slow":
 		time.AfterFunc(late, func() { close(back) })
 		return back, nil
 	case "ghost":
@@ -146,8 +146,20 @@ func (s *soak) stuck(e *event, late time.Duration) (hold <-chan struct{}, lost e
 	return back, lost
 }
 
+// slow: the command is carried out as it should be, but not at once.
+func (e *event) slow() bool { return e.name == "late" || e.name == "slow" }
+
+// lateness draws how long a command takes: one that is only slow takes less than what is
+// left of every hold under which a command is begun.
+func (s *soak) lateness(e *event) time.Duration {
+	if e.name == "slow" {
+		return time.Duration(s.draw("milliseconds", 1, 999)) * time.Millisecond
+	}
+	return s.span(25 * time.Second)
+}
+
 func (s *soak) faultNVMe(e *event, loop *nvme.Loopback) {
-	late := s.span(25 * time.Second)
+	late := s.lateness(e)
 	f := nvme.Fault{}
 	if e.name == "command" {
 		f.Status, f.At = rapid.SampledFrom(soakStatuses).Draw(s.t, "status"), s.draw("at", 0, 2)
@@ -161,7 +173,7 @@ func (s *soak) faultNVMe(e *event, loop *nvme.Loopback) {
 }
 
 func (s *soak) faultSCSI(e *event, units *scsi.Loopback) {
-	late := s.span(25 * time.Second)
+	late := s.lateness(e)
 	f := scsi.Fault{}
 	if e.name == "command" {
 		f.Completion, f.At = rapid.SampledFrom(soakAnswers).Draw(s.t, "answer"), uint64(s.draw("at", 0, 20))
@@ -185,8 +197,8 @@ func (s *soak) faultToken(e *event, made *target.Target) {
 	case "timeout":
 		f.Lose = rapid.Bool().Draw(s.t, "carried out")
 		f.Drop = !f.Lose
-	case "late":
-		f.Work = s.span(25 * time.Second)
+	case "late", "slow":
+		f.Work = s.lateness(e)
 	default:
 		switch s.draw("fault", 0, 4) {
 		case 0:
@@ -205,7 +217,7 @@ func (s *soak) faultToken(e *event, made *target.Target) {
 		}
 	}
 	e.do = func() {
-		if e.name != "late" {
+		if !e.slow() {
 			s.excused = e.name
 		}
 		made.Inject(f)

@@ -34,18 +34,25 @@ type soakEvent struct {
 	not []string
 }
 
-// Together break what no copy can keep: the hold of a command that still writes is gone,
-// and the layout changes below it.
-var unheld = []string{"expire", "stop", "ghost", "timeout"}
+// broken is what no copy can keep if the layout changes, too: the hold has not lasted as
+// long as it has promised, or that of a command which still writes is gone.
+var broken = []string{"expire", "ghost", "timeout"}
+
+// never come all together: nobody extends the hold of a command that takes longer than
+// what is left of it, and the layout changes below it (docs/safety.md).
+var never = [][]string{{"stop", "late", "move"}, {"stop", "late", "leave"}, {"stop", "late", "shrink"}}
+
+// unheld is after what a copy cannot tell that nothing has moved.
+var unheld = append([]string{"stop"}, broken...)
 
 var soakEvents = []soakEvent{
 	// What cannot be read cannot be moved either, and what shrinks moves by itself.
-	{"move", (*soak).chooseMove, append([]string{"unreadable", "shrink"}, unheld...)},
-	{"leave", (*soak).chooseLeave, append([]string{"unreadable", "shrink"}, unheld...)},
+	{"move", (*soak).chooseMove, append([]string{"unreadable", "shrink"}, broken...)},
+	{"leave", (*soak).chooseLeave, append([]string{"unreadable", "shrink"}, broken...)},
 	{"suspend", (*soak).chooseSuspend, nil},
 	{"stage", (*soak).chooseStage, nil},
 	{"grow", (*soak).chooseGrow, []string{"shrink"}},
-	{"shrink", (*soak).chooseShrink, append([]string{"shrink"}, unheld...)},
+	{"shrink", (*soak).chooseShrink, append([]string{"shrink"}, broken...)},
 	{"partition", (*soak).choosePartition, nil},
 	{"path", (*soak).choosePath, nil},
 	{"neighbour", (*soak).chooseNeighbour, nil},
@@ -54,6 +61,7 @@ var soakEvents = []soakEvent{
 	{"stop", (*soak).chooseStop, nil},
 	{"command", (*soak).chooseFault, nil},
 	{"late", (*soak).chooseFault, nil},
+	{"slow", (*soak).chooseFault, nil},
 	{"ghost", (*soak).chooseFault, nil},
 	{"timeout", (*soak).chooseFault, nil},
 	{"limits", (*soak).chooseLimits, nil},
@@ -73,11 +81,20 @@ func (s *soak) choose(e *event) {
 	able := slices.DeleteFunc(slices.Clone(soakEvents), func(one soakEvent) bool {
 		return slices.ContainsFunc(s.events, func(e *event) bool {
 			return slices.Contains(one.not, e.name) || slices.Contains(kindOf(e.name).not, one.name)
-		})
+		}) || s.completes(one.name)
 	})
 	kind := able[s.draw("event", 0, len(able)-1)]
 	e.name = kind.name
 	kind.choose(s, e)
+}
+
+// completes: with what happens already, the event is all of what never comes together.
+func (s *soak) completes(name string) bool {
+	return slices.ContainsFunc(never, func(all []string) bool {
+		return slices.Contains(all, name) && !slices.ContainsFunc(all, func(other string) bool {
+			return other != name && !slices.ContainsFunc(s.events, func(e *event) bool { return e.name == other })
+		})
+	})
 }
 
 func kindOf(name string) soakEvent {
@@ -99,6 +116,7 @@ func (s *soak) chooseMove(e *event) {
 	table := s.segments(v.size, 0, true)
 	heard := rapid.Bool().Draw(s.t, "heard")
 	e.do = func() {
+		s.excuse(e, "stop")
 		s.wait(s.m.Begin(v.dev, func() { s.m.Move(v.dev, table...) }))
 		if heard {
 			s.m.Wake(v.dev)
@@ -119,6 +137,7 @@ func (s *soak) chooseLeave(e *event) {
 	heard := rapid.Bool().Draw(s.t, "heard")
 	e.do = func() {
 		s.left = true
+		s.excuse(e, "stop")
 		s.wait(s.m.Begin(v.dev, func() { s.m.Leave(v.dev, table...); s.unseen.Store(true) }))
 		if heard {
 			s.m.Wake(v.dev)
@@ -252,6 +271,9 @@ func (s *soak) chooseNeighbour(e *event) {
 // copy that is not held meanwhile cannot tell, and ends.
 var changing = []string{"grow", "partition", "path"}
 
+// moving is what changes where a volume lies.
+var moving = []string{"move", "leave", "shrink"}
+
 // excuse is for events that may end a run if they come together with certain others.
 func (s *soak) excuse(e *event, others ...string) {
 	if slices.ContainsFunc(s.events, func(e *event) bool { return slices.Contains(others, e.name) }) {
@@ -279,11 +301,17 @@ func (s *soak) stall(e *event, long time.Duration, do func()) {
 	e.after = func() { time.Sleep(long); close(over) }
 }
 
-// chooseStop stops the whole process for a while (SIGSTOP, a suspended machine), so that
-// nobody extends holds. Clocks jump.
+// chooseStop stops the whole process for a while (SIGSTOP, a freezer), so that nobody
+// extends holds, which end in their time. Clocks jump.
 func (s *soak) chooseStop(e *event) {
 	long := s.span(time.Minute)
-	s.stall(e, long, func() { s.expire(e); s.patience(e.name, long) })
+	e.do = func() {
+		s.excuse(e, changing...)
+		s.excuse(e, moving...)
+		s.patience(e.name, long)
+		s.m.Halt(long)
+	}
+	e.after = s.m.Await
 }
 
 // chooseLimits makes a namespace take less, or more, than before, and say so or not.

@@ -176,6 +176,7 @@ func (s *soak) installHooks() {
 
 // at is a call of a hook.
 func (s *soak) at(hook string) {
+	s.m.Await()
 	s.mu.Lock()
 	if s.idle {
 		s.mu.Unlock()

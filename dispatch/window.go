@@ -7,6 +7,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/internal/boottime"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -95,13 +96,14 @@ func (w *window) split() (offload map[pairKey][]Step, rest []Step) {
 // batch is the steps of a window that one pair carries out, in the order of the
 // destination leaf.
 type batch struct {
-	pair  copydomain.Pair
-	steps []Step
+	pair     copydomain.Pair
+	steps    []Step
+	notAfter boottime.Limit // for beginning a command
 }
 
-func newBatch(steps []Step) *batch {
+func newBatch(steps []Step, notAfter boottime.Limit) *batch {
 	slices.SortFunc(steps, func(a, b Step) int { return cmp.Compare(a.DstLeafOff, b.DstLeafOff) })
-	return &batch{pair: steps[0].pair, steps: steps}
+	return &batch{pair: steps[0].pair, steps: steps, notAfter: notAfter}
 }
 
 // moves are the steps in sectors on the leaves.

@@ -56,7 +56,7 @@ func TestWithout(t *testing.T) {
 // TestWhole: what the host has to do again of enciphered blocks is whole blocks,
 // each once.
 func TestWhole(t *testing.T) {
-	b := newBatch([]Step{{DstOff: 0, DstLeafOff: 8192, Len: 32768, block: 4096}, {DstOff: 32768, DstLeafOff: 81920, Len: 4096, block: 4096}})
+	b := newBatch([]Step{{DstOff: 0, DstLeafOff: 8192, Len: 32768, block: 4096}, {DstOff: 32768, DstLeafOff: 81920, Len: 4096, block: 4096}}, nil)
 	var redo []Step
 	for _, run := range [][2]int64{{8192 + 512, 512}, {8192 + 1536, 512}, {8192 + 4096 + 3584, 1024}, {81920, 512}} {
 		redo = append(redo, b.whole(run[0], run[1], redo)...)

@@ -73,6 +73,9 @@ func reportText(w *bufio.Writer, r *dispatch.Report, job dispatch.Job) {
 	if r.Moved > 0 || r.Recopied > 0 {
 		fmt.Fprintf(w, "the destination was moved: %s that were done before were compared, %s were copied again\n", human(r.Moved), human(r.Recopied))
 	}
+	if r.Postponed > 0 {
+		fmt.Fprintf(w, "%s planned again, because dmcopy did not get to run in time\n", human(r.Postponed))
+	}
 	if r.Backoffs > 0 {
 		fmt.Fprintf(w, "gave way to others %s\n", plural(r.Backoffs, "time"))
 	}

@@ -61,9 +61,13 @@ func (h *holder) Hold(_ context.Context, req hold.Request) (hold.Held, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.m.mu.Lock()
+	h.m.current = held
+	h.m.mu.Unlock()
 	if hook := h.m.Hooks.Held; hook != nil {
 		hook(n)
 	}
+	h.m.Await()
 	return held, nil
 }
 
@@ -133,11 +137,13 @@ func (m *Machine) anchored(dev remap.Dev) bool {
 
 func (m *Machine) anyHeld() bool { return len(m.holds) > 0 }
 
-// Expire ends all anchors, as if their throttle had let them go.
+// Expire ends all anchors earlier than they have promised, as if their throttle had let
+// them go.
 func (m *Machine) Expire() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for h := range m.holds {
+		h.early = true
 		h.end()
 	}
 }
@@ -152,6 +158,7 @@ type held struct {
 	timer *time.Timer
 	until boottime.Instant // when it ends by itself
 	lost  bool
+	early bool // it has ended before it was to end by itself
 }
 
 func (h *held) expire() {
@@ -171,6 +178,7 @@ func (h *held) end() {
 
 // Check implements hold.Held.
 func (h *held) Check() error {
+	h.m.Await()
 	h.m.mu.Lock()
 	defer h.m.mu.Unlock()
 	if h.lost {
@@ -218,6 +226,9 @@ func (h *held) Release() error {
 		h.timer.Stop()
 	}
 	delete(h.m.holds, h)
+	if h.m.current == h {
+		h.m.current = nil
+	}
 	h.m.moved.Broadcast()
 	return nil
 }

@@ -36,6 +36,7 @@ type Machine struct {
 	order       []*device
 	minor       map[uint32]uint32
 	holds       map[*held]bool
+	current     *held // the one under which commands are issued
 	watches     map[*watch]bool
 	calls       map[string]int
 	expect      map[*leaf][]byte
@@ -43,6 +44,7 @@ type Machine struct {
 	broken      []string
 	witnessed   map[string]int
 	maySet      bool      // controllers may be told something
+	halted      time.Time // until when the process does not run
 	booted      time.Time // some moment, of a clock that may be that of a bubble
 }
 
@@ -332,6 +334,7 @@ func (m *Machine) complain(format string, args ...any) {
 
 // call counts a call of a hook.
 func (m *Machine) call(what string) int {
+	m.Await()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n := m.calls[what]
@@ -368,12 +371,17 @@ func (t *transport) Admin(ctx context.Context, c *nvme.Command) (nvme.Completion
 
 // IO implements nvme.Transport.
 func (t *transport) IO(ctx context.Context, c *nvme.Command) (nvme.Completion, error) {
-	t.m.witnessIO(t.leaf, c)
 	n := t.m.call("command")
 	if hook := t.m.Hooks.Command; hook != nil {
 		hook(n, c)
 	}
-	done, err := t.Transport.IO(ctx, c)
+	if err := t.m.admit(c.NotAfter); err != nil {
+		return nvme.Completion{}, err
+	}
+	t.m.witnessIO(t.leaf, c)
+	admitted := *c
+	admitted.NotAfter = nil // which is for another clock than that of the loopback
+	done, err := t.Transport.IO(ctx, &admitted)
 	if err == nil && c.Opcode == nvme.OpFlush && done.Status.Code() == nvme.StatusSuccess {
 		if t.leaf.flush() != nil {
 			done.Status = nvme.StatusWriteFault
@@ -382,5 +390,6 @@ func (t *transport) IO(ctx context.Context, c *nvme.Command) (nvme.Completion, e
 	if hook := t.m.Hooks.Landed; hook != nil {
 		hook(n, c)
 	}
+	t.m.Await()
 	return done, err
 }

@@ -45,7 +45,6 @@ type unitTransport struct {
 
 // Do implements scsi.Transport.
 func (t *unitTransport) Do(ctx context.Context, c *scsi.Command) (scsi.Completion, error) {
-	t.m.witnessUnit(t.leaf, c)
 	copies := c.Opcode() == scsi.OpThirdPartyOut
 	var n int
 	if copies {
@@ -54,12 +53,19 @@ func (t *unitTransport) Do(ctx context.Context, c *scsi.Command) (scsi.Completio
 	if hook := t.m.Hooks.Sent; copies && hook != nil {
 		hook(n, c)
 	}
-	done, err := t.Transport.Do(ctx, c)
+	if err := t.m.admit(c.NotAfter); err != nil {
+		return scsi.Completion{}, err
+	}
+	t.m.witnessUnit(t.leaf, c)
+	admitted := *c
+	admitted.NotAfter = nil // which is for another clock than that of targets in memory
+	done, err := t.Transport.Do(ctx, &admitted)
 	if flush := c.Opcode() == scsi.OpSynchronizeCache10 || c.Opcode() == scsi.OpSynchronizeCache16; flush && err == nil && done.Err() == nil && t.leaf.flush() != nil {
 		done = scsi.SenseCompletion(scsi.SenseCode{Key: scsi.MediumError, ASC: 0x0C})
 	}
 	if hook := t.m.Hooks.Answered; copies && hook != nil {
 		hook(n, c)
 	}
+	t.m.Await()
 	return done, err
 }

@@ -16,8 +16,9 @@ import (
 
 // The witness takes every command apart that reaches a disk, as the specifications
 // say and without the packages that have made it. It complains of commands that
-// nobody needs for a copy, and of those that write anywhere but to the destination
-// of the copy that is expected, as the tables are at that moment.
+// nobody needs for a copy, of those that are begun when the hold on the destination has
+// ended, and of those that write anywhere but to the destination of the copy that is
+// expected, as the tables are at that moment.
 
 // task is a copy that is expected.
 type task struct {
@@ -60,6 +61,9 @@ func (m *Machine) witness(command string, runs []run, err error) {
 	for _, r := range runs {
 		if r.leaf.silenced() || m.UnsafeSwaps || m.task == nil {
 			continue
+		}
+		if h := m.current; h == nil || h.lost && !h.early {
+			m.complain("%s of %d blocks to LBA %d was begun while nothing held the destination", command, r.blocks, r.lba)
 		}
 		if s, outside := m.outside(r); outside {
 			m.complain("%s of %d blocks to LBA %d writes to sector %d of disk %s, which is not of the destination", command, r.blocks, r.lba, s, r.leaf.facts.Identity)
