@@ -29,6 +29,36 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "Hold",
 	},
 	{
+		guard: "no command when the hold is about to end",
+		file:  "dispatch/offload.go", old: "NotAfter: st.notAfter,", new: "NotAfter: nil,",
+		in: "./dispatch", tests: "Stopped",
+	},
+	{
+		guard: "no command when the hold is about to end, in a guest",
+		file:  "dispatch/offload.go", old: "NotAfter: st.notAfter,", new: "NotAfter: nil,",
+		in: "./test/integration/copies", tests: "^TestStopped$", guest: true,
+	},
+	{
+		guard: "clock right before the system call",
+		file:  "internal/boottime/syscall.go", old: "if until != Forever {", new: "if until == 0 {",
+		in: "./copydomain/...", tests: "TooLate|TestPair",
+	},
+	{
+		guard: "hold still on between the comparison and the first command",
+		file:  "dispatch/offload.go", old: "if err := held.Check(); err != nil {\n\t\tr.log.Info(\"the hold ended before", new: "if err := error(nil); err != nil {\n\t\tr.log.Info(\"the hold ended before",
+		in: "./dispatch", tests: "HoldLost",
+	},
+	{
+		guard: "what was not begun in time is planned again",
+		file:  "dispatch/deadline.go", old: "return proven && r.zones.zoner == nil", new: "return false",
+		in: "./dispatch", tests: "Stopped",
+	},
+	{
+		guard: "answers that came while nobody was there to take them",
+		file:  "copydomain/blocks/issuer.go", old: "if now.Sub(b.flying[0].deadline) > stalled {", new: "if false {",
+		in: "./copydomain/blocks", tests: "WhileStopped",
+	},
+	{
 		guard: "hold extended for slow commands",
 		file:  "dispatch/offload.go", old: "if err := held.Extend(); err != nil {", new: "if err := error(nil); err != nil {",
 		in: "./dispatch", tests: "Hold|Extend|Slow",

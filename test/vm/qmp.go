@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -78,7 +79,7 @@ func (m *monitor) relay(guest io.ReadWriter) error {
 		if err := in.Decode(&request); err != nil {
 			return err
 		}
-		response, err := m.execute(request)
+		response, err := m.answer(request)
 		if err != nil {
 			return err
 		}
@@ -87,6 +88,29 @@ func (m *monitor) relay(guest io.ReadWriter) error {
 		}
 	}
 }
+
+// pauseCommand is one that QEMU does not know: a guest that has stopped itself cannot say that it is to go on.
+const pauseCommand = "dmcopy-pause"
+
+// answer executes what the guest asks for.
+func (m *monitor) answer(request qmpRequest) (qmpResponse, error) {
+	if request.Execute != pauseCommand {
+		return m.execute(request)
+	}
+	var pause time.Duration
+	if err := json.Unmarshal(request.Arguments, &pause); err != nil {
+		return qmpResponse{}, err
+	}
+	if response, err := m.execute(qmpRequest{Execute: "stop"}); err != nil || response.Error != nil {
+		return response, err
+	}
+	time.Sleep(pause)
+	return m.execute(qmpRequest{Execute: "cont"})
+}
+
+// Pause stops the whole guest for a while, as somebody does who takes a snapshot of a machine. The clocks of the guest
+// stand still meanwhile.
+func Pause(pause time.Duration) error { return QMP(pauseCommand, pause, nil) }
 
 // QMP sends a command to the QEMU that runs this guest and stores its return value in result; arguments and result may be
 // nil. See QEMU's qapi documentation for the commands, and [Disk.Name] for the names of nodes and devices. QEMU's refusal

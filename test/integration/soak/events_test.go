@@ -45,6 +45,7 @@ func (s *trial) event() event {
 		{name: "move", do: s.move}, {name: "move", do: s.move}, {name: "move", do: s.move}, {name: "move", do: s.move},
 		{name: "grow", do: s.grow},
 		{name: "suspend", do: s.suspend}, {name: "suspend", do: s.suspend},
+		{name: "stop", do: s.stop}, {name: "stop", do: s.stop}, {name: "freeze", do: s.freeze}, {name: "pause", do: s.pause},
 		{name: "kill", do: s.kill}, {name: "kill", do: s.kill},
 		{name: "power", do: s.losePower}, {name: "power", do: s.losePower},
 		{name: "interrupt", do: s.interrupt},
@@ -149,6 +150,33 @@ func (s *trial) suspend() {
 	vm.Run(s.t, "dmsetup", append(args, d.name)...)
 	time.Sleep(time.Duration(s.rng.IntN(200)) * time.Millisecond)
 	vm.Run(s.t, "dmsetup", "resume", "--noudevsync", "--noudevrules", d.name)
+}
+
+// stop stops the process for a while; somebody may move devices meanwhile, who waits until the hold has ended by itself.
+func (s *trial) stop() { s.meanwhile(s.signal(unix.SIGSTOP), s.signal(unix.SIGCONT)) }
+
+// freeze freezes the cgroup of the process instead.
+func (s *trial) freeze() { s.meanwhile(s.cgroup.freeze(s.t, true), s.cgroup.freeze(s.t, false)) }
+
+// pause stops the whole guest.
+func (s *trial) pause() { s.must(vm.Pause(time.Duration(s.rng.IntN(1000)) * time.Millisecond)) }
+
+func (s *trial) meanwhile(begin, end func()) {
+	begin()
+	defer end()
+	for range s.rng.IntN(3) {
+		s.move()
+		s.count("moves while the copy was stopped", 1)
+	}
+	time.Sleep(time.Duration(s.rng.IntN(1500)) * time.Millisecond)
+}
+
+func (s *trial) signal(sig os.Signal) func() {
+	return func() {
+		if err := s.proc.cmd.Process.Signal(sig); !errors.Is(err, os.ErrProcessDone) {
+			s.must(err)
+		}
+	}
 }
 
 func (s *trial) kill() {

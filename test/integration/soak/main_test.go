@@ -64,6 +64,7 @@ type lab struct {
 	// hold after it, and after the complement of its data was written.
 	expected, after, flipped image
 	pattern                  []byte
+	cgroup                   *cgroup // of all copies
 	// scratch is a small file system for state files.
 	scratch string
 	tally   map[string]int
@@ -76,6 +77,7 @@ func newLab(t *testing.T) *lab {
 		l.disks = append(l.disks, vm.Device(t, d))
 	}
 	l.disks = append(l.disks, l.attach(t)...)
+	l.cgroup = newCgroup(t, "/sys/fs/cgroup/soak")
 	l.expected, l.after, l.flipped = l.newImage(t), l.newImage(t), l.newImage(t)
 	l.pattern = vm.Aligned(t, 2*diskSize)
 	vm.FillStamp(l.pattern, 1, 0)
@@ -166,7 +168,7 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	t.Logf("%v on %s:%v", time.Since(began).Round(time.Second), uname, l)
-	for _, what := range []string{"offloaded bytes", "host bytes", "kill", "power", "move", "layout changes that were seen"} {
+	for _, what := range []string{"offloaded bytes", "host bytes", "kill", "power", "move", "moves while the copy was stopped", "layout changes that were seen"} {
 		if l.tally[what] == 0 && *trials >= 200 && !t.Failed() {
 			t.Errorf("nothing of this happened: %s", what)
 		}

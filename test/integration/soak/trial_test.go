@@ -245,6 +245,7 @@ type process struct {
 func (s *trial) start() *process {
 	p := &process{cmd: exec.Command("dmcopy", s.args...), over: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	p.cmd.SysProcAttr = &unix.SysProcAttr{UseCgroupFD: true, CgroupFD: int(s.cgroup.dir.Fd())}
 	if err := p.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
