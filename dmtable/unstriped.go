@@ -6,6 +6,11 @@ import "github.com/dmcopy/dmcopy/remap"
 // (drivers/md/dm-unstripe.c):
 //
 //	<stripes> <chunk> <stripe> <dev> <start>
+//
+// Kernels before February 2026 count the sectors of a line that does not begin at
+// sector 0 of its device from there ("dm-unstripe: fix mapping bug when there are
+// multiple targets in a table": Debian 6.12.85, 6.1.170), so that only a line that
+// does is known to be mapped as it says.
 type unstriped struct {
 	chunk remap.Sector
 	// skip is the length of the other stripes' chunks in one row.
@@ -23,6 +28,9 @@ func parseUnstriped(t *Target, a *args) mapping {
 		t.Len/chunk >= remap.MaxSectors/(chunk*stripes) {
 		a.reject()
 		return m
+	}
+	if t.Start != 0 {
+		return a.opaque(t, "begin")
 	}
 	m.skip = (stripes - 1) * chunk
 	m.start += stripe * chunk

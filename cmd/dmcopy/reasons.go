@@ -70,6 +70,7 @@ var reasonWords = map[remap.Reason]string{
 	"layer:snapshot-merge":        "a snapshot that is being merged into its origin",
 	"layer:snapshot-origin-begin": "an origin of snapshots that does not begin at the start of its device",
 	"layer:snapshot-origin-write": "the origin of snapshots: the kernel has to save for them what is overwritten",
+	"layer:unstriped-begin":       "an unstriped target that does not begin at the start of its device: kernels before 2026 map it otherwise",
 	"layer:verity":                "dm-verity: the data has to pass its check, unless --trust-verity",
 	"layer:verity-corrupted":      "dm-verity: blocks with wrong hashes were seen",
 	"layer:verity-fec":            "dm-verity: the kernel may have to correct the data",

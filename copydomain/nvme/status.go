@@ -177,14 +177,26 @@ func Judge(c Completion, err error, ranges int) blocks.Outcome {
 }
 
 // reportsProgress says whether DW0 is the number of the first range that was not
-// copied (NVM Command Set Specification, 3.3.2.5). Linux clears the
-// status of a request before use but not its result (nvme_clear_nvme_request), so
-// when the command never reached the controller, as with the path related
-// statuses, DW0 can be that of an earlier one. Those of a vendor, and
-// of an abort, promise nothing.
+// copied (NVM Command Set Specification, 3.3.2.5). It is so only where nobody but who
+// carried the command out can have answered: who answers for others does not always
+// have a DW0, and sends that of another command.
+//
+//   - Linux clears the status of a request before use but not its result
+//     (drivers/nvme/host/core.c, nvme_clear_nvme_request). A command that never reached
+//     the controller, or was cancelled, has the result of an earlier one: all path
+//     related statuses, 007h and 008h.
+//   - A Linux target that passes commands through hands that on, and makes 006h of a
+//     command that its own host has cancelled (drivers/nvme/target/passthru.c,
+//     nvmet_passthru_execute_cmd_work). What it refuses itself, with 001h, 002h, 004h,
+//     006h, 00Bh and other generic statuses, has up to Linux 6.9 whatever the memory of the
+//     completion held before (drivers/nvme/target/core.c, nvmet_req_init: "nvmet: always
+//     initialize cqe.result").
+//
+// So it is with all generic statuses. Those that are specific to a command, and of the
+// media, come from whoever executes it. Those of a vendor promise nothing.
 func (s Status) reportsProgress() bool {
-	code := s.Code()
-	return code>>8 <= 2 && code != 0x007 && code != 0x008
+	sct := s.Code() >> 8
+	return sct == 1 || sct == 2
 }
 
 // notIssued maps each errno that the passthrough ioctl returns before the

@@ -93,9 +93,25 @@ func TestJudgeProgress(t *testing.T) {
 		"vendor":                      {Completion{Status: 0x7C0, Result: 3}, 0},
 		"aborted":                     {Completion{Status: 0x007, Result: 3}, 0},
 		"queue deleted":               {Completion{Status: 0x008, Result: 3}, 0},
+		"cancelled behind a target":   {Completion{Status: 0x006, Result: 3}, 0},
+		"refused by a target":         {Completion{Status: 0x002 | StatusDNR, Result: 3}, 0},
 	} {
 		if o := Judge(tc.completion, nil, 4); o.Done != tc.want || o.Untouched {
 			t.Errorf("%s: %+v, want %d", name, o, tc.want)
+		}
+	}
+}
+
+// TestWhoseProgress: whatever may have been answered by anybody but who has carried the
+// command out says nothing of what was copied.
+func TestWhoseProgress(t *testing.T) {
+	for code := Status(1); code < 0x800; code++ {
+		want := 0
+		if code>>8 == 1 || code>>8 == 2 {
+			want = 3
+		}
+		if o := Judge(Completion{Status: code, Result: 3}, nil, 4); o.Done != want {
+			t.Errorf("%v: %d ranges count, want %d", code, o.Done, want)
 		}
 	}
 }

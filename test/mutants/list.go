@@ -145,7 +145,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "what is flushed is where it was written, before it is recorded",
-		file:  "dispatch/ledger.go", old: "if err == nil && !still {\n		err = errReplan", new: "if false {\n		err = errReplan",
+		file:  "dispatch/ledger.go", old: "if err == nil && !still {\n		err = errReplan", new: "if err == nil && !still && false {\n		err = errReplan",
 		in: "./dispatch", tests: "StateOfMoved|LeavesAndReturns",
 	},
 	{
@@ -232,6 +232,16 @@ var mutants = []mutant{
 		guard: "flush before the state is recorded",
 		file:  "dispatch/ledger.go", old: "	if err := r.flush(ctx); err != nil {\n		return wrap(\"flush\", err)\n	}\n	if err := r.standing", new: "	if err := r.standing",
 		in: "./dispatch", tests: "TestCrashAnywhere",
+	},
+	{
+		guard: "unstriped lines that kernels map in two ways",
+		file:  "dmtable/unstriped.go", old: "if t.Start != 0 {", new: "if false {",
+		in: "./dmtable", tests: ".",
+	},
+	{
+		guard: "progress is told by who carried the command out",
+		file:  "copydomain/nvme/status.go", old: "return sct == 1 || sct == 2", new: "return sct <= 2",
+		in: "./copydomain/nvme", tests: "Progress",
 	},
 	{
 		guard: "fence around a command of unknown fate",
