@@ -185,7 +185,7 @@ const stalled = time.Second
 // come meanwhile get the time to be taken.
 func (b *batch[S]) expire() {
 	now := time.Now()
-	if now.Sub(b.flying[0].deadline) > stalled {
+	if len(b.flying) > 0 && now.Sub(b.flying[0].deadline) > stalled {
 		for _, f := range b.flying {
 			f.deadline = maxTime(f.deadline, now.Add(stalled))
 		}

@@ -339,3 +339,17 @@ func TestIssueWhileStopped(t *testing.T) {
 		})
 	}
 }
+
+// TestIssueWaitsForRoom: who waits for room that others have has no command that is overdue.
+func TestIssueWaitsForRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(1)
+		taken := <-f.Slots
+		time.AfterFunc(10*f.Patience, func() { f.Slots <- taken })
+		input := []Piece{piece(0, 150, 8)}
+		res := mustCopy(t, f, t.Context(), input...)
+		if err := f.account(input, res); err != nil || len(res.Fenced) > 0 || len(res.Done) != 1 {
+			t.Errorf("%v, %+v", err, res)
+		}
+	})
+}

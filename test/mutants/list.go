@@ -55,7 +55,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "answers that came while nobody was there to take them",
-		file:  "copydomain/blocks/issuer.go", old: "if now.Sub(b.flying[0].deadline) > stalled {", new: "if false {",
+		file:  "copydomain/blocks/issuer.go", old: "if len(b.flying) > 0 && now.Sub(b.flying[0].deadline) > stalled {", new: "if false {",
 		in: "./copydomain/blocks", tests: "WhileStopped",
 	},
 	{
