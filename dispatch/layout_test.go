@@ -364,6 +364,24 @@ func TestHoldContended(t *testing.T) {
 	})
 }
 
+// TestHoldSlow: what is too slow to be held is copied through the host, or said to be too slow.
+func TestHoldSlow(t *testing.T) {
+	for policy, want := range map[dispatch.Policy]error{dispatch.OffloadAuto: nil, dispatch.OffloadRequire: dispatch.ErrPolicy} {
+		v := newVolumes(t)
+		v.Hooks.Hold = func(int) error { return hold.ErrSlow }
+		rep, err := v.copy(t, dispatch.Options{Offload: policy})
+		if !errors.Is(err, want) || errors.Is(err, dispatch.ErrLayout) || rep.Offloaded != 0 || rep.LayoutChanges != 0 {
+			t.Errorf("%s: %v, %+v", policy, err, rep)
+		}
+		if want == nil && reason(rep, dispatch.ReasonHoldSlow) != rep.Total {
+			t.Errorf("%s: %+v", policy, rep)
+		}
+		if want != nil && !strings.Contains(err.Error(), string(dispatch.ReasonHoldSlow)) {
+			t.Errorf("%s: %v", policy, err)
+		}
+	}
+}
+
 // TestRestless: a layout that changes before every hold does not keep the copy
 // from ending, nor from being right.
 func TestRestless(t *testing.T) {

@@ -21,6 +21,7 @@ const (
 	ReasonHoldUnavailable remap.Reason = "hold:unavailable"
 	ReasonHoldContended   remap.Reason = "hold:contended"
 	ReasonHoldShared      remap.Reason = "hold:shared"
+	ReasonHoldSlow        remap.Reason = "hold:slow"
 	ReasonHoldLost        remap.Reason = "hold:lost"
 	ReasonLayoutChanged   remap.Reason = "layout:changed"
 	ReasonProofFailed     remap.Reason = "domain:proof-failed"
@@ -48,7 +49,11 @@ func (r *run) offload(ctx context.Context, steps map[pairKey][]Step) ([]Step, er
 	case errors.Is(err, hold.ErrContended):
 		r.log.Info("waiting for a change of the layout", "error", err)
 		return nil, r.replanFor(ReasonHoldContended)
+	case errors.Is(err, hold.ErrSlow):
+		r.log.Info("the destination is not held", "error", err)
+		return r.fallBack(steps, ReasonHoldSlow), nil
 	case err != nil:
+		r.log.Info("the destination is not held", "error", err)
 		return r.fallBack(steps, ReasonHoldUnavailable), nil
 	}
 	redo, err := r.underHold(ctx, held, steps)

@@ -166,6 +166,7 @@ var reasonWords = map[remap.Reason]string{
 
 	"hold:unavailable": "nothing can hold the layout of the destination still",
 	"hold:shared":      "lvmlockd is running, and other machines may change the volume group; --hold=trust if the volume is active here only",
+	"hold:slow":        "the destination is so slow that whoever changes its layout would have to wait for too long",
 	"hold:contended":   "somebody was changing the layout of the destination",
 	"hold:expired":     "dmcopy was stopped, or did not get to run: the hold on the layout was about to end before the command was begun",
 	"hold:lost":        "the hold on the layout ended early; the bytes were copied again",

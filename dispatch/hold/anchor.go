@@ -5,13 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
-	"sync"
-	"sync/atomic"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,26 +15,33 @@ import (
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-// expiry is how long an anchor holds if nobody releases or extends it. It is
-// several windows long, and short enough that a crash disturbs nobody much.
-const expiry = 4 * time.Second
+const (
+	// expiry is how long an anchor holds if nobody releases or extends it. It is
+	// several windows long, and short enough that a crash disturbs nobody much.
+	expiry = 4 * time.Second
+	// maxWays bounds the reads of one anchor. A window with more ways from the
+	// destination to its disks is not held.
+	maxWays = maxReads / 4
+	// dropTries is how often an anchor is dropped that is not seen among the
+	// reads of others, or ends before it is seen: the machine may be busy.
+	dropTries = 3
+	// countLooks is how often each is looked for, countPause in between.
+	countLooks = 8
+	countPause = 2 * time.Millisecond
+)
 
-// slice is what the throttle counts time in, at most: it rounds the time that a bio has
-// waited up to whole slices (block/blk-throttle.c, DFL_THROTL_SLICE_HD and
-// tg_within_bps_limit).
-const slice = 100 * time.Millisecond
+// errUncounted: a device does not count a read more than before.
+var errUncounted = errors.New("count no more reads in flight than before")
 
 // Anchor keeps reads in flight through the dm and md devices of one
 // destination. It is made once per copy and dropped once per window.
 type Anchor struct {
-	group  *cgroup
-	credit map[remap.Dev]int64
-	held   *helper // inside of the group: its reads are throttled
-	probe  *helper // outside: its reads pass
+	kernel kernel
 	device *os.File
-	sysfs  string
-	kernel version
 	log    *slog.Logger
+
+	probing probing
+	lame    []*read // given up, and not known to have ended
 }
 
 // NewAnchor prepares anchors for the destination dev with the device node path.
@@ -57,17 +59,11 @@ func newAnchor(path string, dev remap.Dev, log *slog.Logger) (*Anchor, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Anchor{device: device, sysfs: "/sys", kernel: running(), log: log, credit: make(map[remap.Dev]int64)}
-	if a.group, err = newCgroup("/proc/self/mountinfo"); err == nil {
-		a.held, err = startHelper(device, a.group, "")
-	}
-	if err == nil {
-		a.probe, err = startHelper(device, nil, a.group.estate())
-	}
+	k, err := newSystem(device)
 	if err != nil {
-		return nil, errors.Join(err, a.Close())
+		return nil, errors.Join(err, device.Close())
 	}
-	return a, nil
+	return &Anchor{kernel: k, device: device, log: log}, nil
 }
 
 // openDevice opens the node and makes sure that it is the device meant.
@@ -86,223 +82,298 @@ func openDevice(path string, dev remap.Dev) (*os.File, error) {
 	return f, nil
 }
 
-// Close ends the helpers and removes the cgroup.
+// Close ends the helpers and removes the cgroups.
 func (a *Anchor) Close() error {
-	var errs [2]error
-	var ending sync.WaitGroup
-	for i, h := range []*helper{a.held, a.probe} {
-		if h != nil {
-			ending.Go(func() { errs[i] = h.close(expiry + replyGrace) })
-		}
+	a.bury()
+	return errors.Join(a.kernel.close(a.expiry()+replyGrace), a.device.Close())
+}
+
+// expiry is how long an anchor holds by itself: on a slow device it takes
+// longer to know that it does.
+func (a *Anchor) expiry() time.Duration { return expiry + 2*patient*a.probing.latency }
+
+// link is a read for each way, begun together. An anchor is one link, or a chain of them.
+type link struct {
+	reads  []*read
+	before map[remap.Dev]int // reads that each node counted before
+}
+
+// read is one read, in a group of its own: all reads of one group share one
+// budget, and the first of N would go after an Nth of the time.
+type read struct {
+	meter
+	group string
+	leaf  remap.Dev
+	id    int // of the read; -1 before it was begun, and when it has ended
+}
+
+// deadline is the moment until which all of the reads are withheld at least.
+func (l *link) deadline() boottime.Instant {
+	earliest := l.reads[0].deadline()
+	for _, r := range l.reads {
+		earliest = min(earliest, r.deadline())
 	}
-	ending.Wait()
-	err := errors.Join(errs[:]...)
-	if a.group != nil {
-		err = errors.Join(err, a.group.remove())
-	}
-	return errors.Join(err, a.device.Close())
-}
-
-// dropped is an anchor in flight.
-type dropped struct {
-	anchor *Anchor
-	ids    []int
-	leaves map[remap.Dev]*budget
-	until  atomic.Int64 // boottime.Instant
-	ended  bool         // it was seen that a read has ended
-	locks  groupLocks
-}
-
-// budget is what the throttle of one leaf still withholds from the anchor.
-type budget struct {
-	bytes int64     // not yet let through at the time below
-	rate  int64     // bytes per second
-	since time.Time // when the rate was set
-	all   int64     // bytes of its reads
-	least int64     // bytes of the shortest read, which can be the first to be let go
-}
-
-// passed is what the throttle has let through since the rate was set, in bytes.
-func (b *budget) passed(now time.Time) int64 {
-	return int64(now.Sub(b.since).Seconds() * float64(b.rate))
-}
-
-// firstEnd is when the first read of the leaf can be let go, now that the rate has been
-// set between began and ended, and was another one before. Until it is set, the old rate
-// lets bytes pass.
-func (b *budget) firstEnd(before int64, began, ended boottime.Instant) boottime.Instant {
-	passed := int64(math.Ceil(ended.Sub(began).Seconds() * float64(before)))
-	left := max(b.bytes-passed-(b.all-b.least), 0)
-	return began.Add(time.Duration(float64(left)/float64(b.rate)*float64(time.Second)) - slice)
+	return earliest
 }
 
 // drop puts an anchor in flight and proves that it is.
 func (a *Anchor) drop(ctx context.Context, req Request) (*dropped, error) {
-	chains := cover(req.Chains)
-	if err := a.holdable(chains); err != nil {
-		return nil, fail("anchor", a.device.Name(), errors.Join(err, ErrUnavailable))
-	}
-	spans, leaves := spansOf(chains)
-	d := &dropped{anchor: a, leaves: leaves}
-	err := a.spend(leaves)
-	if err == nil {
-		err = d.throttle()
-	}
-	if err == nil {
-		d.ids, err = a.held.read(spans)
-	}
+	d, err := a.tryDrop(ctx, req)
 	if err != nil {
-		return nil, errors.Join(fail("anchor", a.device.Name(), err), ErrUnavailable, d.Release())
-	}
-	if err := a.prove(ctx, d, chains, spans, req.Deadline); err != nil {
-		d.ids = nil // they end with what they are queued behind, we do not wait
-		return nil, errors.Join(fail("anchor", a.device.Name(), err), d.Release())
+		return nil, fail("anchor", a.device.Name(), err)
 	}
 	return d, nil
 }
 
-// spansOf chooses one read per chain, and adds up what each leaf withholds.
-func spansOf(chains []Chain) ([]span, map[remap.Dev]*budget) {
-	leaves := make(map[remap.Dev]*budget)
-	var spans []span
-	for _, c := range chains {
-		length := min(c.Len, maxRead).Bytes()
-		spans = append(spans, span{Offset: c.Start.Bytes(), Length: int(length)})
-		if leaves[c.Leaf] == nil {
-			leaves[c.Leaf] = &budget{}
-		}
-		b := leaves[c.Leaf]
-		b.bytes += length
-		b.all += length
-		if b.least == 0 || length < b.least {
-			b.least = length
+func (a *Anchor) tryDrop(ctx context.Context, req Request) (*dropped, error) {
+	chains := cover(req.Chains)
+	if err := a.holdable(chains); err != nil {
+		return nil, errors.Join(err, ErrUnavailable)
+	}
+	if len(chains) > maxWays {
+		return nil, fmt.Errorf("%d ways to its disks, which are more than %d: %w", len(chains), maxWays, ErrUnavailable)
+	}
+	a.bury()
+	for _, leaf := range leavesOf(chains) {
+		if err := a.kernel.prime(leaf, slowest); err != nil {
+			return nil, err
 		}
 	}
-	return spans, leaves
+	for try := 1; ; try++ {
+		if err := a.settle(ctx, chains, req.Deadline); err != nil {
+			return nil, err
+		}
+		l, err := a.cast(ctx, chains, req.Deadline)
+		switch again := try < dropTries; {
+		case err == nil:
+			d := &dropped{anchor: a, chains: chains, link: l}
+			d.promise()
+			return d, nil
+		case errors.Is(err, ErrLost) && !again:
+			return nil, errors.Join(err, ErrUnavailable)
+		case !again || !errors.Is(err, ErrLost) && !errors.Is(err, errUncounted):
+			return nil, err
+		}
+	}
 }
 
-// spend takes the credit of earlier anchors off the budgets. When its limit
-// changes, the throttle credits a group with what it has not used of the time
-// that it waited (block/blk-throttle.c, tg_update_carryover), and so lets the
-// next anchor go early. A group with much credit is replaced by a new one.
-func (a *Anchor) spend(leaves map[remap.Dev]*budget) error {
-	for leaf, b := range leaves {
-		if a.credit[leaf] <= b.bytes/2 {
-			b.bytes -= a.credit[leaf]
-			continue
+// leavesOf lists the disks at the ends of the chains.
+func leavesOf(chains []Chain) []remap.Dev {
+	var leaves []remap.Dev
+	for _, c := range chains {
+		if !slices.Contains(leaves, c.Leaf) {
+			leaves = append(leaves, c.Leaf)
 		}
-		a.credit = make(map[remap.Dev]int64)
-		return a.group.renew(a.held.cmd.Process.Pid)
 	}
+	return leaves
+}
+
+// spansOf chooses one read per chain.
+func spansOf(chains []Chain) []span {
+	var spans []span
+	for _, c := range chains {
+		spans = append(spans, span{Offset: c.Start.Bytes(), Length: int(min(c.Len, maxRead).Bytes())})
+	}
+	return spans
+}
+
+// cast begins a link and proves that it is in flight. One that is not, or not
+// known to be, is let go at once: it would go in flight later, on the next table.
+func (a *Anchor) cast(ctx context.Context, chains []Chain, wait time.Duration) (*link, error) {
+	l, err := a.begin(chains)
+	if err == nil {
+		err = a.prove(ctx, l, chains, wait)
+	}
+	if err != nil {
+		a.abandon(l)
+		return nil, err
+	}
+	return l, nil
+}
+
+// begin begins the reads. Its error wraps ErrUnavailable.
+func (a *Anchor) begin(chains []Chain) (*link, error) {
+	l := &link{}
+	for i, c := range chains {
+		group, err := a.kernel.newGroup()
+		if err != nil {
+			return l, errors.Join(err, ErrUnavailable)
+		}
+		l.reads = append(l.reads, &read{group: group, leaf: c.Leaf, id: -1, meter: meter{left: int64(spansOf(chains[i : i+1])[0].Length)}})
+	}
+	var err error
+	if l.before, err = a.counts(chains); err != nil {
+		return l, errors.Join(err, ErrUnavailable)
+	}
+	for i, s := range spansOf(chains) {
+		r := l.reads[i]
+		if err := a.set(r, lasting(r.left, a.expiry())); err != nil {
+			return l, errors.Join(err, ErrUnavailable)
+		}
+		if r.id, err = a.kernel.read(r.group, s); err != nil {
+			r.id = -1
+			return l, errors.Join(err, ErrUnavailable)
+		}
+	}
+	return l, nil
+}
+
+// set gives a read another rate. What has passed until then is counted to the
+// moment after it was set, and what passes from then on from the moment before.
+func (a *Anchor) set(r *read, rate int64) error {
+	before := a.kernel.now()
+	if err := a.kernel.limit(r.group, r.leaf, rate); err != nil {
+		return err
+	}
+	r.meter = meter{left: r.withheld(a.kernel.now()), rate: rate, since: before}
 	return nil
 }
 
-// prove makes sure that the anchor is in flight and not merely queued. If a
-// suspend was under way when the anchor was submitted, dm has put it into its
-// queue of deferred bios (drivers/md/dm.c, queue_io), and then a read from
-// outside of the cgroup hangs as well. A read that completes proves that
-// nobody was suspending; and every device of the chains must then count a read
-// in flight, because a deferred bio is not counted.
-func (a *Anchor) prove(ctx context.Context, d *dropped, chains []Chain, spans []span, deadline time.Duration) error {
+// counts is how many reads each node counts.
+func (a *Anchor) counts(chains []Chain) (map[remap.Dev]int, error) {
+	counts := make(map[remap.Dev]int)
+	for _, c := range chains {
+		for _, node := range c.Nodes {
+			n, err := a.kernel.inFlight(node)
+			if err != nil {
+				return nil, err
+			}
+			counts[node] = n
+		}
+	}
+	return counts, nil
+}
+
+// prove makes sure that a link is in flight and not merely queued. If a
+// suspend was under way when it was begun, dm has put it into its queue of
+// deferred bios (drivers/md/dm.c, queue_io), and then a read from outside of
+// the groups hangs as well. A read that completes proves that nobody was
+// suspending; and every device of the chains must then count a read more than
+// before, because a deferred bio is not counted.
+func (a *Anchor) prove(ctx context.Context, l *link, chains []Chain, wait time.Duration) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	completed, err := a.probe.probe(spans, min(deadline, expiry/2))
+	completed, err := a.probe(ctx, chains, max(wait, patient*a.probing.latency))
 	if err != nil {
 		return fmt.Errorf("probe: %w", errors.Join(err, ErrUnavailable))
 	}
 	if !completed {
-		return ErrContended
+		return fmt.Errorf("a read does not come back: %w", ErrContended)
 	}
-	for _, c := range chains {
-		for _, node := range c.Nodes {
-			n, err := a.readsInFlight(node)
-			if err != nil {
-				return errors.Join(err, ErrUnavailable)
-			}
-			if n < 1 {
-				return fmt.Errorf("%s counts no read in flight: %w", node, ErrContended)
-			}
-		}
+	if err := a.kept(l); err != nil {
+		return err // it was not throttled, or the machine is very busy
 	}
-	return d.Check()
+	if err := a.counted(l, chains); err != nil {
+		return err
+	}
+	return a.kept(l)
 }
 
-// readsInFlight reads what a device counts (Documentation/ABI/stable/sysfs-block,
-// inflight: reads, then writes).
-func (a *Anchor) readsInFlight(dev remap.Dev) (int, error) {
-	path := filepath.Join(a.sysfs, "dev/block", dev.String(), "inflight")
-	text, err := os.ReadFile(path)
+// counted looks for the link among the reads in flight. Others' reads come and
+// go meanwhile: it is looked for several times.
+func (a *Anchor) counted(l *link, chains []Chain) error {
+	var missing []remap.Dev
+	for range countLooks {
+		counts, err := a.counts(chains)
+		if err != nil {
+			return errors.Join(err, ErrUnavailable)
+		}
+		missing = nil
+		for node, n := range counts {
+			if n <= l.before[node] {
+				missing = append(missing, node)
+			}
+		}
+		if len(missing) == 0 {
+			return nil
+		}
+		a.kernel.pause(countPause)
+	}
+	return fmt.Errorf("%v %w: %w", missing, errUncounted, ErrContended)
+}
+
+// errWentAlone: it was not we who let it go.
+var errWentAlone = errors.New("the throttle has let a read go")
+
+// kept tells, by an error, that a read of the link has ended.
+func (a *Anchor) kept(l *link) error {
+	err := a.collect(l.reads, 0)
+	if err == nil && slices.ContainsFunc(l.reads, func(r *read) bool { return r.id < 0 }) {
+		err = errWentAlone
+	}
 	if err != nil {
-		return 0, err
-	}
-	fields := strings.Fields(string(text))
-	if len(fields) != 2 {
-		return 0, fmt.Errorf("%s: unexpected content %q", path, text)
-	}
-	return strconv.Atoi(fields[0])
-}
-
-// throttle sets the rate of every leaf so that what it still withholds from
-// the anchor lasts for another expiry.
-func (d *dropped) throttle() error {
-	until := boottime.Forever
-	for leaf, b := range d.leaves {
-		began, now := boottime.Now(), time.Now()
-		passed, before := b.passed(now), b.rate
-		b.bytes -= passed
-		d.anchor.credit[leaf] += passed
-		b.rate = max(b.bytes*int64(time.Second)/int64(expiry), 1)
-		b.since = now
-		if err := d.anchor.group.throttle(leaf, b.rate); err != nil {
-			return err
-		}
-		until = min(until, b.firstEnd(before, began, boottime.Now()))
-	}
-	d.until.Store(max(d.until.Load(), int64(until)))
-	return nil
-}
-
-// Deadline implements [Held].
-func (d *dropped) Deadline() boottime.Instant { return boottime.Instant(d.until.Load()) }
-
-// Check implements [Held]: every read of the anchor must still be in flight.
-// The helper looks into the completion ring when it is asked, so that an
-// anchor that ended before the question cannot pass. It tells of the end of a
-// read once; what is lost stays lost.
-func (d *dropped) Check() error {
-	done, err := d.anchor.held.ended(d.ids, 0)
-	d.ended = d.ended || err != nil || len(done) > 0
-	if d.ended {
-		return fail("anchor", d.anchor.device.Name(), errors.Join(err, ErrLost))
-	}
-	return nil
-}
-
-// Extend implements [Held]. The throttle keeps account of what it has let
-// through when its rate changes (block/blk-throttle.c, tg_update_carryover),
-// so that a lower rate moves the end of the read away.
-func (d *dropped) Extend() error {
-	if d.Deadline().Sub(boottime.Now()) > expiry/2 {
-		return nil
-	}
-	if err := d.throttle(); err != nil {
 		return errors.Join(err, ErrLost)
 	}
-	return d.Check()
+	return nil
 }
 
-// Release implements [Held].
-func (d *dropped) Release() error {
+// collect waits up to timeout for reads, and notes which have ended.
+func (a *Anchor) collect(reads []*read, timeout time.Duration) error {
+	var ids []int
+	for _, r := range reads {
+		if r.id >= 0 {
+			ids = append(ids, r.id)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	done, err := a.kernel.ended(ids, timeout)
+	for _, o := range done {
+		for _, r := range reads {
+			if r.id == o.ID {
+				r.id = -1
+			}
+		}
+	}
+	return err
+}
+
+// loosen lifts the limits of a link.
+func (a *Anchor) loosen(l *link) error {
 	var errs []error
-	for leaf, b := range d.leaves {
-		d.anchor.credit[leaf] += b.passed(time.Now())
-		errs = append(errs, d.anchor.group.throttle(leaf, 0))
+	for _, r := range l.reads {
+		errs = append(errs, a.kernel.limit(r.group, r.leaf, 0))
 	}
-	if len(d.ids) > 0 {
-		_, err := d.anchor.held.ended(d.ids, expiry)
-		errs = append(errs, fail("anchor", d.anchor.device.Name(), err))
-		d.ids = nil
+	return errors.Join(errs...)
+}
+
+// release lets a link go and waits until it is gone.
+func (a *Anchor) release(l *link) error {
+	err := a.loosen(l)
+	err = errors.Join(err, a.collect(l.reads, a.expiry()))
+	if slices.ContainsFunc(l.reads, func(r *read) bool { return r.id >= 0 }) {
+		err = errors.Join(err, errors.New("a read was let go and has not come back"))
 	}
-	return errors.Join(append(errs, d.locks.Close())...)
+	a.lame = append(a.lame, l.reads...)
+	a.bury()
+	return err
+}
+
+// abandon lets a link go that may be queued: it ends with what it is queued
+// behind, and is not waited for.
+func (a *Anchor) abandon(l *link) {
+	if err := a.loosen(l); err != nil {
+		a.log.Warn("release of an anchor that is not in flight", "error", err)
+	}
+	a.lame = append(a.lame, l.reads...)
+	a.bury()
+}
+
+// bury removes the groups of reads that have ended.
+func (a *Anchor) bury() {
+	if err := a.collect(a.lame, 0); err != nil {
+		return // nothing is known of them
+	}
+	a.lame = slices.DeleteFunc(a.lame, func(r *read) bool {
+		if r.id >= 0 {
+			return false
+		}
+		if err := a.kernel.removeGroup(r.group); err != nil {
+			a.log.Debug("cgroup of an anchor", "error", err)
+			return false
+		}
+		return true
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -66,56 +67,61 @@ func (tr tree) ownNumber(t *testing.T, anchor int64, n int) string {
 }
 
 // empty removes the files of a group, which the kernel does not mind.
-func empty(t *testing.T, g *cgroup) {
+func empty(t *testing.T, dir string) {
 	t.Helper()
 	for _, name := range []string{"io.max", "cgroup.procs"} {
-		if err := os.Remove(filepath.Join(g.dir, name)); err != nil {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-func TestCgroup(t *testing.T) {
-	tr := newTree(t, "cpuset cpu io memory\n", "cpu memory\n")
-	own := tr.own(t)
-	g, err := newCgroup(tr.mountinfo)
+// mustMake makes the groups of an anchor, and the first one.
+func mustMake(t *testing.T, tr tree) (*cgroups, string) {
+	t.Helper()
+	tr.own(t)
+	g, err := newCgroups(tr.mountinfo)
 	if err != nil {
 		t.Fatal(err)
 	}
+	dir, err := g.make()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g, dir
+}
+
+func TestCgroup(t *testing.T) {
+	tr := newTree(t, "cpuset cpu io memory\n", "cpu memory\n")
+	g, dir := mustMake(t, tr)
 	if got := tr.read(t, "cgroup.subtree_control"); got != "+io" {
 		t.Errorf("the controller was enabled by %q", got)
 	}
 	leaf := remap.Dev{Major: 259, Minor: 3}
-	for rate, want := range map[int64]string{16384: "259:3 rbps=16384", 1: "259:3 rbps=1", 0: "259:3 rbps=max"} {
-		if err := g.throttle(leaf, rate); err != nil || tr.read(t, own+"/io.max") != want {
-			t.Errorf("rate %d: %q, %v", rate, tr.read(t, own+"/io.max"), err)
+	for rate, want := range map[int64]string{16384: "259:3 rbps=16384", 2: "259:3 rbps=2", 0: "259:3 rbps=max"} {
+		if err := g.limit(dir, leaf, rate); err != nil || tr.read(t, filepath.Base(dir)+"/io.max") != want {
+			t.Errorf("rate %d: %q, %v", rate, tr.read(t, filepath.Base(dir)+"/io.max"), err)
 		}
 	}
-	empty(t, g)
-	if err := g.remove(); err != nil || tr.read(t, "cgroup.subtree_control") != "-io" {
+	if err := g.enter(dir, 12345); err != nil || tr.read(t, filepath.Base(dir)+"/cgroup.procs") != "12345" {
+		t.Errorf("%q, %v", tr.read(t, filepath.Base(dir)+"/cgroup.procs"), err)
+	}
+	empty(t, dir)
+	if err := g.close(); err != nil || tr.read(t, "cgroup.subtree_control") != "-io" {
 		t.Errorf("%v, %q", err, tr.read(t, "cgroup.subtree_control"))
 	}
-	if _, err := os.Stat(g.dir); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Error("the group is still there")
 	}
 }
 
-// TestCgroupRenew: the process goes to the new group before the old one goes.
-func TestCgroupRenew(t *testing.T) {
+// TestCgroupsAreApart: each is another one.
+func TestCgroupsAreApart(t *testing.T) {
 	tr := newTree(t, "io\n", "io\n")
-	tr.own(t)
-	g, err := newCgroup(tr.mountinfo)
-	if err != nil {
-		t.Fatal(err)
-	}
-	old := g.dir
-	empty(t, g)
-	next := tr.ownNumber(t, anchors.Load(), 2)
-	if err := g.renew(12345); err != nil || tr.read(t, next+"/cgroup.procs") != "12345" {
-		t.Errorf("%v, %q", err, tr.read(t, next+"/cgroup.procs"))
-	}
-	if _, err := os.Stat(old); !errors.Is(err, os.ErrNotExist) || g.dir == old {
-		t.Error("the old group is still there")
+	g, first := mustMake(t, tr)
+	tr.ownNumber(t, anchors.Load(), 2)
+	if second, err := g.make(); err != nil || second == first || len(g.own()) != 2 {
+		t.Errorf("%q, %q, %v", first, second, err)
 	}
 }
 
@@ -124,26 +130,18 @@ func TestCgroupRenew(t *testing.T) {
 func TestCgroupLeavesOthersAlone(t *testing.T) {
 	t.Run("enabled before", func(t *testing.T) {
 		tr := newTree(t, "io\n", "cpu io\n")
-		tr.own(t)
-		g, err := newCgroup(tr.mountinfo)
-		if err != nil {
-			t.Fatal(err)
-		}
-		empty(t, g)
-		if err := g.remove(); err != nil || tr.read(t, "cgroup.subtree_control") != "cpu io\n" {
+		g, dir := mustMake(t, tr)
+		empty(t, dir)
+		if err := g.close(); err != nil || tr.read(t, "cgroup.subtree_control") != "cpu io\n" {
 			t.Errorf("%v, %q", err, tr.read(t, "cgroup.subtree_control"))
 		}
 	})
 	t.Run("another copy", func(t *testing.T) {
 		tr := newTree(t, "io\n", "")
-		tr.own(t)
 		tr.write(t, cgroupPrefix+"1-1/io.max", "") // the process 1 lives
-		g, err := newCgroup(tr.mountinfo)
-		if err != nil {
-			t.Fatal(err)
-		}
-		empty(t, g)
-		if err := g.remove(); err != nil || tr.read(t, "cgroup.subtree_control") != "+io" {
+		g, dir := mustMake(t, tr)
+		empty(t, dir)
+		if err := g.close(); err != nil || tr.read(t, "cgroup.subtree_control") != "+io" {
 			t.Errorf("%v, %q", err, tr.read(t, "cgroup.subtree_control"))
 		}
 	})
@@ -152,18 +150,15 @@ func TestCgroupLeavesOthersAlone(t *testing.T) {
 // TestCgroupsOfOneProcess: the last one switches the controller off.
 func TestCgroupsOfOneProcess(t *testing.T) {
 	tr := newTree(t, "io\n", "")
-	var all []*cgroup
+	var all []*cgroups
+	var dirs []string
 	for range 2 {
-		tr.own(t)
-		g, err := newCgroup(tr.mountinfo)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, g)
+		g, dir := mustMake(t, tr)
+		all, dirs = append(all, g), append(dirs, dir)
 	}
 	for i, want := range []string{"+io", "-io"} {
-		empty(t, all[i])
-		if err := all[i].remove(); err != nil || tr.read(t, "cgroup.subtree_control") != want {
+		empty(t, dirs[i])
+		if err := all[i].close(); err != nil || tr.read(t, "cgroup.subtree_control") != want {
 			t.Errorf("%d: %v, %q", i, err, tr.read(t, "cgroup.subtree_control"))
 		}
 	}
@@ -173,7 +168,7 @@ func TestCgroupsOfOneProcess(t *testing.T) {
 func TestCgroupUnavailable(t *testing.T) {
 	t.Run("no controller", func(t *testing.T) {
 		tr := newTree(t, "cpu memory\n", "")
-		if _, err := newCgroup(tr.mountinfo); !errors.Is(err, ErrUnavailable) {
+		if _, err := newCgroups(tr.mountinfo); !errors.Is(err, ErrUnavailable) {
 			t.Error(err)
 		}
 		if len(groups(tr.root)) > 0 || tr.read(t, "cgroup.subtree_control") != "" {
@@ -185,21 +180,25 @@ func TestCgroupUnavailable(t *testing.T) {
 		if err := os.WriteFile(path, []byte("21 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 21 0:26 / /sys/fs/cgroup rw - cgroup cgroup rw,blkio\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := newCgroup(path); !errors.Is(err, ErrUnavailable) {
+		if _, err := newCgroups(path); !errors.Is(err, ErrUnavailable) {
 			t.Error(err)
 		}
 	})
 	t.Run("no io.max", func(t *testing.T) { // a kernel without CONFIG_BLK_DEV_THROTTLING
 		tr := newTree(t, "io\n", "")
-		if _, err := newCgroup(tr.mountinfo); err == nil {
+		g, err := newCgroups(tr.mountinfo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.make(); err == nil {
 			t.Error("a group without io.max")
 		}
-		if len(groups(tr.root)) > 0 || tr.read(t, "cgroup.subtree_control") != "-io" {
+		if err := g.close(); err != nil || len(groups(tr.root)) > 0 || tr.read(t, "cgroup.subtree_control") != "-io" {
 			t.Errorf("left behind: %v, %q", groups(tr.root), tr.read(t, "cgroup.subtree_control"))
 		}
 	})
 	t.Run("no mountinfo", func(t *testing.T) {
-		if _, err := newCgroup(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
+		if _, err := newCgroups(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
 			t.Error(err)
 		}
 	})
@@ -224,35 +223,66 @@ func TestCgroupRoot(t *testing.T) {
 	}
 }
 
-// TestRemoveStale: groups of dead owners go, those of living ones stay.
+// TestRemoveStale: groups of dead owners go that hold nothing, those of living ones stay.
 func TestRemoveStale(t *testing.T) {
-	root := t.TempDir()
+	tr := newTree(t, "io\n", "io\n")
 	const nobody = 1<<22 + 1 // above PID_MAX_LIMIT
-	for _, name := range []string{
-		fmt.Sprint(cgroupPrefix, nobody, "-1"), fmt.Sprint(cgroupPrefix, nobody, "-23"), fmt.Sprint(cgroupPrefix, os.Getpid(), "-1"), cgroupPrefix + "x", "other"} {
-		if err := os.Mkdir(filepath.Join(root, name), 0o755); err != nil {
+	living := fmt.Sprint(cgroupPrefix, os.Getpid(), "-1-1")
+	for _, name := range []string{fmt.Sprint(cgroupPrefix, nobody, "-1-1"), fmt.Sprint(cgroupPrefix, nobody, "-23-1"), living, cgroupPrefix + "x", "other"} {
+		if err := os.Mkdir(filepath.Join(tr.root, name), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	removeStale(root)
-	left := groups(root)
-	if len(left) != 2 || strings.Contains(fmt.Sprint(left), fmt.Sprint(nobody)) {
-		t.Errorf("%v", left)
+	limited := fmt.Sprint(cgroupPrefix, nobody, "-2-1")
+	tr.write(t, limited+"/io.max", limits)
+	removeStale(tr.root, time.Now().Add(-time.Hour))
+	var left []string
+	for _, dir := range groups(tr.root) {
+		left = append(left, filepath.Base(dir))
+	}
+	if want := []string{limited, living, cgroupPrefix + "x"}; !slices.Equal(slices.Sorted(slices.Values(left)), slices.Sorted(slices.Values(want))) {
+		t.Errorf("left: %v", left)
+	}
+	if dir := filepath.Join(tr.root, limited); stale(dir, time.Now().Add(-time.Hour)) || !stale(dir, time.Now().Add(time.Hour)) {
+		t.Error("a group with a limit is stale when it is old, and not before")
 	}
 }
 
+// limits is what io.max says of a group with a read of one disk.
+const limits = "259:0 rbps=2 wbps=max riops=max wiops=max\n"
+
 // TestSweep: what one anchor has left behind goes, and the groups of another one
-// of the same process stay.
+// of the same process stay. What may hold something is let go first, after a while.
 func TestSweep(t *testing.T) {
 	tr := newTree(t, "io\n", "io\n")
 	pid := os.Getpid()
-	mine := &cgroup{root: tr.root, owner: fmt.Sprintf("%d-7", pid)}
+	mine := &cgroups{root: tr.root, owner: fmt.Sprintf("%d-7", pid)}
 	for _, name := range []string{"7-1", "7-2", "77-1", "8-1"} {
 		if err := os.Mkdir(filepath.Join(tr.root, fmt.Sprintf("%s%d-%s", cgroupPrefix, pid, name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := sweep(mine.estate()); err != nil {
+	held := fmt.Sprintf("%s%d-7-2", cgroupPrefix, pid)
+	tr.write(t, held+"/io.max", limits)
+	const patience = 50 * time.Millisecond
+	began, kernel := time.Now(), make(chan time.Duration)
+	go func() { // a group without limits has an empty file there; here it must be gone for the directory to be
+		for range 2000 {
+			if text, err := os.ReadFile(filepath.Join(tr.root, held, "io.max")); err == nil && string(text) == "259:0 rbps=max" {
+				kernel <- time.Since(began)
+				_ = os.Remove(filepath.Join(tr.root, held, "io.max"))
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+		close(kernel)
+	}()
+	swept := make(chan error, 1)
+	go func() { swept <- sweep(mine.estate(), patience) }()
+	if after := <-kernel; after < patience {
+		t.Errorf("the limit was lifted after %v", after)
+	}
+	if err := <-swept; err != nil {
 		t.Fatal(err)
 	}
 	if left := fmt.Sprint(groups(tr.root)); strings.Contains(left, "-7-") || !strings.Contains(left, "-77-1") || !strings.Contains(left, "-8-1") {
@@ -260,69 +290,9 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// TestThrottleKeepsAccount: a longer hold lets through less, counted from what
-// the first rate has let through already.
-func TestThrottleKeepsAccount(t *testing.T) {
-	tr := newTree(t, "io\n", "io\n")
-	own := tr.own(t)
-	g, err := newCgroup(tr.mountinfo)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf := remap.Dev{Major: 259}
-	const bytes = 64 << 10
-	credit := make(map[remap.Dev]int64)
-	d := &dropped{anchor: &Anchor{group: g, credit: credit}, leaves: map[remap.Dev]*budget{leaf: {bytes: bytes}}}
-	if err := d.throttle(); err != nil {
-		t.Fatal(err)
-	}
-	rate := int64(bytes * time.Second / expiry)
-	if got := tr.read(t, own+"/io.max"); got != fmt.Sprintf("259:0 rbps=%d", rate) {
-		t.Errorf("%q", got)
-	}
-	// As if half of the time were over.
-	d.leaves[leaf].since = time.Now().Add(-expiry / 2)
-	d.until.Store(int64(boottime.Now().Add(expiry / 2)))
-	if err := d.throttle(); err != nil {
-		t.Fatal(err)
-	}
-	if b := d.leaves[leaf]; b.bytes > bytes/2 || b.bytes < bytes/4 || b.rate > rate/2 || d.Deadline().Sub(boottime.Now()) < expiry*3/4 {
-		t.Errorf("%+v for %v", b, d.Deadline().Sub(boottime.Now()))
-	}
-	// Not even a byte is left, and still it is held back as much as can be.
-	d.leaves[leaf].since = time.Now().Add(-10 * expiry)
-	if err := d.throttle(); err != nil || d.leaves[leaf].rate != 1 {
-		t.Errorf("%+v, %v", d.leaves[leaf], err)
-	}
-}
-
-// TestFirstEnd: an anchor is not promised for longer than its shortest read is held back,
-// counted from when the rate was not in force yet, less a slice of the throttle.
-func TestFirstEnd(t *testing.T) {
-	const began = boottime.Instant(100 * time.Second)
-	for name, tt := range map[string]struct {
-		budget
-		before int64
-		took   time.Duration
-		want   time.Duration
-	}{
-		"one read":                   {budget{bytes: 4000, all: 4000, least: 4000, rate: 1000}, 0, 0, 4 * time.Second},
-		"set slowly":                 {budget{bytes: 4000, all: 4000, least: 4000, rate: 1000}, 0, time.Second, 4 * time.Second},
-		"one of four":                {budget{bytes: 4000, all: 4000, least: 1000, rate: 1000}, 0, 0, time.Second},
-		"half of it has passed":      {budget{bytes: 2000, all: 4000, least: 4000, rate: 500}, 1000, 0, 4 * time.Second},
-		"some passed meanwhile":      {budget{bytes: 2000, all: 4000, least: 4000, rate: 500}, 1000, time.Second, 2 * time.Second},
-		"all of it passed meanwhile": {budget{bytes: 2000, all: 4000, least: 4000, rate: 500}, 1000, 5 * time.Second, 0},
-		"the shortest is through":    {budget{bytes: 2000, all: 4000, least: 1000, rate: 500}, 1000, 0, 0},
-	} {
-		if got := tt.firstEnd(tt.before, began, began.Add(tt.took)); got != began.Add(tt.want-slice) {
-			t.Errorf("%s: after %v", name, got.Sub(began))
-		}
-	}
-}
-
 // TestReadsInFlight reads what devices count.
 func TestReadsInFlight(t *testing.T) {
-	a := &Anchor{sysfs: t.TempDir()}
+	a := &system{sysfs: t.TempDir()}
 	dir := filepath.Join(a.sysfs, "dev/block/254:0")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -331,11 +301,11 @@ func TestReadsInFlight(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "inflight"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if n, err := a.readsInFlight(dev(0)); (err != nil) != (want < 0) || err == nil && n != want {
+		if n, err := a.inFlight(dev(0)); (err != nil) != (want < 0) || err == nil && n != want {
 			t.Errorf("%q: %d, %v", text, n, err)
 		}
 	}
-	if _, err := a.readsInFlight(dev(9)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := a.inFlight(dev(9)); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
 }

@@ -30,10 +30,10 @@ type helper struct {
 	broken error
 }
 
-// startHelper starts this program again as a helper that reads device. With a
-// cgroup it starts inside of it, so that no read of it escapes the throttle.
-// With an estate it cleans up after this process.
-func startHelper(device *os.File, group *cgroup, estate string) (*helper, error) {
+// startHelper starts this program again as a helper that reads device. With the
+// directory of a cgroup it starts inside of it. With an estate it cleans up after
+// this process.
+func startHelper(device *os.File, group, estate string) (*helper, error) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args[0] = "dmcopy-hold-helper"
 	cmd.Env = append(os.Environ(), helperEnv+"="+cmp.Or(estate, "1"))
@@ -42,8 +42,8 @@ func startHelper(device *os.File, group *cgroup, estate string) (*helper, error)
 	// of it, and whoever reads our output waits for the last one who could write there.
 	// A terminal's ^C is for us: the helper ends when we do.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if group != nil {
-		dir, err := os.Open(group.dir)
+	if group != "" {
+		dir, err := os.Open(group)
 		if err != nil {
 			return nil, err
 		}
@@ -115,13 +115,6 @@ func (h *helper) exchange(o order) (answer, error) {
 func (h *helper) read(spans []span) ([]int, error) {
 	a, err := h.tell(order{Read: spans})
 	return a.Started, err
-}
-
-// probe starts reads and waits up to timeout for them. It tells whether all of
-// them have completed, however they did.
-func (h *helper) probe(spans []span, timeout time.Duration) (bool, error) {
-	a, err := h.tell(order{Read: spans, See: true, Millis: timeout.Milliseconds()})
-	return len(a.Done) == len(spans), err
 }
 
 // ended waits up to timeout for the reads and tells which of them have ended.

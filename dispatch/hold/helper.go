@@ -26,10 +26,10 @@ const helperEnv = "DMCOPY_HOLD_HELPER"
 const helperFD = 3
 
 // maxReads bounds the reads in flight in one helper; maxRead is the size of
-// the largest, in sectors.
+// the largest, in sectors: one page, which nothing on the way splits.
 const (
-	maxReads = 64
-	maxRead  = 128
+	maxReads = 1024
+	maxRead  = 8
 )
 
 // IsHelper tells whether this process was started as a helper of an anchor.
@@ -40,8 +40,13 @@ func IsHelper() bool { return os.Getenv(helperEnv) != "" }
 // status.
 func HelperMain() int {
 	signal.Ignore(unix.SIGPIPE) // a parent that was killed is no reason to leave the reads alone
-	err := serve(os.Stdin, os.Stdout, helperFD)
-	if err := errors.Join(err, sweep(os.Getenv(helperEnv))); err != nil {
+	w, err := serve(os.Stdin, os.Stdout, helperFD)
+	// Probes may hang behind somebody who waits for reads that are parked: these first.
+	err = errors.Join(err, sweep(os.Getenv(helperEnv), expiry))
+	if w != nil {
+		err = errors.Join(err, w.drain())
+	}
+	if err != nil {
 		return 1 // nobody listens any more
 	}
 	return 0
@@ -51,8 +56,6 @@ func HelperMain() int {
 type order struct {
 	Read []span `json:"read,omitempty"`
 	Wait []int  `json:"wait,omitempty"`
-	// See waits for the reads that this order starts.
-	See bool `json:"see,omitempty"`
 	// Millis bounds the wait; 0 looks without waiting.
 	Millis int64 `json:"ms,omitempty"`
 }
@@ -89,10 +92,11 @@ type worker struct {
 	ended   map[int]int64 // ended, not yet told
 }
 
-func serve(in io.Reader, out io.Writer, fd int) error {
+// serve carries out orders until there are no more. What is in flight then is left to the worker.
+func serve(in io.Reader, out io.Writer, fd int) (*worker, error) {
 	ctx, err := aioSetup(maxReads)
 	if err != nil {
-		return fmt.Errorf("io_setup: %w", err)
+		return nil, fmt.Errorf("io_setup: %w", err)
 	}
 	w := &worker{ctx: ctx, fd: fd, buffers: make(map[int][]byte), ended: make(map[int]int64)}
 	lines := bufio.NewScanner(in)
@@ -100,13 +104,13 @@ func serve(in io.Reader, out io.Writer, fd int) error {
 	for lines.Scan() {
 		var o order
 		if err := json.Unmarshal(lines.Bytes(), &o); err != nil {
-			return fmt.Errorf("order %q: %w", lines.Bytes(), err)
+			return w, fmt.Errorf("order %q: %w", lines.Bytes(), err)
 		}
 		if err := replies.Encode(w.obey(o)); err != nil {
 			break // the parent is gone: see to the reads in flight
 		}
 	}
-	return errors.Join(lines.Err(), w.drain())
+	return w, lines.Err()
 }
 
 func (w *worker) obey(o order) answer {
@@ -118,9 +122,6 @@ func (w *worker) obey(o order) answer {
 			return a
 		}
 		a.Started = append(a.Started, id)
-	}
-	if o.See {
-		o.Wait = append(o.Wait, a.Started...)
 	}
 	deadline := time.Now().Add(time.Duration(o.Millis) * time.Millisecond)
 	if err := w.await(o.Wait, deadline); err != nil {

@@ -37,7 +37,7 @@ func file(t *testing.T) *os.File {
 
 func start(t *testing.T) *helper {
 	t.Helper()
-	h, err := startHelper(file(t), nil, "")
+	h, err := startHelper(file(t), "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,25 +113,6 @@ func TestHelperRefuses(t *testing.T) {
 	}
 }
 
-// TestCheckTwice: a lost hold stays lost.
-func TestCheckTwice(t *testing.T) {
-	h := start(t)
-	defer h.close(5 * time.Second)
-	ids, err := h.read([]span{{0, 4096}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := dropped{anchor: &Anchor{held: h, device: os.Stdin}, ids: ids}
-	for deadline := time.Now().Add(5 * time.Second); d.Check() == nil; {
-		if time.Now().After(deadline) {
-			t.Fatal("a read of a file does not end")
-		}
-	}
-	if err := d.Check(); !errors.Is(err, ErrLost) {
-		t.Errorf("the second look at a lost hold: %v", err)
-	}
-}
-
 // TestHelperDies: whoever asks a dead helper is told.
 func TestHelperDies(t *testing.T) {
 	h := start(t)
@@ -141,7 +122,7 @@ func TestHelperDies(t *testing.T) {
 	if _, err := h.read([]span{{0, 4096}}); err == nil {
 		t.Error("a dead helper reads")
 	}
-	d := dropped{anchor: &Anchor{held: h, device: os.Stdin}, ids: []int{0}}
+	d := dropped{anchor: &Anchor{kernel: &system{reader: h}, device: os.Stdin}, link: &link{reads: []*read{{id: 0}}}}
 	if err := d.Check(); !errors.Is(err, ErrLost) {
 		t.Error(err)
 	}
@@ -180,11 +161,11 @@ func TestHelperLosesReader(t *testing.T) {
 
 // TestHelperGarbage: an order that is none ends the helper with a message.
 func TestHelperGarbage(t *testing.T) {
-	err := serve(strings.NewReader("{\"read\":[{\n"), io.Discard, 0)
+	_, err := serve(strings.NewReader("{\"read\":[{\n"), io.Discard, 0)
 	if err == nil || !strings.Contains(err.Error(), "order") {
 		t.Error(err)
 	}
-	if err := serve(strings.NewReader(""), io.Discard, 0); err != nil {
+	if _, err := serve(strings.NewReader(""), io.Discard, 0); err != nil {
 		t.Error(err)
 	}
 }

@@ -30,6 +30,9 @@ var (
 	// ErrContended: somebody is changing the layout at this moment, or waits
 	// to. It is worth asking again later.
 	ErrContended = errors.New("the layout of the destination is being changed")
+	// ErrSlow: a read of the destination takes so long that whoever changes
+	// the layout would have to wait for too long.
+	ErrSlow = errors.New("the destination is too slow to be held")
 	// ErrLost: the hold ended before it was released.
 	ErrLost = errors.New("the hold on the destination was lost")
 )
@@ -124,7 +127,7 @@ func (h *Holder) Ready() error {
 
 // Hold keeps the layout of the request still until the result is released.
 // A request without mutable nodes is held by the open descriptor alone.
-// The error wraps ErrUnavailable or ErrContended.
+// The error wraps ErrUnavailable, ErrSlow or ErrContended.
 func (h *Holder) Hold(ctx context.Context, req Request) (Held, error) {
 	if !needsHold(req) {
 		return descriptor{}, nil

@@ -59,7 +59,7 @@ func parseVersion(release string) version {
 func (a *Anchor) holdable(chains []Chain) error {
 	for _, c := range chains {
 		for _, node := range c.Nodes {
-			if err := a.waitsForReads(node); err != nil {
+			if err := a.kernel.waits(node); err != nil {
 				return fmt.Errorf("%s %w", node, err)
 			}
 		}
@@ -67,21 +67,21 @@ func (a *Anchor) holdable(chains []Chain) error {
 	return nil
 }
 
-func (a *Anchor) waitsForReads(node remap.Dev) error {
-	requests, err := a.has(node, "mq")
+func (s *system) waits(node remap.Dev) error {
+	requests, err := s.has(node, "mq")
 	if err == nil && requests {
 		return errRequests
 	}
-	array, err2 := a.has(node, "md")
-	if err2 == nil && array && a.kernel.before(arraysWait) {
+	array, err2 := s.has(node, "md")
+	if err2 == nil && array && s.version.before(arraysWait) {
 		return errArrays
 	}
 	return errors.Join(err, err2)
 }
 
 // has tells whether a device has an attribute in sysfs.
-func (a *Anchor) has(node remap.Dev, attribute string) (bool, error) {
-	_, err := os.Stat(filepath.Join(a.sysfs, "dev/block", node.String(), attribute))
+func (s *system) has(node remap.Dev, attribute string) (bool, error) {
+	_, err := os.Stat(filepath.Join(s.sysfs, "dev/block", node.String(), attribute))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

@@ -11,8 +11,8 @@ import (
 )
 
 // When a copy is killed, its anchor stays until it expires, and nobody is left
-// to remove the cgroup. The helper outside of the cgroup, which has nothing
-// else to do by then, sees to it.
+// to remove the cgroups. The helper outside of them, which has nothing else to
+// do by then, sees to it. It also lets reads go that are parked.
 
 const (
 	sweepPatience = 3 * expiry
@@ -22,13 +22,14 @@ const (
 // estate is what a helper needs to know to clean up after its parent, as one
 // word: root of the hierarchy, owner of the groups, and whether it had switched
 // the io controller on.
-func (g *cgroup) estate() string {
+func (g *cgroups) estate() string {
 	return fmt.Sprintf("%s:%s:%t", g.root, g.owner, g.enabled)
 }
 
 // sweep removes the groups of an anchor whose process has ended. If it did so
-// itself, there is nothing to do.
-func sweep(estate string) error {
+// itself, there is nothing to do. What has limits still may hold the layout for
+// commands that were left behind: it is let go when an expiry is over.
+func sweep(estate string, expiry time.Duration) error {
 	fields := strings.Split(estate, ":")
 	if len(fields) != 3 {
 		return nil // not an heir
@@ -37,30 +38,53 @@ func sweep(estate string) error {
 	if err != nil {
 		return err
 	}
-	g := &cgroup{root: fields[0], owner: fields[1], enabled: enabled}
-	deadline := time.Now().Add(sweepPatience)
+	g := &cgroups{root: fields[0], owner: fields[1], enabled: enabled}
+	began := time.Now()
 	for {
-		err := g.removeAll()
-		if err == nil || time.Now().After(deadline) {
+		err := g.removeLoose()
+		if err == nil || time.Since(began) > sweepPatience {
 			return err
+		}
+		if time.Since(began) > expiry {
+			g.loosen()
 		}
 		time.Sleep(sweepEvery)
 	}
 }
 
-// removeAll removes all groups of the owner, and leaves those of other anchors
-// alone.
-func (g *cgroup) removeAll() error {
+// errLimited: a group is left alone because reads of it may be in flight.
+var errLimited = errors.New("the group has limits")
+
+// removeLoose removes all groups of the owner that have no limits, and leaves
+// those of other anchors alone.
+func (g *cgroups) removeLoose() error {
 	var errs []error
-	for _, dir := range groups(g.root) {
-		if strings.HasPrefix(filepath.Base(dir), cgroupPrefix+g.owner+"-") {
-			if err := os.Remove(dir); !errors.Is(err, os.ErrNotExist) {
-				errs = append(errs, err)
-			}
+	for _, dir := range g.own() {
+		limits, err := limitsOf(dir)
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case len(limits) > 0:
+			errs = append(errs, errLimited)
+		default:
+			errs = append(errs, g.remove(dir))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	return g.disable()
+}
+
+// loosen lifts all limits of the owner. What fails is tried again.
+func (g *cgroups) loosen() {
+	for _, dir := range g.own() {
+		limits, err := limitsOf(dir)
+		if err != nil {
+			continue
+		}
+		for _, disk := range limits {
+			_ = os.WriteFile(filepath.Join(dir, "io.max"), []byte(disk+" rbps="+unlimited), 0)
+		}
+	}
 }

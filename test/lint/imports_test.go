@@ -43,7 +43,7 @@ var rooms = []room{
 	{"snapshot/watch", []string{"remap", "dmtable"}, "who listens for changes of layouts does not read them"},
 	{"emulation", []string{"internal/..."}, "copying through the host works without knowing what is below a device"},
 	{"copydomain", []string{"remap", "internal/boottime", "copydomain/blocks", "copydomain/files", "copydomain/nvme", "copydomain/scsi"}, "which leaves a command can span; not what a volume is"},
-	{"dispatch/hold", []string{"remap", "internal/boottime"}, "holding a layout still works for whoever needs it held"},
+	{"dispatch/hold", []string{"remap", "internal/background", "internal/boottime"}, "holding a layout still works for whoever needs it held"},
 	{"dispatch/freeze", []string{"remap"}, "freezing a file system works for whoever needs it frozen, and knows nothing of copies"},
 	{"journal", nil, "what a copy has done is kept without knowing what it is between, or how it is done"},
 	{"dispatch", []string{"remap", "internal/...", "sysblock", "snapshot", "snapshot/watch", "emulation", "copydomain", "dispatch/hold", "dispatch/freeze", "journal"},

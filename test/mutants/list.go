@@ -260,23 +260,73 @@ var mutants = []mutant{
 	},
 	{
 		guard: "probe of the anchor",
-		file:  "dispatch/hold/anchor.go", old: "if !completed {", new: "if !completed && false {",
+		file:  "dispatch/hold/probing.go", old: "return !a.probing.underWay(), nil", new: "return true, nil",
 		in: "./test/integration/anchor", tests: "TestSuspendUnderWay|TestSuspendedDevice", guest: true,
 	},
 	{
-		guard: "reads in flight at each device",
-		file:  "dispatch/hold/anchor.go", old: "if n < 1 {", new: "if n < 0 {",
+		guard: "probe of the anchor, on a model",
+		file:  "dispatch/hold/anchor.go", old: "if !completed {", new: "if !completed && false {",
+		in: "./dispatch/hold", tests: ".",
+	},
+	{
+		guard: "a read more in flight at each device than before",
+		file:  "dispatch/hold/anchor.go", old: "if n <= l.before[node] {", new: "if n < 1 {",
 		in: "./dispatch/hold", tests: ".",
 	},
 	{
 		guard: "reads of the anchor",
-		file:  "dispatch/hold/anchor.go", old: "d.ids, err = a.held.read(spans)", new: "d.ids = nil",
+		file:  "dispatch/hold/anchor.go", old: "if r.id, err = a.kernel.read(r.group, s); err != nil {", new: "if err != nil {",
 		in: "./test/integration/anchor", tests: "TestSuspend", guest: true,
 	},
 	{
 		guard: "throttle of the anchor",
-		file:  "dispatch/hold/anchor.go", old: "err = d.throttle()", new: "err = ctx.Err()",
+		file:  "dispatch/hold/anchor.go", old: "if err := a.set(r, lasting(r.left, a.expiry())); err != nil {", new: "if r.rate = 1; err != nil {",
 		in: "./test/integration/anchor", tests: "TestSuspend", guest: true,
+	},
+	{
+		guard: "an anchor that is queued has no limit",
+		file:  "dispatch/hold/anchor.go", old: "if err := a.loosen(l); err != nil {", new: "if err := error(nil); err != nil {",
+		in: "./dispatch/hold", tests: ".",
+	},
+	{
+		guard: "the last anchor was in flight until the next one was",
+		file:  "dispatch/hold/held.go", old: "\terr = d.Check()\n", new: "\terr = nil\n",
+		in: "./dispatch/hold", tests: ".",
+	},
+	{
+		guard: "the deadline of a hold never comes nearer",
+		file:  "dispatch/hold/held.go", old: "sooner := next.deadline() < d.Deadline();", new: "sooner := false;",
+		in: "./dispatch/hold", tests: ".",
+	},
+	{
+		guard: "what the throttle rounds up",
+		file:  "dispatch/hold/meter.go", old: "/m.rate) - slack)", new: "/m.rate))",
+		in: "./dispatch/hold", tests: ".",
+	},
+	{
+		guard: "what passes while a limit is set",
+		file:  "dispatch/hold/anchor.go", old: "rate: rate, since: before}", new: "rate: rate, since: a.kernel.now() + before - before}",
+		in: "./dispatch/hold", tests: ".",
+	},
+	{
+		guard: "what is left of an anchor is parked",
+		file:  "dispatch/hold/meter.go", old: "if left <= reserve {", new: "if left < 0 {",
+		in: "./dispatch/hold", tests: ".",
+	},
+	{
+		guard: "slow is not contended",
+		file:  "dispatch/hold/probing.go", old: "p.latency = max(now.Sub(p.since), 1)", new: "p.latency = 1",
+		in: "./dispatch/hold", tests: ".",
+	},
+	{
+		guard: "groups that may hold something are not removed",
+		file:  "dispatch/hold/cgroup.go", old: "return err == nil && len(limits) == 0 || made.ModTime().Before(before)", new: "return err == nil || len(limits) == 0 || made.ModTime().Before(before)",
+		in: "./dispatch/hold", tests: ".",
+	},
+	{
+		guard: "what is left behind is let go after an expiry",
+		file:  "dispatch/hold/sweep.go", old: "if time.Since(began) > expiry {", new: "if time.Since(began) >= 0 {",
+		in: "./dispatch/hold", tests: "Sweep",
 	},
 	{
 		guard: "lock of the volume group",

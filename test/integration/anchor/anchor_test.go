@@ -17,17 +17,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/internal/boottime"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
-var leaf = vm.Disk{Serial: "leaf", Size: 256 << 20}
+var leaf = vm.Disk{Serial: "leaf", Size: 256 << 20, Copy: vm.CopyLimits{MSSRL: 2048, MCL: 16384, MSRC: 127}}
 
 func TestMain(m *testing.M) {
 	if hold.IsHelper() {
 		os.Exit(hold.HelperMain())
 	}
-	vm.Main(m, vm.Machine{Disks: []vm.Disk{leaf}})
+	vm.Main(m, vm.Machine{Disks: []vm.Disk{leaf}, Programs: []string{"github.com/dmcopy/dmcopy/cmd/dmcopy"}})
 }
 
 // linear makes a dm-linear device and removes it with the test.
@@ -140,7 +141,7 @@ func TestSuspendWaitsForRelease(t *testing.T) {
 func TestTwoAnchors(t *testing.T) {
 	names := []string{"top", "other"}
 	var holders []*hold.Holder
-	var helds []hold.Held
+	var letGo []func()
 	var suspends []<-chan error
 	for i, name := range names {
 		h, req := stackAt(t, 2048+int64(i)*65536, name, name+"-lower")
@@ -148,35 +149,21 @@ func TestTwoAnchors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		holders, helds = append(holders, h), append(helds, held)
+		holders, letGo = append(holders, h), append(letGo, keep(t, held))
 	}
 	for _, name := range names {
 		suspends = append(suspends, begin(t, "dmsetup", "suspend", name))
 	}
 	for i, name := range names {
-		waitKept(t, suspends[i:], helds[i:])
-		if err := errors.Join(helds[i].Check(), helds[i].Release(), holders[i].Close()); err != nil {
+		for _, suspend := range suspends[i:] {
+			waits(t, suspend, "suspend")
+		}
+		letGo[i]()
+		if err := holders[i].Close(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		ends(t, suspends[i], "suspend")
 		vm.Run(t, "dmsetup", "resume", name)
-	}
-}
-
-// waitKept fails the test if one of the commands ends within a while, in which the
-// holds are kept.
-func waitKept(t *testing.T, commands []<-chan error, helds []hold.Held) {
-	t.Helper()
-	for range 15 {
-		time.Sleep(100 * time.Millisecond)
-		for i, held := range helds {
-			if err := held.Extend(); err != nil {
-				t.Errorf("%d: %v", i, err)
-			}
-			if len(commands[i]) > 0 {
-				t.Fatalf("%d did not wait for the hold (%v)", i, <-commands[i])
-			}
-		}
 	}
 }
 
@@ -294,6 +281,100 @@ func TestExpiryAndExtension(t *testing.T) {
 	if err := held.Release(); err != nil {
 		t.Errorf("release: %v", err)
 	}
+}
+
+// TestLongHold: a hold lasts as long as it is extended, also while somebody waits for its release.
+func TestLongHold(t *testing.T) {
+	h, req := stack(t)
+	held, err := h.Hold(context.Background(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	letGo := keep(t, held)
+	time.Sleep(20 * time.Second)
+	suspend := begin(t, "dmsetup", "suspend", "middle")
+	defer func() {
+		ends(t, suspend, "suspend")
+		vm.Run(t, "dmsetup", "resume", "middle")
+	}()
+	select {
+	case err := <-suspend:
+		t.Fatalf("suspend did not wait for the hold: %v", err)
+	case <-time.After(45 * time.Second):
+	}
+	if left := held.Deadline().Sub(boottime.Now()); left <= 0 || left > 20*time.Second {
+		t.Errorf("it is said to hold for another %v", left)
+	}
+	letGo()
+}
+
+// eight makes eight devices on the disk, and one of stripes on them.
+func eight(t *testing.T) (top string, lowers []string) {
+	t.Helper()
+	disk := vm.Device(t, leaf)
+	line := "0 65536 striped 8 16"
+	for i := range 8 {
+		lowers = append(lowers, linear(t, fmt.Sprintf("lower%d", i), disk, 200000+int64(i)*8192, 8192))
+		line += " " + lowers[i] + " 0"
+	}
+	return vm.Mapped(t, "striped", line), lowers
+}
+
+// TestManyDevicesOverOneDisk: the read of each lasts as if it were alone.
+func TestManyDevicesOverOneDisk(t *testing.T) {
+	top, lowers := eight(t)
+	if top, err := filepath.EvalSymlinks(top); err == nil {
+		h := hold.NewHolder(hold.Auto, top, devOf(t, top), nil)
+		req := hold.Request{Deadline: 2 * time.Second}
+		for i, lower := range lowers {
+			req.Chains = append(req.Chains, hold.Chain{Start: remap.Sector(16 * i), Len: 16, Nodes: []remap.Dev{devOf(t, top), devOf(t, lower)}, Leaf: devOf(t, vm.Device(t, leaf))})
+		}
+		held, err := h.Hold(context.Background(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		suspend := begin(t, "dmsetup", "suspend", "lower3")
+		for held.Deadline().Sub(boottime.Now()) > 200*time.Millisecond {
+			time.Sleep(50 * time.Millisecond)
+			if len(suspend) > 0 {
+				t.Fatal("suspend did not wait")
+			}
+		}
+		// Whether it is too late to ask says the deadline, not the clock of a busy machine.
+		if err := held.Check(); err != nil && boottime.Now() < held.Deadline() {
+			t.Error(err)
+		}
+		if err := held.Release(); err != nil {
+			t.Error(err)
+		}
+		ends(t, suspend, "suspend")
+		vm.Run(t, "dmsetup", "resume", "lower3")
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	} else {
+		t.Fatal(err)
+	}
+	offloaded(t, top)
+}
+
+// TestSlowDestination: slow is not contended.
+func TestSlowDestination(t *testing.T) {
+	lower := linear(t, "slow-lower", vm.Device(t, leaf), 200000, 65536)
+	slow := vm.Mapped(t, "slow", "0 65536 delay "+lower+" 0 1500")
+	t.Cleanup(func() { vm.Reload(t, slow, "0 65536 linear "+lower+" 0") }) // whoever reads it is through soon
+	offloaded(t, slow)
+}
+
+// offloaded copies to a device of which everything has to be offloaded.
+func offloaded(t *testing.T, dst string) {
+	t.Helper()
+	const bytes = 1 << 20
+	src := linear(t, "source", vm.Device(t, leaf), 2048, 65536)
+	vm.Stamp(t, src, 7, 0, bytes)
+	out := vm.Run(t, "dmcopy", "copy", "--offload=require", "--json", fmt.Sprintf("--range=0:0:%d", bytes), src, dst)
+	t.Logf("%s", out)
+	vm.CheckStamp(t, dst, 7, 0, 0, bytes)
 }
 
 func TestManyWindows(t *testing.T) {
