@@ -57,13 +57,14 @@ func configure(control, backing *os.File, blockSize int) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer device.Close()
 	config := unix.LoopConfig{Fd: uint32(backing.Fd()), Size: uint32(blockSize)}
 	config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR
 	if err := unix.IoctlLoopConfigure(int(device.Fd()), &config); err != nil {
-		device.Close()
 		return nil, fmt.Errorf("LOOP_CONFIGURE %s: %w", device.Name(), err)
 	}
-	return device, nil
+	// Who has it open for writing uses it, as the tested see it.
+	return os.OpenFile(device.Name(), os.O_RDONLY, 0)
 }
 
 func unavailable(t testing.TB, why string, args ...any) {
