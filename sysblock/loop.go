@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -125,13 +126,74 @@ func (l *LoopFile) ask(fd int, dev remap.Dev) error {
 		return ErrGone // it was given another file meanwhile
 	}
 	l.Encrypted = info.Encrypt_type != 0
-	l.ID = fmt.Sprintf("file:%s:%d", devOf(info.Device), info.Inode)
+	l.ID = fileID(devOf(info.Device), info.Inode)
 	// For regular files this is the file system again, or 0.
 	if info.Rdevice != 0 && info.Rdevice != info.Device {
 		block := devOf(info.Rdevice)
-		l.ID, l.Block = "block:"+block.String(), &block
+		l.ID, l.Block = blockID(block), &block
 	}
 	return nil
+}
+
+// boundLoop is a loop device that has a file.
+type boundLoop struct {
+	dev  remap.Dev
+	name string
+	// storage is what package blockio calls the file; "" if neither the device nor its
+	// path tells.
+	storage string
+}
+
+// loops lists all loop devices that have a file. They claim nothing, neither the file
+// nor the device that it may be, and have no links in sysfs.
+func (f FS) loops() ([]boundLoop, error) {
+	found, err := filepath.Glob(f.path("sys/class/block/loop*/loop/backing_file"))
+	if err != nil {
+		return nil, err
+	}
+	var all []boundLoop
+	for _, attr := range found {
+		l, err := f.boundLoop(filepath.Base(filepath.Dir(filepath.Dir(attr))))
+		if errors.Is(err, ErrGone) { // or given another file meanwhile
+			l, err = f.boundLoop(l.name)
+		}
+		if errors.Is(err, ErrGone) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if l.storage != "" {
+			all = append(all, l)
+		}
+	}
+	return all, nil
+}
+
+func (f FS) boundLoop(name string) (boundLoop, error) {
+	l := boundLoop{name: name}
+	var err error
+	if l.dev, err = dir(f.path("sys/class/block", name)).dev("dev"); err != nil {
+		return l, named(l.dev, name, goneIfVanished(err))
+	}
+	bound, err := f.LoopFile(&Facts{Dev: l.dev, Name: name})
+	if err != nil || bound == nil {
+		return l, err
+	}
+	l.storage = bound.ID
+	if l.storage == "" { // it may not be opened to ask it
+		if info, err := os.Stat(f.path(bound.File)); err == nil {
+			l.storage = idOf(info)
+		}
+	}
+	return l, nil
+}
+
+func goneIfVanished(err error) error {
+	if vanished(err) {
+		return ErrGone
+	}
+	return err
 }
 
 func devOf(rdev uint64) remap.Dev { return remap.Dev{Major: unix.Major(rdev), Minor: unix.Minor(rdev)} }

@@ -1,20 +1,15 @@
 package sysblock
 
 import (
-	"bufio"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-// UseKind says how a device is used.
+// UseKind says how a device or a file is used.
 type UseKind string
 
 const (
@@ -26,74 +21,144 @@ const (
 	Swap UseKind = "swap"
 	// Held: another device is made of it.
 	Held UseKind = "held"
+	// HeldRO: another device is made of it, which is read-only.
+	HeldRO UseKind = "held read-only"
+	// Stored: it is the storage of a loop device.
+	Stored UseKind = "stored"
+	// StoredRO: it is the storage of a loop device that is read-only.
+	StoredRO UseKind = "stored read-only"
 	// Member: it belongs to a file system of several devices that is mounted
 	// or was opened.
 	Member UseKind = "member"
+	// Exported: a target of the kernel offers it to others.
+	Exported UseKind = "exported"
+	// Opened: a process has it open for writing.
+	Opened UseKind = "open for writing"
 )
 
-// Use is one use of a device.
+// Writes tells whether whoever uses a device so may write to it.
+func (k UseKind) Writes() bool { return k != MountedRO && k != HeldRO && k != StoredRO }
+
+// Use is one use of a device or a file.
 type Use struct {
 	Kind UseKind
-	// Dev is the device that is used so: the one asked about, a partition of
-	// it, or a device that is made of it.
+	// Dev is the device that is used so: the one asked about, a partition of it, the
+	// disk that it is a partition of, or a device that is made of it; zero for a file.
 	Dev  remap.Dev
 	Name string // of Dev
-	// Detail is the mount point, the holder, or the file system.
+	// Detail is the mount point, the holder, the file system, the target or the process.
 	Detail string
+	// Path is the disk that Dev is, or is a part of, or that it is made of, if that
+	// is another one with the name of the disk asked about, and so is taken for another
+	// path to it.
+	Path string
 }
 
-func (u Use) String() string { return u.Name + " is " + string(u.Kind) + ": " + u.Detail }
+func (u Use) String() string {
+	text := u.Name + " is " + string(u.Kind) + ": " + u.Detail
+	if u.Path != "" {
+		text += " (by " + u.Path + ")"
+	}
+	return text
+}
 
-// Users lists who uses a device, directly or through its partitions and the
-// devices that are made of it. An empty list is no proof that nobody does: a
-// process may have the device open. That is for an exclusive open to find out.
+// Users lists who uses a device: directly, through its partitions, through the disk
+// that it is a partition of, through the devices that are made of it, with or without a link
+// in sysfs, and by other paths to its disk. An empty list is no proof that nobody does. That is
+// for an exclusive open to find out, as far as users claim what they use; not all do.
 func (f FS) Users(dev remap.Dev) ([]Use, error) {
-	mounts, err := f.Mounts()
+	u, err := f.newUsers()
 	if err != nil {
 		return nil, err
 	}
-	swaps, err := f.Swaps()
+	facts, err := f.Facts(dev)
 	if err != nil {
 		return nil, err
 	}
-	members, err := f.btrfsMembers()
-	if err != nil {
-		return nil, err
-	}
-	u := users{fs: f, seen: make(map[remap.Dev]bool)}
-	u.direct = func(facts *Facts) {
-		for _, m := range mounts {
-			if m.Dev == facts.Dev || m.SourceDev == facts.Dev {
-				u.add(m.kind(), facts, m.Point+" ("+m.Type+")")
-			}
-		}
-		for _, s := range swaps {
-			if s.Dev == facts.Dev {
-				u.add(Swap, facts, s.Path)
-			}
-		}
-		for _, id := range members[facts.Dev] {
-			u.add(Member, facts, "btrfs "+id)
-		}
+	if facts.Disk != nil && facts.Disk.NVMe != nil {
+		u.reachedBy = facts.Disk.NVMe.SubsystemNQN
 	}
 	if err := u.visit(dev); err != nil {
 		return nil, err
 	}
-	return u.uses, nil
+	if facts.Part != nil {
+		if err := u.only(facts.Part.Parent); err != nil {
+			return nil, err
+		}
+	}
+	return u.uses, u.otherPaths(facts)
+}
+
+// FileUsers lists who uses a regular file, which package blockio calls by that ID: as
+// the storage of loop devices, and whatever is made of these, as swap space, or for writing.
+// Processes that run this same program are left out: copies lock what they write, and can
+// share a file.
+func (f FS) FileUsers(id string) ([]Use, error) {
+	u, err := f.newUsers()
+	if err != nil {
+		return nil, err
+	}
+	u.writers = slices.DeleteFunc(u.writers, func(w writer) bool { return w.id == id && !f.isAnother(w.Process) })
+	return u.uses, u.stored(id, &Facts{})
 }
 
 // users walks a device, its partitions and everything that is made of them.
 type users struct {
-	fs     FS
-	direct func(*Facts)
-	seen   map[remap.Dev]bool
-	uses   []Use
+	fs      FS
+	mounts  []Mount
+	swaps   []swapArea
+	members map[remap.Dev][]string
+	loops   []boundLoop
+	exports []export
+	writers []writer
+
+	// reachedBy is the NVMe subsystem that leads to the device: this machine may export it
+	// to itself.
+	reachedBy string
+	path      string // see Use
+	seen      map[remap.Dev]bool
+	uses      []Use
+}
+
+// newUsers looks around once for all devices.
+func (f FS) newUsers() (u *users, err error) {
+	u = &users{fs: f, seen: make(map[remap.Dev]bool)}
+	if u.mounts, err = f.AllMounts(); err != nil {
+		return nil, err
+	}
+	if u.swaps, err = f.swaps(roots(u.mounts)); err != nil {
+		return nil, err
+	}
+	if u.members, err = f.btrfsMembers(); err != nil {
+		return nil, err
+	}
+	if u.loops, err = f.loops(); err != nil {
+		return nil, err
+	}
+	if u.exports, err = f.exports(); err != nil {
+		return nil, err
+	}
+	u.writers, err = f.writers(u.mounts)
+	return u, err
+}
+
+// roots are the directories that files are found below by the names that they have in
+// any of the namespaces that the mounts are of.
+func roots(mounts []Mount) []string {
+	all := []string{""}
+	for i := range mounts {
+		if root := mounts[i].Seer.root(); !slices.Contains(all, root) {
+			all = append(all, root)
+		}
+	}
+	return all
 }
 
 func (u *users) add(kind UseKind, f *Facts, detail string) {
-	u.uses = append(u.uses, Use{kind, f.Dev, f.Name, detail})
+	u.uses = append(u.uses, Use{Kind: kind, Dev: f.Dev, Name: f.Name, Detail: detail, Path: u.path})
 }
 
+// visit lists the uses of a device and of all above it.
 func (u *users) visit(dev remap.Dev) error {
 	if u.seen[dev] {
 		return nil
@@ -105,14 +170,15 @@ func (u *users) visit(dev remap.Dev) error {
 	}
 	u.direct(facts)
 	for _, holder := range facts.Holders {
-		name, err := u.fs.name(holder)
-		if err != nil {
+		if err := u.held(facts, holder); err != nil {
 			return err
 		}
-		u.add(Held, facts, name)
 	}
-	parts, err := u.fs.partitions(facts)
+	parts, err := u.fs.Partitions(facts)
 	if err != nil {
+		return err
+	}
+	if err := u.stored(blockID(dev), facts); err != nil {
 		return err
 	}
 	for _, upper := range append(parts, facts.Holders...) {
@@ -123,20 +189,149 @@ func (u *users) visit(dev remap.Dev) error {
 	return nil
 }
 
+// only lists the uses of a disk as a whole, without those of its partitions.
+func (u *users) only(disk remap.Dev) error {
+	if u.seen[disk] {
+		return nil
+	}
+	u.seen[disk] = true
+	facts, err := u.fs.Facts(disk)
+	if err != nil {
+		return err
+	}
+	u.direct(facts)
+	for _, holder := range facts.Holders {
+		if err := u.held(facts, holder); err != nil {
+			return err
+		}
+	}
+	return u.stored(blockID(disk), facts)
+}
+
+// direct lists who uses the device itself.
+func (u *users) direct(facts *Facts) {
+	u.mounted(facts)
+	for _, id := range u.members[facts.Dev] {
+		u.add(Member, facts, "btrfs "+id)
+	}
+	for i := range u.exports {
+		if e := &u.exports[i]; e.controller != "" && leadsTo(e.controller, facts) && !u.reaches(e) {
+			u.add(Exported, facts, e.what)
+		}
+	}
+}
+
+// mounted lists where the device is mounted, once as this process sees it if it does.
+func (u *users) mounted(facts *Facts) {
+	seen := make(map[UseKind]bool)
+	for i := range u.mounts {
+		m := &u.mounts[i]
+		if m.Dev != facts.Dev && m.SourceDev != facts.Dev {
+			continue
+		}
+		if m.Seer.PID == 0 || !seen[m.kind()] {
+			u.add(m.kind(), facts, m.where())
+		}
+		seen[m.kind()] = true
+	}
+}
+
+// leadsTo tells whether an NVMe controller leads to the device.
+func leadsTo(controller string, facts *Facts) bool {
+	return facts.Disk != nil && facts.Disk.NVMe != nil && slices.Contains(facts.Disk.NVMe.Controllers, controller)
+}
+
+// reaches tells whether the device is seen through this very export.
+func (u *users) reaches(e *export) bool { return e.nqn != "" && e.nqn == u.reachedBy }
+
+// held adds a device that is made of another one.
+func (u *users) held(facts *Facts, holder remap.Dev) error {
+	name, err := u.fs.name(holder)
+	if err != nil {
+		return err
+	}
+	return u.made(Held, HeldRO, facts, name)
+}
+
+// made adds a device that is made of another one, or of a file.
+func (u *users) made(kind, readOnly UseKind, facts *Facts, upper string) error {
+	is, err := dir(u.fs.path("sys/class/block", upper)).bool("ro")
+	if err != nil {
+		return &Error{upper, goneIfVanished(err)}
+	}
+	if is {
+		kind = readOnly
+	}
+	u.add(kind, facts, upper)
+	return nil
+}
+
+// stored lists who uses a device or file by what the kernel knows it by, and all
+// above the loop devices that it is the storage of.
+func (u *users) stored(id string, facts *Facts) error {
+	for _, s := range u.swaps {
+		if slices.Contains(s.ids, id) {
+			u.add(Swap, facts, s.path)
+		}
+	}
+	for i := range u.exports {
+		if e := &u.exports[i]; e.id == id && !u.reaches(e) {
+			u.add(Exported, facts, e.what)
+		}
+	}
+	for _, w := range u.writers {
+		if w.id == id {
+			u.add(Opened, facts, w.String())
+		}
+	}
+	for _, l := range u.loops {
+		if l.storage != id {
+			continue
+		}
+		if err := u.made(Stored, StoredRO, facts, l.name); err != nil {
+			return err
+		}
+		if err := u.visit(l.dev); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// otherPaths lists the uses by other paths to the disk of a device.
+func (u *users) otherPaths(facts *Facts) error {
+	others, err := u.fs.OtherPaths(facts)
+	if err != nil {
+		return err
+	}
+	for _, o := range others {
+		u.path = o.Name
+		if facts.Part == nil {
+			o.Parts = []remap.Dev{o.Disk}
+		}
+		for _, dev := range o.Parts {
+			if err := u.visit(dev); err != nil {
+				return err
+			}
+		}
+		if err := u.only(o.Disk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // name is the kernel's name of a device.
 func (f FS) name(dev remap.Dev) (string, error) {
 	d, err := filepath.EvalSymlinks(f.path("sys/dev/block", dev.String()))
-	if vanished(err) {
-		err = ErrGone
-	}
 	if err != nil {
-		return "", &Error{dev.String(), err}
+		return "", &Error{dev.String(), goneIfVanished(err)}
 	}
 	return filepath.Base(d), nil
 }
 
-// partitions lists the partitions of a disk.
-func (f FS) partitions(disk *Facts) ([]remap.Dev, error) {
+// Partitions lists the partitions of a disk.
+func (f FS) Partitions(disk *Facts) ([]remap.Dev, error) {
 	if disk.Part != nil {
 		return nil, nil
 	}
@@ -165,169 +360,6 @@ func (f FS) partitions(disk *Facts) ([]remap.Dev, error) {
 	}
 	sortDevs(parts)
 	return parts, nil
-}
-
-// Mount is one line of /proc/self/mountinfo.
-type Mount struct {
-	// Dev is the number that files of the file system report. File systems of
-	// several devices and stacked ones use numbers that are no device's.
-	Dev remap.Dev
-	// Source is what was mounted, SourceDev its number if it is a block device.
-	Source    string
-	SourceDev remap.Dev
-	Point     string
-	Type      string
-	// ReadOnly tells that the file system as a whole is read-only. A read-only
-	// mount of a writable file system is not.
-	ReadOnly bool
-}
-
-func (m *Mount) kind() UseKind {
-	if m.ReadOnly {
-		return MountedRO
-	}
-	return MountedRW
-}
-
-// Mounts reads /proc/self/mountinfo (Documentation/filesystems/proc.rst, 3.5).
-func (f FS) Mounts() ([]Mount, error) {
-	path := f.path("proc/self/mountinfo")
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, &Error{path, err}
-	}
-	defer file.Close()
-	mounts, err := parseMounts(file)
-	if err != nil {
-		return nil, &Error{path, err}
-	}
-	for i := range mounts {
-		mounts[i].SourceDev = f.nodeDev(mounts[i].Source)
-	}
-	return mounts, nil
-}
-
-// nodeDev is the device number of a node, zero if the path is none. Sources
-// of mounts are free text, so nothing that fails here is an error.
-func (f FS) nodeDev(path string) remap.Dev {
-	if !strings.HasPrefix(path, "/") {
-		return remap.Dev{}
-	}
-	info, err := os.Stat(f.path(path))
-	if err != nil || info.Mode()&fs.ModeDevice == 0 || info.Mode()&fs.ModeCharDevice != 0 {
-		return remap.Dev{}
-	}
-	return rdev(info)
-}
-
-func parseMounts(r io.Reader) ([]Mount, error) {
-	var mounts []Mount
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		m, err := parseMount(lines.Text())
-		if err != nil {
-			return nil, err
-		}
-		mounts = append(mounts, m)
-	}
-	return mounts, lines.Err()
-}
-
-// parseMount reads one line:
-//
-//	36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
-//
-// The fields up to the options are fixed, then any number of them follows up
-// to the dash.
-func parseMount(line string) (Mount, error) {
-	head, tail, _ := strings.Cut(line, " - ")
-	before, after := strings.Split(head, " "), strings.Split(tail, " ")
-	if len(before) < 6 || len(after) != 3 {
-		return Mount{}, fmt.Errorf("%w: line %q", ErrValue, line)
-	}
-	dev, err := remap.ParseDev(before[2])
-	if err != nil {
-		return Mount{}, fmt.Errorf("%w: line %q: %w", ErrValue, line, err)
-	}
-	return Mount{
-		Dev: dev, Source: unescape(after[1]), Point: unescape(before[4]), Type: unescape(after[0]),
-		ReadOnly: hasOption(after[2], "ro"),
-	}, nil
-}
-
-func hasOption(options, want string) bool {
-	for option := range strings.SplitSeq(options, ",") {
-		if option == want {
-			return true
-		}
-	}
-	return false
-}
-
-// unescape undoes the octal escapes of space, tab, newline and backslash
-// (fs/proc_namespace.c, mangle).
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if c, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(c))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
-
-// SwapArea is one line of /proc/swaps.
-type SwapArea struct {
-	Path string
-	// Dev is the device number if the area is a block device.
-	Dev remap.Dev
-}
-
-// Swaps reads /proc/swaps, which a kernel without swap does not have.
-func (f FS) Swaps() ([]SwapArea, error) {
-	path := f.path("proc/swaps")
-	file, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, &Error{path, err}
-	}
-	defer file.Close()
-	swaps, err := parseSwaps(file)
-	if err != nil {
-		return nil, &Error{path, err}
-	}
-	for i := range swaps {
-		swaps[i].Dev = f.nodeDev(swaps[i].Path)
-	}
-	return swaps, nil
-}
-
-// parseSwaps reads the paths: the first word of each line but the first
-// (mm/swapfile.c, swap_show).
-func parseSwaps(r io.Reader) ([]SwapArea, error) {
-	var swaps []SwapArea
-	lines := bufio.NewScanner(r)
-	for first := true; lines.Scan(); first = false {
-		words := strings.Fields(lines.Text())
-		switch {
-		case first && (len(words) == 0 || words[0] != "Filename"), len(words) < 5:
-			return nil, fmt.Errorf("%w: line %q", ErrValue, lines.Text())
-		case !first:
-			swaps = append(swaps, SwapArea{Path: unescape(words[0])})
-		}
-	}
-	return swaps, lines.Err()
 }
 
 // btrfsMembers reads which devices belong to which btrfs, by uuid: mountinfo

@@ -21,18 +21,18 @@ func TestParseMounts(t *testing.T) {
 43 28 0:41 / /empty rw - tmpfs  rw
 `
 	want := []Mount{
-		{Dev: remap.Dev{Minor: 21}, Source: "proc", Point: "/proc", Type: "proc"},
-		{Dev: remap.Dev{Major: 259, Minor: 2}, Source: "/dev/nvme0n1p2", Point: "/", Type: "ext4"},
-		{Dev: remap.Dev{Minor: 35}, Source: "/dev/mapper/vg-home", Point: "/home", Type: "btrfs"},
-		{Dev: remap.Dev{Major: 259, Minor: 3}, Source: "/dev/nvme0n1p3", Point: `/mnt/my disk\`, Type: "xfs", ReadOnly: true},
-		{Dev: remap.Dev{Minor: 40}, Source: "overlay", Point: "/var/lib/merged", Type: "overlay"},
-		{Dev: remap.Dev{Minor: 41}, Source: "", Point: "/empty", Type: "tmpfs"},
+		{ID: 22, Dev: remap.Dev{Minor: 21}, Source: "proc", Point: "/proc", Type: "proc"},
+		{ID: 28, Dev: remap.Dev{Major: 259, Minor: 2}, Source: "/dev/nvme0n1p2", Point: "/", Type: "ext4"},
+		{ID: 40, Dev: remap.Dev{Minor: 35}, Source: "/dev/mapper/vg-home", Point: "/home", Type: "btrfs"},
+		{ID: 41, Dev: remap.Dev{Major: 259, Minor: 3}, Source: "/dev/nvme0n1p3", Point: `/mnt/my disk\`, Type: "xfs", ReadOnly: true},
+		{ID: 42, Dev: remap.Dev{Minor: 40}, Source: "overlay", Point: "/var/lib/merged", Type: "overlay"},
+		{ID: 43, Dev: remap.Dev{Minor: 41}, Source: "", Point: "/empty", Type: "tmpfs"},
 	}
 	got, err := parseMounts(strings.NewReader(text))
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
 	}
-	for _, line := range []string{"x", "28 1 259:2 / / rw", "28 1 259:2 / / rw - ext4 /dev/x", "28 1 x / / rw - ext4 /dev/x rw", "28 1 259:2 / - ext4 /dev/x rw", "28 1 259:2 / / rw - ext4 a b c"} {
+	for _, line := range []string{"x", "28 1 259:2 / / rw", "28 1 259:2 / / rw - ext4 /dev/x", "28 1 x / / rw - ext4 /dev/x rw", "x 1 259:2 / / rw - ext4 /dev/x rw", "28 1 259:2 / - ext4 /dev/x rw", "28 1 259:2 / / rw - ext4 a b c"} {
 		if _, err := parseMounts(strings.NewReader(line)); !errors.Is(err, ErrValue) {
 			t.Errorf("%q: %v", line, err)
 		}
@@ -44,7 +44,7 @@ func TestParseSwaps(t *testing.T) {
 		"/dev/nvme0n1p3                          partition\t999420\t\t0\t\t-2\n" +
 		"/my\\040swap                             file\t\t999420\t\t0\t\t-3\n"
 	got, err := parseSwaps(strings.NewReader(text))
-	if err != nil || !reflect.DeepEqual(got, []SwapArea{{Path: "/dev/nvme0n1p3"}, {Path: "/my swap"}}) {
+	if err != nil || !reflect.DeepEqual(got, []swapArea{{path: "/dev/nvme0n1p3"}, {path: "/my swap"}}) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for _, text := range []string{"/dev/x partition 1 2 3\n", "Filename Type Size Used Priority\n/dev/x\n"} {
@@ -83,7 +83,7 @@ func TestMountRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		word := rapid.StringMatching(`[a-z/]{1,10}`)
 		want := Mount{
-			Dev:    remap.Dev{Major: rapid.Uint32Range(0, 4095).Draw(t, "major"), Minor: rapid.Uint32Range(0, 1<<20-1).Draw(t, "minor")},
+			ID: 1, Dev: remap.Dev{Major: rapid.Uint32Range(0, 4095).Draw(t, "major"), Minor: rapid.Uint32Range(0, 1<<20-1).Draw(t, "minor")},
 			Source: word.Draw(t, "source"), Point: word.Draw(t, "point"), Type: word.Draw(t, "type"), ReadOnly: rapid.Bool().Draw(t, "ro"),
 		}
 		optional := strings.Join(rapid.SliceOfN(rapid.SampledFrom([]string{"shared:1 ", "master:2 ", "propagate_from:3 ", "unbindable "}), 0, 3).Draw(t, "optional"), "")

@@ -233,6 +233,54 @@ func (m *Machine) namespace(name, device string, nsid int) {
 	m.Link("sys/class/nvme-generic/"+generic, device+"/"+generic)
 }
 
+// Process adds a process with one thread, in a mount namespace and below a root that
+// others may share, which sees these mounts. It is called by its number and "test", as
+// is its program, "bin/test".
+func (m *Machine) Process(pid int, namespace, root, mountinfo string) {
+	m.t.Helper()
+	process := fmt.Sprintf("proc/%d", pid)
+	m.File(process+"/comm", "test")
+	task := fmt.Sprintf("%s/task/%d", process, pid)
+	m.File(task+"/mountinfo", mountinfo)
+	m.symlink(task+"/ns/mnt", namespace)
+	m.symlink(task+"/root", root)
+	m.dir(process + "/fd")
+	m.dir(process + "/root")
+	m.File("bin/test", "")
+	m.Link(process+"/exe", "bin/test")
+}
+
+// Self puts this process in a mount namespace, below a root.
+func (m *Machine) Self(namespace, root string) {
+	m.t.Helper()
+	m.symlink("proc/self/ns/mnt", namespace)
+	m.symlink("proc/self/root", root)
+}
+
+// Opens has a process open a file of the machine by a descriptor, on a mount.
+func (m *Machine) Opens(pid, fd int, path string, mount int) {
+	m.t.Helper()
+	m.symlink(fmt.Sprintf("proc/%d/fd/%d", pid, fd), m.path(path))
+	m.File(fmt.Sprintf("proc/%d/fdinfo/%d", pid, fd), fmt.Sprintf("pos:\t0\nflags:\t0100002\nmnt_id:\t%d\nino:\t1", mount))
+}
+
+// Loop makes a loop device of a file of the machine. There is no node to ask it.
+func (m *Machine) Loop(name, dev, path string) {
+	m.t.Helper()
+	m.Disk(name, dev, 2048)
+	m.Set(name, "loop/backing_file", path)
+	m.Set(name, "loop/offset", "0")
+	m.Set(name, "loop/sizelimit", "0")
+}
+
+func (m *Machine) symlink(path, target string) {
+	m.t.Helper()
+	m.dir(filepath.Dir(path))
+	if err := os.Symlink(target, m.path(path)); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
 func (m *Machine) path(path string) string { return filepath.Join(m.root, path) }
 
 func (m *Machine) dir(path string) {
