@@ -44,7 +44,7 @@ func (o *opener) freezable() (*freeze.FileSystem, error) {
 	var dev remap.Dev
 	for _, u := range uses {
 		switch {
-		case u.Kind == sysblock.Swap, u.Kind == sysblock.Member:
+		case u.Kind == sysblock.Swap, u.Kind == sysblock.Member, u.Kind == sysblock.Exported, u.Kind == sysblock.Opened:
 			return nil, refuse(o.name, "cannot be frozen: %s", anotherWay, o.describe(u))
 		case u.Kind != sysblock.MountedRW:
 		case dev.IsZero() || dev == u.Dev:
@@ -61,7 +61,7 @@ func (o *opener) freezable() (*freeze.FileSystem, error) {
 
 // mounted opens the file system on a device by the first mount that leads to it.
 func (o *opener) mounted(dev remap.Dev) (*freeze.FileSystem, error) {
-	mounts, err := o.sys.Mounts()
+	mounts, err := o.sys.AllMounts()
 	if err != nil {
 		return nil, wrap("open", err)
 	}
@@ -70,7 +70,7 @@ func (o *opener) mounted(dev remap.Dev) (*freeze.FileSystem, error) {
 		if m.Dev != dev {
 			continue
 		}
-		opened, err := freeze.Open(filepath.Join("/", string(o.sys), m.Point), dev)
+		opened, err := freeze.Open(filepath.Join("/", string(o.sys), m.Path()), dev)
 		if err == nil {
 			return opened, nil
 		}

@@ -44,6 +44,8 @@ type Endpoint struct {
 	// stands for it in a plan.
 	made  *madeFile
 	draft io.Closer
+	// claims keep others from using it; nil if it is not claimed.
+	claims *claims
 }
 
 // storedIn tells whether the end is a loop device on the other end.

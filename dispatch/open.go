@@ -31,12 +31,17 @@ type OpenOptions struct {
 	Dry bool
 	// Create lets a name without a slash become that of a new file.
 	Create bool
+	// Beside is the other end, if it was opened before: what it has claimed is nobody
+	// else's.
+	Beside Endpoint
 }
 
 // OpenSource finds a block device or regular file by any name that
-// [sysblock.FS.Lookup] knows, and opens it for reading past the page cache.
-// Nothing is read from a device that could hang. What is not acceptable is a
-// [Refusal].
+// [sysblock.FS.Lookup] knows, and opens it for reading past the page cache. Unless
+// the options accept that it changes, nobody else may write to it, and a block device is claimed
+// as far as others have not claimed it for reading: nobody can mount it, or build another
+// device on it, until the endpoint is closed. Nothing is read from a device
+// that could hang. What is not acceptable is a [Refusal].
 func OpenSource(ctx context.Context, sys sysblock.FS, name string, opts OpenOptions) (Endpoint, error) {
 	o := opener{sys: sys, name: name}
 	if err := o.find(ctx); err != nil {
@@ -45,12 +50,10 @@ func OpenSource(ctx context.Context, sys sysblock.FS, name string, opts OpenOpti
 	if opts.Freeze {
 		return o.openFreezable()
 	}
-	if !opts.LiveSource {
-		if err := o.refuseLive(); err != nil {
-			return Endpoint{}, err
-		}
+	if opts.LiveSource {
+		return o.open(0)
 	}
-	return o.open(0)
+	return o.openClaimed(opts.Beside, 0, func(c *claims) error { return o.claimStill(ctx, c) })
 }
 
 // OpenDestination is [OpenSource] for the end that is written to. A block
@@ -61,16 +64,31 @@ func OpenDestination(ctx context.Context, sys sysblock.FS, name string, opts Ope
 	if err := o.find(ctx); err != nil {
 		return Endpoint{}, err
 	}
-	if err := o.refuseUsed(); err != nil {
-		return Endpoint{}, err
-	}
+	mode := blockio.Write
 	if opts.Dry {
-		if err := o.refuseUnwritable(); err != nil {
-			return Endpoint{}, err
-		}
-		return o.open(blockio.Exclusive)
+		mode = 0
 	}
-	return o.open(blockio.Exclusive | blockio.Write)
+	return o.openClaimed(opts.Beside, mode, func(c *claims) error {
+		if err := o.claimUnused(ctx, c); err != nil || !opts.Dry {
+			return err
+		}
+		return o.refuseUnwritable()
+	})
+}
+
+// openClaimed opens what could be claimed.
+func (o *opener) openClaimed(beside Endpoint, mode blockio.Mode, claim func(*claims) error) (Endpoint, error) {
+	c := beside.claims.share(o.sys)
+	err := claim(c)
+	var end Endpoint
+	if err == nil {
+		end, err = o.open(mode)
+	}
+	if err != nil {
+		return Endpoint{}, errors.Join(err, c.Close())
+	}
+	end.claims = c
+	return end, nil
 }
 
 // Close lets the device or file go.
@@ -84,6 +102,9 @@ func (e Endpoint) Close() error {
 	}
 	if e.draft != nil {
 		errs = append(errs, e.draft.Close())
+	}
+	if e.claims != nil {
+		errs = append(errs, e.claims.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -219,113 +240,6 @@ func (o *opener) suspendedRefusal(f *sysblock.Facts) error {
 		return refuse(o.name, "is suspended: I/O to it would hang", fmt.Sprintf(way, f.Name))
 	}
 	return refuse(o.name, "rests on %s, which is suspended: I/O to it would hang", fmt.Sprintf(way, f.Name), f.Name)
-}
-
-// refuseLive refuses a source that changes while it is read.
-func (o *opener) refuseLive() error {
-	uses, err := o.uses()
-	if err != nil {
-		return err
-	}
-	const way = "unmount it or mount it read-only, copy a snapshot of it (lvcreate -s), freeze it for a short copy (copy --freeze), or accept an inconsistent copy with --live-source"
-	for _, u := range uses {
-		switch u.Kind {
-		case sysblock.MountedRW, sysblock.Swap, sysblock.Member:
-			return refuse(o.name, "may change while it is read: %s", way, o.describe(u))
-		}
-	}
-	return nil
-}
-
-// refuseUsed refuses a destination that somebody else relies on.
-func (o *opener) refuseUsed() error {
-	if o.facts == nil {
-		return o.refuseLoop()
-	}
-	if o.facts.ReadOnly {
-		return refuse(o.name, "is read-only", "make it writable first (blockdev --setrw, lvchange --permission rw)")
-	}
-	uses, err := o.uses()
-	if err != nil {
-		return err
-	}
-	if len(uses) > 0 {
-		return refuse(o.name, "is in use: %s", wayOutOfUse(uses[0].Kind), o.describe(uses[0]))
-	}
-	return nil
-}
-
-// describe says who uses the device, for people.
-func (o *opener) describe(u sysblock.Use) string {
-	subject := "it"
-	if u.Dev != o.facts.Dev {
-		subject = u.Name
-	}
-	switch u.Kind {
-	case sysblock.Held:
-		return o.mappedName(u.Detail) + " is made of " + subject
-	case sysblock.Member:
-		return subject + " belongs to a file system (" + u.Detail + ")"
-	case sysblock.Swap:
-		return subject + " is swap space"
-	}
-	return subject + " is " + string(u.Kind) + " on " + u.Detail
-}
-
-// mappedName adds the name of device-mapper to the kernel's name, if there is
-// one.
-func (o *opener) mappedName(name string) string {
-	text, err := os.ReadFile(filepath.Join("/", string(o.sys), "sys/class/block", name, "dm/name"))
-	if err != nil {
-		return name
-	}
-	return name + " (" + strings.TrimSpace(string(text)) + ")"
-}
-
-func wayOutOfUse(kind sysblock.UseKind) string {
-	switch kind {
-	case sysblock.MountedRW, sysblock.MountedRO, sysblock.Member:
-		return "unmount it first"
-	case sysblock.Swap:
-		return "run swapoff first"
-	}
-	return "deactivate what is made of it first"
-}
-
-func (o *opener) uses() ([]sysblock.Use, error) {
-	if o.facts == nil {
-		return nil, nil
-	}
-	uses, err := o.sys.Users(o.facts.Dev)
-	if err != nil {
-		return nil, wrap("open", err)
-	}
-	return uses, nil
-}
-
-// refuseLoop refuses a file that is the storage of a loop device.
-func (o *opener) refuseLoop() error {
-	attrs, err := filepath.Glob(filepath.Join("/", string(o.sys), "sys/block/loop*/loop/backing_file"))
-	if err != nil {
-		return wrap("open", err)
-	}
-	for _, attr := range attrs {
-		text, err := os.ReadFile(attr)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENXIO) {
-			continue // detached since
-		}
-		if err != nil {
-			return wrap("open", err)
-		}
-		// The file may be deleted, or stand in another mount namespace.
-		var backing unix.Stat_t
-		err = unix.Stat(strings.TrimSuffix(string(text), "\n"), &backing)
-		if err == nil && fileID(&backing) == o.id {
-			loop := filepath.Base(filepath.Dir(filepath.Dir(attr)))
-			return refuse(o.name, "is the storage of %s", fmt.Sprintf("write to /dev/%s instead, or run: losetup --detach /dev/%s", loop, loop), loop)
-		}
-	}
-	return nil
 }
 
 // refuseUnwritable finds out without opening for writing.

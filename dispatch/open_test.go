@@ -199,20 +199,26 @@ func TestOpenLoop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer src.Close()
 	if src.Dev.IsZero() || src.Device.Size() != 1<<20 || src.Device.BlockSize() != 512 {
 		t.Errorf("%+v", src)
 	}
-	// A source is no claim; a destination is, and dry ones see it, too.
-	dst, err := OpenDestination(context.Background(), here, loop, OpenOptions{})
+	// Both ends of a copy can be one device. Nobody else can claim it, dry or not.
+	dst, err := OpenDestination(context.Background(), here, loop, OpenOptions{Beside: src})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, dry := range []bool{false, true} {
 		_, err = OpenDestination(context.Background(), here, loop, OpenOptions{Dry: dry})
-		wantRefusal(t, err, []string{"opened exclusively by somebody else"})
+		wantRefusal(t, err, []string{"it is opened exclusively by somebody else: find out who holds it"})
 	}
-	if err := dst.Close(); err != nil {
+	_, err = OpenSource(context.Background(), here, loop, OpenOptions{})
+	wantRefusal(t, err, []string{"may change while it is read: it is opened exclusively by somebody else", "--live-source"})
+	if live, err := OpenSource(context.Background(), here, loop, OpenOptions{LiveSource: true}); err != nil {
+		t.Error(err)
+	} else if err := live.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(src.Close(), dst.Close()); err != nil {
 		t.Fatal(err)
 	}
 	// By other names, and a dry one cannot write.
@@ -228,17 +234,68 @@ func TestOpenLoop(t *testing.T) {
 	if err := os.Symlink(loop, link); err != nil {
 		t.Fatal(err)
 	}
-	linked, err := OpenSource(context.Background(), here, link, OpenOptions{})
+	linked, err := OpenSource(context.Background(), here, link, OpenOptions{Beside: dry})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer linked.Close()
-	if linked.Dev != src.Dev || linked.Device.ID() != src.Device.ID() {
-		t.Errorf("%v, not %v", linked.Dev, src.Dev)
+	if linked.Dev != dry.Dev || linked.Device.ID() != dry.Device.ID() {
+		t.Errorf("%v, not %v", linked.Dev, dry.Dev)
 	}
 	// The storage of the loop device is no destination.
 	_, err = OpenDestination(context.Background(), here, backing, OpenOptions{})
 	wantRefusal(t, err, []string{"is the storage of " + filepath.Base(loop)})
+}
+
+// TestLoopWithoutName: a file is known as the storage of a loop device although nothing
+// leads to it any more but what has it open.
+func TestLoopWithoutName(t *testing.T) {
+	backing := file(t, 1<<20)
+	loop := looptest.Attach(t, backing, 512)
+	again := backing + ".again"
+	if err := errors.Join(os.Link(backing, again), os.Remove(backing)); err != nil {
+		t.Fatal(err)
+	}
+	says := "it is the storage of " + filepath.Base(loop)
+	_, err := OpenDestination(t.Context(), here, again, OpenOptions{})
+	wantRefusal(t, err, []string{"is in use: " + says, "name " + loop + " instead, or run: losetup --detach " + loop})
+	_, err = OpenSource(t.Context(), here, again, OpenOptions{})
+	wantRefusal(t, err, []string{"may change while it is read: " + says, "--live-source"})
+}
+
+// TestInUse: every way in which something is used is told as such, with a way out of it;
+// and is the same for a source if it may be written to.
+func TestInUse(t *testing.T) {
+	m := testMachine(t)
+	m.Disk("sdg", "8:96", 4096)
+	m.Disk("sdh", "8:112", 4096)
+	m.Mapped("dm-4", "253:4", "verified", 4096, "sdh")
+	m.Set("dm-4", "ro", "1")
+	m.OnBus("sdi", "8:128", "scsi", 4096, "wwid=naa.5000")
+	m.OnBus("sdj", "8:144", "scsi", 4096, "wwid=naa.5000")
+	m.Part("sdj", "sdj1", "8:145", 1, 8, 8)
+	m.File("proc/self/mountinfo", "30 1 8:145 / /mnt rw - ext4 /dev/sdj1 rw")
+	m.Process(7, "mnt:[7]", "/", "40 1 8:80 / /in rw - ext4 /dev/sdf rw")
+	m.File("sys/kernel/config/target/core/iblock_0/x/enable", "1")
+	m.File("sys/kernel/config/target/core/iblock_0/x/info", "Major: 8 Minor: 96  CLAIMED: IBLOCK")
+	for name, c := range map[string]struct {
+		device   string
+		src, dst []string
+	}{
+		"another namespace": {"sdf", []string{"it is mounted read-write on /in (ext4) in the mount namespace of process 7 (test)"}, []string{"it is mounted read-write on /in", "process 7 (test): unmount it first"}},
+		"exported":          {"sdg", []string{"it is exported by the SCSI target: take it out of the configuration of that target first, or accept"}, []string{"is in use: it is exported by the SCSI target"}},
+		"held":              {"nvme0n1p2", []string{"dm-0 (vg-home) is made of it: deactivate", "copy that instead", "--live-source"}, []string{"is made of it: deactivate"}},
+		"held read-only":    {"sdh", nil, []string{"dm-4 (verified) is made of it"}},
+		"another path":      {"sdi", []string{"sdj1 (by sdj, another path to it) is mounted read-write on /mnt"}, []string{"sdj1 (by sdj, another path to it) is mounted"}},
+	} {
+		_, err := OpenSource(t.Context(), m.FS(), c.device, OpenOptions{})
+		wantRefusal(t, err, c.src)
+		_, err = OpenDestination(t.Context(), m.FS(), c.device, OpenOptions{})
+		wantRefusal(t, err, c.dst)
+		if t.Failed() {
+			t.Fatal(name)
+		}
+	}
 }
 
 // TestSourcesAreOnlyRead: the descriptor of a source cannot write, whoever asks.

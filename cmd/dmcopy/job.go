@@ -15,6 +15,7 @@ func (a *app) openJob(ctx context.Context, from, to string, chosen []dispatch.Ra
 	if err != nil {
 		return dispatch.Job{}, err
 	}
+	opts.Beside = src
 	dst, err := dispatch.OpenDestination(ctx, thisMachine, to, opts)
 	var ranges []dispatch.Range
 	switch {
@@ -50,6 +51,7 @@ func openReading(ctx context.Context, from, to string, chosen []dispatch.Range, 
 	if err != nil {
 		return dispatch.Job{}, err
 	}
+	opts.Beside = src
 	dst, err := dispatch.OpenSource(ctx, thisMachine, to, opts)
 	var ranges []dispatch.Range
 	switch {

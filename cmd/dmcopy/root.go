@@ -17,9 +17,9 @@ Devices are named by any name: a path or link, vg/lv, a kernel name such as
 nvme0n1, or major:minor. Sources and destinations can be regular files as well.
 
 Safety:
-  * A destination that is mounted, used as swap, part of another device, opened
-    exclusively by somebody else, read-only, suspended or too small is refused
-    before the first byte is written; so is a source that is mounted read-write.
+  * A destination that is in use in any way, read-only, suspended or too small is
+    refused before the first byte is written; so is a source that others may
+    write to. While they are copied, nobody can mount them.
   * The layout of a destination is held still while a disk writes below it, and
     compared before and after. Whatever cannot be held or is not understood is
     copied through this machine, the way dd does it.

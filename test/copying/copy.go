@@ -34,7 +34,7 @@ func (w Way) Copy(src, dst string, opts dispatch.Options, ranges ...dispatch.Ran
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	to, err := dispatch.OpenDestination(ctx, sysblock.FS(""), dst, dispatch.OpenOptions{})
+	to, err := dispatch.OpenDestination(ctx, sysblock.FS(""), dst, dispatch.OpenOptions{Beside: from})
 	if err != nil {
 		return nil, err
 	}

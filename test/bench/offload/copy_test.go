@@ -174,7 +174,7 @@ func countPieces(src, dst string) (pieces int, err error) {
 		return 0, err
 	}
 	defer from.Close()
-	to, err := dispatch.OpenDestination(ctx, sysblock.FS(""), dst, dispatch.OpenOptions{Dry: true})
+	to, err := dispatch.OpenDestination(ctx, sysblock.FS(""), dst, dispatch.OpenOptions{Dry: true, Beside: from})
 	if err != nil {
 		return 0, err
 	}
