@@ -673,4 +673,74 @@ var mutants = []mutant{
 		file:  "emulation/file.go", old: "size > math.MaxInt64-int64(f.BlockSize()) {", new: "size > math.MaxInt64 {",
 		in: "./emulation", tests: "TestLargestFile",
 	},
+	{
+		guard: "in use: the ends are claimed",
+		file:  "dispatch/claim.go", old: "facts.Dev.Minor, blockio.Exclusive)", new: "facts.Dev.Minor, 0)",
+		in: "./dispatch", tests: "TestClaim|TestOpenLoop",
+	},
+	{
+		guard: "in use: a source is claimed",
+		file:  "dispatch/inuse.go", old: "err := c.still(ctx, o.facts)", new: "err := error(nil)",
+		in: "./dispatch", tests: "TestClaim|TestOpenLoop",
+	},
+	{
+		guard: "in use: what is written to is no source of others",
+		file:  "dispatch/claim.go", old: "return has.Unmark(readMark)", new: "return nil",
+		in: "./dispatch", tests: "TestClaim",
+	},
+	{
+		guard: "in use: a source that others may write to",
+		file:  "dispatch/inuse.go", old: "if u.Kind.Writes() && (worst", new: "if u.Kind == sysblock.MountedRW && (worst",
+		in: "./dispatch", tests: "TestOpenRefuses|TestInUse",
+	},
+	{
+		guard: "in use: other mount namespaces",
+		file:  "sysblock/mounts.go", old: "if !ok || seen[from] {", new: "if ok || seen[from] {",
+		in: "./sysblock", tests: "TestNamespaces",
+	},
+	{
+		guard: "in use: who sees less of a namespace does not stand for it",
+		file:  "sysblock/mounts.go", old: "return viewpoint{namespace, root}, err == nil", new: "_ = root; return viewpoint{namespace, \"\"}, err == nil",
+		in: "./sysblock", tests: "TestNamespaces",
+	},
+	{
+		guard: "in use: a read-only holder is one that the kernel calls so",
+		file:  "sysblock/users.go", old: "if is {", new: "if is || true {",
+		in: "./sysblock", tests: "TestReadOnlyHolders|TestFileUsers",
+	},
+	{
+		guard: "in use: loop devices",
+		file:  "sysblock/users.go", old: "if l.storage != id {", new: "if true {",
+		in: "./sysblock", tests: "TestFileUsers",
+	},
+	{
+		guard: "in use: files of loop devices are known by their numbers",
+		file:  "sysblock/loop.go", old: "l.storage = bound.ID", new: "l.storage = \"\"",
+		in: "./dispatch", tests: "TestLoopWithoutName",
+	},
+	{
+		guard: "in use: targets of the kernel",
+		file:  "sysblock/users.go", old: "e.id == id && !u.reaches(e)", new: "e.id == \"\" && !u.reaches(e)",
+		in: "./sysblock", tests: "TestFileUsers|TestExportedDevices",
+	},
+	{
+		guard: "in use: whoever has it open for writing",
+		file:  "sysblock/users.go", old: "if w.id == id {", new: "if false {",
+		in: "./sysblock", tests: "TestFileUsers",
+	},
+	{
+		guard: "in use: swap files",
+		file:  "sysblock/users.go", old: "if slices.Contains(s.ids, id) {", new: "if false {",
+		in: "./sysblock", tests: "TestFileUsers",
+	},
+	{
+		guard: "in use: other paths to a disk",
+		file:  "sysblock/paths.go", old: "if !same {", new: "if !same || true {",
+		in: "./sysblock", tests: "TestOtherPaths",
+	},
+	{
+		guard: "in use: the disk of a partition",
+		file:  "sysblock/users.go", old: "if facts.Part != nil {\n\t\tif err := u.only(", new: "if facts.Part == nil {\n\t\tif err := u.only(",
+		in: "./sysblock", tests: "TestDiskOfPartition",
+	},
 }

@@ -46,7 +46,7 @@ func TestLoopToFile(t *testing.T) {
 			f := dirty(t, device, changed, 5*mib)
 			copy(data[6*mib:], changed)
 			dst := write(t, content(3, size-1*mib), dir, "dst")
-			expect(t, run(t, "--verify", "full", device, dst), size-1*mib, 0, "")
+			expect(t, run(t, "--live-source", "--verify", "full", device, dst), size-1*mib, 0, "")
 			if err := f.Close(); err != nil {
 				t.Error(err)
 			}
