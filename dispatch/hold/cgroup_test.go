@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -122,6 +123,38 @@ func TestCgroupsAreApart(t *testing.T) {
 	tr.ownNumber(t, anchors.Load(), 2)
 	if second, err := g.make(); err != nil || second == first || len(g.own()) != 2 {
 		t.Errorf("%q, %q, %v", first, second, err)
+	}
+}
+
+// TestReaderMoves: the helper is moved into the group of the next read, and a group goes when it has left it, not before.
+func TestReaderMoves(t *testing.T) {
+	tr := newTree(t, "io\n", "io\n")
+	g, home := mustMake(t, tr)
+	me, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &system{groups: g, home: home, emptied: true, reader: &helper{cmd: &exec.Cmd{Process: me}}}
+	for n := range 3 {
+		tr.ownNumber(t, anchors.Load(), n+2)
+		next, err := s.newGroup()
+		if err != nil {
+			t.Fatal(err)
+		}
+		empty(t, home)
+		if err := s.enter(next); err != nil || s.enter(next) != nil {
+			t.Fatal(err)
+		}
+		if text := tr.read(t, filepath.Base(next)+"/cgroup.procs"); text != fmt.Sprint(os.Getpid()) {
+			t.Errorf("%q", text)
+		}
+		if left := g.own(); !slices.Equal(left, []string{next}) {
+			t.Errorf("left: %v", left)
+		}
+		if err := s.removeGroup(next); err != nil || len(g.own()) != 1 {
+			t.Errorf("%v, %v", g.own(), err)
+		}
+		home = next
 	}
 }
 

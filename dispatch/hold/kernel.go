@@ -73,7 +73,7 @@ type system struct {
 
 // newSystem starts the helpers, which read device.
 func newSystem(device *os.File) (*system, error) {
-	s := &system{sysfs: "/sys", version: running(), primed: make(map[remap.Dev]*background.Call[struct{}])}
+	s := &system{sysfs: "/sys", version: running(), primed: make(map[remap.Dev]*background.Call[struct{}]), emptied: true}
 	var err error
 	if s.groups, err = newCgroups("/proc/self/mountinfo"); err != nil {
 		return nil, err
