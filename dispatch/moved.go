@@ -53,8 +53,10 @@ func (r *run) review(ctx context.Context, was *plan) (again, moved []Range, err 
 	if r.opts.Freeze != nil && r.frozen == nil {
 		return nil, nil, wrap("verify", errThawedMove)
 	}
-	if err := r.dropCaches(ctx); err != nil {
-		return nil, nil, wrap("flush", err)
+	if len(moved) > 0 {
+		if err := r.dropCaches(ctx); err != nil {
+			return nil, nil, wrap("flush", err)
+		}
 	}
 	there, err := r.shown(ctx, sampled(suspects))
 	if err != nil {
@@ -225,15 +227,16 @@ func claimed(extents []journal.Extent, ranges []Range) (list []journal.Extent) {
 }
 
 // stands tells whether the layout is still the one of the plan. If it is not, or was not
-// at some time in the window, what went through the host in it can have gone elsewhere.
+// for a moment, as far as something was heard, what went through the host in the window
+// can have gone elsewhere.
 func (r *run) stands(ctx context.Context) (bool, error) {
-	unsteady := r.hasNews() || r.window.unsteady
+	heard := r.hasNews()
 	changed, err := r.plan.changes(ctx)
 	if err != nil {
 		return false, wrap("plan", err)
 	}
 	moved := remap.Moved(changed)
-	if (unsteady || r.plan.ofDestination(moved)) && len(r.window.byHost) > 0 {
+	if (heard || r.plan.ofDestination(moved)) && len(r.window.byHost) > 0 {
 		r.doubt = append(r.doubt, r.window.byHost...)
 		return false, nil
 	}

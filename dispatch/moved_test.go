@@ -534,3 +534,18 @@ func TestLayerTakenAway(t *testing.T) {
 		t.Errorf("%+v, %v", rep, err)
 	}
 }
+
+// TestLeavesAfterThaw: once the source moves again, nothing tells what was copied of it.
+func TestLeavesAfterThaw(t *testing.T) {
+	opts := throughHost
+	v, w := frozenVolumes(t, &opts)
+	v.Hooks.IO = func(op string, _ remap.Dev, _, _ int64) {
+		if op == "flush" && w.over != nil && !w.frozen {
+			v.Hooks.IO = nil
+			v.leave()
+		}
+	}
+	if rep, err := v.copy(t, opts); !errors.Is(err, dispatch.ErrLayout) || v.Hooks.IO != nil {
+		t.Errorf("%+v, %v", rep, err)
+	}
+}

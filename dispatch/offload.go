@@ -122,7 +122,6 @@ func (r *run) underHold(ctx context.Context, held hold.Held, steps map[pairKey][
 	if err := errors.Join(err, wrap("plan", changesErr)); err != nil {
 		return nil, errors.Join(err, r.betrayed(ctx, held, steps, moved, lostHold))
 	}
-	r.window.unsteady = r.plan.ofDestination(moved)
 	if len(moved) > 0 || lostHold != nil {
 		return r.distrust(ctx, held, steps, moved, lostHold)
 	}

@@ -32,8 +32,6 @@ type window struct {
 	unbegun []Range
 	// byHost went through the host.
 	byHost []Range
-	// unsteady tells that the layout of the destination was seen not to be the planned one.
-	unsteady bool
 }
 
 // done are the bytes of a window that was carried out, and of which nothing has to

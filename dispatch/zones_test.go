@@ -241,6 +241,26 @@ func TestFromPointers(t *testing.T) {
 	})
 }
 
+// TestZonesAreLost: zones that have lost what was copied to them cannot be written again.
+func TestZonesAreLost(t *testing.T) {
+	src, dst := newDisk("src", 0), newDisk("dst", testZone)
+	for i := range src.mem {
+		src.mem[i] = byte(i >> 9)
+	}
+	r := zonedRun(t, src, dst, Range{Len: testZone})
+	r.plan = &plan{}
+	r.done.note(r.job.Ranges, account{tally: newTally()})
+	r.doubt = r.job.Ranges
+	if _, _, err := r.review(t.Context(), r.plan); !errors.Is(err, ErrZone) {
+		t.Errorf("not there: %v", err)
+	}
+	copy(dst.mem, src.mem)
+	r.doubt = r.job.Ranges
+	if again, _, err := r.review(t.Context(), r.plan); err != nil || len(again) > 0 {
+		t.Errorf("there: %v, %v", again, err)
+	}
+}
+
 // TestCopyToZones: a copy through the host leaves the bytes and the pointers that it should.
 func TestCopyToZones(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {

@@ -125,7 +125,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "a destination that was elsewhere and is back",
-		file:  "dispatch/moved.go", old: "unsteady := r.hasNews() || r.window.unsteady", new: "unsteady := r.window.unsteady",
+		file:  "dispatch/moved.go", old: "heard := r.hasNews()", new: "heard := false",
 		in: "./dispatch", tests: "LeavesAndReturns",
 	},
 	{
@@ -137,6 +137,16 @@ var mutants = []mutant{
 		guard: "a destination that comes to lie on its source",
 		file:  "dispatch/dispatch.go", old: "if len(again) == 0 && len(moved) > 0 {", new: "if false {",
 		in: "./dispatch", tests: "MovesOnto",
+	},
+	{
+		guard: "a source that was thawed shows nothing",
+		file:  "dispatch/moved.go", old: "if r.opts.Freeze != nil && r.frozen == nil {", new: "if false {",
+		in: "./dispatch", tests: "AfterThaw",
+	},
+	{
+		guard: "zones are not written again",
+		file:  "dispatch/moved.go", old: "if r.zones.zoner != nil {", new: "if false {",
+		in: "./dispatch", tests: "ZonesAreLost",
 	},
 	{
 		guard: "the state says nothing of what was moved",

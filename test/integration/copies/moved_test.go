@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
@@ -24,14 +25,22 @@ func (m *mover) leave() {
 }
 
 // disturbed copies src to dst, and calls each of the disturbances once so many bytes
-// are done. The copy goes on meanwhile.
+// are done. No window is begun meanwhile: else the copy could be over sooner.
 func disturbed(t *testing.T, src, dst string, opts dispatch.Options, every int64, disturbances ...func()) *dispatch.Report {
 	t.Helper()
 	reached := make(chan struct{}, len(disturbances))
+	var paused atomic.Bool
+	opts.Rate = func() int64 {
+		if paused.Load() {
+			return 0
+		}
+		return dispatch.Unlimited
+	}
 	told := 0
 	such := func(p dispatch.Progress) bool {
-		for p.Phase == dispatch.PhaseCopying && told < len(disturbances) && p.Done >= int64(told+1)*every {
+		if p.Phase == dispatch.PhaseCopying && told < len(disturbances) && p.Done >= int64(told+1)*every {
 			told++
+			paused.Store(true)
 			reached <- struct{}{}
 		}
 		return told > 0
@@ -41,6 +50,7 @@ func disturbed(t *testing.T, src, dst string, opts dispatch.Options, every int64
 		select {
 		case <-reached:
 			disturb()
+			paused.Store(false)
 		case r := <-ended:
 			t.Fatalf("the copy ended before disturbance %d: %v (%+v)", i, r.err, r.report)
 		}
@@ -57,7 +67,6 @@ func TestDestinationLeaves(t *testing.T) {
 	disk := vm.Device(t, small)
 	src := stay(t, "src", disk)
 	m := newMover(t, disk)
-	vm.Slowly(t, small, 3*mib)
 	for seed, opts := range []dispatch.Options{
 		{}, {Offload: dispatch.OffloadNever}, {Verify: dispatch.VerifyFull}, {Offload: dispatch.OffloadNever, Verify: dispatch.VerifyFull},
 	} {
@@ -92,7 +101,6 @@ func TestDestinationIsAnotherVolume(t *testing.T) {
 		t.Fatalf("table %q", words)
 	}
 	words[4] = "2"
-	vm.Slowly(t, alpha2, 16*mib)
 	report := disturbed(t, src, "/dev/vg/one", dispatch.Options{Window: 2 * mib}, 12*mib, func() {
 		vm.Run(t, "dmsetup", "load", "vg-one", "--table", strings.Join(words, " "))
 		vm.Run(t, "dmsetup", "resume", "vg-one")
@@ -124,7 +132,6 @@ func TestSnapshotIsMergedBack(t *testing.T) {
 	}
 	data := vm.Aligned(t, movedSectors*512)
 	vm.Stamp(t, src, 11, 0, movedSectors*512)
-	vm.Slowly(t, small, 2*mib)
 	report := disturbed(t, src, dst, dispatch.Options{Window: mib / 4}, mib/2, func() {
 		vm.Run(t, "dmsetup", "suspend", "merged")
 		vm.Run(t, "dmsetup", "create", "snap", "--table", fmt.Sprintf("0 %d snapshot %s %s P 8", movedSectors, lower, cow))
