@@ -345,7 +345,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "state: flush of the destination before the entry",
-		file:  "dispatch/ledger.go", old: "errors.Join(r.job.Dst.Device.Flush(), r.flushLeaves(ctx))", new: "r.flushLeaves(ctx)",
+		file:  "dispatch/ledger.go", old: "errors.Join(r.job.Dst.Device.Flush(), r.flushLeaves(ctx)", new: "errors.Join(r.flushLeaves(ctx)",
 		in: "./dispatch", tests: "Crash|InterruptSaves",
 	},
 	{
