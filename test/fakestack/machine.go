@@ -45,12 +45,11 @@ type Machine struct {
 	witnessed   map[string]int
 	maySet      bool      // controllers may be told something
 	halted      time.Time // until when the process does not run
-	booted      time.Time // some moment, of a clock that may be that of a bubble
 }
 
 // Now is the moment on the clock of the machine, which is that of package time and can
 // so be the one of a bubble (testing/synctest).
-func (m *Machine) Now() boottime.Instant { return boottime.Instant(time.Since(m.booted)) }
+func (m *Machine) Now() boottime.Instant { return boottime.Instant(time.Now().UnixNano()) }
 
 var _ dispatch.Machine = (*Machine)(nil)
 
@@ -123,7 +122,6 @@ func New(seed uint64) *Machine {
 		minor: make(map[uint32]uint32),
 		holds: make(map[*held]bool), watches: make(map[*watch]bool),
 		calls: make(map[string]int), witnessed: make(map[string]int),
-		booted: time.Now(),
 	}
 	m.moved = sync.NewCond(&m.mu)
 	m.Reopen()
@@ -378,7 +376,7 @@ func (t *transport) IO(ctx context.Context, c *nvme.Command) (nvme.Completion, e
 	if err := t.m.admit(c.NotAfter); err != nil {
 		return nvme.Completion{}, err
 	}
-	t.m.witnessIO(t.leaf, c)
+	t.m.witnessIO(ctx, t.leaf, c)
 	admitted := *c
 	admitted.NotAfter = nil // which is for another clock than that of the loopback
 	done, err := t.Transport.IO(ctx, &admitted)

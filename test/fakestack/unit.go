@@ -56,7 +56,7 @@ func (t *unitTransport) Do(ctx context.Context, c *scsi.Command) (scsi.Completio
 	if err := t.m.admit(c.NotAfter); err != nil {
 		return scsi.Completion{}, err
 	}
-	t.m.witnessUnit(t.leaf, c)
+	t.m.witnessUnit(ctx, t.leaf, c)
 	admitted := *c
 	admitted.NotAfter = nil // which is for another clock than that of targets in memory
 	done, err := t.Transport.Do(ctx, &admitted)

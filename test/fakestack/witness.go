@@ -50,12 +50,16 @@ func (m *Machine) Witnessed(command string) int {
 	return m.witnessed[command]
 }
 
-// witness judges a command that writes the runs.
-func (m *Machine) witness(command string, runs []run, err error) {
+// witness judges a command that writes the runs. One whose context has ended does not leave
+// any more: it was given up before, and so was its hold.
+func (m *Machine) witness(ctx context.Context, command string, runs []run, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err != nil {
 		m.complain("%s: %v", command, err)
+		return
+	}
+	if ctx.Err() != nil {
 		return
 	}
 	for _, r := range runs {
@@ -143,15 +147,15 @@ func (m *Machine) witnessAdmin(c *nvme.Command) {
 }
 
 // witnessIO: NVM Command Set Specification, Copy and Flush; Zone Management Receive.
-func (m *Machine) witnessIO(at *leaf, c *nvme.Command) {
+func (m *Machine) witnessIO(ctx context.Context, at *leaf, c *nvme.Command) {
 	switch c.Opcode {
 	case 0x00, 0x7A:
-		m.witness("question", nil, nil)
+		m.witness(ctx, "question", nil, nil)
 	case 0x19:
 		r, err := copied(at, c)
-		m.witness(fmt.Sprintf("Copy format %d", c.CDW12>>8&0xF), []run{r}, err)
+		m.witness(ctx, fmt.Sprintf("Copy format %d", c.CDW12>>8&0xF), []run{r}, err)
 	default:
-		m.witness("I/O", nil, fmt.Errorf("command %#02x", uint8(c.Opcode)))
+		m.witness(ctx, "I/O", nil, fmt.Errorf("command %#02x", uint8(c.Opcode)))
 	}
 }
 
@@ -180,7 +184,7 @@ var unitCommands = map[[2]byte]string{
 	{0x83, 0x10}: "POPULATE TOKEN", {0x83, 0x11}: "WRITE USING TOKEN", {0x83, 0x1C}: "COPY OPERATION ABORT",
 }
 
-func (m *Machine) witnessUnit(at *leaf, c *scsi.Command) {
+func (m *Machine) witnessUnit(ctx context.Context, at *leaf, c *scsi.Command) {
 	key := [2]byte{c.CDB[0]}
 	switch key[0] {
 	case 0x83, 0x84, 0x9E:
@@ -199,7 +203,7 @@ func (m *Machine) witnessUnit(at *leaf, c *scsi.Command) {
 	case key == [2]byte{0x83, 0x11}:
 		runs, err = tokenRuns(at, c.Data)
 	}
-	m.witness(name, runs, err)
+	m.witness(ctx, name, runs, err)
 }
 
 // lengths is a field of a parameter list that tells a length.
