@@ -178,7 +178,7 @@ func draftEnd(name string, f *os.File, size int64) (Endpoint, error) {
 	if err != nil {
 		return Endpoint{}, wrap("open", err)
 	}
-	return Endpoint{Name: name, File: &remap.Storage{ID: file.ID(), Name: path}, Device: file, draft: f}, nil
+	return Endpoint{Name: name, File: &remap.Storage{ID: file.ID(), Name: path}, Device: file, Holes: holesOf(file), draft: f}, nil
 }
 
 // plannedFile is a regular file that does not exist yet.

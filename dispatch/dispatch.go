@@ -105,6 +105,13 @@ func (r *run) prepare(ctx context.Context) error {
 	if err := r.files.take(r.job.Ranges); err != nil {
 		return err
 	}
+	// What is known of thin volumes has to be as new as the copy: what is not mapped in an
+	// older view may have been written to.
+	if !r.job.Src.Dev.IsZero() && !r.job.Dst.Dev.IsZero() {
+		if err := r.d.machine.Renew(); err != nil {
+			return wrap("plan", err)
+		}
+	}
 	sv, err := r.survey(ctx)
 	if err != nil {
 		return err
@@ -187,8 +194,8 @@ func (r *run) advance(ctx context.Context, ranges []Range) (done int64, err erro
 			redone, began := r.stats.redone, time.Now()
 			before = r.account()
 			err := r.carryOut(ctx, w)
-			r.ledger.measure(w.done(), time.Since(began), r.opts.JournalEvery)
-			return w.done() + r.stats.redone - redone, err
+			r.ledger.measure(w.moved(), time.Since(began), r.opts.JournalEvery)
+			return w.moved() + r.stats.redone - redone, err
 		})
 		// A window that was redone is done, although the plan is stale.
 		redone := errors.Is(err, errRedone)

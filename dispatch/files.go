@@ -46,12 +46,11 @@ func (e Endpoint) fileNode() *remap.Node {
 }
 
 // inFile tells whether all of an end lies in a file: such an end has something to do
-// with a file at the other end. Other devices are not looked into for it.
+// with a file at the other end. Of other devices nothing has to be known for it.
 func (e Endpoint) inFile() bool { return e.File != nil || strings.HasPrefix(e.storage, "file:") }
 
 // layOut takes a snapshot of both ends: of the devices, for comparing, and with the
-// files among them, for resolving. The second is nil where an end cannot be resolved;
-// of a copy from a file to a device, the first is of the device.
+// files among them, for resolving. The second is nil where an end cannot be resolved.
 func (p *plan) layOut(ctx context.Context) error {
 	if p.src.Dev.IsZero() || p.dst.Dev.IsZero() {
 		return nil
@@ -65,17 +64,12 @@ func (p *plan) layOut(ctx context.Context) error {
 		}
 		devs = append(devs, end.Dev)
 	}
-	if len(nodes) > 0 && !(p.src.inFile() && p.dst.inFile()) {
-		if p.dst.File != nil {
-			return nil
-		}
-		var err error
-		p.layout, err = p.machine.Stack(ctx, devs...)
-		return err
-	}
 	var all []*remap.Node
 	if len(devs) > 0 {
 		layout, err := p.machine.Stack(ctx, devs...)
+		if err != nil && ctx.Err() == nil && p.mixed() && p.dst.File != nil {
+			return nil // only what reads as zeroes would be known of such a source
+		}
 		if err != nil || len(nodes) == 0 {
 			p.layout, p.stack = layout, layout
 			return err
@@ -90,6 +84,12 @@ func (p *plan) layOut(ctx context.Context) error {
 	return err
 }
 
+// mixed tells whether one end is a file and the other one has nothing to do with files:
+// what is resolved of it is where it reads as zeroes, and where it moves to.
+func (p *plan) mixed() bool {
+	return (p.src.File != nil || p.dst.File != nil) && !(p.src.inFile() && p.dst.inFile())
+}
+
 // changes tells what of the devices is not as it was planned with.
 func (p *plan) changes(ctx context.Context) ([]remap.Change, error) {
 	if p.layout == nil {
@@ -101,7 +101,7 @@ func (p *plan) changes(ctx context.Context) ([]remap.Change, error) {
 // inSectors cuts ranges of files, which begin and end where they like, such that all
 // but the ends of each are whole sectors.
 func (j Job) inSectors() []Range {
-	if j.Src.File == nil || j.Dst.File == nil {
+	if j.Src.File == nil && j.Dst.File == nil {
 		return j.Ranges
 	}
 	var cut []Range

@@ -38,6 +38,9 @@ func (r *run) adopt(p *plan) {
 		return
 	}
 	r.concern()
+	if p.mixed() && p.dst.File != nil { // nothing is read or written below it
+		return
+	}
 	for _, n := range p.layout.Nodes() {
 		r.touched[n.Dev] = n
 	}

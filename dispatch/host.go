@@ -19,9 +19,10 @@ func (r *run) throughHost(ctx context.Context, steps []Step) error {
 		return nil
 	}
 	slices.SortFunc(steps, func(a, b Step) int { return cmp.Compare(a.DstOff, b.DstOff) })
+	todo := slices.DeleteFunc(slices.Clone(steps), func(s Step) bool { return s.Method == MethodSkip })
 	trying, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	result, err := r.engine.Copy(trying, r.job.Src.Device, r.job.Dst.Device, ops(steps), emulation.Observer{
+	result, err := r.engine.Copy(trying, r.job.Src.Device, r.job.Dst.Device, ops(todo), emulation.Observer{
 		Progress: func(n int64) {
 			r.counters.host.Add(n)
 			r.tell()
@@ -51,7 +52,11 @@ func (r *run) throughHost(ctx context.Context, steps []Step) error {
 	}
 	for _, s := range steps {
 		r.tally.add(s.Method, s.Reason, s.Len)
+		if s.Method == MethodSkip {
+			c.skipped.Add(s.Len)
+		}
 	}
+	r.tell()
 	return nil
 }
 

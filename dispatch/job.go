@@ -36,6 +36,8 @@ type Endpoint struct {
 	// Zones tells the zones of a device that is written in order, and is nil for any
 	// other.
 	Zones Zoner
+	// Holes tells where a regular file has holes, and is nil where that is not known.
+	Holes Holer
 	// storage is the ID of what a loop device is stored in, if it is known.
 	storage string
 	// mounted is the file system on it, if that is to be frozen.

@@ -262,6 +262,7 @@ func (o *opener) open(mode blockio.Mode) (Endpoint, error) {
 		if file.ID() != o.id {
 			err = o.replaced()
 		}
+		end.Holes = holesOf(file)
 	}
 	if o.facts != nil {
 		end.Dev = o.facts.Dev

@@ -37,6 +37,7 @@ func (m Method) offloads() bool { return m != MethodHost && m != MethodZero && m
 const (
 	ReasonPolicyNever remap.Reason = "policy:never"
 	ReasonZeroSource  remap.Reason = "source:zero"
+	ReasonHole        remap.Reason = "source:hole"
 	ReasonAlignment   remap.Reason = "limit:alignment"
 	ReasonFile        remap.Reason = "layer:file"
 	ReasonLoop        remap.Reason = "layer:loop"
@@ -62,6 +63,9 @@ type Step struct {
 	via  *remap.Via // of the destination
 	// block is what an offloaded step cannot be cut below.
 	block int64
+	// unit is that of what reads as zeroes at the destination ([remap.Place.Blank]), in
+	// bytes, and unitOff where the step is on the device of it; 0 if that is not known.
+	unit, unitOff int64
 }
 
 // plan is what the planner needs to know about one copy.
@@ -131,7 +135,7 @@ func (p *plan) steps(ctx context.Context, ranges []Range) iter.Seq2[*Step, error
 func (p *plan) rangeSteps(ctx context.Context, pairer *remap.Pairer, r Range, step *Step, yield func(*Step, error) bool) bool {
 	if !p.resolves(r) {
 		*step = p.fileStep(ctx, r)
-		return yield(step, nil)
+		return p.emit(step, yield)
 	}
 	for piece, err := range p.pieces(pairer, r) {
 		if err == nil {
@@ -140,7 +144,7 @@ func (p *plan) rangeSteps(ctx context.Context, pairer *remap.Pairer, r Range, st
 		if err != nil {
 			return yield(nil, err)
 		}
-		if !step.align(yield) {
+		if !p.emit(step, yield) {
 			return false
 		}
 	}
@@ -182,6 +186,9 @@ func sectors(bytes int64) remap.Sector { return remap.Sector(bytes / remap.Secto
 func (p *plan) classify(ctx context.Context, piece *remap.Piece, s *Step) error {
 	src, dst := &piece.Src, &piece.Dst
 	*s = Step{SrcOff: src.Start.Bytes(), DstOff: dst.Start.Bytes(), Len: src.Len.Bytes(), Method: MethodHost, via: dst.Via}
+	if dst.Blank > 0 {
+		s.unit, s.unitOff = dst.Blank.Bytes(), dst.Leg.Start.Bytes()
+	}
 	cipher := remap.SameCipher(src, dst)
 	stored := p.stored(src, dst)
 	from, readable := sourceLeg(src)
@@ -330,6 +337,7 @@ func (s *Step) part(off, n int64) Step {
 	p.DstOff += off
 	p.SrcLeafOff += off
 	p.DstLeafOff += off
+	p.unitOff += off
 	p.Len = n
 	return p
 }

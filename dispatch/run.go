@@ -260,6 +260,9 @@ func (r *run) carryOut(ctx context.Context, w *window) error {
 	// A step can be longer than a window, and its pair be poisoned since.
 	for key, steps := range offload {
 		if why, bad := r.poisoned[key]; bad {
+			if r.plan.sparse() {
+				return errReplan // so that holes are found, and not read
+			}
 			rest = append(rest, allToHost(map[pairKey][]Step{key: steps}, why)...)
 			delete(offload, key)
 		}
@@ -321,12 +324,12 @@ func (r *run) carryOut(ctx context.Context, w *window) error {
 	return nil
 }
 
-// zeroedInVain returns the steps that were zeroed because their source had no
-// place, if the source may have got one since the plan was made.
+// zeroedInVain returns the steps that were zeroed, or left alone, because their source
+// had no place, if the source may have got one since the plan was made.
 func (r *run) zeroedInVain(ctx context.Context, steps []Step) ([]Step, error) {
 	var zeroed []Step
 	for _, s := range steps {
-		if s.Method == MethodZero {
+		if s.Method == MethodZero || s.Method == MethodSkip {
 			zeroed = append(zeroed, s)
 		}
 	}
@@ -338,7 +341,11 @@ func (r *run) zeroedInVain(ctx context.Context, steps []Step) ([]Step, error) {
 		return nil, wrap("plan", err)
 	}
 	for i, s := range zeroed {
-		r.counters.zeroed.Add(-s.Len)
+		if s.Method == MethodSkip {
+			r.counters.skipped.Add(-s.Len)
+		} else {
+			r.counters.zeroed.Add(-s.Len)
+		}
 		r.tally.add(s.Method, s.Reason, -s.Len)
 		zeroed[i].toHost(ReasonLayoutChanged)
 	}

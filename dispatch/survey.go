@@ -42,7 +42,9 @@ func (p *plan) look(ctx context.Context, ranges []Range) (*survey, error) {
 	for _, r := range ranges {
 		if !p.resolves(r) {
 			step = p.fileStep(ctx, r)
-			count(&step, nil)
+			if !p.emit(&step, count) {
+				return nil, interrupted(ctx)
+			}
 			continue
 		}
 		for piece, err := range p.pieces(pairer, r) {
@@ -56,7 +58,7 @@ func (p *plan) look(ctx context.Context, ranges []Range) (*survey, error) {
 				return nil, err
 			}
 			shared.add(piece)
-			if !step.align(count) {
+			if !p.emit(&step, count) {
 				return nil, interrupted(ctx)
 			}
 		}

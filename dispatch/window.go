@@ -27,6 +27,7 @@ const (
 type window struct {
 	steps   []Step
 	offload int64 // bytes to be offloaded
+	skipped int64 // bytes with which there is nothing to be done
 	bytes   int64
 	// unbegun is what is left of a window that was cut short.
 	unbegun []Range
@@ -38,6 +39,9 @@ type window struct {
 // be planned again.
 func (w *window) done() int64 { return w.bytes - length(w.unbegun) }
 
+// moved are those of them that took time.
+func (w *window) moved() int64 { return w.done() - w.skipped }
+
 // whole is what was done of a window.
 func (w *window) whole() []Range {
 	_, done := divide(rangesOf(w.steps), extents(w.unbegun))
@@ -47,7 +51,14 @@ func (w *window) whole() []Range {
 // take adds as much of the step as there is room for, and returns the rest, or
 // nil if all of it found room.
 func (w *window) take(s *Step, size, most int64) *Step {
-	room := most - w.bytes
+	if s.Method == MethodSkip && len(w.steps) < maxSteps {
+		w.steps = append(w.steps, *s)
+		w.bytes += s.Len
+		w.skipped += s.Len
+		return nil
+	}
+	left := most - (w.bytes - w.skipped)
+	room := left
 	if s.Method.offloads() {
 		room = min(room, size-w.offload)
 		// A cut must not make an unaligned piece of an aligned one.
@@ -59,7 +70,7 @@ func (w *window) take(s *Step, size, most int64) *Step {
 	if len(w.steps) == maxSteps || room <= 0 {
 		return s
 	}
-	if s.Len-room <= size/8 && s.Len <= most-w.bytes {
+	if s.Len-room <= size/8 && s.Len <= left {
 		room = s.Len // rather than a window for a short rest
 	}
 	n := min(s.Len, room)

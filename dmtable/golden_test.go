@@ -180,6 +180,9 @@ func describe(p remap.Place) string {
 	case remap.Cipher:
 		return fmt.Sprintf("cipher %s:%d iv %d", p.Leg.Dev, p.Leg.Start, p.IV)
 	}
+	if p.Blank > 0 {
+		return fmt.Sprintf("%s %s blank %d", p.Kind, p.Reason, p.Blank)
+	}
 	return fmt.Sprintf("%s %s", p.Kind, p.Reason)
 }
 

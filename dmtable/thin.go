@@ -31,6 +31,7 @@ type thin struct {
 	pool, origin remap.Dev
 	id           uint32
 	external     bool
+	begin        remap.Sector // of the line, on the volume
 	read         *Thin
 }
 
@@ -50,7 +51,7 @@ func readThin(a *args) *thin {
 
 func parseThin(t *Target, a *args) mapping {
 	m := readThin(a)
-	m.read = t.Thin
+	m.read, m.begin = t.Thin, t.Start
 	switch {
 	case thinVital(t.Status) != thinWorks:
 		return a.opaque(t, "failed")
@@ -93,7 +94,13 @@ func (m *thin) place(op remap.Op, off, n remap.Sector) remap.Place {
 	case mapped:
 		return data("dm:thin", m.pool, remap.Sector(at)*size+inside, n)
 	case op == remap.Write:
-		return noPlace("dm:thin", "layer:thin-unmapped", n)
+		p := noPlace("dm:thin", "layer:thin-unmapped", n)
+		if !m.external && m.begin%size == 0 {
+			// A pool that does not zero new blocks (skip_block_zeroing) shows what is left
+			// of one that is written in part, so that only whole ones stay what they are.
+			p.Blank = size
+		}
+		return p
 	case m.external && off < m.read.External:
 		return data("dm:thin", m.origin, off, min(n, m.read.External-off))
 	}

@@ -14,7 +14,7 @@ const sparseUnit = 64 << 10
 func (w *worker) copy(op Op) {
 	w.scope = op
 	if op.Zero {
-		w.zero(op.Dst, w.data()[op.Dst%w.dst.block:][:op.Len])
+		w.copyZeroes(op)
 		return
 	}
 	data := w.fetch(&w.src, op.Src, op.Len, w.data(), op.Dst)
@@ -23,6 +23,25 @@ func (w *worker) copy(op Op) {
 		w.scope = part
 		w.store(part.Dst, data[part.Dst-op.Dst:][:part.Len])
 	})
+}
+
+// copyZeroes makes a piece zero, which can be larger than the buffer: the device does it
+// at one go, or else each part of it is tried, and written.
+func (w *worker) copyZeroes(op Op) {
+	first, last := w.dst.up(op.Dst), w.dst.down(op.Dst+op.Len)
+	if op.Len > w.piece && w.zeroByDevice(first, last-first) {
+		w.stats.Zeroed += last - first
+		w.zeroes(op.first(first - op.Dst))
+		op = op.skip(last - op.Dst)
+	}
+	w.zeroes(op)
+}
+
+func (w *worker) zeroes(op Op) {
+	for op.Len > 0 {
+		w.scope, op = op.cut(w.piece)
+		w.zero(w.scope.Dst, w.data()[w.scope.Dst%w.dst.block:][:w.scope.Len])
+	}
 }
 
 // data is the part of the buffer behind the block that merge needs.

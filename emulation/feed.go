@@ -29,7 +29,7 @@ func (f *feeder) feed(ctx context.Context) error {
 		}
 		// Pieces that are whole can go, what comes next will not change them.
 		for join {
-			head, tail := pending.cut(f.piece)
+			head, tail := pending.cut(f.size(pending))
 			if tail.Len == 0 {
 				break
 			}
@@ -40,6 +40,18 @@ func (f *feeder) feed(ctx context.Context) error {
 		}
 	}
 	return f.finish(ctx, pending)
+}
+
+// zeroPieces is how many transfers of zeroes a device is asked for at a time: they take no
+// memory, and the more at a time the better, but a call cannot be called off.
+const zeroPieces = 16
+
+// size is that of the pieces of op.
+func (f *feeder) size(op Op) int64 {
+	if op.Zero && f.writes {
+		return f.piece * zeroPieces
+	}
+	return f.piece
 }
 
 func (f *feeder) check(op Op) error {
@@ -59,9 +71,9 @@ func (f *feeder) finish(ctx context.Context, op Op) error {
 	for op.Len > 0 {
 		var piece Op
 		if serial && op.Dst > op.Src { // as memmove: read the end before it is overwritten
-			op, piece = op.cutLast(f.piece)
+			op, piece = op.cutLast(f.size(op))
 		} else {
-			piece, op = op.cut(f.piece)
+			piece, op = op.cut(f.size(op))
 		}
 		if err := f.send(ctx, piece); err != nil {
 			return err

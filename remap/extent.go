@@ -71,6 +71,9 @@ type Extent struct {
 	// than one layer enciphers.
 	Cipher *CipherKey
 	IV     uint64
+	// Blank is set for Opaque as in [Place], in units of the device of Leg; 0 where a
+	// layer above does not show zeroes as zeroes.
+	Blank Sector
 	// Reason is set for Opaque and Error.
 	Reason Reason
 	// Via is the chain of layers that led here.
@@ -83,7 +86,7 @@ func (e *Extent) End() Sector { return e.Start + e.Len }
 // follows tells whether e continues prev without a seam, so that both can be
 // answered as one extent.
 func (e *Extent) follows(prev *Extent) bool {
-	if e.Kind != prev.Kind || e.Via != prev.Via || e.Reason != prev.Reason ||
+	if e.Kind != prev.Kind || e.Via != prev.Via || e.Reason != prev.Reason || e.Blank != prev.Blank ||
 		e.Start != prev.End() || len(e.Legs) != len(prev.Legs) || !e.ivFollows(prev) {
 		return false
 	}

@@ -14,6 +14,11 @@ type Place struct {
 	// position of its first sector that initialization vectors are made of.
 	Cipher *CipherKey
 	IV     uint64
+	// Blank is set for Opaque where nothing has been written yet, so that the run reads
+	// as zeroes. It is the unit, in sectors of the device that is mapped, counted from its
+	// beginning, in which that stays so: what is written to one tells nothing of others.
+	// 0: what the run reads as is not known.
+	Blank Sector
 	// Reason explains Opaque and Error.
 	Reason Reason
 	// Layer names what maps this run, such as "dm:linear". It must be a

@@ -135,7 +135,11 @@ func (c *Cursor) locate(node *Node, s, n Sector, via *Via, e *Extent) {
 			}
 			return
 		case Opaque, Error:
+			plain := e.Kind != Cipher
 			e.stop(n, p.Kind, Leg{Dev: node.Dev, Start: s}, p.Reason, via)
+			if plain && p.Kind == Opaque {
+				e.Blank = p.Blank
+			}
 			return
 		default:
 			e.stop(n, Opaque, Leg{Dev: node.Dev, Start: s}, ReasonBadMap, via)
@@ -189,7 +193,7 @@ func (e *Extent) stop(n Sector, kind Kind, at Leg, reason Reason, via *Via) {
 		reason = ReasonErrorTarget
 	}
 	e.Len, e.Kind, e.Leg, e.Legs, e.Reason, e.Via = n, kind, at, nil, reason, via
-	e.Cipher, e.IV = nil, 0
+	e.Cipher, e.IV, e.Blank = nil, 0, 0
 }
 
 // holds tells whether the node exists and the run lies on it.

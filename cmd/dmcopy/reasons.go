@@ -174,6 +174,7 @@ var reasonWords = map[remap.Reason]string{
 
 	"policy:never": "asked for with --offload=never",
 	"source:zero":  "the source reads as zeroes here",
+	"source:hole":  "a hole of the source file",
 	"state:done":   "copied before, as the state file says",
 
 	"file:not-supported": "the file system cannot share or copy these blocks",

@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"maps"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dmcopy/dmcopy/remap"
 )
 
 // Thin is a volume whose blocks are taken from a pool when they are first written,
-// the last of the pool first. It shows those that it had when it was renewed.
+// the last of the pool first. They hold what the pool held there, as those of pools do
+// that do not zero them. It shows those that it had when it was renewed.
 type Thin struct {
 	Pool Place
 	// Block is the size of a block, and Blocks how many the pool has.
@@ -32,6 +35,9 @@ func (t *Thin) bio(write bool, off remap.Sector) bio {
 		return bio{zero: true}
 	}
 	if !mapped {
+		if remap.Sector(len(t.at)) == t.Blocks {
+			return bio{err: unix.ENOSPC}
+		}
 		if t.at == nil {
 			t.at = make(map[remap.Sector]remap.Sector)
 		}
@@ -44,6 +50,13 @@ func (t *Thin) bio(write bool, off remap.Sector) bio {
 // line tells of what is shown: another metadata snapshot is another layout.
 func (t *Thin) line() (string, string) {
 	return "fake-thin", fmt.Sprintf("%s %d %v", t.Pool.Dev, t.Block, t.shown)
+}
+
+// Mapped is how many blocks the volume has.
+func (m *Machine) Mapped(t *Thin) remap.Sector {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return remap.Sector(len(t.at))
 }
 
 func (t *Thin) below() []remap.Dev { return []remap.Dev{t.Pool.Dev} }
@@ -62,7 +75,7 @@ func (t *Thin) place(op remap.Op, off, n remap.Sector) remap.Place {
 		to := t.Pool.plus(at*t.Block + inside)
 		return remap.Place{Len: n, Kind: remap.Data, Leg: remap.Leg{Dev: to.Dev, Start: to.Start, Readable: true}, Layer: "dm:thin"}
 	case op == remap.Write:
-		return remap.Place{Len: n, Kind: remap.Opaque, Reason: "layer:thin-unmapped", Layer: "dm:thin"}
+		return remap.Place{Len: n, Kind: remap.Opaque, Reason: "layer:thin-unmapped", Layer: "dm:thin", Blank: t.Block}
 	}
 	return remap.Place{Len: n, Kind: remap.Zero, Layer: "dm:thin"}
 }

@@ -179,6 +179,36 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "Zero",
 	},
 	{
+		guard: "second look at what was left alone",
+		file:  "dispatch/run.go", old: "s.Method == MethodZero || s.Method == MethodSkip", new: "s.Method == MethodZero",
+		in: "./dispatch", tests: "Zero|Vain",
+	},
+	{
+		guard: "only whole blocks are left alone",
+		file:  "dispatch/zeroes.go", old: "{head + body, whole.Len - head - body, MethodZero}", new: "{head + body, whole.Len - head - body, MethodSkip}",
+		in: "./dispatch", tests: "Thin",
+	},
+	{
+		guard: "external origins are not zeroes",
+		file:  "dmtable/thin.go", old: "if !m.external && m.begin%size == 0 {", new: "if m.begin%size == 0 {",
+		in: "./dmtable", tests: "Vectors",
+	},
+	{
+		guard: "zeroes below a cipher are none",
+		file:  "remap/resolve.go", old: "if plain && p.Kind == Opaque {", new: "if plain || p.Kind == Opaque {",
+		in: "./dispatch", tests: "Thin",
+	},
+	{
+		guard: "thin volumes as they are now",
+		file:  "dispatch/dispatch.go", old: "if !r.job.Src.Dev.IsZero() && !r.job.Dst.Dev.IsZero() {", new: "if false {",
+		in: "./dispatch", tests: "Thin",
+	},
+	{
+		guard: "no holes within a file",
+		file:  "dispatch/zeroes.go", old: "return p.src.Holes != nil && p.src.Device.ID() != p.dst.Device.ID()", new: "return p.src.Holes != nil",
+		in: "./dispatch", tests: "Hole",
+	},
+	{
 		guard: "nothing but the planned extents",
 		file:  "dispatch/offload.go", old: "b == nil || !b.covers(dst.Bytes(), length.Bytes())", new: "b == nil && length == 0",
 		in: "./dispatch", tests: "Guard|Strays",

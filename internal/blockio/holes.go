@@ -1,0 +1,57 @@
+package blockio
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// honest are the file systems that are known to tell the truth about holes, by the magic
+// numbers of statfs(2): they look at pages that are not written yet, too (fs/iomap/seek.c;
+// find_desired_extent in fs/btrfs/file.c; shmem_file_llseek in mm/shmem.c). Servers and
+// FUSE pass on what others say; ZFS has called holes what was just written (OpenZFS issue
+// 15526), and f2fs does not speak of compressed clusters.
+var honest = map[int64]bool{
+	unix.EXT4_SUPER_MAGIC: true, // ext2 and ext3 as well
+	unix.XFS_SUPER_MAGIC:  true, unix.BTRFS_SUPER_MAGIC: true, unix.TMPFS_MAGIC: true,
+}
+
+// TellsHoles says whether [File.Hole] of a regular file can be relied on.
+func (f *File) TellsHoles() (bool, error) {
+	if f.device {
+		return false, nil
+	}
+	var fs unix.Statfs_t
+	err := f.do("fstatfs", func(fd int) error { return unix.Fstatfs(fd, &fs) })
+	return honest[int64(fs.Type)], err
+}
+
+// Hole says whether byte off of a regular file lies in a hole, which reads as zeroes, and
+// where that, or the data, ends: behind off, and at the end of the file at the latest
+// (lseek(2), SEEK_DATA and SEEK_HOLE). What was allocated and never written is a hole,
+// too. ENXIO if off is not within the file.
+func (f *File) Hole(off int64) (hole bool, end int64, err error) {
+	data, err := f.seek(off, unix.SEEK_DATA)
+	switch {
+	case errors.Is(err, unix.ENXIO):
+		size, err := f.Size()
+		if err == nil && size <= off {
+			err = &Error{"lseek", f.path, unix.ENXIO}
+		}
+		return true, size, err
+	case err != nil:
+		return false, 0, err
+	case data > off:
+		return true, data, nil
+	}
+	end, err = f.seek(off, unix.SEEK_HOLE)
+	return false, end, err
+}
+
+func (f *File) seek(off int64, whence int) (at int64, err error) {
+	err = f.do("lseek", func(fd int) (err error) {
+		at, err = unix.Seek(fd, off, whence)
+		return err
+	})
+	return at, err
+}

@@ -1,0 +1,61 @@
+package blockio
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestHole: what was written, dirty or not, is data, and everything else a hole.
+func TestHole(t *testing.T) {
+	const page = 64 << 10 // of any machine and file system
+	dir, err := os.MkdirTemp("/dev/shm", "dmcopy-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "sparse")
+	w, err := os.Create(path)
+	if err == nil {
+		_, err = w.WriteAt(make([]byte, page), 2*page)
+	}
+	if err = errors.Join(err, w.Truncate(5*page+17)); err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	f, err := Open(path, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if ok, err := f.TellsHoles(); !ok || err != nil {
+		t.Errorf("tmpfs tells of holes: %v, %v", ok, err)
+	}
+	for _, c := range []struct {
+		off  int64
+		hole bool
+		end  int64
+		err  error
+	}{
+		{0, true, 2 * page, nil}, {page + 1, true, 2 * page, nil}, {2 * page, false, 3 * page, nil}, {3*page - 1, false, 3 * page, nil},
+		{3 * page, true, 5*page + 17, nil}, {5*page + 16, true, 5*page + 17, nil}, {5*page + 17, true, 5*page + 17, unix.ENXIO},
+	} {
+		hole, end, err := f.Hole(c.off)
+		if !errors.Is(err, c.err) || err == nil && (hole != c.hole || end != c.end) {
+			t.Errorf("byte %d: %v up to %d, %v", c.off, hole, end, err)
+		}
+	}
+	device, err := Open("/proc/self/exe", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := device.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := device.Hole(0); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("a closed file: %v", err)
+	}
+}
