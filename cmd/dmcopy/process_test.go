@@ -33,10 +33,22 @@ func newFile(t *testing.T, size int64) string {
 	return path
 }
 
+// longFile makes a file with data, which is copied for longer than anybody waits at slowly.
+func longFile(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, bytes.Repeat([]byte("data"), 32<<20/4), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+const slowly = "--rate=256K"
+
 // An interrupt ends a copy in good order: the report says how far it came.
 func TestInterrupt(t *testing.T) {
-	src := newFile(t, 1<<42) // holes, but more of them than anybody waits for
-	cmd := exec.Command("dmcopy", "copy", "--sparse", "--json", "--progress", "json", src, filepath.Join(t.TempDir(), "new"))
+	src := longFile(t)
+	cmd := exec.Command("dmcopy", "copy", slowly, "--json", "--progress", "json", src, filepath.Join(t.TempDir(), "new"))
 	var stdout bytes.Buffer
 	cmd.Stdout = &stdout
 	stderr, err := cmd.StderrPipe()

@@ -67,8 +67,8 @@ func crash() {
 // copies.
 func underWay(t *testing.T, stdout io.Writer, wrap ...string) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
-	src := newFile(t, 1<<42) // holes
-	args := append(wrap, "dmcopy", "copy", "--sparse", "--json", "--progress", "json", src, filepath.Join(t.TempDir(), "new"))
+	src := longFile(t)
+	args := append(wrap, "dmcopy", "copy", slowly, "--json", "--progress", "json", src, filepath.Join(t.TempDir(), "new"))
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout = stdout
 	stderr, err := cmd.StderrPipe()
@@ -142,9 +142,9 @@ func TestUnread(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src := newFile(t, 1<<42)
+	src := longFile(t)
 	var out strings.Builder
-	cmd := exec.Command("dmcopy", "copy", "--sparse", "--json", "--progress", "json", src, filepath.Join(t.TempDir(), "new"))
+	cmd := exec.Command("dmcopy", "copy", slowly, "--json", "--progress", "json", src, filepath.Join(t.TempDir(), "new"))
 	cmd.Stdout, cmd.Stderr = &out, writer
 	if err := errors.Join(cmd.Start(), writer.Close()); err != nil {
 		t.Fatal(err)
