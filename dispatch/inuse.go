@@ -111,7 +111,7 @@ func (o *opener) wayToStill(u sysblock.Use) string {
 	switch u.Kind {
 	case sysblock.MountedRW, sysblock.Member:
 		return "unmount it or mount it read-only, copy a snapshot of it (lvcreate -s), freeze it for a short copy (copy --freeze), " + liveWay
-	case sysblock.Held, sysblock.Stored:
+	case sysblock.Held:
 		return o.wayOutOfUse(u) + ", copy that instead, " + liveWay
 	}
 	return o.wayOutOfUse(u) + ", " + liveWay
