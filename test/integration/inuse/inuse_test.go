@@ -235,10 +235,11 @@ func looped(t *testing.T) string      { d := fresh(t); attach(t, d); return d }
 func loopedRO(t *testing.T) string    { d := fresh(t); attach(t, d, "--read-only"); return d }
 func loopMounted(t *testing.T) string { d := formatted(t); mount(t, attach(t, d)); return d }
 
+// The partitions go first: udev has those of a disk read again that was written to.
 func diskLooped(t *testing.T) string {
-	d, one, _ := halves(t)
+	d := fresh(t)
 	attach(t, d)
-	return one
+	return vm.Partition(t, d, 1, mib, size/2-mib)
 }
 
 // twoPaths are the devices of one disk.
@@ -407,7 +408,7 @@ func swapFileElsewhere(t *testing.T) string {
 	f := fileOnDisk(t)
 	point := t.TempDir()
 	elsewhere(t, fmt.Sprintf("mount -t tmpfs none %[1]s; mkdir %[1]s/x; mount --bind %[2]s %[1]s/x; swapon %[1]s/x/swap", point, filepath.Dir(f)))
-	t.Cleanup(func() { vm.Run(t, "swapoff", "-a") })
+	t.Cleanup(func() { vm.Run(t, "swapoff", f) })
 	return f
 }
 
