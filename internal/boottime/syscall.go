@@ -9,9 +9,9 @@ import (
 
 // Syscall makes a system call unless the clock has reached until by then; begun tells
 // which. The clock is read right before: nothing but the comparison and the way into
-// the kernel stands in between, and no preemption by the scheduler of Go. The kernel
-// knows no request that is void after a moment, so what stops the thread there, and only
-// there, makes the call late. The directives: uintptr arguments can be pointers (see
+// the kernel stands in between. The kernel knows no request that is void after a moment,
+// so what stops the thread there, and only there, makes the call late; the scheduler of
+// Go, which may, for milliseconds. The directives: uintptr arguments can be pointers (see
 // unsafe.Pointer, case 4), and the stack is not grown in the midst of this.
 //
 //go:uintptrescapes
