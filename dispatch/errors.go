@@ -3,6 +3,7 @@ package dispatch
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // How a copy can end other than well. Each has an exit code of its own.
@@ -40,7 +41,8 @@ type Refusal struct {
 }
 
 func (r *Refusal) Error() string {
-	text := r.Thing + " " + r.Reason
+	// A name that has several lines is no reason to print more than one.
+	text := strings.ReplaceAll(r.Thing, "\n", `\n`) + " " + r.Reason
 	if r.Way != "" {
 		text += ": " + r.Way
 	}

@@ -72,7 +72,7 @@ func run(args []string, s streams) int {
 func newApp(args []string, s streams) *app {
 	a := &app{in: s.in, args: args, log: slog.New(slog.DiscardHandler), giveUp: make(chan struct{}), unread: make(chan struct{})}
 	gone := sync.OnceFunc(func() { close(a.unread) })
-	a.out, a.term = &outlet{s.out, gone}, newTerminal(s.err)
+	a.out, a.term = &filter{w: &outlet{s.out, gone}}, newTerminal(s.err)
 	a.term.w = &outlet{a.term.w, gone}
 	return a
 }

@@ -262,7 +262,7 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	if err != nil && report.Result == dispatch.OutcomeOK {
 		report.Result = dispatch.OutcomeFailed
 	}
-	return errors.Join(err, a.printReport(report, job, err))
+	return errors.Join(err, a.printReport(report, job, nil, err))
 }
 
 // carryOut copies and shows the progress.

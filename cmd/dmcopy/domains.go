@@ -226,7 +226,7 @@ func writeDisks(w io.Writer, own []copydomain.Pair) error {
 			note = cmp.Or(p.Detail, words(p.Reason)) + " (" + string(p.Reason) + ")"
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", n.Name, n.Dev, human(n.Size.Bytes()),
-			cmp.Or(string(p.Method), "-"), cmp.Or(p.Domain, "-"), note)
+			cmp.Or(string(p.Method), "-"), cmp.Or(line(p.Domain), "-"), line(note))
 	}
 	return table.Flush()
 }
@@ -242,7 +242,7 @@ func writeFileSystems(w io.Writer, systems []copydomain.FileSystem) error {
 		if f.Method == "" {
 			note = cmp.Or(f.Detail, words(f.Reason)) + " (" + string(f.Reason) + ")"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", f.Path, cmp.Or(string(f.Method), "-"), cmp.Or(f.Domain, "-"), note)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", line(f.Path), cmp.Or(string(f.Method), "-"), cmp.Or(line(f.Domain), "-"), line(note))
 	}
 	return table.Flush()
 }

@@ -156,7 +156,7 @@ func legs(e *remap.Extent) []remap.Leg {
 
 func (a *app) mapText(ctx context.Context, st *remap.Stack, node *remap.Node, op remap.Op, cur *remap.Cursor) error {
 	w := bufio.NewWriter(a.out)
-	fmt.Fprintf(w, "%s (%s), %s, as it is %s:\n", node.DisplayName(), node.Dev, human(node.Size.Bytes()),
+	fmt.Fprintf(w, "%s (%s), %s, as it is %s:\n", line(node.DisplayName()), node.Dev, human(node.Size.Bytes()),
 		map[remap.Op]string{remap.Read: "read", remap.Write: "written"}[op])
 	const row = "%14s  %14s  %-7s  %-32s  %s\n"
 	fmt.Fprintf(w, row, "OFFSET", "LENGTH", "KIND", "PLACE", "THROUGH")

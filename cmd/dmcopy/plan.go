@@ -291,17 +291,17 @@ func leafPlace(leaf *remap.Node, off int64) string {
 	if leaf == nil {
 		return "-"
 	}
-	return leaf.Name + " @ " + exact(off)
+	return line(leaf.Name) + " @ " + exact(off)
 }
 
 func writeTotals(w *bufio.Writer, t *totals, job dispatch.Job) {
-	fmt.Fprintf(w, "%s from %s to %s in %s:\n", human(t.Total), job.Src.Name, job.Dst.Name, plural(t.Pieces, "piece"))
-	for _, line := range []struct {
+	fmt.Fprintf(w, "%s from %s to %s in %s:\n", human(t.Total), line(job.Src.Name), line(job.Dst.Name), plural(t.Pieces, "piece"))
+	for _, row := range []struct {
 		what  string
 		bytes int64
 	}{{"offloaded", t.Offloaded}, {"host", t.Host}, {"zeroed", t.Zeroed}, {"skipped", t.Skipped}} {
-		if line.bytes > 0 || line.what == "offloaded" {
-			fmt.Fprintf(w, "  %-10s %10s  %7s\n", line.what, human(line.bytes), percent(line.bytes, t.Total))
+		if row.bytes > 0 || row.what == "offloaded" {
+			fmt.Fprintf(w, "  %-10s %10s  %7s\n", row.what, human(row.bytes), percent(row.bytes, t.Total))
 		}
 	}
 	if len(t.Reasons) > 0 {

@@ -8,12 +8,14 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dmcopy/dmcopy/dispatch"
 )
 
 // printReport prints what a copy did.
-func (a *app) printReport(r *dispatch.Report, job dispatch.Job, err error) error {
-	unwritten := a.writeReport(r, job, err)
+func (a *app) printReport(r *dispatch.Report, job dispatch.Job, warnings []string, err error) error {
+	unwritten := a.writeReport(r, job, warnings, err)
 	switch {
 	case unwritten == nil:
 		return nil
@@ -23,16 +25,42 @@ func (a *app) printReport(r *dispatch.Report, job dispatch.Job, err error) error
 	return fmt.Errorf("%w: %w", errUnreported, unwritten)
 }
 
-func (a *app) writeReport(r *dispatch.Report, job dispatch.Job, err error) error {
+func (a *app) writeReport(r *dispatch.Report, job dispatch.Job, warnings []string, err error) error {
 	if a.json {
 		if err != nil {
 			r.Errors = []string{oneLine(err)}
 		}
-		return a.print(r)
+		return a.print(newReportJSON(r, job, warnings))
 	}
 	w := bufio.NewWriter(a.out)
 	reportText(w, r, job)
 	return w.Flush()
+}
+
+// reportJSON is the report of a copy in JSON, and what it was between.
+type reportJSON struct {
+	*dispatch.Report
+	Source      string   `json:"source"`
+	Destination string   `json:"destination"`
+	Warnings    []string `json:"warnings"`
+	Version     string   `json:"version"`
+	Kernel      string   `json:"kernel"`
+}
+
+func newReportJSON(r *dispatch.Report, job dispatch.Job, warnings []string) *reportJSON {
+	return &reportJSON{
+		Report: r, Source: job.Src.Name, Destination: job.Dst.Name,
+		Warnings: append([]string{}, warnings...), Version: buildInfo().Version, Kernel: kernelRelease(),
+	}
+}
+
+// kernelRelease is what uname -r prints; "" if the kernel does not tell.
+func kernelRelease() string {
+	var name unix.Utsname
+	if unix.Uname(&name) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(name.Release[:])
 }
 
 func reportText(w *bufio.Writer, r *dispatch.Report, job dispatch.Job) {
@@ -42,8 +70,8 @@ func reportText(w *bufio.Writer, r *dispatch.Report, job dispatch.Job) {
 	if r.Result != dispatch.OutcomeOK {
 		head = fmt.Sprintf("%s: copied %s of %s", r.Result, human(done), human(r.Total))
 	}
-	fmt.Fprintf(w, "%s from %s to %s in %s (%s)\n", head, job.Src.Name, job.Dst.Name, duration(elapsed), rate(done-r.Skipped, elapsed))
-	for _, line := range []struct {
+	fmt.Fprintf(w, "%s from %s to %s in %s (%s)\n", head, line(job.Src.Name), line(job.Dst.Name), duration(elapsed), rate(done-r.Skipped, elapsed))
+	for _, row := range []struct {
 		what  string
 		bytes int64
 		note  string
@@ -53,8 +81,8 @@ func reportText(w *bufio.Writer, r *dispatch.Report, job dispatch.Job) {
 		{"zeroed", r.Zeroed, ""},
 		{"skipped", r.Skipped, ""},
 	} {
-		if line.bytes > 0 || line.what == "offloaded" {
-			fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("  %-10s %10s  %7s  %s", line.what, human(line.bytes), percent(line.bytes, done), line.note), " "))
+		if row.bytes > 0 || row.what == "offloaded" {
+			fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("  %-10s %10s  %7s  %s", row.what, human(row.bytes), percent(row.bytes, done), row.note), " "))
 		}
 	}
 	writeBad(w, r, job)
@@ -80,7 +108,7 @@ func reportText(w *bufio.Writer, r *dispatch.Report, job dispatch.Job) {
 		fmt.Fprintf(w, "gave way to others %s\n", plural(r.Backoffs, "time"))
 	}
 	if r.Frozen > 0 {
-		fmt.Fprintf(w, "the file system of %s was frozen for %.1f s: the copy is consistent\n", job.Src.Name, r.Frozen)
+		fmt.Fprintf(w, "the file system of %s was frozen for %.1f s: the copy is consistent\n", line(job.Src.Name), r.Frozen)
 	}
 	fmt.Fprintln(w, verifiedWords[r.Verified])
 }
@@ -90,7 +118,7 @@ func writeBad(w *bufio.Writer, r *dispatch.Report, job dispatch.Job) {
 	if len(r.Bad) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "%s of %s could not be read (%d bytes); zeroes were written instead:\n", plural(int64(len(r.Bad)), "part"), job.Src.Name, r.Failed)
+	fmt.Fprintf(w, "%s of %s could not be read (%d bytes); zeroes were written instead:\n", plural(int64(len(r.Bad)), "part"), line(job.Src.Name), r.Failed)
 	fmt.Fprintf(w, "  %14s  %14s  %14s  %s\n", "FROM", "TO", "LENGTH", "ERROR")
 	for i, b := range r.Bad {
 		if i == maxBadLines {

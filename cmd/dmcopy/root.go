@@ -52,6 +52,8 @@ func (a *app) rootCommand() *cobra.Command {
 	a.logFormat = choice[string]{"text", []string{"text", "json"}}
 	root.PersistentFlags().Var(&a.logLevel, "log-level", "log on stderr from this level on")
 	root.PersistentFlags().Var(&a.logFormat, "log-format", "form of the log")
+	root.Version = buildInfo().line() // makes the flag --version
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetOut(a.out)
 	root.SetErr(a.term)
 	root.SetIn(a.in)

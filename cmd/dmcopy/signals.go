@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"sync"
@@ -18,21 +17,6 @@ import (
 // leaveAfter is how long the program may take to say what it leaves behind, and to
 // give back what is not a copy's.
 const leaveAfter = 5 * time.Second
-
-// outlet is stdout or stderr, and tells when nobody reads it any more.
-type outlet struct {
-	w    io.Writer
-	gone func()
-}
-
-// Write implements [io.Writer].
-func (o *outlet) Write(p []byte) (int, error) {
-	n, err := o.w.Write(p)
-	if errors.Is(err, unix.EPIPE) {
-		o.gone()
-	}
-	return n, err
-}
 
 // onSignals makes SIGINT, SIGTERM, SIGHUP, and the end of whoever reads our output,
 // end the program: at once where nothing is in flight and nothing is to be given back,

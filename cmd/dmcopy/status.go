@@ -72,13 +72,13 @@ func (st *status) text() string {
 	case st.Running:
 		what = "running"
 	}
-	fmt.Fprintf(&b, "copy from %s to %s: %s, begun %s\n", st.Source, st.Destination, what, st.Created.Format(time.RFC3339))
-	for _, line := range []struct {
+	fmt.Fprintf(&b, "copy from %s to %s: %s, begun %s\n", line(st.Source), line(st.Destination), what, st.Created.Format(time.RFC3339))
+	for _, row := range []struct {
 		what  string
 		bytes int64
 	}{{"done", st.Done}, {"pending", st.Pending}, {"unreadable", st.Failed}} {
-		if line.bytes > 0 || line.what == "done" {
-			fmt.Fprintf(&b, "  %-10s %10s  %7s\n", line.what, human(line.bytes), percent(line.bytes, st.Total))
+		if row.bytes > 0 || row.what == "done" {
+			fmt.Fprintf(&b, "  %-10s %10s  %7s\n", row.what, human(row.bytes), percent(row.bytes, st.Total))
 		}
 	}
 	for i, bad := range st.Bad {
@@ -86,7 +86,7 @@ func (st *status) text() string {
 			fmt.Fprintf(&b, "  and %d more unreadable parts\n", len(st.Bad)-i)
 			break
 		}
-		fmt.Fprintf(&b, "  unreadable: %d bytes for byte %d of %s\n", bad.Len, bad.Dst, st.Destination)
+		fmt.Fprintf(&b, "  unreadable: %d bytes for byte %d of %s\n", bad.Len, bad.Dst, line(st.Destination))
 	}
 	return b.String()
 }

@@ -43,10 +43,12 @@ const clear = "\r\x1b[K"
 func (t *terminal) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.status == "" {
-		return t.w.Write(p)
+	text, rest := printable(p)
+	lines := string(text) + line(string(rest))
+	if t.status != "" {
+		lines = clear + lines + t.status
 	}
-	if _, err := io.WriteString(t.w, clear+string(p)+t.status); err != nil {
+	if _, err := io.WriteString(t.w, lines); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -56,13 +58,13 @@ func (t *terminal) Write(p []byte) (int, error) {
 func (t *terminal) message(text string) { _, _ = io.WriteString(t, text+"\n") }
 
 // setStatus replaces the status line; "" removes it.
-func (t *terminal) setStatus(line string) {
+func (t *terminal) setStatus(text string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if line = cut(line, t.width()-1); line == t.status {
+	if text = cut(line(text), t.width()-1); text == t.status {
 		return
 	}
-	t.status = line
+	t.status = text
 	_, _ = io.WriteString(t.w, clear+t.status)
 }
 

@@ -304,7 +304,7 @@ func (t *treePrinter) visit(n *remap.Node, branch, indent string) error {
 		return err
 	}
 	below := lower(n)
-	name := n.DisplayName()
+	name := line(n.DisplayName())
 	repeated := t.done[n.Dev] && len(below) > 0
 	if repeated {
 		name += " …"
@@ -318,7 +318,7 @@ func (t *treePrinter) visit(n *remap.Node, branch, indent string) error {
 		return nil
 	}
 	for _, text := range n.Notes {
-		t.notes = append(t.notes, n.DisplayName()+": "+text)
+		t.notes = append(t.notes, line(n.DisplayName())+": "+line(text))
 	}
 	for _, why := range slices.Concat(source.Reasons, destination.Reasons) {
 		if !slices.Contains(t.reasons, why) {

@@ -162,7 +162,7 @@ const maxShown = 10
 func (a *app) verdictText(v *verdict, job dispatch.Job) error {
 	w := bufio.NewWriter(a.out)
 	elapsed := time.Duration(v.Seconds * float64(time.Second))
-	fmt.Fprintf(w, "%s: compared %s of %s with %s in %s (%s)\n", v.Result, human(v.Compared), job.Src.Name, job.Dst.Name,
+	fmt.Fprintf(w, "%s: compared %s of %s with %s in %s (%s)\n", v.Result, human(v.Compared), line(job.Src.Name), line(job.Dst.Name),
 		duration(elapsed), rate(v.Compared, elapsed))
 	if len(v.Mismatches) > 0 {
 		fmt.Fprintf(w, "%16s  %16s  %12s\n", "SOURCE BYTE", "DEST. BYTE", "LENGTH")

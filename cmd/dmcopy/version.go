@@ -39,6 +39,11 @@ func buildInfo() versionInfo {
 	return v
 }
 
+// line is the form for people.
+func (v versionInfo) line() string {
+	return fmt.Sprintf("dmcopy %s, %s, %s", v.Version, v.Go, v.Platform)
+}
+
 func (a *app) versionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
@@ -49,7 +54,7 @@ func (a *app) versionCommand() *cobra.Command {
 			if a.json {
 				return a.print(v)
 			}
-			_, err := fmt.Fprintf(a.out, "dmcopy %s, %s, %s\n", v.Version, v.Go, v.Platform)
+			_, err := fmt.Fprintln(a.out, v.line())
 			return err
 		},
 	}

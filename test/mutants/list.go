@@ -459,6 +459,16 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "RangesFollow",
 	},
 	{
+		guard: "control characters in names are escaped in what is printed",
+		file:  "cmd/dmcopy/app.go", old: "&filter{w: &outlet{s.out, gone}}", new: "&outlet{s.out, gone}",
+		in: "./cmd/dmcopy", tests: "Harmless",
+	},
+	{
+		guard: "control characters in names are escaped in messages",
+		file:  "cmd/dmcopy/terminal.go", old: "text, rest := printable(p)", new: "text, rest := p, []byte(nil)",
+		in: "./cmd/dmcopy", tests: "Harmless",
+	},
+	{
 		guard: "state: what differs is forgotten",
 		file:  "dispatch/ledger.go", old: "wrap(\"state\", r.opts.Journal.Forget())", new: "nil",
 		in: "./dispatch", tests: "MismatchForgets",
