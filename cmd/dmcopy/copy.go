@@ -245,6 +245,10 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	}
 	w := f.live(a, copydomain.CrossEnable)
 	report, err := a.carryOut(ctx, w, job, opts, f.progress.value)
+	var warnings []string
+	if err == nil {
+		warnings = a.equalUUIDs(ctx, job)
+	}
 	if !errors.Is(err, dispatch.ErrStuck) {
 		if report == nil { // nothing was begun
 			err = errors.Join(err, job.Dst.Discard())
@@ -262,7 +266,8 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	if err != nil && report.Result == dispatch.OutcomeOK {
 		report.Result = dispatch.OutcomeFailed
 	}
-	return errors.Join(err, a.printReport(report, job, nil, err))
+	a.warn(warnings)
+	return errors.Join(err, a.printReport(report, job, warnings, err))
 }
 
 // carryOut copies and shows the progress.

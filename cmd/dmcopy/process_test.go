@@ -183,6 +183,44 @@ func TestLoopDevices(t *testing.T) {
 	}
 }
 
+// A copy has the UUID of its original, and whoever made it is told how to change that.
+func TestEqualUUIDs(t *testing.T) {
+	a, b := newFile(t, 4<<20), newFile(t, 4<<20)
+	header := make([]byte, 4096)
+	copy(header[1036:], "\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10")
+	copy(header[4086:], "SWAPSPACE2")
+	f, err := os.OpenFile(a, os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.Write(header)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, dst := looptest.Attach(t, a, 512), looptest.Attach(t, b, 512)
+	for name, c := range map[string]struct {
+		args  []string
+		warns bool
+	}{
+		"all":               {[]string{src, dst}, true},
+		"the beginning":     {[]string{"--length", "1M", src, dst}, true},
+		"to somewhere else": {[]string{"--dst-offset", "1M", "--length", "1M", src, dst}, false},
+		"too little":        {[]string{"--length", "512", src, dst}, false},
+		"of a file":         {[]string{"--offload", "never", a, dst}, false},
+		"to a file":         {[]string{"--create", src, filepath.Join(t.TempDir(), "new")}, false},
+	} {
+		code, out, errs := dmcopy(append([]string{"copy", "--json"}, c.args...)...)
+		var report reportJSON
+		if err := json.Unmarshal([]byte(out), &report); code != 0 || err != nil || report.Report.Result != dispatch.OutcomeOK {
+			t.Fatalf("%s: %d, %v: %s%s", name, code, err, out, errs)
+		}
+		want := dst + " has the UUID of " + src + " now (swap 01020304-0506-0708-090a-0b0c0d0e0f10): do not use both on one machine before one of them has got another: swaplabel --uuid \"$(uuidgen)\" " + dst
+		if warned := len(report.Warnings) == 1 && report.Warnings[0] == want; warned != c.warns || strings.Contains(errs, "dmcopy: warning: "+want) != c.warns {
+			t.Errorf("%s: %v %s", name, report.Warnings, errs)
+		}
+	}
+}
+
 // What this machine has can be shown, captured, and shown again.
 func TestThisMachine(t *testing.T) {
 	loop := looptest.Attach(t, newFile(t, 1<<20), 512)

@@ -24,6 +24,7 @@ type room struct {
 var rooms = []room{
 	{"remap", nil, "the arithmetic of layers is pure: whoever reads it need not know anything else"},
 	{"internal/blockio", nil, "block device ioctls know nothing of stacks"},
+	{"internal/superblock", nil, "what lies on a device is told from its bytes alone"},
 	{"internal/background", nil, "waiting for something knows nothing of what it is"},
 	{"internal/boottime", nil, "a clock knows nothing of what is late"},
 	{"copydomain/blocks", []string{"internal/boottime"}, "what becomes of commands is the same for every protocol"},
@@ -48,7 +49,7 @@ var rooms = []room{
 	{"journal", nil, "what a copy has done is kept without knowing what it is between, or how it is done"},
 	{"dispatch", []string{"remap", "internal/...", "sysblock", "snapshot", "snapshot/watch", "emulation", "copydomain", "dispatch/hold", "dispatch/freeze", "journal"},
 		"carries copies out; commands reach devices through copydomain only"},
-	{"cmd/dmcopy", []string{"remap", "internal/background", "sysblock", "snapshot", "emulation", "copydomain", "dispatch", "dispatch/hold", "dispatch/freeze", "journal"},
+	{"cmd/dmcopy", []string{"remap", "internal/background", "internal/superblock", "sysblock", "snapshot", "emulation", "copydomain", "dispatch", "dispatch/hold", "dispatch/freeze", "journal"},
 		"words, flags and exit codes; nothing imports it"},
 }
 
