@@ -27,7 +27,8 @@ func (a *app) planCommand() *cobra.Command {
 how it would be copied, and why it would not be offloaded; then the totals.
 
 Unlike copy --dry-run, plan answers as well for a destination that copy would
-refuse, and says so.
+refuse, and says so. With --stack it knows what the snapshot tells: what is made
+of the destination, read-only or suspended, but not what is mounted.
 
 Offsets and lengths are bytes, with a suffix (K, M, G, T) where that is exact.`,
 		Example: `  dmcopy plan /dev/vg/home /dev/vg/home-new
@@ -84,13 +85,16 @@ func (a *app) runPlan(ctx context.Context, from, to string, f *copyFlags) error 
 		}
 		a.wouldRefuse(err)
 		return look, nil
-	}, func(err error) error {
-		if errors.Is(err, dispatch.ErrRefused) || errors.Is(err, dispatch.ErrPolicy) {
-			a.wouldRefuse(err)
-			return nil
-		}
-		return err
-	})
+	}, a.refused)
+}
+
+// refused makes a warning of what copy would refuse because of the plan.
+func (a *app) refused(err error) error {
+	if errors.Is(err, dispatch.ErrRefused) || errors.Is(err, dispatch.ErrPolicy) {
+		a.wouldRefuse(err)
+		return nil
+	}
+	return err
 }
 
 func (a *app) wouldRefuse(err error) {
@@ -154,10 +158,14 @@ func (a *app) planStack(ctx context.Context, from, to string, f *copyFlags, stac
 	if job.Ranges, err = dispatch.Ranges(job.Src, job.Dst, chosen); err != nil {
 		return err
 	}
-	if w.readOnly(job.Dst.Dev) {
-		a.term.message("dmcopy: copy would refuse this: " + to + " is read-only")
+	for _, why := range w.refusals(job.Src.Dev, job.Dst.Dev) {
+		a.term.message("dmcopy: copy would refuse this: " + why)
 	}
-	return a.printPlan(dispatch.New(w, opts).Plan(ctx, job), job)
+	d := dispatch.New(w, opts)
+	if err := a.printPlan(d.Plan(ctx, job), job); err != nil {
+		return err
+	}
+	return a.refused(d.Check(ctx, job))
 }
 
 // totals sum up a plan.

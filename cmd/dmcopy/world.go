@@ -28,12 +28,10 @@ type world struct {
 	close func() error
 	// finder is asked which disks can copy.
 	finder *copydomain.Finder
-	// saved is the snapshot, nil for this machine.
-	saved *remap.Stack
+	// refusals is what a snapshot knows of why copy would refuse two ends; nil for this
+	// machine.
+	refusals func(src, dst remap.Dev) []string
 }
-
-// readOnly tells whether the snapshot says so.
-func (w *world) readOnly(dev remap.Dev) bool { return w.saved.Node(dev).ReadOnly }
 
 // stackFlag chooses between this machine and a snapshot.
 type stackFlag struct{ file fileFlag }
@@ -157,7 +155,7 @@ func newCaptured(s *snapshot.Snapshot, file string) (*world, error) {
 		}
 		return dev, err
 	}
-	return &world{Machine: c, finder: c.finder, find: find, close: c.finder.Close, saved: st}, nil
+	return &world{Machine: c, finder: c.finder, find: find, close: c.finder.Close, refusals: newRefusals(s, st).settle}, nil
 }
 
 // Stack implements [dispatch.Layout].

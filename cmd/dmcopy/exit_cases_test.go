@@ -1,0 +1,183 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/internal/blockio"
+	"github.com/dmcopy/dmcopy/internal/blockio/looptest"
+)
+
+// exitCases are what a user can do, one a line, and what the program ends with. {src},
+// {dst}, {busy}, {partial} are prepared by the test; what is not named exists nowhere.
+var exitCases = []struct {
+	code int
+	what string
+	args string // of dmcopy, separated by spaces
+	says string
+}{
+	{0, "help", "--help", ""},
+	{0, "version", "--version", ""},
+	{0, "file to file", "copy a ./new", ""},
+	{0, "device to device", "copy {src} {dst}", ""},
+	{0, "device to file, verified", "copy --verify full {src} ./new", ""},
+	{0, "plan of a new file", "plan a ./new", ""},
+	{0, "plan of what copy refuses", "plan {src} {busy}", "copy would refuse this"},
+	{0, "equal", "verify a same", ""},
+	{0, "state of a complete copy", "copy --state s a same", ""},
+
+	{1, "the report cannot be printed", "copy a same >/dev/full", "the copy is complete, but the report could not be written"},
+	{1, "no space", "copy {src} {full}/new", "no space left"},
+	{1, "time is over", "copy --timeout 1ns a same", "not done within --timeout"},
+
+	{2, "no such command", "cpoy a b", "did you mean copy?"},
+	{2, "no such flag", "copy --frobnicate a b", "unknown flag"},
+	{2, "no arguments", "copy", "wants SRC and DST"},
+	{2, "no size", "copy --length many a same", "is not a size"},
+	{2, "rounded size", "copy --length 1.23G a same", "no whole number of bytes"},
+	{2, "ambiguous size", "copy --length 1KB a same", "1000 or of 1024"},
+	{2, "no range", "copy --range 1 a same", "is not a range"},
+	{2, "behind the end", "copy --src-offset 1G a same", "a ends at byte"},
+	{2, "onto itself", "copy a a", "onto itself"},
+	{2, "written twice", "copy --range 0:0:9 --range 9:0:9 a same", "writes as well"},
+	{2, "half a block", "copy --length 1 {src} {dst}", "not a multiple of"},
+	{2, "no snapshot", "plan --stack a b c", "not a stack snapshot"},
+	{2, "conflicting flags", "copy --freeze --live-source a same", "want one of them"},
+
+	{3, "time is over, with state", "copy --timeout 100ms --rate 64K --state s {src} {dst}", "incomplete, state saved"},
+
+	{5, "a file system that does not copy", "copy --offload require {src} {dst}", "cannot be offloaded"},
+	{5, "into a new file", "copy --offload require {src} ./new", "cannot be offloaded"},
+
+	{6, "no such source", "copy none same", "cannot be found"},
+	{6, "misspelt destination", "copy a sdx", "write ./sdx or add --create"},
+	{6, "no such directory", "copy a none/new", "cannot be found"},
+	{6, "in /dev", "copy a /dev/none", "does not exist"},
+	{6, "a pipe", "copy a -", "a pipe has no places"},
+	{6, "a tag", "copy a UUID=1", "may be several devices"},
+	{6, "a directory", "copy a .", "a directory"},
+	{6, "a character device", "copy /dev/null a", "a character device"},
+	{6, "a dangling link", "copy a dangling", "is a link to nowhere"},
+	{6, "too small", "copy a small", "too small by"},
+	{6, "a new file that would be", "copy --dst-offset 1 a ./new", "does not exist, and with the length of the source it is too small"},
+	{6, "claimed", "copy {src} {busy}", "opened exclusively"},
+	{6, "shorter", "verify a small", "is shorter than a"},
+	{6, "no state", "resume none", "cannot be opened"},
+	{6, "not a state", "status a", "not a state file"},
+	{6, "another copy's state", "copy --state {partial} a small", "too small"},
+	{6, "regular file, frozen", "copy --freeze a same", "cannot be frozen"},
+
+	{7, "different", "verify a other", "verification found a difference"},
+}
+
+// TestExitCases is the list of README.md, with what leads to each line. Exit code 4 needs
+// a layout that keeps changing: TestExitCodes has the error, and dispatch the copies that
+// end with it. 130 and SIGABRT are those of signals: see TestInterrupt, TestHangup,
+// TestUnread and TestCrashes.
+func TestExitCases(t *testing.T) {
+	seen := map[int]bool{4: true, 130: true}
+	for _, c := range exitCases {
+		seen[c.code] = true
+		t.Run(c.what, func(t *testing.T) {
+			dir := t.TempDir()
+			data := bytes.Repeat([]byte("storage\n"), 1<<20/8)
+			different := bytes.Clone(data)
+			different[1<<19] ^= 1
+			files := map[string][]byte{"a": data, "same": data, "other": different, "small": data[:100]}
+			for name, data := range files {
+				if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.Symlink("nowhere", filepath.Join(dir, "dangling")); err != nil {
+				t.Fatal(err)
+			}
+			args := exitArgs(t, dir, c.args)
+			command := "dmcopy " + args
+			cmd := exec.Command("sh", "-c", command)
+			cmd.Dir = dir
+			text, err := cmd.CombinedOutput()
+			var exit *exec.ExitError
+			if err != nil && !errors.As(err, &exit) {
+				t.Fatal(err)
+			}
+			if code := cmd.ProcessState.ExitCode(); code != c.code || !strings.Contains(string(text), c.says) {
+				t.Errorf("%s: exit code %d, want %d and %q: %s", command, code, c.code, c.says, text)
+			}
+			// What says that nothing was written has written nothing, and left nothing behind.
+			if c.code != 2 && c.code != 5 && c.code != 6 {
+				return
+			}
+			for name, data := range files {
+				if now, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Equal(now, data) {
+					t.Errorf("%s: %s was written to, %v", command, name, err)
+				}
+			}
+			if left, err := os.ReadDir(dir); err != nil || len(left) != len(files)+1 {
+				t.Errorf("%s: left behind: %v, %v", command, left, err)
+			}
+		})
+	}
+	for _, e := range exits {
+		if !seen[e.code] {
+			t.Errorf("no case leads to exit code %d", e.code)
+		}
+	}
+}
+
+// exitArgs puts what is prepared into a command line. Devices lie elsewhere.
+func exitArgs(t *testing.T, dir, args string) string {
+	t.Helper()
+	for name, prepare := range map[string]func() string{
+		"{src}": func() string { return looptest.Attach(t, newFile(t, 1<<20), 512) },
+		"{dst}": func() string { return looptest.Attach(t, newFile(t, 1<<20), 512) },
+		"{busy}": func() string {
+			path := looptest.Attach(t, newFile(t, 1<<20), 512)
+			claim(t, path)
+			return path
+		},
+		"{full}":    func() string { return fullFileSystem(t) },
+		"{partial}": func() string { return filepath.Join(t.TempDir(), "state") },
+	} {
+		if strings.Contains(args, name) {
+			args = strings.ReplaceAll(args, name, prepare())
+		}
+	}
+	return args
+}
+
+// claim claims a device, as whoever mounts it does, until the end of the test.
+func claim(t *testing.T, path string) {
+	t.Helper()
+	f, err := blockio.Open(path, blockio.Exclusive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// fullFileSystem has 64 KiB, which is less than the devices.
+func fullFileSystem(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("none", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
