@@ -469,6 +469,16 @@ var mutants = []mutant{
 		in: "./cmd/dmcopy", tests: "Harmless",
 	},
 	{
+		guard: "whoever copies a UUID is told",
+		file:  "cmd/dmcopy/copy.go", old: "warnings = a.equalUUIDs(ctx, job)", new: "_ = a.equalUUIDs(ctx, job)",
+		in: "./cmd/dmcopy", tests: "EqualUUIDs",
+	},
+	{
+		guard: "a plan on a snapshot says what is in use",
+		file:  "cmd/dmcopy/refusals.go", old: "by != nil {", new: "by == nil {",
+		in: "./cmd/dmcopy", tests: "TestScripts/mixed",
+	},
+	{
 		guard: "state: what differs is forgotten",
 		file:  "dispatch/ledger.go", old: "wrap(\"state\", r.opts.Journal.Forget())", new: "nil",
 		in: "./dispatch", tests: "MismatchForgets",

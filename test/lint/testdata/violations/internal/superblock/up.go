@@ -1,0 +1,3 @@
+package superblock
+
+import _ "github.com/dmcopy/dmcopy/dispatch" // who looks at bytes need not know what is done with them
