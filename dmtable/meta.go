@@ -17,6 +17,37 @@ func (t *Target) ExceptionStore() (cow remap.Dev, ok bool) {
 	return m.cow, a.done() && !m.transient
 }
 
+// SnapshotUse is how full a snapshot is, in sectors.
+type SnapshotUse struct {
+	Origin      remap.Dev
+	Chunk       remap.Sector
+	Used, Total remap.Sector
+}
+
+// SnapshotUse tells how full a snapshot that works is (dm-snap.c, snapshot_status).
+func (t *Target) SnapshotUse() (u SnapshotUse, ok bool) {
+	if t.Type != typeSnapshot || snapshotVital(t.Status) != snapshotWorks {
+		return u, false
+	}
+	var line, state args
+	line.reset(t.Params)
+	state.reset(t.Status)
+	m := readSnapshot(&line)
+	used, total := state.ratio()
+	return SnapshotUse{m.origin, m.chunk, remap.Sector(used), remap.Sector(total)}, line.done()
+}
+
+// SnapshotOrigin tells whose snapshots are written to before the target is.
+func (t *Target) SnapshotOrigin() (origin remap.Dev, ok bool) {
+	if t.Type != "snapshot-origin" {
+		return remap.Dev{}, false
+	}
+	var a args
+	a.reset(t.Params)
+	origin = a.dev()
+	return origin, a.done()
+}
+
 // ThinVolume tells by which number which pool knows a thin volume; what the
 // metadata of the pool tells of it goes to Thin. Of an external origin the size
 // is needed too.

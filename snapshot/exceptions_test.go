@@ -43,6 +43,32 @@ func (r *rig) setSnap(status string) {
 	r.kernel.Set(d)
 }
 
+// TestFillings: what is written to an origin, or to what lies on one, fills its snapshots,
+// and nobody else's.
+func TestFillings(t *testing.T) {
+	r := newSnapRig(t)
+	r.Mapped("dm-3", "253:3", "top", 4096, "dm-0")
+	r.Mapped("dm-4", "253:4", "upper", 4096, "dm-3")
+	r.kernel.Set(mapped(r.Dev("dm-3"), "top", "", "0 4096 snapshot-origin 253:0"))
+	r.kernel.Set(mapped(r.Dev("dm-4"), "upper", "", "0 4096 linear 253:3 0"))
+	want := snapshot.Filling{Name: "snap", SnapshotUse: dmtable.SnapshotUse{Origin: r.Dev("dm-0"), Chunk: 8, Used: 24, Total: 4096}}
+	for _, name := range []string{"dm-3", "dm-4"} {
+		got, err := r.reader.Fillings(r.Dev(name))
+		if err != nil || !slices.Equal(got, []snapshot.Filling{want}) || got[0].Free() != 4072 {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+	for _, name := range []string{"dm-0", "dm-1", "dm-2", "nvme0n1"} { // below, beside, and itself
+		if got, err := r.reader.Fillings(r.Dev(name)); err != nil || len(got) > 0 {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+	r.setSnap("Invalid")
+	if got, err := r.reader.Fillings(r.Dev("dm-3")); err != nil || len(got) > 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // reads resolves a whole device for reading.
 func (r *rig) reads(t testing.TB, s *snapshot.Snapshot, name string) []string {
 	t.Helper()

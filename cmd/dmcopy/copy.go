@@ -244,10 +244,10 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 		opts.Journal, kept = state, state.Done() > 0
 	}
 	w := f.live(a, copydomain.CrossEnable)
+	warnings := a.warn(a.exhausts(w, job))
 	report, err := a.carryOut(ctx, w, job, opts, f.progress.value)
-	var warnings []string
 	if err == nil {
-		warnings = a.equalUUIDs(ctx, job)
+		warnings = append(warnings, a.warn(a.equalUUIDs(ctx, job))...)
 	}
 	if !errors.Is(err, dispatch.ErrStuck) {
 		if report == nil { // nothing was begun
@@ -266,7 +266,6 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	if err != nil && report.Result == dispatch.OutcomeOK {
 		report.Result = dispatch.OutcomeFailed
 	}
-	a.warn(warnings)
 	return errors.Join(err, a.printReport(report, job, warnings, err))
 }
 

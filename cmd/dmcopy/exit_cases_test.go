@@ -51,7 +51,7 @@ var exitCases = []struct {
 	{2, "no snapshot", "plan --stack a b c", "not a stack snapshot"},
 	{2, "conflicting flags", "copy --freeze --live-source a same", "want one of them"},
 
-	{3, "time is over, with state", "copy --timeout 100ms --rate 64K --state s {src} {dst}", "incomplete, state saved"},
+	{3, "time is over, with state", "copy --timeout 4s --rate 64K --state s {src} {dst}", "incomplete, state saved"},
 
 	{5, "a file system that does not copy", "copy --offload require {src} {dst}", "cannot be offloaded"},
 	{5, "into a new file", "copy --offload require {src} ./new", "cannot be offloaded"},

@@ -7,6 +7,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/internal/superblock"
+	"github.com/dmcopy/dmcopy/snapshot"
 )
 
 // renewals are the commands that give what was copied a UUID of its own. %s is the
@@ -45,6 +46,44 @@ func (a *app) equalUUIDs(ctx context.Context, job dispatch.Job) (warnings []stri
 	return warnings
 }
 
+// exhausts warns of snapshots whose store may be full before the copy is done: what LVM
+// then does is to invalidate them.
+func (a *app) exhausts(w *world, job dispatch.Job) (warnings []string) {
+	if job.Dst.Dev.IsZero() {
+		return nil
+	}
+	fillings, err := w.fillings(job.Dst.Dev)
+	if err != nil {
+		a.log.Warn("the snapshots of the destination were not looked at", "error", err)
+		return nil
+	}
+	for i := range fillings {
+		if text := exhausted(&fillings[i], job); text != "" {
+			warnings = append(warnings, text)
+		}
+	}
+	return warnings
+}
+
+// exhausted says what a snapshot needs and has, if that may be too little: each chunk
+// that is written to, and 16 bytes for each of them (drivers/md/dm-snap-persistent.c,
+// struct disk_exception), in whole chunks.
+func exhausted(f *snapshot.Filling, job dispatch.Job) string {
+	chunk := max(f.Chunk.Bytes(), 1)
+	var chunks int64
+	for _, r := range job.Ranges {
+		chunks += (r.Dst+r.Len-1)/chunk - r.Dst/chunk + 1
+	}
+	entries := max(chunk/16, 1)
+	need := (chunks + (chunks+entries-1)/entries) * chunk
+	free := f.Free().Bytes()
+	if need <= free {
+		return ""
+	}
+	return fmt.Sprintf("writing to %s takes up to %s of its snapshot %s, which has %s of %s left: when that is full the snapshot is lost: extend it first (lvextend -L +%dk %s), or remove it",
+		job.Dst.Name, human(need), f.Name, human(free), human(f.Total.Bytes()), (need-free+1023)/1024, f.Name)
+}
+
 // deviceName is a name of the end that every program understands.
 func deviceName(e dispatch.Endpoint) string {
 	if strings.HasPrefix(e.Name, "/") {
@@ -53,9 +92,10 @@ func deviceName(e dispatch.Endpoint) string {
 	return e.Device.Name()
 }
 
-// warn prints warnings.
-func (a *app) warn(warnings []string) {
+// warn prints warnings, and returns them.
+func (a *app) warn(warnings []string) []string {
 	for _, text := range warnings {
 		a.term.message("dmcopy: warning: " + text)
 	}
+	return warnings
 }

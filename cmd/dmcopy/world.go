@@ -28,6 +28,8 @@ type world struct {
 	close func() error
 	// finder is asked which disks can copy.
 	finder *copydomain.Finder
+	// fillings are the snapshots that writing to a device fills.
+	fillings func(dev remap.Dev) ([]snapshot.Filling, error)
 	// refusals is what a snapshot knows of why copy would refuse two ends; nil for this
 	// machine.
 	refusals func(src, dst remap.Dev) []string
@@ -73,9 +75,10 @@ func (a *app) live(l layersFlag) *world {
 	machine := dispatch.NewMachine(reader, a.log)
 	given := a.hold()
 	return &world{
-		Machine: machine,
-		finder:  machine.Finder,
-		find:    func(name string) (remap.Dev, error) { return dispatch.FindDevice(thisMachine, name) },
+		Machine:  machine,
+		fillings: reader.Fillings,
+		finder:   machine.Finder,
+		find:     func(name string) (remap.Dev, error) { return dispatch.FindDevice(thisMachine, name) },
 		close: func() error {
 			defer given()
 			return errors.Join(machine.Close(), reader.Close())

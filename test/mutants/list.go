@@ -470,13 +470,23 @@ var mutants = []mutant{
 	},
 	{
 		guard: "whoever copies a UUID is told",
-		file:  "cmd/dmcopy/copy.go", old: "warnings = a.equalUUIDs(ctx, job)", new: "_ = a.equalUUIDs(ctx, job)",
+		file:  "cmd/dmcopy/copy.go", old: "warnings = append(warnings, a.warn(a.equalUUIDs(ctx, job))...)", new: "_ = a.equalUUIDs(ctx, job)",
 		in: "./cmd/dmcopy", tests: "EqualUUIDs",
 	},
 	{
 		guard: "a plan on a snapshot says what is in use",
 		file:  "cmd/dmcopy/refusals.go", old: "by != nil {", new: "by == nil {",
 		in: "./cmd/dmcopy", tests: "TestScripts/mixed",
+	},
+	{
+		guard: "snapshots that a copy fills are told of",
+		file:  "snapshot/filling.go", old: "ok && use.Origin == origin {", new: "ok && use.Origin == dev {",
+		in: "./snapshot", tests: "Fillings",
+	},
+	{
+		guard: "the space of a snapshot is counted in whole chunks",
+		file:  "cmd/dmcopy/warnings.go", old: "chunks += (r.Dst+r.Len-1)/chunk - r.Dst/chunk + 1", new: "chunks += r.Len / chunk",
+		in: "./cmd/dmcopy", tests: "Exhausted",
 	},
 	{
 		guard: "state: what differs is forgotten",
