@@ -69,7 +69,7 @@ func refuseCreation(name string, bare bool) error {
 	}
 	dir, err := filepath.EvalSymlinks(filepath.Dir(name))
 	if err != nil {
-		return missing("cannot be found, neither as a device nor as a file", check)
+		return missing(fmt.Sprintf("cannot be found, neither as a device nor as a file: there is no directory %s", filepath.Dir(name)), check)
 	}
 	if abs, err := filepath.Abs(dir); err != nil || within(abs, "/dev") && !within(abs, "/dev/shm") {
 		return missing("does not exist", check)
@@ -103,7 +103,10 @@ type madeFile struct {
 func create(name string, size int64) (*madeFile, error) {
 	o := opener{name: name, path: name}
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ENAMETOOLONG):
+		return nil, refuse(name, "cannot be created: %v", "choose another name, or another directory", errno(err))
+	case err != nil:
 		return nil, o.refuseUnopened(err)
 	}
 	var st unix.Stat_t
@@ -136,6 +139,9 @@ func (m *madeFile) remove() error {
 	}
 	return os.Remove(m.name)
 }
+
+// Created tells whether the end is a file that was made for the copy.
+func (e Endpoint) Created() bool { return e.made != nil }
 
 // Discard removes the file that was created for this end, if nobody has written to it.
 // It is for a copy that was refused, before the end is closed.

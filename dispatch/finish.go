@@ -19,6 +19,9 @@ import (
 func (r *run) dropCaches(ctx context.Context) error {
 	for _, n := range r.touched {
 		err := r.d.machine.DropCaches(ctx, n)
+		if errors.Is(err, fs.ErrPermission) {
+			return refuse(n.DisplayName(), "has a page cache that this process may not write back (%v)", "run as root with CAP_SYS_ADMIN: outside of the container, or give it that capability", errno(err))
+		}
 		if err != nil && !vanished(err) {
 			return err
 		}

@@ -9,6 +9,8 @@ import (
 	"regexp"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/sysblock"
 )
 
 // refuseNoName refuses what other programs take for a stream.
@@ -62,11 +64,51 @@ func refuseForbidden(name, path string, err error) error {
 	}
 	if errors.Is(err, unix.EPERM) {
 		return refuse(name, "cannot be opened: the kernel does not permit it, though you are root (%v)",
-			"run outside of the container, or give it the device and its capabilities", err)
+			"run outside of the container, or give it the device and its capabilities", errno(err))
 	}
 	return refuse(name, "cannot be opened: permission denied, though you are root (%v)",
-		"look at the rights of all directories above it, and at what the container or the security policy permits", err)
+		"look at the rights of all directories above it, and at what the container or the security policy permits", errno(err))
 }
+
+// errno is the number in an error, without the path that it is about.
+func errno(err error) error {
+	var number unix.Errno
+	if errors.As(err, &number) {
+		return number
+	}
+	return err
+}
+
+// made are file systems whose files the kernel makes when they are read: their lengths
+// tell nothing (include/uapi/linux/magic.h).
+var made = map[int64]string{
+	unix.PROC_SUPER_MAGIC: "proc", unix.SYSFS_MAGIC: "sysfs", unix.CGROUP_SUPER_MAGIC: "cgroup", unix.CGROUP2_SUPER_MAGIC: "cgroup2",
+	unix.DEBUGFS_MAGIC: "debugfs", unix.TRACEFS_MAGIC: "tracefs", unix.SECURITYFS_MAGIC: "securityfs", unix.EFIVARFS_MAGIC: "efivarfs",
+	unix.BPF_FS_MAGIC: "bpf", unix.PSTOREFS_MAGIC: "pstore",
+}
+
+// refuseMade refuses a regular file that is none.
+func refuseMade(name, path string) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return wrap("open", err)
+	}
+	if kind, ok := made[int64(st.Type)]; ok {
+		return refuse(name, "is no file with contents of its own: those of %s are made when they are read", "use cat", kind)
+	}
+	return nil
+}
+
+// refuseWithoutSys explains that nothing is known of devices where /sys is not.
+func refuseWithoutSys(sys sysblock.FS, name string) error {
+	if isMissing(filepath.Join("/", string(sys), "sys/dev/block")) {
+		return refuse(name, "cannot be looked at: /sys is not there, which tells what devices are", "mount it (mount -t sysfs sysfs /sys), or give it to the container")
+	}
+	return nil
+}
+
+// WithoutSys is the refusal to look at a machine that has no /sys; nil if it has.
+func WithoutSys(sys sysblock.FS) error { return refuseWithoutSys(sys, "the layout of this machine") }
 
 // inodeAttributes are the marks of chattr(1), as far as the file system tells.
 func inodeAttributes(path string) uint64 {

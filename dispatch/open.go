@@ -153,7 +153,7 @@ func (o *opener) findFile() error {
 		return o.refuseUnopened(err)
 	}
 	o.id = fileID(&st)
-	return nil
+	return refuseMade(o.name, o.path)
 }
 
 // fileID is what blockio calls a file.
@@ -166,6 +166,9 @@ func (o *opener) refuseUnfound(err error) error {
 	var e *sysblock.Error
 	if errors.As(err, &e) && e.Subject == o.name {
 		why = e.Err
+	}
+	if refused := refuseWithoutSys(o.sys, o.name); refused != nil {
+		return refused
 	}
 	switch {
 	case errors.Is(err, sysblock.ErrNotFound):

@@ -245,13 +245,15 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	}
 	w := f.live(a, copydomain.CrossEnable)
 	warnings := a.warn(a.exhausts(w, job))
+	a.created(job)
 	report, err := a.carryOut(ctx, w, job, opts, f.progress.value)
+	err = noRoom(err, job, string(f.state.file))
 	if err == nil {
 		warnings = append(warnings, a.warn(a.equalUUIDs(ctx, job))...)
 	}
 	if !errors.Is(err, dispatch.ErrStuck) {
 		if report == nil { // nothing was begun
-			err = errors.Join(err, job.Dst.Discard())
+			err = errors.Join(err, a.discard(job))
 		}
 		err = errors.Join(err, release(job, w.close))
 	}

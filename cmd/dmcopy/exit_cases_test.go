@@ -34,7 +34,7 @@ var exitCases = []struct {
 	{0, "state of a complete copy", "copy --state s a same", ""},
 
 	{1, "the report cannot be printed", "copy a same >/dev/full", "the copy is complete, but the report could not be written"},
-	{1, "no space", "copy {src} {full}/new", "no space left"},
+	{1, "no space", "copy {src} {full}/new", "there is no room left for"},
 	{1, "time is over", "copy --timeout 1ns a same", "not done within --timeout"},
 
 	{2, "no such command", "cpoy a b", "did you mean copy?"},
@@ -49,9 +49,12 @@ var exitCases = []struct {
 	{2, "written twice", "copy --range 0:0:9 --range 9:0:9 a same", "writes as well"},
 	{2, "half a block", "copy --length 1 {src} {dst}", "not a multiple of"},
 	{2, "no snapshot", "plan --stack a b c", "not a stack snapshot"},
+	{2, "ranges in a directory", "copy --ranges . a same", "is a directory"},
 	{2, "conflicting flags", "copy --freeze --live-source a same", "want one of them"},
 
 	{3, "time is over, with state", "copy --timeout 4s --rate 64K --state s {src} {dst}", "incomplete, state saved"},
+
+	{3, "no space, with state", "copy --state s {src} {full}/new", "make some, and go on with dmcopy resume s"},
 
 	{5, "a file system that does not copy", "copy --offload require {src} {dst}", "cannot be offloaded"},
 	{5, "into a new file", "copy --offload require {src} ./new", "cannot be offloaded"},
@@ -62,6 +65,12 @@ var exitCases = []struct {
 	{6, "in /dev", "copy a /dev/none", "does not exist"},
 	{6, "a pipe", "copy a -", "a pipe has no places"},
 	{6, "a tag", "copy a UUID=1", "may be several devices"},
+	{6, "a directory that is not there", "copy a none/new", "there is no directory none"},
+	{6, "what the kernel makes", "copy /proc/cpuinfo ./new", "are made when they are read: use cat"},
+	{6, "where nothing can be made", "copy a /proc/new", "cannot be created"},
+	{6, "no place for the state", "copy --state none/s a ./new", "the state none/s cannot be opened"},
+	{6, "without /sys", "copy {src} ./new", "/sys is not there"},
+	{6, "without CAP_SYS_ADMIN", "copy {src} {dst}", "may not write back"},
 	{6, "a directory", "copy a .", "a directory"},
 	{6, "a character device", "copy /dev/null a", "a character device"},
 	{6, "a dangling link", "copy a dangling", "is a link to nowhere"},
@@ -100,7 +109,10 @@ func TestExitCases(t *testing.T) {
 				t.Fatal(err)
 			}
 			args := exitArgs(t, dir, c.args)
-			command := "dmcopy " + args
+			command := map[string]string{
+				"without /sys":          "unshare --mount sh -c 'umount --lazy /sys && exec \"$@\"' sh ",
+				"without CAP_SYS_ADMIN": "setpriv --bounding-set=-sys_admin ",
+			}[c.what] + "dmcopy " + args
 			cmd := exec.Command("sh", "-c", command)
 			cmd.Dir = dir
 			text, err := cmd.CombinedOutput()

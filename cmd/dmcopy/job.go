@@ -21,8 +21,8 @@ func (a *app) openJob(ctx context.Context, from, to string, chosen []dispatch.Ra
 	switch {
 	case errors.Is(err, dispatch.ErrMissing):
 		dst, ranges, err = dispatch.CreateDestination(ctx, thisMachine, to, src, chosen, opts)
-		if err == nil {
-			a.term.message(created(to, src.Device.Size(), opts.Dry))
+		if err == nil && opts.Dry {
+			a.term.message("dmcopy: there is no " + to + ": copy would create it as a regular file of " + human(src.Device.Size()))
 		}
 	case err == nil:
 		ranges, err = dispatch.Ranges(src, dst, chosen)
@@ -37,11 +37,19 @@ func (a *app) openJob(ctx context.Context, from, to string, chosen []dispatch.Ra
 }
 
 // created tells of a new file: a name can be misspelt.
-func created(name string, size int64, dry bool) string {
-	if dry {
-		return "dmcopy: there is no " + name + ": copy would create it as a regular file of " + human(size)
+func (a *app) created(job dispatch.Job) {
+	if job.Dst.Created() {
+		a.term.message("dmcopy: there was no " + job.Dst.Name + ": created it as a regular file of " + human(job.Dst.Device.Size()))
 	}
-	return "dmcopy: there was no " + name + ": created it as a regular file of " + human(size)
+}
+
+// discard takes back what was created for a copy that was refused.
+func (a *app) discard(job dispatch.Job) error {
+	err := job.Dst.Discard()
+	if job.Dst.Created() && err == nil {
+		a.term.message("dmcopy: removed " + job.Dst.Name + " again")
+	}
+	return err
 }
 
 // openReading opens both ends for reading only. With opts.Dry the destination need not

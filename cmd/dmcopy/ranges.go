@@ -77,7 +77,7 @@ func readRangesWithin(r io.Reader, name string, most int, bytes int64) ([]dispat
 	case errors.Is(err, bufio.ErrTooLong):
 		return nil, usage("%s, line %d: too long to be a range: want %s", name, number+1, rangeForm)
 	case err != nil:
-		return nil, fmt.Errorf("reading %s: %w", name, err)
+		return nil, usage("%s cannot be read: %v", name, err)
 	case len(ranges) == 0:
 		return nil, usage("%s holds no ranges; leave --ranges out to copy the whole source", name)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/journal"
@@ -110,6 +111,8 @@ func explainState(path string, err error) error {
 		refusal.Reason, refusal.Way = "cannot be used: "+why.Error(), "name another file"
 	case errors.Is(err, journal.ErrDamaged), errors.Is(err, journal.ErrVersion), errors.Is(err, journal.ErrTooLarge):
 		refusal.Reason, refusal.Way = "cannot be used: "+why.Error(), "name another file, "+anew
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT), errors.Is(err, unix.EROFS):
+		refusal.Reason, refusal.Way = "cannot be written: "+why.Error(), "make room for it, or name a file elsewhere"
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
 		refusal.Reason, refusal.Way = "cannot be opened: "+why.Error(), "name a file in a directory of your own"
 	default:
@@ -136,9 +139,30 @@ func (a *app) closeState(state *journal.File, begun bool, err error) error {
 	return state.Close()
 }
 
+// noRoom says what to do about a file system, or a pool, that is full.
+func noRoom(err error, job dispatch.Job, state string) error {
+	if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
+		return err
+	}
+	var journals *journal.Error
+	switch {
+	case errors.As(err, &journals):
+		return fmt.Errorf("there is no room for the state %s: make some, and run the same command again: %w", state, err)
+	case state != "":
+		return fmt.Errorf("there is no room left for %s: make some, and go on with dmcopy resume %s: %w", job.Dst.Name, state, err)
+	}
+	return fmt.Errorf("there is no room left for %s: make some, and copy again (with --state, a copy goes on where it ended): %w", job.Dst.Name, err)
+}
+
+// full tells whether a destination has run out of room.
+func full(err error) bool {
+	var journals *journal.Error
+	return (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) && !errors.As(err, &journals)
+}
+
 // saved marks the error of a copy that can go on where it has ended.
 func saved(err error) error {
-	if errors.Is(err, errTimeout) || errors.Is(err, dispatch.ErrUnread) || errors.Is(err, dispatch.ErrThawed) {
+	if full(err) || errors.Is(err, errTimeout) || errors.Is(err, dispatch.ErrUnread) || errors.Is(err, dispatch.ErrThawed) {
 		return fmt.Errorf("%w: %w", errSaved, err)
 	}
 	return err

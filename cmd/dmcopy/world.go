@@ -246,6 +246,9 @@ func (d offlineDevice) ID() string                       { return "block:" + d.n
 
 // unreadable explains why a layout cannot be read.
 func unreadable(err error) error {
+	if errors.Is(err, os.ErrNotExist) && dispatch.WithoutSys(thisMachine) != nil {
+		return dispatch.WithoutSys(thisMachine)
+	}
 	if !errors.Is(err, os.ErrPermission) {
 		return err
 	}
