@@ -206,7 +206,7 @@ func TestEqualUUIDs(t *testing.T) {
 		"the beginning":     {[]string{"--length", "1M", src, dst}, true},
 		"to somewhere else": {[]string{"--dst-offset", "1M", "--length", "1M", src, dst}, false},
 		"too little":        {[]string{"--length", "512", src, dst}, false},
-		"of a file":         {[]string{"--offload", "never", a, dst}, false},
+		"of a file":         {[]string{"--live-source", "--offload", "never", a, dst}, false},
 		"to a file":         {[]string{"--create", src, filepath.Join(t.TempDir(), "new")}, false},
 	} {
 		code, out, errs := dmcopy(append([]string{"copy", "--json"}, c.args...)...)
