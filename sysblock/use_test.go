@@ -218,6 +218,8 @@ func TestExportedDevices(t *testing.T) {
 	wantUses(t, usesOf(t, m, "nvme1n1"), "nvme0n1 is exported: the NVMe target (nqn.far) (by nvme0n1)")
 	m.File("sys/devices/pci0/nvme/nvme1/subsysnqn", "nqn.far")
 	wantUses(t, usesOf(t, m, "nvme1n1"))
+	m.Part("nvme1n1", "nvme1n1p1", "259:11", 1, 2048, 2048)
+	wantUses(t, usesOf(t, m, "nvme1n1p1"))
 }
 
 // TestOtherPaths: disks of one name count as one, partition by partition.

@@ -75,8 +75,8 @@ func (f FS) Users(dev remap.Dev) ([]Use, error) {
 	if err != nil {
 		return nil, err
 	}
-	if facts.Disk != nil && facts.Disk.NVMe != nil {
-		u.reachedBy = facts.Disk.NVMe.SubsystemNQN
+	if u.reachedBy, err = f.subsystem(facts); err != nil {
+		return nil, err
 	}
 	if err := u.visit(dev); err != nil {
 		return nil, err
@@ -87,6 +87,22 @@ func (f FS) Users(dev remap.Dev) ([]Use, error) {
 		}
 	}
 	return u.uses, u.otherPaths(facts)
+}
+
+// subsystem is the NVMe subsystem that leads to a device or to the disk that it is a
+// partition of; "" for others.
+func (f FS) subsystem(facts *Facts) (string, error) {
+	if facts.Part != nil {
+		disk, err := f.Facts(facts.Part.Parent)
+		if err != nil {
+			return "", err
+		}
+		facts = disk
+	}
+	if facts.Disk == nil || facts.Disk.NVMe == nil {
+		return "", nil
+	}
+	return facts.Disk.NVMe.SubsystemNQN, nil
 }
 
 // FileUsers lists who uses a regular file, which package blockio calls by that ID: as
