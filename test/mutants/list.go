@@ -34,11 +34,6 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "Stopped",
 	},
 	{
-		guard: "no command when the hold is about to end, in a guest",
-		file:  "dispatch/offload.go", old: "NotAfter: st.notAfter,", new: "NotAfter: nil,",
-		in: "./test/integration/copies", tests: "^TestStopped$", guest: true,
-	},
-	{
 		guard: "clock right before the system call",
 		file:  "internal/boottime/syscall.go", old: "if until != Forever {", new: "if until == 0 {",
 		in: "./copydomain/...", tests: "TooLate|TestPair",
