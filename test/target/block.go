@@ -3,6 +3,8 @@ package target
 import (
 	"context"
 	"encoding/binary"
+
+	"github.com/dmcopy/dmcopy/copydomain/scsi"
 )
 
 // The commands of every disk. SBC-3, clause 5.
@@ -11,10 +13,17 @@ func (t *Target) ready(*unit, *Command) Reply { return Reply{} }
 
 // synchronize makes all of a medium durable that has to be told so: a file, or a [Cache]. SBC-3, 5.29.
 func (t *Target) synchronize(u *unit, _ *Command) Reply {
-	if m, ok := u.medium.(interface{ Sync() error }); ok && m.Sync() != nil {
+	if u.sync() != nil {
 		return refuse(mediumUnreachable)
 	}
 	return Reply{}
+}
+
+func (u *unit) sync() error {
+	if m, ok := u.medium.(interface{ Sync() error }); ok {
+		return m.Sync()
+	}
+	return nil
 }
 
 // requestSense has nothing to tell: sense data go with the answers. SPC-4, 6.39.
@@ -53,6 +62,8 @@ const (
 	pageCaching = 0x08
 	pageControl = 0x0A
 	pageAll     = 0x3F
+
+	knowsFUA = 1 << 4 // DPOFUA of the device-specific parameter. SBC-3, 6.5.2
 )
 
 // modeSense tells of a volatile cache. SPC-4, 6.13 and 6.14; changeable values are none, and there are no block
@@ -77,9 +88,10 @@ func (t *Target) modeSense(_ *unit, c *Command) Reply {
 		clearValues(pages)
 	}
 	if c.CDB[0] == 0x1A {
-		return give(c, append([]byte{byte(3 + len(pages)), 0, 0, 0}, pages...), uint32(c.CDB[4]))
+		return give(c, append([]byte{byte(3 + len(pages)), 0, knowsFUA, 0}, pages...), uint32(c.CDB[4]))
 	}
 	head := make([]byte, 8)
+	head[3] = knowsFUA
 	binary.BigEndian.PutUint16(head, uint16(6+len(pages)))
 	return give(c, append(head, pages...), uint32(binary.BigEndian.Uint16(c.CDB[7:])))
 }
@@ -112,34 +124,50 @@ func (u *unit) contains(lba, blocks uint64) bool {
 	return lba <= u.blocks && blocks <= u.blocks-lba
 }
 
-func (t *Target) read(_ context.Context, u *unit, c *Command, f Fault) Reply {
+// transfer reads the place and the length of a READ or WRITE, and refuses what is not possible. A unit without protection
+// information takes no RDPROTECT or WRPROTECT but 0: SBC-3, 5.8 and 5.32.
+func (u *unit) transfer(c *Command) (off int64, bytes int, bad *scsi.SenseCode) {
 	lba, blocks := blocksOf(c.CDB)
-	if !u.contains(lba, blocks) {
-		return refuse(outOfRange)
+	switch {
+	case c.CDB[0] != 0x08 && c.CDB[1]>>5 != 0, blocks > maxTransferBytes/uint64(u.block):
+		return 0, 0, &invalidCDB
+	case !u.contains(lba, blocks):
+		return 0, 0, &outOfRange
 	}
-	bytes := blocks * uint64(u.block)
-	if bytes > uint64(max(c.Room, 0)) {
-		return refuse(invalidCDB)
+	return int64(lba * uint64(u.block)), int(blocks * uint64(u.block)), nil
+}
+
+func (t *Target) read(_ context.Context, u *unit, c *Command, f Fault) Reply {
+	off, bytes, bad := u.transfer(c)
+	if bad != nil {
+		return refuse(*bad)
 	}
 	data := make([]byte, bytes)
-	if _, err := (locked{u}).ReadAt(data, int64(lba*uint64(u.block))); err != nil {
+	if _, err := (locked{u}).ReadAt(data, off); err != nil {
 		return refuse(mediumUnreachable)
 	}
 	f.spoil(data)
-	return Reply{In: data}
+	return Reply{In: data[:min(bytes, max(c.Room, 0))], Wanted: bytes}
 }
 
+// write writes the whole blocks that have come.
 func (t *Target) write(_ context.Context, u *unit, c *Command, f Fault) Reply {
-	lba, blocks := blocksOf(c.CDB)
-	if !u.contains(lba, blocks) {
-		return refuse(outOfRange)
+	off, bytes, bad := u.transfer(c)
+	if bad != nil {
+		return refuse(*bad)
 	}
-	if blocks*uint64(u.block) != uint64(len(c.Out)) {
-		return refuse(invalidCDB)
-	}
-	f.spoil(c.Out)
-	if _, err := (locked{u}).WriteAt(c.Out, int64(lba*uint64(u.block))); err != nil {
+	data := c.Out[:min(bytes, len(c.Out))]
+	data = data[:len(data)-len(data)%int(u.block)]
+	f.spoil(data)
+	if _, err := (locked{u}).WriteAt(data, off); err != nil {
 		return refuse(mediumUnreachable)
 	}
-	return Reply{}
+	if c.CDB[1]&forceUnitAccess != 0 && u.sync() != nil {
+		return refuse(mediumUnreachable)
+	}
+	return Reply{Wanted: bytes}
 }
+
+// forceUnitAccess is FUA: on the medium before the command ends. SBC-3, 5.8 and 5.32. READ has nothing to do for it, since
+// no cache differs from its medium.
+const forceUnitAccess = 1 << 3

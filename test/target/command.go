@@ -23,6 +23,9 @@ type Reply struct {
 	In     []byte // no more than there is room for
 	// Lost: there is no answer, and never will be.
 	Lost bool
+	// Wanted is the number of bytes that the CDB asks to be moved, which may be more or less than the initiator is
+	// prepared for; 0: what was moved.
+	Wanted int
 	// Residual is claimed to have been left over of the data, besides what was.
 	Residual int
 
@@ -46,6 +49,7 @@ var (
 	tokenDeleted      = scsi.SenseCode{Key: scsi.IllegalRequest, ASC: 0x23, ASCQ: 0x09}
 	tokenLength       = scsi.SenseCode{Key: scsi.IllegalRequest, ASC: 0x23, ASCQ: 0x0A}
 	powerOn           = scsi.SenseCode{Key: scsi.UnitAttention, ASC: 0x29}
+	wasReset          = scsi.SenseCode{Key: scsi.UnitAttention, ASC: 0x29, ASCQ: 0x03}
 	mediumUnreachable = scsi.SenseCode{Key: scsi.HardwareError, ASC: 0x44}
 )
 
@@ -53,6 +57,9 @@ var (
 func refuse(code scsi.SenseCode) Reply {
 	return Reply{Status: scsi.CheckCondition, Sense: fixedSense(code), code: code}
 }
+
+// Refusal is the answer of a transport that cannot hand a command on.
+func Refusal(code scsi.SenseCode) Reply { return refuse(code) }
 
 func fixedSense(code scsi.SenseCode) []byte {
 	b := make([]byte, 18)
@@ -114,12 +121,12 @@ var forms = map[uint16]form{
 	0xA0FF: {"report-luns", 12, true, plain((*Target).reportUnits)},
 
 	0x8300: {"extended-copy", 16, false, (*Target).extendedCopy},
-	0x8301: {"extended-copy", 16, false, (*Target).extendedCopy},
 	0x8310: {"populate-token", 16, false, (*Target).populate},
 	0x8311: {"write-using-token", 16, false, (*Target).writeUsing},
 	0x831C: {"copy-operation-abort", 16, false, plain((*Target).abort)},
-	0x8400: {"receive-copy-status", 16, false, (*Target).extendedCopy},
-	0x8403: {"receive-copy-parameters", 16, false, (*Target).extendedCopy},
+	0x8400: {"receive-copy-status", 16, false, plain((*Target).copyStatus)},
+	0x8403: {"receive-copy-parameters", 16, false, plain((*Target).copyParameters)},
+	0x8404: {"receive-copy-failure", 16, false, plain((*Target).copyFailure)},
 	0x8405: {"receive-copy-status", 16, false, plain((*Target).receiveStatus)},
 	0x8407: {"receive-token", 16, false, plain((*Target).receiveToken)},
 }

@@ -7,8 +7,7 @@
 //	Target.Inject   what goes wrong, and when
 //
 // The commands are decoded here, from the standards, and not with the code of copydomain/scsi: what that package encodes
-// is checked by somebody else. EXTENDED COPY is the exception: it is handed on to [scsi.Loopback], so that there is one
-// target for it.
+// is checked by somebody else. Initiators that are not ours use the target as well: test/integration/foreign.
 //
 // Clause and table numbers are those of SPC-4 and SBC-3; integers on the wire are big-endian. Positions and lengths are
 // logical blocks unless a name says bytes.

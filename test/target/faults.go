@@ -30,10 +30,10 @@ type Fault struct {
 
 	// Revoke and Expire end all tokens, before the command is looked at.
 	Revoke, Expire bool
-	// Short is the number of blocks after which a token copy ends, and says so. Lie is the number of blocks that a WRITE
-	// USING TOKEN says it has written, whatever it has.
+	// Short is the number of blocks after which a token copy ends, and says so, and after which EXTENDED COPY fails. Lie
+	// is the number of blocks that a WRITE USING TOKEN says it has written, whatever it has.
 	Short, Lie uint64
-	// Corrupt flips a bit in what a READ, a WRITE or a WRITE USING TOKEN moves.
+	// Corrupt flips a bit in what a READ, a WRITE, an EXTENDED COPY or a WRITE USING TOKEN moves.
 	Corrupt bool
 }
 

@@ -51,10 +51,14 @@ func (t *Target) standard() []byte {
 	}
 	b[7] = 1 << 1 // CMDQUE
 	copy(b[8:], "DMCOPY  test target     0001")
+	// Version descriptors: SAM-5, SPC-4, SBC-3, iSCSI. SPC-4, table 177.
+	for i, version := range []uint16{0x00A0, 0x0460, 0x04C0, 0x0960} {
+		binary.BigEndian.PutUint16(b[58+2*i:], version)
+	}
 	return b
 }
 
-func (t *Target) copies() bool { return t.xcopy != nil || t.config.Tokens != nil }
+func (t *Target) copies() bool { return t.config.XCopy != nil || t.config.Tokens != nil }
 
 // page is a page of vital product data without its head.
 func (t *Target) page(u *unit, number uint8) ([]byte, bool) {

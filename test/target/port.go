@@ -60,7 +60,10 @@ func (p *port) Do(ctx context.Context, c *scsi.Command) (scsi.Completion, error)
 	if len(reply.Sense) > 0 {
 		completion.Driver = driverSense
 	}
-	if !out {
+	switch {
+	case out && reply.Wanted > 0:
+		completion.Resid += max(0, len(c.Data)-reply.Wanted)
+	case !out:
 		completion.Resid += len(c.Data) - copy(c.Data, reply.In)
 	}
 	return completion, nil

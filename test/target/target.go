@@ -23,8 +23,8 @@ type Disk struct {
 // Config is what a target is made of.
 type Config struct {
 	Disks []Disk
-	// XCopy is how EXTENDED COPY behaves; nil: the target does not know the command.
-	XCopy *scsi.Behaviour
+	// XCopy bounds EXTENDED COPY; nil: the target does not know the command.
+	XCopy *CopyLimits
 	// Tokens bounds token copies; nil: the target does not know them.
 	Tokens *TokenLimits
 	// Number tells targets apart: it is part of all names. 0 to 255.
@@ -50,12 +50,12 @@ func DefaultTokenLimits() *TokenLimits {
 // Target is a SCSI target with its logical units. It is safe for concurrent use.
 type Target struct {
 	config Config
-	xcopy  *scsi.Loopback
 
 	mu         sync.Mutex
 	units      []*unit
 	tokens     map[[tokenSize]byte]*token
 	operations map[operationKey]*operation
+	results    map[operationKey]*copyResult
 	attentions map[nexusUnit]scsi.SenseCode
 	known      map[string]bool // initiators
 	faults     []*armed
@@ -87,22 +87,18 @@ func New(c Config) (*Target, error) {
 	}
 	t := &Target{
 		config: c, tokens: make(map[[tokenSize]byte]*token), operations: make(map[operationKey]*operation),
+		results:    make(map[operationKey]*copyResult),
 		attentions: make(map[nexusUnit]scsi.SenseCode), known: make(map[string]bool),
 	}
-	var copies []scsi.LoopbackUnit
 	for i, d := range c.Disks {
 		u, err := newUnit(c.Number, i, d)
 		if err != nil {
 			return nil, fmt.Errorf("target: disk %d: %w", i, err)
 		}
 		t.units = append(t.units, u)
-		copies = append(copies, scsi.LoopbackUnit{Identity: u.identity, Backing: locked{u}})
 	}
 	if len(t.units) == 0 || len(t.units) > 256 {
 		return nil, fmt.Errorf("target: %d disks", len(t.units))
-	}
-	if c.XCopy != nil {
-		t.xcopy = scsi.NewLoopback(*c.XCopy, copies...)
 	}
 	return t, nil
 }
@@ -119,7 +115,7 @@ func newUnit(target uint8, number int, d Disk) (*unit, error) {
 	return u, nil
 }
 
-// locked is the medium of a unit for EXTENDED COPY.
+// locked is the medium of a unit, of which a write sees the whole.
 type locked struct{ u *unit }
 
 func (l locked) ReadAt(p []byte, off int64) (int, error) {
@@ -165,10 +161,6 @@ func (t *Target) Impersonate(unit, of int) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.units[unit].identity.Designators, t.units[unit].identity.Serial = theirs.Designators, theirs.Serial
-	if t.xcopy != nil {
-		identity := t.units[unit].identity
-		t.xcopy.Change(unit, func(u *scsi.LoopbackUnit) { u.Identity = identity })
-	}
 	return nil
 }
 
@@ -235,12 +227,22 @@ func (t *Target) Lose(nexus string) {
 			delete(t.operations, key)
 		}
 	}
+	maps.DeleteFunc(t.results, func(key operationKey, _ *copyResult) bool { return key.nexus == nexus })
 	delete(t.known, nexus)
 	maps.DeleteFunc(t.attentions, func(key nexusUnit, _ scsi.SenseCode) bool { return key.nexus == nexus })
 	t.mu.Unlock()
 	for _, op := range running {
 		op.cancel()
 		<-op.done
+	}
+}
+
+// Reset has a unit tell all initiators that it was reset. SAM-5, 6.3.3.
+func (t *Target) Reset(unit int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for nexus := range t.known {
+		t.attentions[nexusUnit{nexus, unit}] = wasReset
 	}
 }
 

@@ -344,7 +344,10 @@ func FuzzExecute(f *testing.F) {
 	f.Add(0, unhex(f, "1A 00 3F 00 40 00"), []byte(nil), 64)
 	f.Add(9, unhex(f, "A0 00 00 00 00 00 00000040 00 00"), []byte(nil), 64)
 	f.Add(0, unhex(f, "28 00 00000000 00 0008 00"), []byte(nil), 4096)
-	made, err := New(Config{Disks: []Disk{{Blocks: 64, BlockSize: 512}}, Tokens: DefaultTokenLimits()})
+	f.Add(0, unhex(f, copyCDB), unhex(f, copyOf01), 0)
+	f.Add(0, unhex(f, copyStatusCDB), []byte(nil), 1024)
+	f.Add(0, unhex(f, copyFailureCDB), []byte(nil), 1024)
+	made, err := New(Config{Disks: []Disk{{Blocks: 64, BlockSize: 512}, {Blocks: 64, BlockSize: 512}}, Tokens: DefaultTokenLimits(), XCopy: DefaultCopyLimits()})
 	if err != nil {
 		f.Fatal(err)
 	}

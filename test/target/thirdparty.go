@@ -1,16 +1,12 @@
 package target
 
-import (
-	"encoding/binary"
-
-	"github.com/dmcopy/dmcopy/copydomain/scsi"
-)
+import "encoding/binary"
 
 // thirdParty is the third-party copy page without its head. SPC-4, 7.8.17; SBC-3, 6.6.6.
 func (t *Target) thirdParty() (page []byte) {
 	page = append(page, thirdPartyDescriptor(0x0001, t.supportedCommands())...)
-	if b := t.config.XCopy; b != nil {
-		page = append(page, copyDescriptors(b.Parameters)...)
+	if l := t.config.XCopy; l != nil {
+		page = append(page, copyDescriptors(*l)...)
 	}
 	if l := t.config.Tokens; l != nil {
 		page = append(page, tokenDescriptors(*l)...)
@@ -32,14 +28,9 @@ func thirdPartyDescriptor(kind uint16, body []byte) []byte {
 // supportedCommands: SPC-4, table 666.
 func (t *Target) supportedCommands() []byte {
 	var out, in []byte
-	if b := t.config.XCopy; b != nil {
-		if b.Short {
-			out = append(out, 0x00)
-		}
-		if b.Long {
-			out = append(out, 0x01)
-		}
-		in = append(in, 0x03)
+	if t.config.XCopy != nil {
+		out = append(out, 0x00)
+		in = append(in, 0x00, 0x03, 0x04)
 	}
 	if t.config.Tokens != nil {
 		out = append(out, 0x10, 0x11, 0x1C)
@@ -52,18 +43,20 @@ func (t *Target) supportedCommands() []byte {
 
 // copyDescriptors bound EXTENDED COPY: parameter data, supported descriptors, general copy operations. SPC-4, 7.8.17.6
 // to 7.8.17.11.
-func copyDescriptors(p scsi.Parameters) []byte {
+func copyDescriptors(l CopyLimits) []byte {
 	parameters := make([]byte, 28)
-	binary.BigEndian.PutUint16(parameters[4:], p.Descriptors)
-	binary.BigEndian.PutUint16(parameters[6:], p.Segments)
-	binary.BigEndian.PutUint32(parameters[8:], p.ListBytes)
+	binary.BigEndian.PutUint16(parameters[4:], l.Units)
+	binary.BigEndian.PutUint16(parameters[6:], l.Segments)
+	binary.BigEndian.PutUint32(parameters[8:], l.ListBytes)
 	page := thirdPartyDescriptor(0x0004, parameters)
 
-	page = append(page, thirdPartyDescriptor(0x0008, append([]byte{byte(len(p.Types))}, p.Types...))...)
+	page = append(page, thirdPartyDescriptor(0x0008, []byte{2, segmentOfBlocks, cscdByDesignator})...)
 
 	general := make([]byte, 32)
-	binary.BigEndian.PutUint32(general, uint32(p.TotalConcurrent))
-	binary.BigEndian.PutUint32(general[8:], p.SegmentBytes)
+	binary.BigEndian.PutUint32(general, 255) // copies at a time
+	binary.BigEndian.PutUint32(general[4:], 255)
+	binary.BigEndian.PutUint32(general[8:], l.SegmentBytes)
+	general[12] = 9 // granularity: 512 bytes
 	return append(page, thirdPartyDescriptor(0x8001, general)...)
 }
 

@@ -19,6 +19,8 @@ guest_packages=(
 	# what dmcopy resolves, and the tools that build it
 	lvm2 dmsetup dmeventd mdadm cryptsetup-bin thin-provisioning-tools multipath-tools kpartx
 	nvme-cli sg3-utils open-iscsi parted fdisk
+	# foreign clients for our test target, and foreign targets for our client
+	ddpt tgt istgt
 	# file systems
 	e2fsprogs f2fs-tools xfsprogs btrfs-progs
 )
@@ -74,6 +76,8 @@ missing_packages() {
 	command -v xz >/dev/null || echo xz-utils
 	command -v depmod >/dev/null || echo kmod
 	[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || echo debian-archive-keyring
+	# Not for guests: libiscsi's tests of targets, for test/target.
+	command -v iscsi-test-cu >/dev/null || echo libiscsi-bin
 }
 
 # The mirror that this machine uses already; other hosts may be out of reach.

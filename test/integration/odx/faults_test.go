@@ -16,9 +16,8 @@ import (
 
 // withinUnits gives a target EXTENDED COPY, for one unit at a time.
 func withinUnits(c *target.Config) {
-	behaviour := scsi.LIO()
-	behaviour.Parameters.Descriptors = 1
-	c.XCopy = &behaviour
+	c.XCopy = target.DefaultCopyLimits()
+	c.XCopy.Units = 1
 }
 
 const (

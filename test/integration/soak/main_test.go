@@ -16,7 +16,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/test/target"
 	"github.com/dmcopy/dmcopy/test/target/initiator"
 	"github.com/dmcopy/dmcopy/test/target/iscsi"
@@ -95,9 +94,8 @@ func newLab(t *testing.T) *lab {
 // attach makes the units of the target disks of this guest. They copy within themselves by EXTENDED COPY, and to each
 // other by tokens.
 func (l *lab) attach(t *testing.T) []string {
-	xcopy := scsi.LIO()
-	xcopy.Parameters.Descriptors = 1
-	config := target.Config{Tokens: target.DefaultTokenLimits(), XCopy: &xcopy}
+	config := target.Config{Tokens: target.DefaultTokenLimits(), XCopy: target.DefaultCopyLimits()}
+	config.XCopy.Units = 1
 	config.Tokens.TransferBlocks = 256 * kib / 512
 	for range 2 {
 		c := target.NewCache(diskSize)

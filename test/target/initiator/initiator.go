@@ -22,21 +22,31 @@ const name = "iqn.2026-01.org.dmcopy:guest"
 // breaks is made again.
 func Attach(t testing.TB, s *iscsi.Server) (disks []string) {
 	t.Helper()
+	var units []int
+	for unit := range s.Units() {
+		units = append(units, unit)
+	}
+	return AttachUnits(t, s.Name(), s.Address().String(), units...)
+}
+
+// AttachUnits logs in to any target, called target at an address with a port, and returns the disks of the units that have
+// these numbers. The end of the test logs out.
+func AttachUnits(t testing.TB, target, portal string, units ...int) (disks []string) {
+	t.Helper()
 	daemon(t)
-	portal := s.Address().String()
 	record := func(arguments ...string) {
 		t.Helper()
-		vm.Run(t, "iscsiadm", append([]string{"-m", "node", "-T", s.Name(), "-p", portal}, arguments...)...)
+		vm.Run(t, "iscsiadm", append([]string{"-m", "node", "-T", target, "-p", portal}, arguments...)...)
 	}
 	record("-o", "new")
 	t.Cleanup(func() { record("-o", "delete") })
 	record("-o", "update", "-n", "node.startup", "-v", "manual")
 	record("--login")
 	t.Cleanup(func() { record("--logout") })
-	for unit := range s.Units() {
+	for _, unit := range units {
 		var disk string
 		vm.Eventually(t, fmt.Sprintf("disk of unit %d", unit), func() (err error) {
-			disk, err = find(s.Name(), unit)
+			disk, err = find(target, unit)
 			return err
 		})
 		disks = append(disks, disk)

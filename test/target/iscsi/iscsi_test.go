@@ -136,10 +136,14 @@ func TestSession(t *testing.T) {
 		if r.tag() != 2 || r.u32(40) != uint32(at) || r.u32(44) != uint32(n) {
 			t.Fatalf("asks for % x", r.head)
 		}
-		for _, part := range [][]byte{block[at : at+512], block[at+512 : at+n]} {
+		for i, part := range [][]byte{block[at : at+512], block[at+512 : at+n]} {
 			d := &pdu{data: part}
 			d.head[0] = opDataOut
+			if i == 1 {
+				d.head[1] = final
+			}
 			d.put32(16, 2)
+			d.put32(36, uint32(i))
 			copy(d.head[20:24], r.head[20:24])
 			d.put32(40, uint32(at))
 			c.put(d)

@@ -77,7 +77,8 @@ func (s *Server) accept() {
 		if err != nil {
 			return // closed
 		}
-		c := &connection{server: s, conn: conn, in: bufio.NewReaderSize(conn, 64<<10), session: session{receive: 8 << 10}, tasks: make(map[uint32]*task)}
+		c := &connection{server: s, conn: conn, in: bufio.NewReaderSize(conn, 64<<10), session: session{receive: 8 << 10}, tasks: make(map[uint32]*task),
+			early: make(map[uint32]*pdu)}
 		if !s.enter(c) {
 			conn.Close()
 			return
@@ -118,6 +119,7 @@ type connection struct {
 	// The rest of the window for commands. Only the reader touches it, under mu.
 	mu       sync.Mutex
 	expected uint32 // ExpCmdSN
+	early    map[uint32]*pdu
 	status   uint32 // StatSN of the next answer
 	tasks    map[uint32]*task
 	running  sync.WaitGroup
@@ -144,25 +146,36 @@ func (c *connection) serve() error {
 		if err != nil {
 			return err
 		}
-		if p.opcode() != opDataOut {
-			c.count(p)
-		}
-		if p.opcode() == opLogout {
-			return c.send(p.answer(opLogoutResponse, final))
-		}
-		if err := c.handle(ctx, p); err != nil {
-			return err
+		for _, p := range c.inOrder(p) {
+			if p.opcode() == opLogout {
+				return c.send(p.answer(opLogoutResponse, final))
+			}
+			if err := c.handle(ctx, p); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-// count moves the window. Commands come in order: there is one connection.
-func (c *connection) count(p *pdu) {
+// inOrder returns what can be carried out now that p has come: commands are carried out in the order of their numbers, and
+// those outside of the window are ignored without a word. RFC 7143, 4.2.2.1.
+func (c *connection) inOrder(p *pdu) []*pdu {
+	if p.immediate() || p.opcode() == opDataOut {
+		return []*pdu{p}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !p.immediate() {
-		c.expected = p.u32(24) + 1
+	if p.u32(24)-c.expected >= window { // serial numbers: those that were used are far ahead
+		return nil
 	}
+	c.early[p.u32(24)] = p
+	var all []*pdu
+	for c.early[c.expected] != nil {
+		all = append(all, c.early[c.expected])
+		delete(c.early, c.expected)
+		c.expected++
+	}
+	return all
 }
 
 func (c *connection) handle(ctx context.Context, p *pdu) error {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/test/target"
 )
 
@@ -15,6 +16,7 @@ type task struct {
 	want    int // bytes of data that come with it
 	asked   int // up to where they were asked for
 	burst   uint32
+	dataSN  uint32 // of the next data of this burst
 	cancel  context.CancelFunc
 	ended   chan struct{} // nil before it runs
 }
@@ -79,6 +81,7 @@ func (c *connection) advance(ctx context.Context, t *task) error {
 	a.put32(40, uint32(have))
 	a.put32(44, uint32(n))
 	t.burst++
+	t.dataSN = 0
 	return c.send(a)
 }
 
@@ -91,11 +94,25 @@ func (c *connection) dataOut(ctx context.Context, p *pdu) error {
 		return nil // of a task that was taken back
 	}
 	have := len(t.command.Out)
-	if int(p.u32(40)) != have || have+len(p.data) > t.asked || t.ended != nil {
-		return fmt.Errorf("%w: %d bytes at %d, expected at %d", errProtocol, len(p.data), p.u32(40), have)
+	switch {
+	case t.ended != nil:
+		return fmt.Errorf("%w: data for a task that has all of it", errProtocol)
+	case int(p.u32(40)) != have, have+len(p.data) > t.asked, p.u32(36) != t.dataSN, p.u32(20) != t.request.tag(),
+		(p.head[1]&final != 0) != (have+len(p.data) == t.asked):
+		return c.giveUp(t)
 	}
+	t.dataSN++
 	t.command.Out = append(t.command.Out, p.data...)
 	return c.advance(ctx, t)
+}
+
+// giveUp ends a task whose data does not come in order: what is missing cannot be asked for again without error recovery.
+// RFC 7143, 7.7 and 11.4.7.2. Whatever still comes for it is ignored.
+func (c *connection) giveUp(t *task) error {
+	c.mu.Lock()
+	delete(c.tasks, t.request.tag())
+	c.mu.Unlock()
+	return c.respond(t, target.Refusal(scsi.SenseCode{Key: scsi.AbortedCommand, ASC: 0x0C, ASCQ: 0x0D}))
 }
 
 // run executes the task beside the others.
@@ -136,9 +153,17 @@ func (c *connection) respond(t *task, r target.Reply) error {
 	a := t.request.answer(opResponse, final)
 	a.head[3] = byte(r.Status)
 	a.put32(36, uint32(len(all))) // ExpDataSN
-	if left := int(t.request.u32(20)) - len(r.In) - len(t.command.Out) + r.Residual; left > 0 {
+	wanted := r.Wanted
+	if wanted == 0 {
+		wanted = len(r.In) + len(t.command.Out)
+	}
+	switch left := int(t.request.u32(20)) - wanted + r.Residual; {
+	case left > 0:
 		a.head[1] |= 0x02 // underflow
 		a.put32(44, uint32(left))
+	case left < 0:
+		a.head[1] |= 0x04 // overflow
+		a.put32(44, uint32(-left))
 	}
 	if len(r.Sense) > 0 {
 		a.data = append(binary.BigEndian.AppendUint16(nil, uint16(len(r.Sense))), r.Sense...)
@@ -178,6 +203,12 @@ func (c *connection) manage(p *pdu) error {
 		answer.head[2] = taskNotSupported
 	case c.takeBack(fits) == 0 && function == abortTask:
 		answer.head[2] = taskMissing
+	case function == unitReset:
+		c.server.target.Reset(unit)
+	case function == warmReset, function == coldReset:
+		for i := range c.server.Units() {
+			c.server.target.Reset(i)
+		}
 	}
 	return c.send(answer)
 }

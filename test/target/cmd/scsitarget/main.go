@@ -16,7 +16,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/test/target"
 	"github.com/dmcopy/dmcopy/test/target/control"
 	"github.com/dmcopy/dmcopy/test/target/iscsi"
@@ -42,9 +41,8 @@ func run(arguments []string) error {
 		return err
 	})
 	flags.BoolFunc("no-tokens", "no token copies", func(string) error { config.Tokens = nil; return nil })
-	flags.BoolFunc("xcopy", "EXTENDED COPY, as the kernel's target has it", func(string) error {
-		behaviour := scsi.LIO()
-		config.XCopy = &behaviour
+	flags.BoolFunc("xcopy", "EXTENDED COPY, within the limits of the kernel's target", func(string) error {
+		config.XCopy = target.DefaultCopyLimits()
 		return nil
 	})
 	if err := flags.Parse(arguments); err != nil {
