@@ -13,6 +13,7 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/journal"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
@@ -103,6 +104,86 @@ func TestStaleCache(t *testing.T) {
 	want := v.Content(v.src, 0, volume)
 	if !bytes.Equal(v.ReadBuffered(v.dst, 0, volume), want) || !bytes.Equal(v.ReadBuffered(v.ns, dstPlace, volume), want) {
 		t.Error("the page cache still holds what was there before the copy")
+	}
+}
+
+// TestStaleMappings: so does a program that has mapped the destination, at every level,
+// however the copy ends; and what it then writes there is no more than that.
+func TestStaleMappings(t *testing.T) {
+	enough := errors.New("enough")
+	for _, c := range []struct {
+		name string
+		opts dispatch.Options
+		fail bool // in the midst of it
+	}{
+		{"offloaded", dispatch.Options{}, false},
+		{"through the host", dispatch.Options{Offload: dispatch.OffloadNever}, false},
+		{"verified", dispatch.Options{Verify: dispatch.VerifyFull}, false},
+		{"with a state", dispatch.Options{Journal: unwritten{}}, false},
+		{"interrupted", dispatch.Options{}, true},
+		{"interrupted through the host", dispatch.Options{Offload: dispatch.OffloadNever}, true},
+		{"interrupted with a state", dispatch.Options{Journal: unwritten{}}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, level := range []string{"volume", "disk"} {
+				v := newVolumes(t)
+				dev, at := v.dst, remap.Sector(0)
+				if level == "disk" {
+					dev, at = v.ns, dstPlace
+				}
+				read := func() []byte { return v.ReadMapped(dev, at, volume) }
+				read()
+				v.Hooks.Held = func(int) { read() }
+				ctx, cancel := context.WithCancelCause(context.Background())
+				defer cancel(nil)
+				if c.fail {
+					c.opts.Progress = func(p dispatch.Progress) {
+						if p.Done > 0 {
+							cancel(enough)
+						}
+					}
+				}
+				c.opts.Window = window
+				_, err := copyWith(ctx, t, v.Machine, v.src, v.dst, c.opts)
+				if c.fail != errors.Is(err, dispatch.ErrInterrupted) || !c.fail && err != nil {
+					t.Fatal(err)
+				}
+				now := v.Content(v.dst, 0, volume)
+				if c.fail && !bytes.Equal(now[:sector], v.Content(v.src, 0, 1)) {
+					t.Error("it was interrupted before anything was copied")
+				}
+				if !bytes.Equal(read(), now) {
+					t.Errorf("%s: stale pages are still mapped", level)
+				}
+				v.WriteMapped(dev, at.Bytes()+3, 'x')
+				v.WriteBack()
+				now[3] = 'x'
+				if !bytes.Equal(v.Content(v.dst, 0, volume), now) {
+					t.Errorf("%s: a byte that was written took others back", level)
+				}
+			}
+		})
+	}
+}
+
+// unwritten is a journal of a copy that is begun, and keeps nothing.
+type unwritten struct{}
+
+func (unwritten) Job() []byte                   { return []byte("job") }
+func (unwritten) Extents() []journal.Extent     { return nil }
+func (unwritten) Begun([]journal.Sample) error  { return nil }
+func (unwritten) Record([]journal.Extent) error { return nil }
+func (unwritten) Complete() error               { return nil }
+func (unwritten) Forget() error                 { return nil }
+
+// TestStalePartitions: a disk is the destination, and somebody reads a partition of it.
+func TestStalePartitions(t *testing.T) {
+	v := newVolumes(t)
+	part := v.AddPartition(v.ns, dstPlace, volume)
+	v.ReadMapped(part, 0, volume)
+	mustCopy(t, v.Machine, v.ns, v.ns, dispatch.Options{}, dispatch.Range{Src: srcPlace.Bytes(), Dst: dstPlace.Bytes(), Len: volume.Bytes()})
+	if !bytes.Equal(v.ReadMapped(part, 0, volume), v.Content(part, 0, volume)) {
+		t.Error("the partition shows what was there before the copy")
 	}
 }
 

@@ -11,22 +11,61 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/remap"
 )
 
 // dropCaches makes what other programs wrote to any level of either stack
 // visible below, and keeps the kernel from writing it back later over the copy.
-// A device that is gone by now has no cache any more.
 func (r *run) dropCaches(ctx context.Context) error {
-	for _, n := range r.touched {
-		err := r.d.machine.DropCaches(ctx, n)
+	return r.dropOf(ctx, PartSource)
+}
+
+// dropStale makes what was copied visible at every level: what programs have read of
+// the destination before is not what is there now, and whoever writes a byte of it
+// would have the kernel write a whole page.
+func (r *run) dropStale(ctx context.Context) error {
+	return r.dropOf(ctx, PartBelow)
+}
+
+// dropOf drops the caches of devices that have such a part in the copy, or a greater
+// one. A device that is gone by now has no cache any more.
+func (r *run) dropOf(ctx context.Context, least Part) error {
+	for _, t := range r.touched {
+		if t.part < least {
+			continue
+		}
+		err := r.d.machine.DropCaches(ctx, t.node, t.part)
 		if errors.Is(err, fs.ErrPermission) {
-			return refuse(n.DisplayName(), "has a page cache that this process may not write back (%v)", "run as root with CAP_SYS_ADMIN: outside of the container, or give it that capability", errno(err))
+			return refuse(t.node.DisplayName(), "has a page cache that this process may not write back (%v)", "run as root with CAP_SYS_ADMIN: outside of the container, or give it that capability", errno(err))
 		}
 		if err != nil && !vanished(err) {
 			return err
 		}
 	}
 	return nil
+}
+
+// touched is a device of a plan.
+type touched struct {
+	node *remap.Node
+	part Part
+}
+
+// touch notes the devices of a plan. What was once written below stays so.
+func (r *run) touch(layout *remap.Stack) {
+	for _, n := range layout.Nodes() {
+		r.touched[n.Dev] = touched{n, r.touched[n.Dev].part}
+	}
+	if r.job.Dst.File != nil {
+		return // the kernel keeps the cache of a file right
+	}
+	for _, n := range layout.Under(r.job.Dst.Dev) {
+		part := PartBelow
+		if n.Dev == r.job.Dst.Dev {
+			part = PartDestination
+		}
+		r.touched[n.Dev] = touched{n, max(part, r.touched[n.Dev].part)}
+	}
 }
 
 func vanished(err error) bool {
@@ -44,9 +83,7 @@ func (r *run) adopt(p *plan) {
 	if p.mixed() && p.dst.File != nil { // nothing is read or written below it
 		return
 	}
-	for _, n := range p.layout.Nodes() {
-		r.touched[n.Dev] = n
-	}
+	r.touch(p.layout)
 }
 
 // finish makes the copy durable and visible, and checks it if asked to. No hold
@@ -61,7 +98,7 @@ func (r *run) finish(ctx context.Context) (again []Range, err error) {
 	for range maxBarren {
 		r.window.reset()
 		r.phase(PhaseFlushing)
-		if err := errors.Join(r.flush(ctx), r.dropCaches(ctx)); err != nil {
+		if err := r.flush(ctx); err != nil {
 			return nil, wrap("flush", err)
 		}
 		if again, _, err := r.lookAgain(ctx); err != nil || len(again) > 0 {

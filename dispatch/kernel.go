@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/emulation"
@@ -12,6 +14,7 @@ import (
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/snapshot"
 	"github.com/dmcopy/dmcopy/snapshot/watch"
+	"github.com/dmcopy/dmcopy/sysblock"
 )
 
 // Kernel is the [Machine] that this process runs on.
@@ -69,12 +72,49 @@ func (k *Kernel) Watch() Watch {
 	return w
 }
 
-// DropCaches implements [Machine]. Opening for reading only keeps udev from
-// taking the close for the end of a change to the disk.
-func (k *Kernel) DropCaches(_ context.Context, node *remap.Node) error {
-	f, err := blockio.OpenDevice(node.Path, node.Dev.Major, node.Dev.Minor, blockio.Buffered)
+// DropCaches implements [Machine].
+func (k *Kernel) DropCaches(_ context.Context, node *remap.Node, part Part) error {
+	if part == PartSource {
+		// Opening for reading only keeps udev from taking the close for the end of a
+		// change to the disk.
+		f, err := blockio.OpenDevice(node.Path, node.Dev.Major, node.Dev.Minor, blockio.Buffered)
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.Invalidate(), f.Close())
+	}
+	devs := []remap.Dev{node.Dev}
+	if part == PartDestination {
+		facts, err := sysblock.FS("").Facts(node.Dev)
+		if err != nil {
+			return err
+		}
+		partitions, err := sysblock.FS("").Partitions(facts)
+		if err != nil {
+			return err
+		}
+		devs = append(devs, partitions...)
+	}
+	for _, dev := range devs {
+		if err := dropAll(dev); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropAll drops what is mapped as well. A device that is set to read-only is written
+// to by nobody.
+func dropAll(dev remap.Dev) error {
+	f, err := blockio.OpenNode(dev.Major, dev.Minor, blockio.Write)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Invalidate(), f.Close())
+	err = f.Invalidate()
+	if err == nil {
+		if err = f.Unmap(); errors.Is(err, unix.EPERM) {
+			err = nil
+		}
+	}
+	return errors.Join(err, f.Close())
 }

@@ -120,10 +120,13 @@ func (r *run) standing(ctx context.Context) error {
 	return err
 }
 
-// flush makes everything durable that was written so far. After one that has
-// failed nobody knows what is: a later one that succeeds says nothing about it.
+// flush makes everything durable that was written so far, and visible. After one that
+// has failed nobody knows what is: a later one that succeeds says nothing about it. So
+// it is carried out even if the copy is to end: what was written is not forgotten for
+// that, and how long it takes is looked after by whoever waits for the copy.
 func (r *run) flush(ctx context.Context) error {
-	err := errors.Join(r.job.Dst.Device.Flush(), r.flushLeaves(ctx), r.inPlace())
+	ctx = context.WithoutCancel(ctx)
+	err := errors.Join(r.job.Dst.Device.Flush(), r.flushLeaves(ctx), r.inPlace(), r.dropStale(ctx))
 	if err != nil {
 		r.ledger.unsaved = journal.Map{}
 	}
@@ -171,34 +174,55 @@ func (r *run) record() error {
 	return wrap("state", r.opts.Journal.Record(done.Extents()))
 }
 
-// conclude leaves the journal in the state that the copy has ended in.
+// conclude leaves page caches and the journal in the state that the copy has ended in.
 func (r *run) conclude(ctx context.Context, err error) error {
 	if err == nil {
 		err = r.unread()
 	}
+	if r.left.Load() {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	if err != nil {
+		err = errors.Join(err, r.endEarly(ctx, errors.Is(err, ErrMismatch)))
+	}
 	switch {
-	case r.opts.Journal == nil || r.left.Load():
+	case r.opts.Journal == nil:
 		return err
 	case err == nil:
 		return wrap("state", r.opts.Journal.Complete())
 	case errors.Is(err, ErrMismatch):
 		return errors.Join(err, wrap("state", r.opts.Journal.Forget()))
 	}
-	return errors.Join(err, r.saveLast(context.WithoutCancel(ctx)))
+	return err
 }
 
-// saveLast saves what was done before the copy ended early. A destination that
-// is in transition is not waited for. Of one that was moved, nothing is said to be done
-// that does not lie where it lay.
-func (r *run) saveLast(ctx context.Context) error {
+// endEarly leaves what was done before a copy ended early: saved, unless it is
+// forgotten, and visible. A destination that is in transition is not waited for.
+func (r *run) endEarly(ctx context.Context, forgotten bool) error {
 	changed, err := r.plan.changes(ctx)
-	if err != nil || len(changed) > len(remap.Moved(changed)) {
+	still := err == nil && len(changed) == len(remap.Moved(changed))
+	switch {
+	case r.opts.Journal == nil || forgotten:
+		if !still {
+			return nil
+		}
+		return wrap("flush", r.dropStale(ctx))
+	case !still:
 		return wrap("state", err)
 	}
-	if !r.ledger.unsaved.Empty() {
-		if err := r.flush(ctx); err != nil {
-			return wrap("flush", err)
-		}
+	return r.saveLast(ctx)
+}
+
+// saveLast saves what is not saved. Of a destination that was moved, nothing is said to
+// be done that does not lie where it lay.
+func (r *run) saveLast(ctx context.Context) error {
+	leave := r.flush
+	if r.ledger.unsaved.Empty() {
+		leave = r.dropStale
+	}
+	if err := leave(ctx); err != nil {
+		return wrap("flush", err)
 	}
 	still, err := r.stands(ctx)
 	if err == nil && !still {

@@ -26,8 +26,22 @@ type Machine interface {
 	// DropCaches writes back and forgets what the page cache of the node
 	// holds, so that reads below it see what was written above, and the
 	// other way round.
-	DropCaches(ctx context.Context, node *remap.Node) error
+	DropCaches(ctx context.Context, node *remap.Node, part Part) error
 }
+
+// Part is what a device has to do with a copy.
+type Part int
+
+const (
+	// PartSource is the source, or below it: nothing of it changes. What somebody
+	// has mapped of it stays in the page cache, but is written back.
+	PartSource Part = iota
+	// PartBelow is below the destination.
+	PartBelow
+	// PartDestination is the destination itself. Its partitions, which nobody uses,
+	// have page caches of their own.
+	PartDestination
+)
 
 // Layout reads layouts. All of its calls are answered while a hold is on and
 // while a suspend is waiting: they are ioctls and sysfs reads, never I/O.

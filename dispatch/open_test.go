@@ -411,7 +411,7 @@ func TestLeavesAreWhatTheyAreCalled(t *testing.T) {
 		if err == nil {
 			leaf.Close()
 		}
-		if err := k.DropCaches(t.Context(), &c.node); (err == nil) != c.fine {
+		if err := k.DropCaches(t.Context(), &c.node, PartSource); (err == nil) != c.fine {
 			t.Errorf("%s: caches: %v", name, err)
 		}
 	}

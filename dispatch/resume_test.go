@@ -309,6 +309,36 @@ func TestInterruptSaves(t *testing.T) {
 	}
 }
 
+// TestInterruptedFlush: what is being flushed when a copy is ended is not forgotten.
+func TestInterruptedFlush(t *testing.T) {
+	for _, every := range []time.Duration{0, time.Hour} {
+		c := newResumable(t, hybrid(t))
+		c.opts.JournalEvery = every
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		written := int64(0)
+		c.Hooks.IO = func(op string, _ remap.Dev, _, _ int64) {
+			if op == "flush" {
+				cancel()
+			}
+		}
+		c.Hooks.Release = func(int) {
+			if written += window; every > 0 && written == 2*window {
+				cancel()
+			}
+		}
+		if rep, err := c.run(ctx, t); !errors.Is(err, dispatch.ErrInterrupted) {
+			t.Fatalf("%v, %+v", err, rep)
+		}
+		c.Crash()
+		c.needed(t) // what is done is there
+		s, err := journal.Read(c.path)
+		if err != nil || s.Map.Bytes(journal.Done) < written-window || s.Map.Bytes(journal.Done) == 0 {
+			t.Errorf("%v: %v, of %d bytes %d are done", every, err, written, s.Map.Bytes(journal.Done))
+		}
+	}
+}
+
 // TestFlushFailedOnce: what was written before a flush that failed is copied
 // again, even if the next flush succeeds.
 func TestFlushFailedOnce(t *testing.T) {

@@ -32,7 +32,7 @@ type run struct {
 	leaves  map[remap.Dev]Leaf
 
 	plan      *plan
-	touched   map[remap.Dev]*remap.Node // the devices of all plans so far
+	touched   map[remap.Dev]touched // the devices of all plans so far
 	poisoned  map[pairKey]remap.Reason
 	told      twins
 	window    window
@@ -112,7 +112,7 @@ func (d *Dispatcher) newRun(job Job) (*run, error) {
 		leaves:   make(map[remap.Dev]Leaf),
 		poisoned: make(map[pairKey]remap.Reason),
 		told:     make(twins),
-		touched:  make(map[remap.Dev]*remap.Node),
+		touched:  make(map[remap.Dev]touched),
 		zones:    newZones(job.Dst),
 		size:     min(firstWindow, d.opts.Window),
 		tally:    newTally(),

@@ -250,9 +250,9 @@ func (m watchedMachine) OpenLeaf(ctx context.Context, n *remap.Node) (Leaf, erro
 }
 
 // DropCaches implements [Machine].
-func (m watchedMachine) DropCaches(ctx context.Context, n *remap.Node) error {
+func (m watchedMachine) DropCaches(ctx context.Context, n *remap.Node, part Part) error {
 	defer m.vigil.begin("writing back the page cache", n.DisplayName(), noPlace)()
-	return m.Machine.DropCaches(ctx, n)
+	return m.Machine.DropCaches(ctx, n, part)
 }
 
 // Pair implements [Machine].

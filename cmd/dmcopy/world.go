@@ -209,7 +209,7 @@ func (c *captured) Holder(hold.Mode, *remap.Node) dispatch.Holder { return offli
 func (c *captured) Watch() dispatch.Watch { return dispatch.Deaf{} }
 
 // DropCaches implements [dispatch.Machine].
-func (c *captured) DropCaches(context.Context, *remap.Node) error { return errOffline }
+func (c *captured) DropCaches(context.Context, *remap.Node, dispatch.Part) error { return errOffline }
 
 // endpoint is an end of a plan on a snapshot.
 func (w *world) endpoint(ctx context.Context, name string) (dispatch.Endpoint, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -13,9 +14,18 @@ import (
 type pageCache struct {
 	dirty map[int64][]byte
 	clean map[int64][]byte
+	// mapped are those that a program has mapped: of these nothing is forgotten but by
+	// a direct write to the same device (mm/truncate.c, invalidate_mapping_pages
+	// against invalidate_inode_pages2_range).
+	mapped map[int64]bool
 }
 
-func (c *pageCache) init() { *c = pageCache{make(map[int64][]byte), make(map[int64][]byte)} }
+// pageSectors is what is read, kept and written back at once, if it is mapped.
+const pageSectors = 8
+
+func (c *pageCache) init() {
+	*c = pageCache{make(map[int64][]byte), make(map[int64][]byte), make(map[int64]bool)}
+}
 
 // writeBack writes what is dirty to the device.
 func (c *pageCache) writeBack(m *Machine, dev remap.Dev) {
@@ -28,9 +38,20 @@ func (c *pageCache) writeBack(m *Machine, dev remap.Dev) {
 	clear(c.dirty)
 }
 
+// forget drops what is clean, mapped or not.
 func (c *pageCache) forget(start, n int64) {
 	for s := start; s < start+n; s++ {
 		delete(c.clean, s)
+		delete(c.mapped, s)
+	}
+}
+
+// drop drops what is clean and not mapped.
+func (c *pageCache) drop() {
+	for s := range c.clean {
+		if !c.mapped[s] {
+			delete(c.clean, s)
+		}
 	}
 }
 
@@ -69,6 +90,26 @@ func (m *Machine) ReadBuffered(dev remap.Dev, start, n remap.Sector) []byte {
 	return data
 }
 
+// ReadMapped reads as a program does that has mapped the device.
+func (m *Machine) ReadMapped(dev remap.Dev, start, n remap.Sector) []byte {
+	data := m.ReadBuffered(dev, start, n)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range n {
+		m.devices[dev].cache.mapped[int64(start+i)] = true
+	}
+	return data
+}
+
+// WriteMapped writes a byte as a program does that has mapped the device: the page
+// that it lies in is dirty.
+func (m *Machine) WriteMapped(dev remap.Dev, at int64, b byte) {
+	first := remap.Sector(at / sectorSize &^ (pageSectors - 1))
+	page := m.ReadMapped(dev, first, min(pageSectors, m.devices[dev].size-first))
+	page[at-first.Bytes()] = b
+	m.WriteBuffered(dev, first, page)
+}
+
 // WriteBack is what the kernel does from time to time.
 func (m *Machine) WriteBack() {
 	m.mu.Lock()
@@ -79,7 +120,7 @@ func (m *Machine) WriteBack() {
 }
 
 // DropCaches implements dispatch.Machine.
-func (m *Machine) DropCaches(_ context.Context, n *remap.Node) error {
+func (m *Machine) DropCaches(_ context.Context, n *remap.Node, part dispatch.Part) error {
 	number := m.call("drop")
 	if m.Hooks.Drop != nil {
 		m.Hooks.Drop(number, n.Dev)
@@ -96,7 +137,19 @@ func (m *Machine) DropCaches(_ context.Context, n *remap.Node) error {
 	for m.blocked(n.Dev) {
 		m.moved.Wait()
 	}
-	d.cache.writeBack(m, n.Dev)
-	clear(d.cache.clean)
+	devices := []*device{d}
+	if part == dispatch.PartDestination {
+		for _, p := range m.order {
+			if p.kind == partition && p.table.below()[0] == n.Dev {
+				devices = append(devices, p)
+			}
+		}
+	}
+	for _, d := range devices {
+		d.cache.writeBack(m, d.dev)
+		if d.cache.drop(); part != dispatch.PartSource {
+			d.cache.forget(0, int64(d.size))
+		}
+	}
 	return nil
 }
