@@ -18,6 +18,10 @@ vm_packages = $$(go list -f '{{.ImportPath}} {{join .TestImports " "}}' ./... | 
 # Those that go through every kind of layer take half an hour together.
 long_packages = /test/integration/(fabrics|files|foreign|freeze|inuse|layers|live|nice|odx|personalities|scsi|zoned)$$
 other_packages = $$(go list -f '{{.ImportPath}} {{join .TestImports " "}}' ./... | grep -vE '/test/vm( |$$)' | cut -d' ' -f1)
+# Of the others, those with random trials, whose number is a flag.
+imports_of_tests = go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' $(other_packages)
+random_packages = $$($(imports_of_tests) | grep -E ' pgregory.net/rapid( |$$)' | cut -d' ' -f1)
+steady_packages = $$($(imports_of_tests) | grep -vE ' pgregory.net/rapid( |$$)' | cut -d' ' -f1)
 
 # Parameters of targets
 TRIALS ?= 2000
@@ -52,6 +56,13 @@ test: lint guest ## check: lint, unit tests, and the main suites on a real kerne
 .PHONY: test-long
 test-long: guest ## all suites in guests with all trials: every kind of layer, live changes, SCSI (DMCOPY_VM_KERNEL=6.1: an older kernel)
 	go test -count=1 -timeout 90m -p 1 $(vm_packages)
+
+# Random trials take ten times as long under the race detector: there are fewer of them.
+.PHONY: race
+race: go gcc ## run the unit tests under the race detector (needs gcc)
+	$(call say,'races')
+	CGO_ENABLED=1 go test -race -count=1 -short -timeout 30m $(steady_packages)
+	CGO_ENABLED=1 go test -race -count=1 -short -timeout 30m $(random_packages) -rapid.checks=5
 
 .PHONY: demo
 demo: guest ## boot a guest with NVMe disks and show what dmcopy does, with proofs (as root the first time)
@@ -110,6 +121,14 @@ go:
 		echo "dmcopy needs the Go of go.mod ($$(sed -n 's/^go //p' go.mod)): get it from https://go.dev/dl/ and put its bin directory on PATH"; \
 		echo "this machine has: $$(go version 2>&1 || true)"; \
 		exit 1; \
+	fi
+
+# The race detector is written in C.
+.PHONY: gcc
+gcc:
+	@if ! command -v gcc >/dev/null; then \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || { echo 'the race detector needs gcc: install it, or run this as root once'; exit 1; }; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends gcc libc6-dev; } >&2; \
 	fi
 
 # Host packages and the guest image: minutes the first time, then nothing.

@@ -107,11 +107,15 @@ func (k *Kernel) DropCaches(_ context.Context, node *remap.Node, part Part) erro
 // to by nobody.
 func dropAll(dev remap.Dev) error {
 	f, err := blockio.OpenNode(dev.Major, dev.Minor, blockio.Write)
+	readOnly := errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES)
+	if readOnly {
+		f, err = blockio.OpenNode(dev.Major, dev.Minor, 0)
+	}
 	if err != nil {
 		return err
 	}
 	err = f.Invalidate()
-	if err == nil {
+	if err == nil && !readOnly {
 		if err = f.Unmap(); errors.Is(err, unix.EPERM) {
 			err = nil
 		}

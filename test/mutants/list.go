@@ -260,7 +260,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "stale pages dropped afterwards",
-		file:  "dispatch/finish.go", old: "errors.Join(r.flush(ctx), r.dropCaches(ctx))", new: "r.flush(ctx)",
+		file:  "dispatch/ledger.go", old: "r.inPlace(), r.dropStale(ctx))", new: "r.inPlace())",
 		in: "./dispatch", tests: "Dirty|Stale|Cache",
 	},
 	{
@@ -807,5 +807,35 @@ var mutants = []mutant{
 		guard: "in use: the disk of a partition",
 		file:  "sysblock/users.go", old: "if facts.Part != nil {\n\t\tif err := u.only(", new: "if facts.Part == nil {\n\t\tif err := u.only(",
 		in: "./sysblock", tests: "TestDiskOfPartition",
+	},
+	{
+		guard: "mapped pages dropped at every level",
+		file:  "dispatch/finish.go", old: "max(part, r.touched[n.Dev].part)", new: "PartSource",
+		in: "./dispatch", tests: "Stale",
+	},
+	{
+		guard: "stale pages dropped when a copy ends early",
+		file:  "dispatch/ledger.go", old: "return wrap(\"flush\", r.dropStale(ctx))", new: "return nil",
+		in: "./dispatch", tests: "Stale",
+	},
+	{
+		guard: "stale pages of partitions dropped",
+		file:  "dispatch/finish.go", old: "part = PartDestination", new: "part = PartBelow",
+		in: "./dispatch", tests: "Stale",
+	},
+	{
+		guard: "mapped pages dropped, in a guest",
+		file:  "dispatch/kernel.go", old: "if err = f.Unmap(); errors.Is(err, unix.EPERM) {", new: "if err = error(nil); errors.Is(err, unix.EPERM) {",
+		in: "./test/integration/copies", tests: "TestCaches", guest: true,
+	},
+	{
+		guard: "errors of writing back",
+		file:  "internal/blockio/cache.go", old: "if err := f.writeBack(); err != nil {", new: "if err := error(nil); err != nil {",
+		in: "./internal/blockio", tests: "TestWriteBackFails",
+	},
+	{
+		guard: "a flush is not called off",
+		file:  "dispatch/ledger.go", old: "	ctx = context.WithoutCancel(ctx)\n	err := errors.Join", new: "	err := errors.Join",
+		in: "./dispatch", tests: "TestInterruptedFlush",
 	},
 }
