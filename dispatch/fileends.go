@@ -64,7 +64,7 @@ func (l fileEnds) take(ranges []Range) error {
 		}
 		err = l.dst.LockRange(run.Dst, run.Len)
 	}
-	return l.refuse(err, l.dstName, "is in use")
+	return l.refuse(err, l.dstName, "is in use", "")
 }
 
 // check refuses what take would refuse, as far as that shows without locks.
@@ -72,7 +72,7 @@ func (l fileEnds) check() error {
 	if err := l.read(l.src, l.srcName); err != nil || l.dst == nil {
 		return err
 	}
-	return l.refuse(l.dst.CheckToWrite(), l.dstName, "is in use")
+	return l.refuse(l.dst.CheckToWrite(), l.dstName, "is in use", "")
 }
 
 // compare locks both ends for reading.
@@ -87,10 +87,10 @@ func (l fileEnds) read(f regular, name string) error {
 	if f == nil || l.live {
 		return nil
 	}
-	return l.refuse(f.LockToRead(), name, "may change while it is read")
+	return l.refuse(f.LockToRead(), name, "may change while it is read", ", or accept an inconsistent copy with --live-source")
 }
 
-func (l fileEnds) refuse(err error, name, what string) error {
+func (l fileEnds) refuse(err error, name, what, orElse string) error {
 	switch {
 	case errors.Is(err, blockio.ErrNoLocks):
 		l.log.Debug("nobody can lock the file", "file", name, "error", err)
@@ -100,7 +100,7 @@ func (l fileEnds) refuse(err error, name, what string) error {
 		if e := (*blockio.Error)(nil); errors.As(err, &e) {
 			why = e.Err
 		}
-		return refuse(name, what+": it is %v", "shut down the virtual machine whose disk it is, or wait for the other copy", why)
+		return refuse(name, what+": it is %v", "shut down the virtual machine whose disk it is, or wait for the other copy"+orElse, why)
 	}
 	return wrap("open", err)
 }
