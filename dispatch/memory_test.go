@@ -52,8 +52,7 @@ func (l shuffled) Below() []remap.Dev { return []remap.Dev{l.dev} }
 // for each.
 func TestCheckMemory(t *testing.T) {
 	const run = 2048
-	const count = 1 << 20
-	size := remap.Sector(run * count)
+	size := remap.Sector(run * fragments)
 	leaf := remap.Dev{Major: 259}
 	volume := func(minor uint32, layer remap.Layer) *remap.Node {
 		return &remap.Node{Dev: remap.Dev{Major: 254, Minor: minor}, Size: size, BlockSize: 512, Layer: layer, Mutable: true}
@@ -71,7 +70,7 @@ func TestCheckMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	runtime.ReadMemStats(&after)
-	if grown := after.TotalAlloc - before.TotalAlloc; grown > 32<<20+raceBytes*count {
-		t.Errorf("%d MiB for %d fragments", grown>>20, count)
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > fragmentBytes {
+		t.Errorf("%d MiB for %d fragments", grown>>20, fragments)
 	}
 }

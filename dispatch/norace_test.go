@@ -2,4 +2,9 @@
 
 package dispatch_test
 
-const raceBytes = 0
+// fragments is how many a plan has that is looked over, and fragmentBytes the most
+// memory in bytes that is allocated for it.
+const (
+	fragments     = 1 << 20
+	fragmentBytes = 32 << 20
+)

@@ -2,6 +2,9 @@
 
 package dispatch_test
 
-// raceBytes is what the race detector adds for each fragment: it keeps variables on the
-// heap that are on the stack otherwise.
-const raceBytes = 16
+// The race detector is slow, and keeps variables on the heap that are on the stack
+// otherwise: two for each fragment.
+const (
+	fragments     = 1 << 18
+	fragmentBytes = 16 << 20
+)
