@@ -41,6 +41,9 @@ func (f *File) writeBack() error {
 // write can have (MAX_RW_COUNT).
 const unmapBytes = 1 << 30
 
+// unmapTries is how often it is tried again where a page was dirty once more.
+const unmapTries = 100
+
 // Unmap drops all pages of a block device from the page cache, those that somebody
 // has mapped as well: whoever looks again reads the device. What is dirty is written
 // before. The device must be open for direct writes; nothing is written but that.
@@ -60,7 +63,11 @@ func (f *File) Unmap() error {
 	}
 	defer unix.Munmap(nothing)
 	for off := int64(0); off < size; off += unmapBytes {
-		if err := f.unmap(nothing[1:min(unmapBytes, size-off)], off+1); err != nil {
+		err := f.unmap(nothing[1:min(unmapBytes, size-off)], off+1)
+		for try := 0; errors.Is(err, ErrCached) && try < unmapTries; try++ { // somebody writes there
+			err = f.unmap(nothing[1:min(unmapBytes, size-off)], off+1)
+		}
+		if err != nil {
 			return err
 		}
 	}

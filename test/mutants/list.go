@@ -810,7 +810,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "mapped pages dropped at every level",
-		file:  "dispatch/finish.go", old: "max(part, r.touched[n.Dev].part)", new: "PartSource",
+		file:  "dispatch/finish.go", old: "max(part, r.touched[n.Dev].part)", new: "min(part, PartSource)",
 		in: "./dispatch", tests: "Stale",
 	},
 	{
@@ -824,9 +824,9 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "Stale",
 	},
 	{
-		guard: "mapped pages dropped, in a guest",
-		file:  "dispatch/kernel.go", old: "if err = f.Unmap(); errors.Is(err, unix.EPERM) {", new: "if err = error(nil); errors.Is(err, unix.EPERM) {",
-		in: "./test/integration/copies", tests: "TestCaches", guest: true,
+		guard: "mapped pages dropped by the kernel",
+		file:  "internal/blockio/cache.go", old: "_, err := f.Pwrite(nothing, off)", new: "_, err := 0, error(unix.EINVAL)",
+		in: "./internal/blockio", tests: "TestUnmap",
 	},
 	{
 		guard: "errors of writing back",
