@@ -700,7 +700,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "a destination file is in its place in the end",
-		file:  "dispatch/ledger.go", old: "r.inPlace(), r.dropStale(ctx))", new: "r.dropStale(ctx))",
+		file:  "dispatch/ledger.go", old: "r.flushLeaves(ctx), r.inPlace(),", new: "r.flushLeaves(ctx),",
 		in: "./dispatch", tests: "TestDestinationFileIsTaken",
 	},
 	{
