@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -91,6 +92,9 @@ func underWay(t *testing.T, stdout io.Writer, wrap ...string) (*exec.Cmd, *bufio
 
 // A terminal that goes away ends a copy as an interrupt does, however often it says so.
 func TestHangup(t *testing.T) {
+	// Under nohup the tests ignore the signal, and so would the copy: what is handled here is not ignored there.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP)
+	defer signal.Reset(unix.SIGHUP)
 	var out strings.Builder
 	cmd, lines := underWay(t, &out)
 	for range 3 {
