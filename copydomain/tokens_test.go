@@ -69,8 +69,8 @@ func (b *cabinet) finder(t testing.TB) *copydomain.Finder {
 // TestPairByToken: tokens are the method where EXTENDED COPY is none, and what keeps
 // disks apart from both is told.
 func TestPairByToken(t *testing.T) {
-	lio, alone := scsi.LIO(), scsi.LIO()
-	alone.Parameters.Descriptors = 1
+	alone := target.DefaultCopyLimits()
+	alone.Units = 1
 	for name, tc := range map[string]struct {
 		edit            func(*target.Config)
 		change          func(*cabinet) error
@@ -78,8 +78,8 @@ func TestPairByToken(t *testing.T) {
 		why             remap.Reason // of between
 	}{
 		"tokens only":          {nil, nil, copydomain.SCSIODX, copydomain.SCSIODX, ""},
-		"both":                 {func(c *target.Config) { c.XCopy = &lio }, nil, copydomain.SCSIXCopy, copydomain.SCSIXCopy, ""},
-		"within a unit only":   {func(c *target.Config) { c.XCopy = &alone }, nil, copydomain.SCSIXCopy, copydomain.SCSIODX, ""},
+		"both":                 {func(c *target.Config) { c.XCopy = target.DefaultCopyLimits() }, nil, copydomain.SCSIXCopy, copydomain.SCSIXCopy, ""},
+		"within a unit only":   {func(c *target.Config) { c.XCopy = alone }, nil, copydomain.SCSIXCopy, copydomain.SCSIODX, ""},
 		"none":                 {func(c *target.Config) { c.Tokens = nil }, nil, "", "", "domain:no-copy-command"},
 		"no limits are needed": {func(c *target.Config) { c.Tokens = &target.TokenLimits{} }, nil, copydomain.SCSIODX, copydomain.SCSIODX, ""},
 		"other blocks":         {func(c *target.Config) { c.Disks[0], c.Disks[2] = c.Disks[2], c.Disks[0] }, nil, copydomain.SCSIODX, "", "domain:block-size"},

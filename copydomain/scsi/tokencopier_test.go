@@ -387,15 +387,15 @@ func TestTokenCopyRechecks(t *testing.T) {
 }
 
 func TestSpanTokens(t *testing.T) {
-	xcopy := scsi.LIO()
+	xcopy := target.DefaultCopyLimits()
 	for name, tc := range map[string]struct {
 		edit func(*target.Config)
 		make func(*target.Target) error
 		want string
 	}{
 		"able":            {nil, nil, ""},
-		"EXTENDED COPY":   {func(c *target.Config) { c.XCopy = &xcopy }, nil, ""},
-		"no tokens":       {func(c *target.Config) { c.XCopy, c.Tokens = &xcopy, nil }, nil, "domain:no-copy-command"},
+		"EXTENDED COPY":   {func(c *target.Config) { c.XCopy = xcopy }, nil, ""},
+		"no tokens":       {func(c *target.Config) { c.XCopy, c.Tokens = xcopy, nil }, nil, "domain:no-copy-command"},
 		"no copies":       {func(c *target.Config) { c.Tokens = nil }, nil, "domain:no-copy-command"},
 		"other blocks":    {func(c *target.Config) { c.Disks[1].BlockSize, c.Disks[1].Blocks = 4096, 64 }, nil, "domain:block-size"},
 		"one name, twice": {nil, func(t *target.Target) error { return t.Impersonate(1, 0) }, "domain:duplicate-designator"},
