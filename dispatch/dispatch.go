@@ -303,7 +303,8 @@ func (r *run) replan(ctx context.Context, done int64, rest []Range) ([]Range, er
 // settlePoll is how often a layout in transition is looked at.
 const settlePoll = 50 * time.Millisecond
 
-// settle takes a snapshot that is not in transition.
+// settle takes a snapshot that is not in transition, or at least of which nothing that
+// is is mapped.
 func (r *run) settle(ctx context.Context) (*plan, error) {
 	deadline := time.Now().Add(r.opts.Patience)
 	var moving *remap.Node
@@ -320,6 +321,9 @@ func (r *run) settle(ctx context.Context) (*plan, error) {
 			return p, nil
 		}
 		if time.Now().After(deadline) {
+			if moving.Unread { // whatever that is: it is copied through the kernel
+				return p, nil
+			}
 			return nil, wrap("plan", fmt.Errorf("%w: %s is %s", ErrLayout, moving.DisplayName(), moving.Transition))
 		}
 		select {
@@ -335,19 +339,20 @@ func interruptedBy(ctx context.Context, moving *remap.Node) error {
 	return fmt.Errorf("%w: waiting for %s, which is %s", interrupted(ctx), moving.DisplayName(), moving.Transition)
 }
 
-// moving returns a device of the plan that is in transition, if any.
-func (p *plan) moving() *remap.Node {
+// moving returns a device of the plan that is in transition, if any, and one that was
+// not read as a whole only if no other is.
+func (p *plan) moving() (found *remap.Node) {
 	if p.layout == nil {
 		return nil
 	}
 	for _, dev := range []remap.Dev{p.src.Dev, p.dst.Dev} {
 		for _, n := range p.layout.Under(dev) {
-			if n.Transition != "" {
-				return n
+			if n.Transition != "" && (found == nil || found.Unread) {
+				found = n
 			}
 		}
 	}
-	return nil
+	return found
 }
 
 // endedBy makes an interruption of an error that is one: what was called while

@@ -200,6 +200,8 @@ func (b *bed) under(dev remap.Dev) error {
 	}
 	lower := facts.Slaves
 	switch {
+	case facts.Blind:
+		return fmt.Errorf("%w: %s: %s", errOpaque, facts.Name, facts.Unread)
 	case facts.Part != nil:
 		lower = []remap.Dev{facts.Part.Parent}
 	case facts.Kind == sysblock.Loop:

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/sysblock"
 )
 
@@ -119,7 +120,11 @@ func (o *opener) wayToStill(u sysblock.Use) string {
 
 // refuseUsed refuses a destination that somebody else relies on.
 func (o *opener) refuseUsed() error {
-	if o.facts != nil && o.facts.ReadOnly {
+	readOnly, err := o.readOnly()
+	if err != nil {
+		return o.refuseUnopened(err)
+	}
+	if readOnly {
 		return refuse(o.name, "is read-only", "make it writable first (blockdev --setrw, lvchange --permission rw)")
 	}
 	uses, err := o.uses()
@@ -130,6 +135,20 @@ func (o *opener) refuseUsed() error {
 		return refuse(o.name, "is in use: %s", o.wayOutOfUse(uses[0]), o.describe(uses[0]))
 	}
 	return nil
+}
+
+// readOnly tells whether the device is set so. If it was not read as a whole, that may be
+// what was not.
+func (o *opener) readOnly() (bool, error) {
+	if o.facts == nil || o.facts.Unread == "" {
+		return o.facts != nil && o.facts.ReadOnly, nil
+	}
+	f, err := blockio.OpenDevice(o.path, o.facts.Dev.Major, o.facts.Dev.Minor, blockio.Buffered)
+	if err != nil {
+		return false, err
+	}
+	readOnly, err := f.ReadOnly()
+	return readOnly, errors.Join(err, f.Close())
 }
 
 // describe says who uses the device or file, for people.

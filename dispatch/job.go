@@ -103,7 +103,7 @@ type Options struct {
 	// CommandTimeout bounds one command; default 30 s.
 	CommandTimeout time.Duration
 	// Patience bounds every wait for others: locks, suspended devices, a
-	// layout that keeps changing; default 30 s.
+	// layout that keeps changing; default [DefaultPatience].
 	Patience time.Duration
 	// Rate is how many bytes a second are copied or verified; it may be
 	// different each time. Nil is Unlimited.
@@ -136,6 +136,9 @@ type Options struct {
 	// Log may be nil.
 	Log *slog.Logger
 }
+
+// DefaultPatience is how long others are waited for unless Options say otherwise.
+const DefaultPatience = 30 * time.Second
 
 // DefaultWindow is the window in bytes unless Options say otherwise.
 const DefaultWindow = 2 << 30
@@ -196,7 +199,7 @@ func (o Options) withDefaults() Options {
 		o.CommandTimeout = 30 * time.Second
 	}
 	if o.Patience == 0 {
-		o.Patience = 30 * time.Second
+		o.Patience = DefaultPatience
 	}
 	if o.Rate == nil {
 		o.Rate = func() int64 { return Unlimited }

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -34,6 +36,8 @@ type OpenOptions struct {
 	// Beside is the other end, if it was opened before: what it has claimed is nobody
 	// else's.
 	Beside Endpoint
+	// Patience bounds the wait for suspended devices; default [DefaultPatience].
+	Patience time.Duration
 }
 
 // OpenSource finds a block device or regular file by any name that
@@ -43,7 +47,7 @@ type OpenOptions struct {
 // device on it, until the endpoint is closed. Nothing is read from a device
 // that could hang. What is not acceptable is a [Refusal].
 func OpenSource(ctx context.Context, sys sysblock.FS, name string, opts OpenOptions) (Endpoint, error) {
-	o := opener{sys: sys, name: name}
+	o := opener{sys: sys, name: name, patience: cmp.Or(opts.Patience, DefaultPatience)}
 	if err := o.find(ctx); err != nil {
 		return Endpoint{}, err
 	}
@@ -60,7 +64,7 @@ func OpenSource(ctx context.Context, sys sysblock.FS, name string, opts OpenOpti
 // device is claimed: nobody can mount it or build another device on it until
 // the endpoint is closed. A regular file must exist; see [CreateDestination].
 func OpenDestination(ctx context.Context, sys sysblock.FS, name string, opts OpenOptions) (Endpoint, error) {
-	o := opener{sys: sys, name: name}
+	o := opener{sys: sys, name: name, patience: cmp.Or(opts.Patience, DefaultPatience)}
 	if err := o.find(ctx); err != nil {
 		return Endpoint{}, err
 	}
@@ -114,6 +118,8 @@ type opener struct {
 	sys  sysblock.FS
 	name string
 	path string
+	// patience bounds the wait for suspended devices.
+	patience time.Duration
 	// facts are those of a block device, nil for a regular file, which has an id
 	// instead.
 	facts *sysblock.Facts
@@ -140,10 +146,10 @@ func (o *opener) find(ctx context.Context) error {
 		return o.refuseUnfound(err)
 	}
 	o.path = o.facts.Path()
-	if o.facts.Size == 0 {
+	if o.facts.Size == 0 && o.facts.Unread == "" {
 		return refuse(o.name, "has a size of 0", "insert a medium, or give the device a table")
 	}
-	return o.refuseSuspended()
+	return o.awaitResume(ctx)
 }
 
 // findFile notes which regular file it is that has the name.
@@ -185,56 +191,64 @@ func (o *opener) refuseUnfound(err error) error {
 	return wrap("open", err)
 }
 
-// refuseSuspended refuses a device that is suspended, or rests on one that is:
-// any I/O would hang until somebody resumes it.
-func (o *opener) refuseSuspended() error {
-	seen := make(map[remap.Dev]bool)
-	for queue := []*sysblock.Facts{o.facts}; len(queue) > 0; queue = queue[1:] {
-		f := queue[0]
-		suspended, err := o.suspended(f)
-		if err != nil {
-			return wrap("open", err)
-		}
-		if suspended {
+// resumePoll is how often a suspended device is looked at.
+const resumePoll = 20 * time.Millisecond
+
+// awaitResume waits for a device that is suspended, or rests on one that is: any I/O
+// would hang until somebody resumes it. Who changes a layout does so soon. It is
+// refused if it stays so.
+func (o *opener) awaitResume(ctx context.Context) error {
+	for deadline := time.Now().Add(o.patience); ; {
+		f, err := o.suspendedBelow()
+		switch {
+		case err != nil || f == nil:
+			return err
+		case time.Now().After(deadline):
 			return o.suspendedRefusal(f)
 		}
-		lower := f.Slaves
-		if f.Part != nil {
-			lower = []remap.Dev{f.Part.Parent}
-		}
-		for _, dev := range lower {
-			if seen[dev] {
-				continue
-			}
-			seen[dev] = true
-			below, err := o.sys.Facts(dev)
-			if err != nil {
-				return wrap("open", err)
-			}
-			queue = append(queue, below)
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: waiting for %s, which is suspended", interrupted(ctx), f.Name)
+		case <-time.After(resumePoll):
 		}
 	}
-	return nil
+}
+
+// suspendedBelow finds a suspended device among the device and all that are known
+// below it. One that is gone since is below nothing any more.
+func (o *opener) suspendedBelow() (*sysblock.Facts, error) {
+	seen := make(map[remap.Dev]bool)
+	for queue := []remap.Dev{o.facts.Dev}; len(queue) > 0; queue = queue[1:] {
+		if seen[queue[0]] {
+			continue
+		}
+		seen[queue[0]] = true
+		f, err := o.sys.Facts(queue[0])
+		switch {
+		case errors.Is(err, sysblock.ErrGone) && queue[0] != o.facts.Dev:
+			continue
+		case err != nil:
+			return nil, o.refuseUnfound(err)
+		case o.suspended(f):
+			return f, nil
+		}
+		queue = append(queue, f.Slaves...)
+		if f.Part != nil {
+			queue = append(queue, f.Part.Parent)
+		}
+	}
+	return nil, nil
 }
 
 // suspended reads an attribute of dm (Documentation/ABI/testing/sysfs-block-dm).
-// The read answers while the device is suspended.
-func (o *opener) suspended(f *sysblock.Facts) (bool, error) {
+// The read answers while the device is suspended. The file comes after its device and
+// goes before it, with nobody in between who could suspend it.
+func (o *opener) suspended(f *sysblock.Facts) bool {
 	if f.Kind != sysblock.DM {
-		return false, nil
+		return false
 	}
 	text, err := os.ReadFile(filepath.Join("/", string(o.sys), "sys/dev/block", f.Dev.String(), "dm/suspended"))
-	if err != nil {
-		return false, err
-	}
-	switch value := strings.TrimSpace(string(text)); value {
-	case "0":
-		return false, nil
-	case "1":
-		return true, nil
-	default:
-		return false, fmt.Errorf("%s: dm/suspended holds %q", f.Name, value)
-	}
+	return err == nil && strings.TrimSpace(string(text)) != "0"
 }
 
 func (o *opener) suspendedRefusal(f *sysblock.Facts) error {
@@ -317,6 +331,9 @@ func (o *opener) refuseReplaced(file *emulation.File) error {
 	same := file.ID() == "block:"+o.facts.Dev.String() && again.Name == o.facts.Name && again.DiskSeq == o.facts.DiskSeq
 	if !same {
 		return o.replaced()
+	}
+	if again.Unread != "" && again.Size == 0 {
+		return nil // the kernel tells it to who has opened the device, and to nobody else
 	}
 	if file.Size() != again.Size.Bytes() {
 		return refuse(o.name, "changed its size while it was opened", "try again")

@@ -151,14 +151,30 @@ func (p *plan) rangeSteps(ctx context.Context, pairer *remap.Pairer, r Range, st
 	return true
 }
 
-// resolves tells whether a range lies on block devices on both sides.
-func (p *plan) resolves(r Range) bool { return p.stack != nil && sectorAligned(r) }
+// resolves tells whether a range lies on block devices on both sides, of which it is
+// known what they are made of.
+func (p *plan) resolves(r Range) bool { return p.stack != nil && sectorAligned(r) && p.unread() == nil }
 
-// fileStep is the plan of a range that is not resolved: an end is a regular file.
+// unread returns an end that was not read as a whole, if any. Not even its size is known
+// for sure.
+func (p *plan) unread() *remap.Node {
+	for _, dev := range []remap.Dev{p.src.Dev, p.dst.Dev} {
+		if n := p.stack.Node(dev); n != nil && n.Unread {
+			return n
+		}
+	}
+	return nil
+}
+
+// fileStep is the plan of a range that is not resolved: an end is a regular file, or a
+// device that was not read as a whole.
 func (p *plan) fileStep(ctx context.Context, r Range) Step {
 	s := Step{SrcOff: r.Src, DstOff: r.Dst, Len: r.Len, Method: MethodHost, Reason: ReasonFile}
 	if p.stack != nil {
 		s.Reason = p.ragged(ctx)
+		if n := p.unread(); n != nil {
+			s.Reason = whyUnread(n)
+		}
 	}
 	if p.policy == OffloadNever {
 		s.Reason = ReasonPolicyNever

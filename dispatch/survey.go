@@ -2,10 +2,12 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/sysblock"
 )
 
 // survey is what a look over the whole plan tells before the first byte.
@@ -23,7 +25,7 @@ type survey struct {
 // begun: a copy that overwrites what it reads, and one that cannot meet the
 // policy.
 func (p *plan) look(ctx context.Context, ranges []Range) (*survey, error) {
-	if err := p.refusePool(); err != nil {
+	if err := errors.Join(p.refusePool(), p.refuseBlind()); err != nil {
 		return nil, err
 	}
 	sv := &survey{tally: newTally()}
@@ -141,6 +143,29 @@ func (p *plan) refuseContained(piece *remap.Piece) error {
 	}
 	return nil
 }
+
+// refuseBlind refuses a copy between devices of which one may be made of the other, as
+// far as is known of a device that was not read as a whole.
+func (p *plan) refuseBlind() error {
+	if p.stack == nil {
+		return nil
+	}
+	for _, ends := range [][2]Endpoint{{p.src, p.dst}, {p.dst, p.src}} {
+		upper, lower := ends[0], ends[1]
+		unread := slices.ContainsFunc(p.stack.Under(upper.Dev), func(n *remap.Node) bool { return n.Unread })
+		blind := slices.ContainsFunc(p.stack.Under(upper.Dev), func(n *remap.Node) bool { return n.Unread && whyUnread(n) == sysblock.ReasonBlind })
+		switch {
+		case unread && p.madeOf(upper.Dev, lower.Dev):
+			return refuse(upper.Name, "is made of %s", "copy to somewhere else", lower.Name)
+		case blind && upper.Dev != lower.Dev:
+			return refuse(upper.Name, "may be made of %s: what it is made of cannot be read", "see what is wrong with it: dmcopy tree", lower.Name)
+		}
+	}
+	return nil
+}
+
+// whyUnread is the reason of a device that was not read as a whole.
+func whyUnread(n *remap.Node) remap.Reason { return n.Layer.Map(remap.Read, 0, 1).Reason }
 
 // layerPool is the layer of a thin pool itself.
 const layerPool = "dm:thin-pool"

@@ -9,6 +9,11 @@ import (
 	"github.com/dmcopy/dmcopy/remap"
 )
 
+const typeRaid = "raid"
+
+// reasonRaidTail is for what lies behind the last whole chunk of an array.
+const reasonRaidTail remap.Reason = "layer:raid-tail"
+
 // raid is an array that md drives for device-mapper (drivers/md/dm-raid.c):
 //
 //	<type> <count> <chunk> [<options>…] <members> {<metadata dev|-> <dev|->}…
@@ -33,7 +38,8 @@ type raidOptions struct {
 	copies      int64
 	layout      int64
 	writeMostly map[int64]bool
-	// moving: members are being rebuilt, added, removed or moved.
+	// moving: members are being added, removed or moved. Which of them are to be rebuilt
+	// the line says as long as the table lives, so that the status is asked for that.
 	moving bool
 	// writeback: the journal may have what is not on the members yet.
 	writeback bool
@@ -57,6 +63,15 @@ var raidTypes = map[string]struct{ level, layout int64 }{
 	"raid6_la_6": {6, 16}, "raid6_ra_6": {6, 17}, "raid6_ls_6": {6, 18}, "raid6_rs_6": {6, 19},
 }
 
+// SizesItself tells whether the device of a table may have another size than the table. An
+// array has what md makes of the line: less than the table while a reshape that
+// adds members is under way, which may take days (drivers/md/dm-raid.c,
+// rs_set_capacity and raid_map). Nobody else changes the size of a device behind its table
+// (drivers/md/dm.c, __bind).
+func (t *Table) SizesItself() bool {
+	return slices.ContainsFunc(t.Targets, func(t Target) bool { return t.Type == typeRaid })
+}
+
 func parseRaid(t *Target, a *args) mapping {
 	m := readRaid(a)
 	var ok bool
@@ -68,11 +83,11 @@ func parseRaid(t *Target, a *args) mapping {
 		return a.opaque(t, "begin")
 	case !ok || !m.isOf(m.state):
 		return a.opaque(t, "status")
-	case m.options.moving || m.state.offset != 0:
+	case m.options.moving || m.state.reshaping || m.state.offset != 0:
 		return a.opaque(t, "reshape")
 	case m.options.writeback || m.state.journal == "a" || m.state.journal == "D":
 		return a.opaque(t, "journal")
-	case m.state.health[0] != raidAlive:
+	case m.state.health[0] != raidAlive && m.state.health[0] != raidSyncing:
 		return &noted{a.opaque(t, "first-member"), m.notes()}
 	case !m.state.stable():
 		return &noted{a.opaque(t, "syncing"), m.notes()}
@@ -84,9 +99,12 @@ func parseRaid(t *Target, a *args) mapping {
 	if err == nil {
 		m.array, err = m.assemble(t.Len)
 	}
-	if err != nil || m.array.Geometry.Size() < t.Len {
+	switch {
+	case err != nil:
 		a.reject()
 		return nil
+	case m.array.Geometry.Size() < t.Len && m.options.format == raid10Far:
+		return a.opaque(t, "far")
 	}
 	return m
 }
@@ -133,7 +151,9 @@ func readRaidOptions(a *args, count int64) raidOptions {
 			o.copies = a.number()
 		case "raid10_format":
 			o.format = a.oneOf(raid10Near, raid10Far, raid10Offset)
-		case "rebuild", "delta_disks", "data_offset":
+		case "rebuild":
+			a.number()
+		case "delta_disks", "data_offset":
 			o.moving = true
 			_, err := strconv.ParseInt(a.word(), 10, 64)
 			a.must(err == nil)
@@ -233,14 +253,23 @@ func (m *raid) geometry(size remap.Sector) (g raidmap.Geometry, part remap.Secto
 	return g, part, err
 }
 
-func (m *raid) place(op remap.Op, off, n remap.Sector) remap.Place { return m.array.Map(op, off, n) }
+// place maps whole chunks. What the line has behind the last of them is no part of the
+// array: the kernel makes an error of it (raid_map, bio_end_sector), or makes the device
+// shorter (rs_set_capacity).
+func (m *raid) place(op remap.Op, off, n remap.Sector) remap.Place {
+	size := m.array.Geometry.Size()
+	if off >= size {
+		return noPlace("dm:raid", reasonRaidTail, n)
+	}
+	return m.array.Map(op, off, min(n, size-off))
+}
 
 func (m *raid) notes() (notes []string) {
 	for i, dev := range m.data {
 		switch health := m.state.health[i]; {
 		case dev.IsZero() || health == '-':
 			notes = append(notes, fmt.Sprintf("member %d of the array is missing", i))
-		case health == 'a':
+		case health == raidSyncing:
 			notes = append(notes, fmt.Sprintf("member %d (%s) of the array is not in sync", i, dev))
 		case health != raidAlive:
 			notes = append(notes, fmt.Sprintf("member %d (%s) of the array has failed", i, dev))

@@ -19,6 +19,9 @@ type raidState struct {
 	// quiet: nothing is being checked or changed. In a check, members count as
 	// in sync whether they are or not (rs_get_progress).
 	quiet bool
+	// reshaping: between two geometries. How many sectors the array has, and where, is
+	// neither the line's word nor that of the device.
+	reshaping bool
 	// offset is where the data begins on the members. It is that of the first
 	// one, if it is there.
 	offset remap.Sector
@@ -27,7 +30,11 @@ type raidState struct {
 	journal string
 }
 
-const raidAlive = 'A'
+// Letters of health.
+const (
+	raidAlive   = 'A'
+	raidSyncing = 'a'
+)
 
 func parseRaidStatus(line string) (s raidState, ok bool) {
 	var a args
@@ -37,7 +44,7 @@ func parseRaidStatus(line string) (s raidState, ok bool) {
 	s.health = a.word()
 	for i := range len(s.health) {
 		switch s.health[i] {
-		case raidAlive, 'a', 'D', '-':
+		case raidAlive, raidSyncing, 'D', '-':
 		default:
 			a.reject()
 		}
@@ -45,7 +52,7 @@ func parseRaidStatus(line string) (s raidState, ok bool) {
 	done, whole := a.ratio()
 	s.synced = done == whole
 	action := a.oneOf("idle", "frozen", "check", "repair", "resync", "recover", "reshape")
-	s.quiet = action == "idle" || action == "frozen"
+	s.quiet, s.reshaping = action == "idle" || action == "frozen", action == "reshape"
 	a.big()
 	s.offset = a.sector()
 	s.journal = a.oneOf("A", "a", "D", "-")
@@ -55,7 +62,7 @@ func parseRaidStatus(line string) (s raidState, ok bool) {
 // stable tells whether members that are alive are in sync, and stay so.
 func (s *raidState) stable() bool {
 	for i := range len(s.health) {
-		if s.health[i] == 'a' {
+		if s.health[i] == raidSyncing {
 			return false
 		}
 	}
@@ -69,5 +76,5 @@ func raidVital(line string) string {
 	if !ok {
 		return line
 	}
-	return fmt.Sprintf("%s %s stable %v at %d journal %s", s.typ, s.health, s.stable(), s.offset, s.journal)
+	return fmt.Sprintf("%s %s stable %v reshaping %v at %d journal %s", s.typ, s.health, s.stable(), s.reshaping, s.offset, s.journal)
 }

@@ -62,7 +62,7 @@ func ParseRaidSuper(b []byte) (*RaidSuper, error) {
 // copies are follows from the size that the members had when they were made
 // (raid10.c, calc_sectors), and only the superblock tells that.
 func (t *Target) RaidMember() (dev remap.Dev, ok bool) {
-	if t.Type != "raid" {
+	if t.Type != typeRaid {
 		return remap.Dev{}, false
 	}
 	var a args

@@ -191,7 +191,7 @@ func (t *Target) check() error {
 		return fmt.Errorf("%w: parameters of type %s, which may hold secrets", ErrBadTable, t.Type)
 	case t.Exceptions != nil && t.Type != typeSnapshot:
 		return fmt.Errorf("%w: type %s with exceptions of a snapshot", ErrBadTable, t.Type)
-	case t.RaidSuper != nil && t.Type != "raid":
+	case t.RaidSuper != nil && t.Type != typeRaid:
 		return fmt.Errorf("%w: type %s with a superblock of an array", ErrBadTable, t.Type)
 	case t.Thin != nil && (t.Type != typeThin || !t.Thin.valid()):
 		return fmt.Errorf("%w: map of a thin volume, type %s", ErrBadTable, t.Type)

@@ -28,7 +28,7 @@ var targets = map[string]personality{
 	"log-writes":      {parse: parseLogWrites},
 	"mirror":          {parse: parseMirror, vital: mirrorVital},
 	"multipath":       {parse: parseMultipath, vital: pathVital},
-	"raid":            {parse: parseRaid, vital: raidVital},
+	typeRaid:          {parse: parseRaid, vital: raidVital},
 	"snapshot-merge":  {parse: parseMerge},
 	"snapshot-origin": {parse: parseOrigin},
 	"verity":          {parse: parseVerity, vital: verityVital},

@@ -16,6 +16,9 @@ type Node struct {
 	ReadOnly  bool
 	// Layer maps the device; nil for a leaf.
 	Layer Layer
+	// Unread tells that something about the device could not be read, or contradicts
+	// itself: all of it is opaque, and its size may be wrong.
+	Unread bool
 	// Leaf describes a leaf, nil for every other device.
 	Leaf *Leaf
 	// Owner tells who manages a mapped device, and hence whom to ask to keep

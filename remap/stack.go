@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// MaxDepth is the number of layers that a stack may have. The kernel itself
-// gives up on deeper ones (drivers/md/dm.h limits nothing, but each level of
-// dm and md consumes kernel stack on submission, so real stacks stay short).
-const MaxDepth = 16
+// MaxDepth is the number of layers that a stack may have. The kernel limits
+// nothing: a bio goes down level by level, not by recursion (block/blk-core.c,
+// submit_bio_noacct). This is for what walks stacks, and deeper than any real one.
+const MaxDepth = 64
 
 // Stack is an immutable snapshot of devices and what maps them.
 type Stack struct {

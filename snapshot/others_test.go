@@ -23,6 +23,12 @@ const backingUUID = "6b1a9d4c-11aa-4b22-8c33-0123456789ab"
 // on.
 func newBcache(t *testing.T) *sysblocktest.Machine {
 	m := sysblocktest.New(t)
+	addBcache(t, m)
+	return m
+}
+
+func addBcache(t *testing.T, m *sysblocktest.Machine) {
+	t.Helper()
 	m.Disk("sdb", "8:16", 6144)
 	m.Disk("sdc", "8:32", 4096)
 	m.Stacked("bcache0", "251:0", 4096, "sdb", "sdc")
@@ -34,7 +40,6 @@ func newBcache(t *testing.T) *sysblocktest.Machine {
 	}
 	m.Link("sys/devices/virtual/block/bcache0/bcache", "sys/devices/virtual/block/sdb/bcache")
 	writeDisk(t, m, "sdb", 6144, 4096, bcacheSuper())
-	return m
 }
 
 // writeDisk makes the node of a disk: a file with something at some byte.

@@ -6,9 +6,11 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/dmcopy/dmcopy/bcache"
@@ -65,6 +67,8 @@ type Reader struct {
 	opened bool // dm was opened by the Reader
 	roots  map[remap.Dev]*heldRoot
 	stores map[remap.Dev]lastStore
+
+	pause time.Duration
 }
 
 // lastStore is what was read last of the store of a snapshot.
@@ -88,7 +92,7 @@ func NewReader(o Options) *Reader {
 	}
 	return &Reader{
 		fs: o.FS, log: o.Log, dm: o.DM, holdRoots: o.HoldRoots, stateDir: cmp.Or(o.State, DefaultState), trust: o.Trust,
-		roots: make(map[remap.Dev]*heldRoot), stores: make(map[remap.Dev]lastStore),
+		roots: make(map[remap.Dev]*heldRoot), stores: make(map[remap.Dev]lastStore), pause: pause,
 	}
 }
 
@@ -169,6 +173,9 @@ func (r *Reader) keep(dev remap.Dev, key storeKey, s *exstore.Store) {
 	r.stores[dev] = lastStore{key, s}
 }
 
+// errDenied is about this process and not about a device.
+var errDenied = errors.New("not allowed to ask for mapped devices")
+
 // control returns the interface to device-mapper, which needs root and a
 // kernel module, and is therefore opened as late as possible.
 func (r *Reader) control() (*dmtable.Control, error) {
@@ -178,6 +185,9 @@ func (r *Reader) control() (*dmtable.Control, error) {
 		return r.dm, nil
 	}
 	dm, err := dmtable.Open()
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("%w: %w", errDenied, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -186,16 +196,18 @@ func (r *Reader) control() (*dmtable.Control, error) {
 }
 
 // Read reads the given devices and everything below them; without devices, all
-// block devices of the machine. A layout that changes meanwhile is read again
-// a few times, then the error is ErrRace or sysblock.ErrGone.
+// block devices of the machine. What changes meanwhile is read again a few times.
+// A device that keeps changing, or that something is wrong with, is in the snapshot
+// as well, opaque and with the reason: it is no reason not to see the others. Only
+// a device that was asked for and is gone is an error, sysblock.ErrGone.
 func (r *Reader) Read(ctx context.Context, devs ...remap.Dev) (*Snapshot, error) {
 	for attempt := 1; ; attempt++ {
 		s, err := r.readOnce(ctx, devs)
 		var raced error
 		switch {
 		case err == nil:
-			raced = s.raced // what is on disk stays unread if it keeps changing
-		case isRace(err):
+			raced = s.raced
+		case errors.Is(err, sysblock.ErrGone):
 			raced = err
 		}
 		if raced == nil || attempt == attempts {
@@ -205,15 +217,27 @@ func (r *Reader) Read(ctx context.Context, devs ...remap.Dev) (*Snapshot, error)
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(time.Duration(attempt) * pause):
+		case <-time.After(time.Duration(attempt) * r.pause):
 		}
 	}
 }
 
-// isRace tells whether reading again may help.
+// passes tells whether reading a device again may help: it contradicts itself, or the
+// kernel fails to tell, as it does of what comes or goes. Which errno it gives is up to
+// each file: ENOENT for directories that are taken away one by one
+// (block/genhd.c, del_gendisk), ENODEV (fs/kernfs/file.c), ENXIO for mapped devices,
+// EINVAL (drivers/md/dm-sysfs.c, dm_attr_show), EBUSY (drivers/md/md.c,
+// md_attr_show), EIO. So every one counts.
+func passes(err error) bool {
+	var errno syscall.Errno
+	return errors.As(err, &errno) || isRace(err)
+}
+
+// isRace tells whether something was not what it was a moment before.
 func isRace(err error) bool {
 	return errors.Is(err, ErrRace) || errors.Is(err, sysblock.ErrGone) || errors.Is(err, dmtable.ErrNoDevice) || errors.Is(err, dmtable.ErrRace) ||
-		errors.Is(err, mdraid.ErrGone) || errors.Is(err, mdraid.ErrUnsteady) || errors.Is(err, bcache.ErrGone) || errors.Is(err, bcache.ErrUnsteady)
+		errors.Is(err, mdraid.ErrGone) || errors.Is(err, mdraid.ErrUnsteady) || errors.Is(err, mdraid.ErrNotArray) ||
+		errors.Is(err, bcache.ErrGone) || errors.Is(err, bcache.ErrUnsteady) || errors.Is(err, bcache.ErrNotBcache)
 }
 
 func (r *Reader) readOnce(ctx context.Context, devs []remap.Dev) (*Snapshot, error) {
@@ -221,14 +245,15 @@ func (r *Reader) readOnce(ctx context.Context, devs []remap.Dev) (*Snapshot, err
 	if err != nil {
 		return nil, err
 	}
+	queue := slices.Clone(devs)
 	if len(devs) == 0 {
-		if devs, err = r.fs.Devs(); err != nil {
+		if queue, err = r.fs.Devs(); err != nil {
 			return nil, err
 		}
 	}
 	s := &Snapshot{trust: r.trust, Schema: Schema, Created: time.Now().UTC().Round(time.Second), Kernel: kernel, SharedGroups: r.fs.SharesGroups()}
 	seen := make(map[remap.Dev]bool)
-	for queue := slices.Clone(devs); len(queue) > 0; queue = queue[1:] {
+	for ; len(queue) > 0; queue = queue[1:] {
 		if seen[queue[0]] {
 			continue
 		}
@@ -237,19 +262,49 @@ func (r *Reader) readOnce(ctx context.Context, devs []remap.Dev) (*Snapshot, err
 			return nil, err
 		}
 		n, err := r.node(queue[0])
-		if err != nil {
+		switch {
+		case errors.Is(err, sysblock.ErrGone) && !slices.Contains(devs, queue[0]):
+			s.raced = err // it has gone since it was listed, or was found below another one
+			continue
+		case err != nil:
 			return nil, err
+		}
+		if passes(n.Cause()) {
+			s.raced = n.Cause()
 		}
 		s.Nodes = append(s.Nodes, *n)
 		queue = append(queue, n.below()...)
 	}
 	slices.SortFunc(s.Nodes, func(a, b Node) int { return sysblock.CompareDevs(a.Dev, b.Dev) })
+	s.ground()
 	return s, r.addMetadata(ctx, s)
 }
 
-// node reads one device: its vitals before and after everything else, so that
-// the facts belong to them.
+// node reads one device. The error is sysblock.ErrGone, or about the machine as a
+// whole; what is wrong with the device is noted in the node.
 func (r *Reader) node(dev remap.Dev) (*Node, error) {
+	n, err := r.steady(dev)
+	if err == nil && n.Unread == "" {
+		err = n.check()
+	}
+	switch {
+	case err == nil:
+		return n, nil
+	case errors.Is(err, errDenied):
+		return nil, err
+	}
+	facts, factsErr := r.fs.Facts(dev)
+	if factsErr != nil {
+		return nil, factsErr
+	}
+	n = &Node{Facts: *facts}
+	n.mistrust(err)
+	return n, nil
+}
+
+// steady reads one device: its vitals before and after everything else, so that
+// the facts belong to them.
+func (r *Reader) steady(dev remap.Dev) (*Node, error) {
 	vitals, err := r.fs.Vitals(dev)
 	if err != nil {
 		return nil, err
@@ -274,6 +329,9 @@ func (r *Reader) read(dev remap.Dev) (n *Node, print remap.Fingerprint, err erro
 		return nil, print, err
 	}
 	n = &Node{Facts: *facts}
+	if n.Unread != "" {
+		return n, print, nil
+	}
 	switch n.Kind {
 	case sysblock.MD:
 		return r.readArray(n)
@@ -354,7 +412,7 @@ func (n *Node) checkTable() error {
 	if !n.DM.Staged && len(n.Slaves) != len(n.DM.Deps) {
 		return fmt.Errorf("%w: %d slaves, the table holds %d devices", ErrRace, len(n.Slaves), len(n.DM.Deps))
 	}
-	if n.DM.Active && n.DM.Size() != n.Size {
+	if n.DM.Active && n.DM.Size() != n.Size && !n.DM.SizesItself() {
 		return fmt.Errorf("%w: the device has %d sectors, the table %d", ErrRace, n.Size, n.DM.Size())
 	}
 	return nil
@@ -375,7 +433,7 @@ func (r *Reader) Changes(ctx context.Context, st *remap.Stack) ([]remap.Change, 
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		c, err := r.change(n)
+		c, err := r.change(ctx, n)
 		if err != nil {
 			return nil, err
 		}
@@ -386,15 +444,38 @@ func (r *Reader) Changes(ctx context.Context, st *remap.Stack) ([]remap.Change, 
 	return changes, nil
 }
 
-// change says what became of one device; What is empty if nothing did.
-func (r *Reader) change(n *remap.Node) (remap.Change, error) {
+// change says what became of one device; What is empty if nothing did. Nothing is
+// mapped through a device that was not read as a whole, so that it may change as it likes
+// as long as it is there. A look that fails is taken again, and if that does not help, it
+// tells of no device that it is what it was.
+func (r *Reader) change(ctx context.Context, n *remap.Node) (remap.Change, error) {
+	for attempt := 1; ; attempt++ {
+		c, err := r.look(n)
+		switch {
+		case err == nil, errors.Is(err, errDenied):
+			return c, err
+		case !passes(err) || attempt == attempts:
+			c.What = "cannot be read: " + oneLine(err.Error())
+			return c, nil
+		}
+		select {
+		case <-ctx.Done():
+			return c, ctx.Err()
+		case <-time.After(time.Duration(attempt) * r.pause):
+		}
+	}
+}
+
+func (r *Reader) look(n *remap.Node) (remap.Change, error) {
 	c := remap.Change{Dev: n.Dev, Name: n.DisplayName()}
 	vitals, err := r.fs.Vitals(n.Dev)
-	if errors.Is(err, sysblock.ErrGone) {
+	switch {
+	case errors.Is(err, sysblock.ErrGone):
 		c.What = "gone"
 		return c, nil
-	}
-	if err != nil {
+	case n.Unread:
+		return c, nil
+	case err != nil:
 		return c, err
 	}
 	print, transition, err := r.state(n.Dev, vitals.Kind)

@@ -63,8 +63,7 @@ type Snapshot struct {
 	Nodes []Node `json:"nodes"`
 
 	trust Trust
-	// raced is why a map that is on disk was not read although it may be the
-	// next time.
+	// raced is why something was not read although it may be the next time.
 	raced error
 }
 
@@ -90,6 +89,9 @@ type Node struct {
 	Offload *Offload `json:"offload,omitempty"`
 	// Problems say why maps that are on disk could not be read.
 	Problems []string `json:"problems,omitempty"`
+	// Raced tells of a device with Unread that it was another one each time that it
+	// was looked at.
+	Raced bool `json:"raced,omitempty"`
 
 	// print is set by a Reader.
 	print remap.Fingerprint
@@ -114,6 +116,9 @@ func (n *Node) node(trust Trust) (*remap.Node, error) {
 	if err := n.check(); err != nil {
 		return nil, err
 	}
+	if n.Unread != "" {
+		return printed(n.unread(), n)
+	}
 	node := &remap.Node{
 		Dev: n.Dev, Name: n.Name, Path: n.Path(), Size: n.Size, BlockSize: n.LogicalBlock, ReadOnly: n.ReadOnly,
 		Layer: n.Layer(), Leaf: n.Leaf(), Mutable: n.Stacked() && n.Kind != sysblock.Partition, Print: n.print,
@@ -137,6 +142,11 @@ func (n *Node) node(trust Trust) (*remap.Node, error) {
 		node.Storage, node.Notes = l.Storage(), []string{l.Note()}
 	}
 	node.Notes = append(node.Notes, n.Problems...)
+	return printed(node, n)
+}
+
+// printed gives a node that has none the print of what is stored of it.
+func printed(node *remap.Node, n *Node) (*remap.Node, error) {
 	if node.Print == (remap.Fingerprint{}) {
 		stored, err := json.Marshal(n)
 		if err != nil {
@@ -151,6 +161,12 @@ func (n *Node) node(trust Trust) (*remap.Node, error) {
 func (n *Node) check() error {
 	isPart := n.Kind == sysblock.Partition
 	switch {
+	case n.Unread != oneLine(n.Unread):
+		return impossible("unread: %q", n.Unread)
+	case n.Unread != "":
+		return n.checkUnread()
+	case n.Blind, n.Raced:
+		return impossible("what it is made of was not read, but all of it was")
 	case !validName(n.Name):
 		return impossible("name %q", n.Name)
 	case !validName(string(n.Kind)):
@@ -165,6 +181,17 @@ func (n *Node) check() error {
 		return impossible("record of how it copies")
 	}
 	return n.checkMade()
+}
+
+// checkUnread checks what is known of a device that was not read as a whole.
+func (n *Node) checkUnread() error {
+	switch {
+	case n.DM != nil, n.MD != nil, n.Bcache != nil, n.Loop != nil, n.Offload != nil, len(n.Problems) > 0:
+		return impossible("what it is made of was read, but not all of it")
+	case oneLine(n.Name) != n.Name || oneLine(string(n.Kind)) != string(n.Kind):
+		return impossible("name %q, kind %q", n.Name, n.Kind)
+	}
+	return nil
 }
 
 // checkMade checks what a device is made of. It is of one kind only.

@@ -355,12 +355,13 @@ func TestChangesAreCheap(t *testing.T) {
 	}
 }
 
-// A check that cannot be made is an error, never "no changes".
+// A look that fails is a change, never "no changes".
 func TestChangesFail(t *testing.T) {
 	r := newRig(t)
 	st := stackOf(t, r.read(t))
 	r.Set("nvme0n1", "size", "x")
-	if changes, err := r.reader.Changes(context.Background(), st); !errors.Is(err, sysblock.ErrValue) {
+	changes, err := r.reader.Changes(context.Background(), st)
+	if err != nil || len(changes) != 1 || changes[0].Dev != r.Dev("nvme0n1") || !strings.Contains(changes[0].What, "cannot be read") || changes[0].Moving {
 		t.Errorf("%v, %v", changes, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -387,7 +388,7 @@ func (h *hooked) Ioctl(command uint, buf []byte) error {
 }
 
 // A table that is swapped between sysfs and the ioctl is read again; one that
-// never agrees with sysfs is an error, not a layout.
+// never agrees with sysfs is no layout: the device is opaque, and waited for.
 func TestRace(t *testing.T) {
 	r := newRig(t)
 	swap := func(call int) {
@@ -416,9 +417,9 @@ func TestRace(t *testing.T) {
 	} {
 		r := newRig(t)
 		do(r)
-		s, err := r.reader.Read(context.Background(), r.Dev("dm-0"))
-		if !errors.Is(err, snapshot.ErrRace) || !strings.Contains(err.Error(), "dm-0") {
-			t.Errorf("%s: %v, %v", what, s, err)
+		n := stackOf(t, r.read(t, "dm-0")).Node(r.Dev("dm-0"))
+		if p := n.Layer.Map(remap.Read, 0, 8); p.Kind != remap.Opaque || p.Reason != sysblock.ReasonUnread || !n.Unread || n.Transition == "" {
+			t.Errorf("%s: %+v, %+v", what, n, p)
 		}
 	}
 }
@@ -442,18 +443,28 @@ func TestReadOfWhatIsNotThere(t *testing.T) {
 		t.Errorf("%v, %v", s, err)
 	}
 	r.kernel.Remove(r.Dev("dm-0"))
-	if s, err := r.reader.Read(context.Background(), r.Dev("dm-0")); !errors.Is(err, dmtable.ErrNoDevice) {
-		t.Errorf("%v, %v", s, err)
+	n := stackOf(t, r.read(t, "dm-0")).Node(r.Dev("dm-0"))
+	if !n.Unread || len(n.Notes) != 1 || !strings.Contains(n.Notes[0], dmtable.ErrNoDevice.Error()) {
+		t.Errorf("%+v", n)
 	}
 }
 
-// Two stacks that rest on each other are an error that names the device.
+// A device that rests on itself is opaque, and says so.
 func TestLiveCycle(t *testing.T) {
 	r := newRig(t)
 	r.Hold("dm-0", "dm-1")
 	r.kernel.Set(mapped(r.Dev("dm-0"), "vg-home", lvmUUID, "0 1000 linear 259:2 384", "1000 1000 linear 253:1 0", "2000 1000 linear 259:1 0"))
-	s := r.read(t, "dm-0")
-	if _, err := s.Stack(); !errors.Is(err, remap.ErrCycle) || !strings.Contains(err.Error(), "dm-") {
-		t.Errorf("%v", err)
+	st := stackOf(t, stored(t, r.read(t)))
+	var cut []*remap.Node
+	for _, n := range st.Nodes() {
+		if n.Unread {
+			cut = append(cut, n)
+		}
+	}
+	if len(cut) != 1 || !strings.Contains(cut[0].Notes[0], "rests on itself") || cut[0].Layer.Map(remap.Read, 0, 8).Reason != sysblock.ReasonBlind {
+		t.Errorf("%+v", cut)
+	}
+	if got := resolve(t, st, r.Dev("md0"), remap.Read); !strings.Contains(got[0], "replica") {
+		t.Errorf("an array beside it: %q", got)
 	}
 }

@@ -2,12 +2,12 @@ package sysblock
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/dmcopy/dmcopy/remap"
 )
@@ -66,6 +66,52 @@ type Facts struct {
 	// Holders the devices that are made of this one; both in order of number.
 	Slaves  []remap.Dev `json:"slaves,omitempty"`
 	Holders []remap.Dev `json:"holders,omitempty"`
+	// Unread says what could not be read of the device, or contradicts itself, in
+	// one line: other fields may be missing, and no map is made of them.
+	Unread string `json:"unread,omitempty"`
+	// Blind: Slaves, or Part, is among what could not be read.
+	Blind bool `json:"blind,omitempty"`
+
+	cause error
+	// unnamed: nor can what it calls itself be relied upon.
+	unnamed bool
+}
+
+// related is why it is not known to what other devices the device is related: nil for most of
+// those with Unread.
+func (f *Facts) related() error {
+	if f.Blind || f.unnamed {
+		return named(f.Dev, f.Name, f.cause)
+	}
+	return nil
+}
+
+// Reasons for devices of which something could not be read.
+const (
+	ReasonUnread remap.Reason = "layer:unread"
+	// ReasonBlind: what such a device is made of is not known either.
+	ReasonBlind remap.Reason = "layer:unread-below"
+)
+
+// Cause is the error that Unread tells; nil for a device that was read as a
+// whole, and for a stored one.
+func (f *Facts) Cause() error { return f.cause }
+
+// Mistrust notes that something about the device could not be read, or contradicts
+// itself.
+func (f *Facts) Mistrust(cause error) {
+	f.Unread, f.cause = printable(cause), cause
+}
+
+// printable makes one printable line of the text of an error: it is stored, and
+// may hold what somebody else has written.
+func printable(err error) string {
+	return strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return ' '
+		}
+		return c
+	}, strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
 // Part is where a partition lies on its disk.
@@ -88,6 +134,8 @@ func (f *Facts) Stacked() bool {
 // replaces the layer.
 func (f *Facts) Layer() remap.Layer {
 	switch {
+	case f.Unread != "":
+		return f.unreadLayer()
 	case f.Part != nil:
 		return remap.Shifted{Layer: "partition", Dev: f.Part.Parent, Start: f.Part.Start}
 	case f.Stacked():
@@ -96,10 +144,22 @@ func (f *Facts) Layer() remap.Layer {
 	return nil
 }
 
+// unreadLayer is opaque, and rests on what is known of below.
+func (f *Facts) unreadLayer() remap.Layer {
+	l := remap.OpaqueLayer{Layer: string(f.Kind), Reason: ReasonUnread, Lower: f.Slaves}
+	if f.Part != nil {
+		l.Lower = []remap.Dev{f.Part.Parent}
+	}
+	if f.Blind {
+		l.Reason = ReasonBlind
+	}
+	return l
+}
+
 // Leaf describes the device as a leaf; it is nil for a device that is made of
-// others.
+// others, or of which something could not be read.
 func (f *Facts) Leaf() *remap.Leaf {
-	if f.Stacked() {
+	if f.Stacked() || f.Unread != "" {
 		return nil
 	}
 	leaf := &remap.Leaf{Zoned: f.Zoned, WriteCache: f.WriteCache, KernelCopy: int64(f.KernelCopy)}
@@ -140,7 +200,8 @@ func (f FS) Devs() ([]remap.Dev, error) {
 }
 
 // Facts reads the facts of a device. If it vanishes meanwhile, or its number
-// is given to another device, the error is ErrGone.
+// is given to another device, the error is ErrGone. What else goes wrong is noted
+// in the facts: Unread.
 func (f FS) Facts(dev remap.Dev) (*Facts, error) {
 	link := f.path("sys/dev/block", dev.String())
 	d, err := filepath.EvalSymlinks(link)
@@ -152,11 +213,8 @@ func (f FS) Facts(dev remap.Dev) (*Facts, error) {
 	}
 	facts, err := f.read(dev, dir(d))
 	now, nowErr := filepath.EvalSymlinks(link)
-	switch {
-	case nowErr != nil && vanished(nowErr), nowErr == nil && now != d:
+	if err != nil || nowErr != nil && vanished(nowErr) || nowErr == nil && now != d {
 		return nil, &Error{dev.String() + " (" + filepath.Base(d) + ")", ErrGone}
-	case err != nil:
-		return nil, named(dev, d, err)
 	}
 	return facts, nil
 }
@@ -166,27 +224,28 @@ func named(dev remap.Dev, d string, err error) error {
 	return &Error{dev.String() + " (" + filepath.Base(d) + ")", err}
 }
 
-// read reads all facts; the disk's sequence number at both ends.
+// read reads all facts; the disk's sequence number at both ends. The error is
+// ErrGone for a disk that took the place of another one meanwhile.
 func (f FS) read(dev remap.Dev, d dir) (*Facts, error) {
-	facts := &Facts{Dev: dev, Name: filepath.Base(string(d))}
-	disk, err := facts.readPart(d)
-	if err != nil {
-		return nil, err
-	}
-	if facts.DiskSeq, err = diskSeq(disk); err != nil {
-		return nil, err
-	}
-	if err := errors.Join(facts.readSize(d), facts.readQueue(disk), facts.readLinks(d)); err != nil {
-		return nil, err
-	}
-	if err := facts.readKind(f, d); err != nil {
-		return nil, err
-	}
+	facts := &Facts{Dev: dev, Name: filepath.Base(string(d)), Kind: stem(filepath.Base(string(d)))}
+	disk, partErr := facts.readPart(d)
+	seq, seqErr := diskSeq(disk)
+	facts.DiskSeq = seq
+	slavesErr := facts.readSlaves(d)
+	kindErr := facts.readKind(f, d)
+	errs := []error{partErr, seqErr, facts.readSize(d), facts.readQueue(disk), slavesErr, facts.readHolders(d), kindErr}
 	again, err := diskSeq(disk)
-	if err == nil && again != facts.DiskSeq {
-		err = ErrGone
+	if err == nil && seqErr == nil && again != seq {
+		return nil, ErrGone
 	}
-	return facts, err
+	facts.Blind, facts.unnamed = partErr != nil || slavesErr != nil, kindErr != nil
+	for _, err := range append(errs, err) {
+		if err != nil {
+			facts.Mistrust(err)
+			break // one is enough: the others say much the same
+		}
+	}
+	return facts, nil
 }
 
 // readPart reads what only partitions have, and returns the directory of the
@@ -201,12 +260,16 @@ func (f *Facts) readPart(d dir) (disk dir, err error) {
 	if err != nil {
 		return disk, err
 	}
-	f.Part = &Part{Number: int(number)}
-	if f.Part.Start, err = d.sectors("start"); err != nil {
+	start, err := d.sectors("start")
+	if err != nil {
 		return disk, err
 	}
-	f.Part.Parent, err = disk.dev("dev")
-	return disk, err
+	parent, err := disk.dev("dev")
+	if err != nil {
+		return disk, err
+	}
+	f.Kind, f.Part = Partition, &Part{Number: int(number), Start: start, Parent: parent}
+	return disk, nil
 }
 
 func (f *Facts) readSize(d dir) (err error) {
@@ -254,16 +317,25 @@ func (d dir) oneOf(attr string, words ...string) (string, error) {
 	return s, err
 }
 
-// readLinks reads which devices stand below and above. Partitions have no
-// slaves.
-func (f *Facts) readLinks(d dir) (err error) {
-	if f.Part == nil {
-		if f.Slaves, err = d.devs("slaves"); err != nil {
-			return err
+// readSlaves reads which devices stand below. Partitions have none.
+func (f *Facts) readSlaves(d dir) (err error) {
+	if f.Part != nil {
+		return nil
+	}
+	f.Slaves, err = d.devs("slaves")
+	sortDevs(f.Slaves)
+	return err
+}
+
+// readHolders reads which devices stand above. One that does not tell its number is
+// not among them: what is odd above is no fault of this device.
+func (f *Facts) readHolders(d dir) error {
+	entries, err := os.ReadDir(d.path("holders"))
+	for _, entry := range entries {
+		if dev, err := d.dev(filepath.Join("holders", entry.Name(), "dev")); err == nil {
+			f.Holders = append(f.Holders, dev)
 		}
 	}
-	f.Holders, err = d.devs("holders")
-	sortDevs(f.Slaves)
 	sortDevs(f.Holders)
 	return err
 }
@@ -279,8 +351,12 @@ func diskSeq(disk dir) (uint64, error) {
 // readKind finds out which driver made the device.
 func (f *Facts) readKind(fs FS, d dir) error {
 	if f.Part != nil {
-		f.Kind = Partition
 		return nil
+	}
+	// The directory comes after the device, and goes before it (drivers/md/dm.c,
+	// dm_setup_md_queue and cleanup_mapped_device); the name is its own.
+	if strings.HasPrefix(f.Name, "dm-") {
+		f.Kind = DM
 	}
 	for _, kind := range []Kind{DM, MD} {
 		found, err := d.has(string(kind))
@@ -292,7 +368,9 @@ func (f *Facts) readKind(fs FS, d dir) error {
 			return nil
 		}
 	}
-	f.Kind = stem(f.Name)
+	if f.Kind == DM {
+		return nil
+	}
 	return f.readDisk(fs, d)
 }
 

@@ -163,8 +163,8 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// Every file that is missing, unreadable or holds something else is an error
-// that names it, and never a default.
+// Every file that is missing, unreadable or holds something else makes a device
+// unread, with an error that names it: no default makes a map.
 func TestBadFiles(t *testing.T) {
 	for _, test := range []struct{ name, attr, value string }{
 		{"nvme0n1", "size", ""}, {"nvme0n1", "size", "x"}, {"nvme0n1", "size", "-1"}, {"nvme0n1", "size", "99999999999999999999"}, {"nvme0n1", "size", "8 8"},
@@ -181,7 +181,7 @@ func TestBadFiles(t *testing.T) {
 		m.NVMe(0, 1, "259:0", 2048)
 		m.Part("nvme0n1", "nvme0n1p1", "259:1", 1, 8, 8)
 		m.Set(test.name, test.attr, test.value)
-		_, err := m.FS().Facts(m.Dev(test.name))
+		err := mistrusted(t, m, test.name)
 		if !errors.Is(err, sysblock.ErrValue) || !strings.Contains(err.Error(), test.attr) || !strings.Contains(err.Error(), `"`+test.value+`"`) ||
 			!strings.Contains(err.Error(), test.name) {
 			t.Errorf("%s/%s = %q: %v", test.name, test.attr, test.value, err)
@@ -191,10 +191,64 @@ func TestBadFiles(t *testing.T) {
 		m := sysblocktest.New(t)
 		m.NVMe(0, 1, "259:0", 2048)
 		m.Unset("nvme0n1", attr)
-		_, err := m.FS().Facts(m.Dev("nvme0n1"))
+		err := mistrusted(t, m, "nvme0n1")
 		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), attr) || errors.Is(err, sysblock.ErrGone) {
 			t.Errorf("without %s: %v", attr, err)
 		}
+	}
+}
+
+// mistrusted is why a device is not read as a whole. It is no leaf and no map then, but
+// tells what it is made of as far as that is known.
+func mistrusted(t *testing.T, m *sysblocktest.Machine, name string) error {
+	t.Helper()
+	f := facts(t, m, name)
+	if f.Unread == "" || f.Leaf() != nil {
+		t.Fatalf("%s: trusted: %+v", name, f)
+	}
+	reason := sysblock.ReasonUnread
+	if f.Blind {
+		reason = sysblock.ReasonBlind
+	}
+	for _, op := range []remap.Op{remap.Read, remap.Write} {
+		if p := f.Layer().Map(op, 0, 8); p.Kind != remap.Opaque || p.Reason != reason {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+	if f.Part != nil && !slices.Equal(f.Layer().Below(), []remap.Dev{f.Part.Parent}) {
+		t.Errorf("%s rests on %v", name, f.Layer().Below())
+	}
+	return f.Cause()
+}
+
+// TestBlind: it is told apart whether what is below is known.
+func TestBlind(t *testing.T) {
+	for attr, want := range map[string]bool{"dm-0 slaves": true, "dm-0 queue/zoned": false, "dm-0 holders": false, "nvme0n1p1 start": true, "nvme0n1p1 ro": false, "nvme0n1 dev": false} {
+		m := sysblocktest.New(t)
+		m.NVMe(0, 1, "259:0", 2048)
+		m.Part("nvme0n1", "nvme0n1p1", "259:1", 1, 8, 8)
+		m.Mapped("dm-0", "253:0", "x", 8, "nvme0n1p1")
+		name, attr, _ := strings.Cut(attr, " ")
+		m.Unset(name, attr)
+		if f := facts(t, m, name); f.Blind != want || (f.Unread == "") != (attr == "dev") {
+			t.Errorf("%s without %s: %+v", name, attr, f)
+		}
+	}
+}
+
+// TestOddHolder: what cannot be read of a device above is no fault of those below, but
+// who asks for users gets an error.
+func TestOddHolder(t *testing.T) {
+	m := sysblocktest.New(t)
+	m.Disk("sda", "8:0", 8)
+	m.Mapped("dm-0", "253:0", "x", 8, "sda")
+	m.Set("dm-0", "dev", "x")
+	if f := facts(t, m, "sda"); f.Unread != "" || f.Leaf() == nil {
+		t.Errorf("%+v", f)
+	}
+	m.File("proc/self/mountinfo", "")
+	if uses, err := m.FS().Users(m.Dev("sda")); !errors.Is(err, sysblock.ErrValue) {
+		t.Errorf("%v, %v", uses, err)
 	}
 }
 

@@ -41,6 +41,8 @@ func (f FS) identity(facts *Facts) (string, error) {
 		return fmt.Sprintf("loop:%d+%d:%s", l.Offset, l.Limit, l.File), nil
 	case facts.Disk != nil && facts.Disk.Identity() != "":
 		return "disk:" + facts.Disk.Identity(), nil
+	case facts.Unread != "": // what it calls itself may be what was not read
+		return "", named(facts.Dev, facts.Name, facts.Cause())
 	}
 	return "device:" + facts.Name, nil
 }

@@ -25,6 +25,9 @@ func (f FS) OtherPaths(facts *Facts) ([]OtherPath, error) {
 			return nil, err
 		}
 	}
+	if err := disk.related(); err != nil {
+		return nil, err
+	}
 	if disk.Disk == nil || disk.Disk.Identity() == "" {
 		return nil, nil
 	}
@@ -88,6 +91,9 @@ func (f FS) otherPath(other remap.Dev, facts *Facts) (OtherPath, error) {
 	}
 	for _, dev := range parts {
 		part, err := f.Facts(dev)
+		if err == nil && part.Unread != "" {
+			err = named(dev, part.Name, part.Cause())
+		}
 		if err != nil {
 			return path, err
 		}

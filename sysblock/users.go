@@ -72,6 +72,9 @@ func (f FS) Users(dev remap.Dev) ([]Use, error) {
 		return nil, err
 	}
 	facts, err := f.Facts(dev)
+	if err == nil {
+		err = facts.related()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -181,11 +184,20 @@ func (u *users) visit(dev remap.Dev) error {
 	}
 	u.seen[dev] = true
 	facts, err := u.fs.Facts(dev)
+	if err == nil {
+		err = facts.related()
+	}
 	if err != nil {
 		return err
 	}
 	u.direct(facts)
-	for _, holder := range facts.Holders {
+	// The facts leave out what cannot be read of those above; nobody does who asks for users.
+	holders, err := dir(u.fs.path("sys/dev/block", dev.String())).devs("holders")
+	if err != nil {
+		return named(dev, facts.Name, err)
+	}
+	sortDevs(holders)
+	for _, holder := range holders {
 		if err := u.held(facts, holder); err != nil {
 			return err
 		}
@@ -197,7 +209,7 @@ func (u *users) visit(dev remap.Dev) error {
 	if err := u.stored(blockID(dev), facts); err != nil {
 		return err
 	}
-	for _, upper := range append(parts, facts.Holders...) {
+	for _, upper := range append(parts, holders...) {
 		if err := u.visit(upper); err != nil {
 			return err
 		}
@@ -212,11 +224,18 @@ func (u *users) only(disk remap.Dev) error {
 	}
 	u.seen[disk] = true
 	facts, err := u.fs.Facts(disk)
+	if err == nil {
+		err = facts.related()
+	}
 	if err != nil {
 		return err
 	}
 	u.direct(facts)
-	for _, holder := range facts.Holders {
+	holders, err := dir(u.fs.path("sys/dev/block", disk.String())).devs("holders")
+	if err != nil {
+		return named(disk, facts.Name, err)
+	}
+	for _, holder := range holders {
 		if err := u.held(facts, holder); err != nil {
 			return err
 		}

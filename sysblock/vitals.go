@@ -3,6 +3,7 @@ package sysblock
 import (
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/dmcopy/dmcopy/remap"
 )
@@ -77,6 +78,9 @@ func (v *Vitals) read(d dir) (err error) {
 		if found {
 			v.Kind = is.kind
 		}
+	}
+	if strings.HasPrefix(filepath.Base(v.Link), "dm-") {
+		v.Kind = DM
 	}
 	// Backing and cache devices have a directory bcache as well.
 	if v.Kind == "" && stem(filepath.Base(v.Link)) == Bcache {

@@ -83,7 +83,7 @@ func tops(st *remap.Stack) []*remap.Node {
 	}
 	var found []*remap.Node
 	for _, n := range st.Nodes() {
-		if !below[n.Dev] && n.Size > 0 {
+		if !below[n.Dev] && (n.Size > 0 || n.Unread) {
 			found = append(found, n)
 		}
 	}
@@ -118,6 +118,11 @@ type allowance struct {
 // allow resolves a whole device for one side.
 func allow(st *remap.Stack, n *remap.Node, op remap.Op) (*allowance, error) {
 	a := &allowance{Reasons: []remap.Reason{}}
+	if n.Unread && n.Size == 0 { // of unknown size
+		p := n.Layer.Map(op, 0, 1)
+		a.layers, a.Reasons = append(a.layers, p.Layer), append(a.Reasons, p.Reason)
+		return a, nil
+	}
 	for e, err := range st.Resolve(op, remap.Range{Dev: n.Dev, Len: n.Size}) {
 		if err != nil {
 			return nil, err
@@ -176,6 +181,9 @@ func (a *allowance) String() string {
 		default:
 			parts = append(parts, part.word+" "+percent(part.bytes, total))
 		}
+	}
+	if total == 0 && len(a.Reasons) > 0 {
+		parts = append(parts, "host")
 	}
 	text := strings.Join(parts, ", ")
 	if len(a.Reasons) > 0 {

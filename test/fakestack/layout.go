@@ -63,6 +63,10 @@ func (m *Machine) changes(st *remap.Stack) []remap.Change {
 		switch {
 		case d == nil:
 			c.What = "gone"
+		case n.Unread:
+			continue
+		case d.odd != nil:
+			c.What = "cannot be read"
 		case d.print() != n.Print:
 			c.What = "layout changed"
 		case d.transition() != "":
@@ -82,6 +86,8 @@ func (d *device) node() *remap.Node {
 		Mutable: d.leaf == nil && d.kind != partition, Transition: d.transition(), Print: d.print(),
 	}
 	switch {
+	case d.odd != nil:
+		d.odd.spoil(n, d.table.below())
 	case d.leaf != nil:
 		facts := d.leaf.facts
 		n.Leaf = &facts

@@ -94,6 +94,7 @@ type device struct {
 	suspended bool
 	reserved  bool // for who has suspended it: nobody else changes it
 	staged    bool
+	odd       *Oddity
 	cache     pageCache
 }
 

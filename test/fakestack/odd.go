@@ -1,0 +1,35 @@
+package fakestack
+
+import (
+	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/sysblock"
+)
+
+// Oddity is what is wrong with a device that cannot be read as a whole, though it works.
+type Oddity struct {
+	// Sizeless: nor can its size. Blind: nor what it is made of.
+	Sizeless, Blind bool
+	// Moving: it was another one each time that it was looked at.
+	Moving bool
+}
+
+// Odd makes a device one that cannot be read as a whole, or with nil as good as any.
+func (m *Machine) Odd(dev remap.Dev, o *Oddity) {
+	m.change(func() { m.devices[dev].odd = o })
+}
+
+// spoil makes of a node what package snapshot makes of such a device.
+func (o *Oddity) spoil(n *remap.Node, below []remap.Dev) {
+	l := remap.OpaqueLayer{Layer: "dm", Reason: sysblock.ReasonUnread, Lower: below}
+	if o.Blind {
+		l.Reason, l.Lower = sysblock.ReasonBlind, nil
+	}
+	if o.Sizeless {
+		n.Size = 0
+	}
+	n.Transition = ""
+	if o.Moving {
+		n.Transition = "changing while it is read"
+	}
+	n.Unread, n.Mutable, n.Layer = true, true, l
+}
