@@ -276,7 +276,7 @@ func (r *run) replan(ctx context.Context, done int64, rest []Range) ([]Range, er
 	r.phase(PhaseRefreshing)
 	p, err := r.settle(ctx)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, r.missed())
 	}
 	was := r.plan
 	r.adopt(p)

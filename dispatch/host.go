@@ -70,7 +70,12 @@ func (r *run) meanwhile(ctx context.Context) error {
 		return nil
 	}
 	changed, err := r.plan.changes(ctx)
-	if moved := remap.Moved(changed); err == nil && len(moved) > 0 {
+	r.miss(changed)
+	moved := remap.Moved(changed)
+	switch gone := r.missed(); {
+	case gone != nil:
+		return gone
+	case err == nil && len(moved) > 0:
 		return fmt.Errorf("meanwhile: %v", moved)
 	}
 	return err

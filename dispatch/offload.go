@@ -93,6 +93,7 @@ func allToHost(steps map[pairKey][]Step, why remap.Reason) []Step {
 func (r *run) underHold(ctx context.Context, held hold.Held, steps map[pairKey][]Step) ([]Step, error) {
 	r.hasNews()
 	changed, err := r.plan.changes(ctx)
+	r.miss(changed)
 	if err != nil || len(changed) > 0 {
 		r.log.Info("the layout is not the planned one", "changes", fmt.Sprint(changed), "error", err)
 		return nil, r.replanFor(ReasonHoldContended)
@@ -119,7 +120,15 @@ func (r *run) underHold(ctx context.Context, held hold.Held, steps map[pairKey][
 	changed, changesErr := r.plan.changes(context.WithoutCancel(ctx))
 	// A change that is only being prepared waits for the release.
 	moved := remap.Moved(slices.Concat(seen, changed))
+	r.miss(moved)
+	if r.onlyGone(moved, through(steps)) {
+		r.tellDone(results)
+		return nil, wrap("offload", errors.Join(r.missed(), err))
+	}
 	if err := errors.Join(err, wrap("plan", changesErr)); err != nil {
+		if len(moved) == 0 && lostHold == nil {
+			r.tellDone(results)
+		}
 		return nil, errors.Join(err, r.betrayed(ctx, held, steps, moved, lostHold))
 	}
 	if len(moved) > 0 || lostHold != nil {
@@ -133,13 +142,20 @@ func (r *run) underHold(ctx context.Context, held hold.Held, steps map[pairKey][
 // settleOffload counts what the devices have copied and returns what they have
 // not.
 func (r *run) settleOffload(results []issued) (redo []Step, offloaded int64) {
+	r.tellDone(results)
 	for _, res := range results {
-		r.count(res.method, res.offloaded)
 		offloaded += res.offloaded
 		redo = append(redo, res.redo...)
 	}
 	r.redone(redo)
 	return redo, offloaded
+}
+
+// tellDone counts what the devices have copied.
+func (r *run) tellDone(results []issued) {
+	for _, res := range results {
+		r.count(res.method, res.offloaded)
+	}
 }
 
 // redone counts steps that were issued to a device and go through the host.
@@ -399,6 +415,10 @@ func (r *run) judge(key pairKey, b *batch, results []copydomain.Result, unbegun 
 		for _, f := range result.Fenced {
 			out.err = errors.Join(out.err, fmt.Errorf("%w: %d sectors at sector %d of %s: %w",
 				ErrFenced, f.Len, f.Dst, b.pair.Dst.DisplayName(), f.Err))
+			for _, s := range b.whole(f.Dst.Bytes(), f.Len.Bytes(), taken) {
+				taken = append(taken, s)
+				out.offloaded -= s.Len // of a fenced run
+			}
 		}
 		for _, f := range result.Redo {
 			if err := r.consequence(key, b, f); out.err == nil {

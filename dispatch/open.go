@@ -229,7 +229,12 @@ func (o *opener) suspendedBelow() (*sysblock.Facts, error) {
 			continue
 		case err != nil:
 			return nil, o.refuseUnfound(err)
-		case o.suspended(f):
+		}
+		suspended, err := o.suspended(f)
+		switch {
+		case err != nil:
+			return nil, wrap("open", err)
+		case suspended:
 			return f, nil
 		}
 		queue = append(queue, f.Slaves...)
@@ -242,13 +247,24 @@ func (o *opener) suspendedBelow() (*sysblock.Facts, error) {
 
 // suspended reads an attribute of dm (Documentation/ABI/testing/sysfs-block-dm).
 // The read answers while the device is suspended. The file comes after its device and
-// goes before it, with nobody in between who could suspend it.
-func (o *opener) suspended(f *sysblock.Facts) bool {
+// goes before it, so that who cannot read it has a device that comes or goes. The
+// snapshot asks device-mapper itself.
+func (o *opener) suspended(f *sysblock.Facts) (bool, error) {
 	if f.Kind != sysblock.DM {
-		return false
+		return false, nil
 	}
 	text, err := os.ReadFile(filepath.Join("/", string(o.sys), "sys/dev/block", f.Dev.String(), "dm/suspended"))
-	return err == nil && strings.TrimSpace(string(text)) != "0"
+	if err != nil {
+		return false, nil
+	}
+	switch value := strings.TrimSpace(string(text)); value {
+	case "0":
+		return false, nil
+	case "1":
+		return true, nil
+	default:
+		return false, fmt.Errorf("%s: dm/suspended holds %q", f.Name, value)
+	}
 }
 
 func (o *opener) suspendedRefusal(f *sysblock.Facts) error {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -71,10 +72,10 @@ func TestOpenRefuses(t *testing.T) {
 		"member":             {"sdf", []string{"it belongs to a file system (btrfs 0b3d)"}, []string{"belongs to a file system"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := OpenSource(context.Background(), m.FS(), c.device, OpenOptions{})
+			_, err := OpenSource(context.Background(), m.FS(), c.device, OpenOptions{Patience: time.Millisecond})
 			wantRefusal(t, err, c.src)
 			for _, dry := range []bool{false, true} {
-				_, err = OpenDestination(context.Background(), m.FS(), c.device, OpenOptions{Dry: dry})
+				_, err = OpenDestination(context.Background(), m.FS(), c.device, OpenOptions{Dry: dry, Patience: time.Millisecond})
 				wantRefusal(t, err, c.dst)
 			}
 		})
@@ -114,6 +115,83 @@ func TestOpenUnknownState(t *testing.T) {
 	_, err := OpenSource(context.Background(), m.FS(), "dm-3", OpenOptions{})
 	if err == nil || !strings.Contains(err.Error(), `"maybe"`) {
 		t.Errorf("%v", err)
+	}
+}
+
+// suspendedOnce has a device suspended for one look, after which something happens.
+func suspendedOnce(t *testing.T, m *sysblocktest.Machine, name string, then func()) {
+	t.Helper()
+	path := filepath.Join(string(m.FS()), "sys/class/block", name, "dm/suspended")
+	if err := errors.Join(os.Remove(path), unix.Mkfifo(path, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0) // waits for who looks
+		if err == nil {
+			_, err = f.WriteString("1\n")
+			err = errors.Join(err, os.WriteFile(path+".new", []byte("0\n"), 0o600), os.Rename(path+".new", path))
+			then()
+			err = errors.Join(err, f.Close())
+		}
+		done <- err
+	}()
+	t.Cleanup(func() {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestOpenWaits: a device that is suspended for a moment is waited for, and so is one
+// below it, which may be gone afterwards.
+func TestOpenWaits(t *testing.T) {
+	for what, c := range map[string]struct {
+		open string
+		then func(m *sysblocktest.Machine)
+	}{
+		"itself":           {"vg/frozen", func(*sysblocktest.Machine) {}},
+		"below":            {"on-frozen", func(*sysblocktest.Machine) {}},
+		"gone below":       {"on-frozen", func(m *sysblocktest.Machine) { m.Release("dm-2", "dm-1"); m.Remove("dm-1") }},
+		"half gone below":  {"on-frozen", func(m *sysblocktest.Machine) { m.Unset("dm-1", "dm") }},
+		"odd for a moment": {"on-frozen", func(m *sysblocktest.Machine) { m.Set("dm-1", "queue/zoned", "x") }},
+	} {
+		t.Run(what, func(t *testing.T) {
+			m := testMachine(t)
+			suspendedOnce(t, m, "dm-1", func() { c.then(m) })
+			_, err := OpenSource(t.Context(), m.FS(), c.open, OpenOptions{Patience: time.Minute})
+			wantRefusal(t, err, nil)
+		})
+	}
+}
+
+// TestOpenWaitInterrupted: who waits for a device can be told not to.
+func TestOpenWaitInterrupted(t *testing.T) {
+	m := testMachine(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	suspendedOnce(t, m, "dm-1", func() { m.Set("dm-1", "dm/suspended", "1"); cancel() })
+	if _, err := OpenSource(ctx, m.FS(), "vg/frozen", OpenOptions{}); !errors.Is(err, ErrInterrupted) || !strings.Contains(err.Error(), "dm-1") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestOpenGone: an end that vanishes while it is looked at is told to be gone, and nothing else.
+func TestOpenGone(t *testing.T) {
+	m := testMachine(t)
+	suspendedOnce(t, m, "dm-1", func() { m.Remove("dm-1") })
+	_, err := OpenSource(t.Context(), m.FS(), "vg/frozen", OpenOptions{})
+	wantRefusal(t, err, []string{"vg/frozen has disappeared"})
+}
+
+// TestOpenOdd: a device that is not read as a whole gets as far as any other.
+func TestOpenOdd(t *testing.T) {
+	for _, attr := range []string{"size", "queue/zoned", "ro"} {
+		m := testMachine(t)
+		m.Set("sda", attr, "x")
+		_, err := OpenSource(t.Context(), m.FS(), "sda", OpenOptions{})
+		wantRefusal(t, err, nil)
+		_, err = OpenDestination(t.Context(), m.FS(), "sda", OpenOptions{})
+		wantRefusal(t, err, nil)
 	}
 }
 

@@ -34,6 +34,7 @@ type run struct {
 	plan      *plan
 	touched   map[remap.Dev]touched // the devices of all plans so far
 	poisoned  map[pairKey]remap.Reason
+	missing   map[remap.Dev]string // disks that are gone, by what they are called
 	told      twins
 	window    window
 	size      int64        // of the next window, in offloaded bytes
@@ -111,6 +112,7 @@ func (d *Dispatcher) newRun(job Job) (*run, error) {
 		proofs:   make(map[pairKey]*proof),
 		leaves:   make(map[remap.Dev]Leaf),
 		poisoned: make(map[pairKey]remap.Reason),
+		missing:  make(map[remap.Dev]string),
 		told:     make(twins),
 		touched:  make(map[remap.Dev]touched),
 		zones:    newZones(job.Dst),

@@ -131,6 +131,7 @@ func (w *worker) lose(e *end, write bool, off, n int64, err error) {
 	if named := (*blockio.Error)(nil); errors.As(err, &named) {
 		err = named.Err // our error names the device
 	}
+	err = inWords(e, err)
 	verb, start := "read", w.scope.Dst
 	if write {
 		verb = "write"

@@ -6,6 +6,8 @@ type Change struct {
 	Name string
 	// What is "gone", "new", "layout changed", or the transition.
 	What string
+	// Gone tells that there is no such device any more.
+	Gone bool
 	// Moving tells that the device is in transition, and that its layout is
 	// still, or again, the one of the earlier snapshot.
 	Moving bool
@@ -22,7 +24,7 @@ func (st *Stack) Changes(later *Stack) []Change {
 		now := later.nodes[n.Dev]
 		switch {
 		case now == nil:
-			changes = append(changes, Change{Dev: n.Dev, Name: n.DisplayName(), What: "gone"})
+			changes = append(changes, Change{Dev: n.Dev, Name: n.DisplayName(), What: "gone", Gone: true})
 		case now.Print != n.Print:
 			changes = append(changes, Change{Dev: n.Dev, Name: n.DisplayName(), What: "layout changed"})
 		case now.Transition != "":

@@ -3,5 +3,5 @@ package snapshot
 // NoteName is for tests.
 var NoteName = noteName
 
-// Hurry takes the pauses between attempts away.
-func (r *Reader) Hurry() { r.pause = 0 }
+// Hurry makes so many attempts, without pauses in between.
+func (r *Reader) Hurry(attempts int) { r.attempts, r.pause = attempts, 0 }

@@ -35,7 +35,7 @@ func menagerie(t *testing.T) *rig {
 	raid.Status = []string{"raid1 2 AA 4096/4096 idle 0 0 -"}
 	r.kernel.Set(raid)
 	addBcache(t, r.Machine)
-	r.reader.Hurry()
+	r.reader.Hurry(1)
 	return r
 }
 
@@ -130,14 +130,15 @@ func less(t *testing.T, what string, before, now *remap.Stack, op remap.Op, r re
 	}
 }
 
-// oddities are what a file can be instead of what it should.
-var oddities = []struct {
+// oddity is what a file can be instead of what it should.
+type oddity struct {
 	what string
 	make func(path string) error
-}{
+}
+
+var oddities = []oddity{
 	{"gone", func(string) error { return nil }},
 	{"another", func(path string) error { return os.WriteFile(path, []byte("x\n"), 0o600) }},
-	// Of these each file is one.
 	{"no device", func(path string) error { return unix.Mknod(path, unix.S_IFSOCK|0o600, 0) }}, // ENXIO
 	{"unprintable", func(path string) error { return os.WriteFile(path, []byte("\x1b[2J\n\x00"), 0o600) }},
 	{"empty", func(path string) error { return os.WriteFile(path, nil, 0o600) }},
@@ -186,7 +187,7 @@ func TestOddFiles(t *testing.T) {
 	tried := 0
 	for _, n := range before.st.Nodes() {
 		for i, path := range r.files(t, n.Name) {
-			for _, odd := range append(oddities[:2:2], oddities[2+i%6]) {
+			for _, odd := range []oddity{oddities[i%2], oddities[2+i%6]} {
 				what := fmt.Sprintf("%s of %s is %s", filepath.Base(path), n.Name, odd.what)
 				if err := os.Rename(path, away); err != nil {
 					t.Fatal(err)
@@ -269,7 +270,7 @@ func TestOddAnswers(t *testing.T) {
 						met++
 						return spoil(buf)
 					}})})
-					r.reader.Hurry()
+					r.reader.Hurry(2)
 					now := r.world(t)
 					if met == 0 {
 						t.Errorf("%s: never", what)
@@ -308,14 +309,14 @@ func TestGoneMeanwhile(t *testing.T) {
 					step(r)
 				}
 			}
-			if asked == 12 {
+			if asked == 10 {
 				for _, step := range steps[from+1:] {
 					step(r)
 				}
 			}
 			return nil
 		}})})
-		r.reader.Hurry()
+		r.reader.Hurry(2)
 		now := r.world(t)
 		if now.st.Node(r.Dev("dm-9")) != nil {
 			t.Errorf("after step %d: %+v", from, now.st.Node(r.Dev("dm-9")))
@@ -350,5 +351,49 @@ func TestDeep(t *testing.T) {
 		if got := resolve(t, st, m.Dev(name), remap.Read); len(got) != 1 || !strings.Contains(got[0], want) {
 			t.Errorf("%s: %q", name, got)
 		}
+	}
+}
+
+// TestGrowingReshape: an array that gets a stripe is shorter than its table until it has
+// it. That is a state like another, and not waited for.
+func TestGrowingReshape(t *testing.T) {
+	m := sysblocktest.New(t)
+	var disks []string
+	for i := range 4 {
+		disks = append(disks, fmt.Sprintf("sd%c", 'a'+i))
+		m.OnBus(disks[i], fmt.Sprintf("8:%d", i), "scsi", 1<<20)
+	}
+	m.Mapped("dm-0", "253:0", "vg-raid", 65536, disks...)
+	k := dmtest.New()
+	show := func(options, status string) {
+		d := mapped(m.Dev("dm-0"), "vg-raid", lvmUUID, "0 98304 raid raid5_ls "+options+" 4 - 8:0 - 8:1 - 8:2 - 8:3")
+		d.Status = []string{status}
+		k.Set(d)
+	}
+	r := &rig{Machine: m, kernel: k, reader: snapshot.NewReader(snapshot.Options{FS: m.FS(), DM: dmtable.New(k)})}
+	for _, options := range []string{"5 128 delta_disks 1 data_offset 8192", "1 128"} {
+		show(options, "raid5_ls 4 aaaa 4096/32768 reshape 0 8192 -")
+		calls := k.Calls()
+		st := stackOf(t, r.read(t))
+		if calls = k.Calls() - calls; calls > 5 {
+			t.Errorf("%s: read again: %d calls", options, calls)
+		}
+		for _, op := range []remap.Op{remap.Read, remap.Write} {
+			if got := resolve(t, st, m.Dev("dm-0"), op); len(got) != 1 || !strings.Contains(got[0], "0 +65536 opaque 253:0:0 layer:raid-reshape") {
+				t.Errorf("%s: %q", options, got)
+			}
+		}
+		if n := st.Node(m.Dev("dm-0")); n.Unread || n.Transition != "" || n.Size != 65536 {
+			t.Errorf("%s: %+v", options, n)
+		}
+		r.changed(t, st, "", "vg/raid")
+		show(options, "raid5_ls 4 aaaa 8192/32768 reshape 0 8192 -")
+		r.changed(t, st, "", "vg/raid")
+		show(options, "raid5_ls 4 AAAA 32768/32768 idle 0 0 -")
+		r.changed(t, st, "layout changed", "vg/raid")
+	}
+	m.Set("dm-0", "size", "98304")
+	if got := resolve(t, stackOf(t, r.read(t)), m.Dev("dm-0"), remap.Read); !strings.HasPrefix(got[0], "0 +128 data 8:0:0") {
+		t.Errorf("in the end: %q", got[0])
 	}
 }

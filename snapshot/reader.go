@@ -68,7 +68,9 @@ type Reader struct {
 	roots  map[remap.Dev]*heldRoot
 	stores map[remap.Dev]lastStore
 
-	pause time.Duration
+	// attempts and pause are the constants of these names outside of tests.
+	attempts int
+	pause    time.Duration
 }
 
 // lastStore is what was read last of the store of a snapshot.
@@ -92,7 +94,7 @@ func NewReader(o Options) *Reader {
 	}
 	return &Reader{
 		fs: o.FS, log: o.Log, dm: o.DM, holdRoots: o.HoldRoots, stateDir: cmp.Or(o.State, DefaultState), trust: o.Trust,
-		roots: make(map[remap.Dev]*heldRoot), stores: make(map[remap.Dev]lastStore), pause: pause,
+		roots: make(map[remap.Dev]*heldRoot), stores: make(map[remap.Dev]lastStore), attempts: attempts, pause: pause,
 	}
 }
 
@@ -210,7 +212,7 @@ func (r *Reader) Read(ctx context.Context, devs ...remap.Dev) (*Snapshot, error)
 		case errors.Is(err, sysblock.ErrGone):
 			raced = err
 		}
-		if raced == nil || attempt == attempts {
+		if raced == nil || attempt == r.attempts {
 			return s, err
 		}
 		r.log.Debug("layout changed while it was read", "attempt", attempt, "err", raced)
@@ -377,9 +379,21 @@ func (r *Reader) readTable(n *Node) (_ *Node, print remap.Fingerprint, err error
 		return nil, print, err
 	}
 	if err := n.checkTable(); err != nil {
-		return nil, print, &Error{n.describe(), err}
+		return nil, print, &Error{n.describe(), r.unplugged(n, err)}
 	}
 	return n, n.DM.Print, nil
+}
+
+// unplugged tells whether a table contradicts sysfs only because it holds a disk that is
+// gone, which it does for as long as it lives: that is no race. The error is the
+// given one if not.
+func (r *Reader) unplugged(n *Node, otherwise error) error {
+	for _, dev := range n.DM.Deps {
+		if _, err := r.fs.Vitals(dev); errors.Is(err, sysblock.ErrGone) {
+			return fmt.Errorf("it holds %s, which is gone", dev)
+		}
+	}
+	return otherwise
 }
 
 // below lists the devices that the node rests on.
@@ -454,7 +468,7 @@ func (r *Reader) change(ctx context.Context, n *remap.Node) (remap.Change, error
 		switch {
 		case err == nil, errors.Is(err, errDenied):
 			return c, err
-		case !passes(err) || attempt == attempts:
+		case !passes(err) || attempt == r.attempts:
 			c.What = "cannot be read: " + oneLine(err.Error())
 			return c, nil
 		}
@@ -471,7 +485,7 @@ func (r *Reader) look(n *remap.Node) (remap.Change, error) {
 	vitals, err := r.fs.Vitals(n.Dev)
 	switch {
 	case errors.Is(err, sysblock.ErrGone):
-		c.What = "gone"
+		c.What, c.Gone = "gone", true
 		return c, nil
 	case n.Unread:
 		return c, nil
@@ -481,7 +495,7 @@ func (r *Reader) look(n *remap.Node) (remap.Change, error) {
 	print, transition, err := r.state(n.Dev, vitals.Kind)
 	switch {
 	case errors.Is(err, dmtable.ErrNoDevice), errors.Is(err, mdraid.ErrGone), errors.Is(err, bcache.ErrGone):
-		c.What = "gone"
+		c.What, c.Gone = "gone", true
 	case err != nil:
 		return c, err
 	case fingerprint(vitals, print) != n.Print:

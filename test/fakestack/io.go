@@ -37,7 +37,7 @@ func scramble(key uint64, p []byte) {
 func (m *Machine) bioOf(dev remap.Dev, s remap.Sector, write bool) (b bio, disk *leaf, err error) {
 	d := m.devices[dev]
 	switch {
-	case d == nil || s < 0 || s >= d.size:
+	case d == nil || d.gone || s < 0 || s >= d.size:
 		return bio{}, nil, unix.EIO
 	case d.leaf != nil:
 		return bio{}, d.leaf, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/remap"
@@ -23,12 +24,15 @@ func (m *Machine) Stack(ctx context.Context, devs ...remap.Dev) (*remap.Stack, e
 	seen := make(map[remap.Dev]bool)
 	for queue := devs; len(queue) > 0; queue = queue[1:] {
 		d := m.devices[queue[0]]
-		if d == nil {
+		if d != nil && d.gone && !slices.Contains(devs, d.dev) {
+			continue
+		}
+		if d == nil || d.gone {
 			return nil, fmt.Errorf("device %s: %w", queue[0], errGone)
 		}
 		if !seen[d.dev] {
 			seen[d.dev] = true
-			nodes = append(nodes, d.node())
+			nodes = append(nodes, m.node(d))
 			queue = append(queue[:1:1], append(queue[1:], d.table.below()...)...)
 		}
 	}
@@ -61,8 +65,8 @@ func (m *Machine) changes(st *remap.Stack) []remap.Change {
 		c := remap.Change{Dev: n.Dev, Name: n.Name}
 		d := m.devices[n.Dev]
 		switch {
-		case d == nil:
-			c.What = "gone"
+		case d == nil || d.gone:
+			c.What, c.Gone = "gone", true
 		case n.Unread:
 			continue
 		case d.odd != nil:
@@ -77,6 +81,16 @@ func (m *Machine) changes(st *remap.Stack) []remap.Change {
 		changes = append(changes, c)
 	}
 	return changes
+}
+
+// node is d.node, but for a device that rests on a disk that is gone: its table names
+// what cannot be found.
+func (m *Machine) node(d *device) *remap.Node {
+	n := d.node()
+	if below := d.table.below(); slices.ContainsFunc(below, func(dev remap.Dev) bool { return m.devices[dev].gone }) {
+		(&Oddity{}).spoil(n, slices.DeleteFunc(below, func(dev remap.Dev) bool { return m.devices[dev].gone }))
+	}
+	return n
 }
 
 // node is what can be known of a device from outside.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -26,6 +27,8 @@ type leaf struct {
 	bad  map[int64]error    // sectors that cannot be read
 	worn map[int64]error    // sectors that cannot be written
 	off  bool               // what is written or flushed has no effect
+	// unplugged: commands for it come back with an errno.
+	unplugged atomic.Bool
 	// forgetful makes the next flush fail.
 	forgetful *Outage
 

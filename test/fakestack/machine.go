@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
@@ -95,6 +97,7 @@ type device struct {
 	reserved  bool // for who has suspended it: nobody else changes it
 	staged    bool
 	odd       *Oddity
+	gone      bool // unplugged
 	cache     pageCache
 }
 
@@ -373,6 +376,9 @@ func (t *transport) IO(ctx context.Context, c *nvme.Command) (nvme.Completion, e
 	n := t.m.call("command")
 	if hook := t.m.Hooks.Command; hook != nil {
 		hook(n, c)
+	}
+	if t.leaf.unplugged.Load() {
+		return nvme.Completion{}, unix.ENODEV
 	}
 	if err := t.m.admit(c.NotAfter); err != nil {
 		return nvme.Completion{}, err

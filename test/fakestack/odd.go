@@ -33,3 +33,11 @@ func (o *Oddity) spoil(n *remap.Node, below []remap.Dev) {
 	}
 	n.Unread, n.Mutable, n.Layer = true, true, l
 }
+
+// Unplug takes a disk away at once, whatever rests on it.
+func (m *Machine) Unplug(dev remap.Dev) {
+	m.change(func() {
+		m.devices[dev].gone = true
+		m.devices[dev].leaf.unplugged.Store(true)
+	})
+}

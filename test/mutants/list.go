@@ -8,6 +8,66 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "OffloadEqualsHost",
 	},
 	{
+		guard: "layers: of an odd device nothing is believed",
+		file:  "sysblock/facts.go", old: "	case f.Unread != \"\":\n		return f.unreadLayer()\n", new: "",
+		in: "./sysblock", tests: "BadFiles|Blind",
+	},
+	{
+		guard: "layers: an odd device is no reason not to see others",
+		file:  "snapshot/reader.go", old: "	n = &Node{Facts: *facts}\n	n.mistrust(err)\n	return n, nil", new: "	_ = facts\n	return nil, err",
+		in: "./snapshot", tests: "TestOddAnswers|TestRace",
+	},
+	{
+		guard: "layers: what cannot be read is read again",
+		file:  "snapshot/reader.go", old: "if passes(n.Cause()) {", new: "if false {",
+		in: "./snapshot", tests: "TestGoneMeanwhile",
+	},
+	{
+		guard: "layers: a look that fails is no look",
+		file:  "snapshot/reader.go", old: "c.What = \"cannot be read: \" + oneLine(err.Error())", new: "_ = c",
+		in: "./snapshot", tests: "TestChangesFail",
+	},
+	{
+		guard: "layers: what may be made of the other end is refused",
+		file:  "dispatch/survey.go", old: "case blind && upper.Dev != lower.Dev:", new: "case blind && upper.Dev == lower.Dev:",
+		in: "./dispatch", tests: "TestOddAbove",
+	},
+	{
+		guard: "layers: a device that was not read as a whole is copied through the kernel",
+		file:  "dispatch/plan.go", old: "sectorAligned(r) && p.unread() == nil }", new: "sectorAligned(r) }",
+		in: "./dispatch", tests: "TestOddDevice",
+	},
+	{
+		guard: "layers: an array between two geometries has its own size",
+		file:  "snapshot/reader.go", old: "&& !n.DM.SizesItself() {", new: "{",
+		in: "./snapshot", tests: "TestGrowingReshape",
+	},
+	{
+		guard: "layers: who is suspended for a moment is waited for",
+		file:  "dispatch/open.go", old: "case time.Now().After(deadline):\n			return o.suspendedRefusal(f)", new: "case !deadline.IsZero():\n			return o.suspendedRefusal(f)",
+		in: "./dispatch", tests: "TestOpenWaits",
+	},
+	{
+		guard: "layers: members that are being rebuilt are not read",
+		file:  "dmtable/raidstatus.go", old: "		if s.health[i] == raidSyncing {\n			return false", new: "		if s.health[i] == raidSyncing {\n			return s.synced && s.quiet",
+		in: "./dmtable", tests: "TestVectors",
+	},
+	{
+		guard: "layers: behind the last whole chunk of an array is nothing",
+		file:  "dmtable/raid.go", old: "	if off >= size {\n		return noPlace(\"dm:raid\", reasonRaidTail, n)\n	}\n", new: "	size = max(size, off+n)\n",
+		in: "./dmtable", tests: "TestVectors",
+	},
+	{
+		guard: "layers: a disk that is gone is said to be gone",
+		file:  "dispatch/offload.go", old: "if r.onlyGone(moved, through(steps)) {", new: "if r.onlyGone(nil, through(steps)) {",
+		in: "./dispatch", tests: "TestDiskGone",
+	},
+	{
+		guard: "layers: what is under way for good was not copied",
+		file:  "dispatch/offload.go", old: "				out.offloaded -= s.Len // of a fenced run\n", new: "",
+		in: "./dispatch", tests: "TestFenced",
+	},
+	{
 		guard: "overlap below",
 		file:  "dispatch/survey.go", old: "if !shared.any() {", new: "if true {",
 		in: "./dispatch", tests: "Overlap|Shared|Twice",
