@@ -48,7 +48,7 @@ func (r *run) whole(ctx context.Context) (*Report, error) {
 		return nil, errors.Join(r.thawAfter(endedBy(ctx, err)), r.close())
 	}
 	r.settled.Store(r.report(nil))
-	err = r.thawAfter(endedBy(ctx, r.copy(ctx)))
+	err = r.thawAfter(endedBy(ctx, r.lacking(r.copy(ctx))))
 	r.unmark(context.WithoutCancel(ctx), err)
 	err = r.conclude(ctx, err)
 	err = errors.Join(err, r.close())
@@ -276,7 +276,7 @@ func (r *run) replan(ctx context.Context, done int64, rest []Range) ([]Range, er
 	r.phase(PhaseRefreshing)
 	p, err := r.settle(ctx)
 	if err != nil {
-		return nil, errors.Join(err, r.missed())
+		return nil, err
 	}
 	was := r.plan
 	r.adopt(p)

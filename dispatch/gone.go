@@ -30,6 +30,14 @@ func (r *run) missed() error {
 	return fmt.Errorf("%s: %w", strings.Join(slices.Sorted(maps.Values(r.missing)), ", "), ErrGone)
 }
 
+// lacking adds to the error that a copy has ended with which disks are gone.
+func (r *run) lacking(err error) error {
+	if err == nil || errors.Is(err, ErrGone) {
+		return err
+	}
+	return errors.Join(err, r.missed())
+}
+
 // onlyGone tells whether nothing has happened to what was written through but that the
 // disks at the bottom are gone, with what lies on them: nothing was written
 // elsewhere then.

@@ -290,6 +290,9 @@ func (r *Reader) node(dev remap.Dev) (*Node, error) {
 		err = n.check()
 	}
 	switch {
+	case err == nil && n.Unread != "":
+		n.mistrust(n.Cause())
+		return n, nil
 	case err == nil:
 		return n, nil
 	case errors.Is(err, errDenied):

@@ -1,8 +1,10 @@
 package snapshot
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/dmcopy/dmcopy/remap"
 )
@@ -14,9 +16,14 @@ import (
 // moving is the transition of a device that kept changing.
 const moving = "changing while it is read"
 
-// mistrust makes a node one that is not read as a whole.
+// looks counts the devices that were not read as a whole.
+var looks atomic.Uint64
+
+// mistrust makes a node one that is not read as a whole. It has a print of its own: what is
+// not known cannot be known to be unchanged.
 func (n *Node) mistrust(cause error) {
 	n.Mistrust(cause)
+	n.print = sha256.Sum256(fmt.Appendf(nil, "unread %d", looks.Add(1)))
 	n.Raced = isRace(cause)
 	n.DM, n.MD, n.Bcache, n.Loop = nil, nil, nil, nil
 }

@@ -1,6 +1,10 @@
 package fakestack
 
 import (
+	"crypto/sha256"
+	"fmt"
+	"sync/atomic"
+
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/sysblock"
 )
@@ -18,6 +22,9 @@ func (m *Machine) Odd(dev remap.Dev, o *Oddity) {
 	m.change(func() { m.devices[dev].odd = o })
 }
 
+// looks counts the nodes that were spoilt: none is known to be what it was.
+var looks atomic.Uint64
+
 // spoil makes of a node what package snapshot makes of such a device.
 func (o *Oddity) spoil(n *remap.Node, below []remap.Dev) {
 	l := remap.OpaqueLayer{Layer: "dm", Reason: sysblock.ReasonUnread, Lower: below}
@@ -32,6 +39,7 @@ func (o *Oddity) spoil(n *remap.Node, below []remap.Dev) {
 		n.Transition = "changing while it is read"
 	}
 	n.Unread, n.Mutable, n.Layer = true, true, l
+	n.Print = sha256.Sum256(fmt.Append(nil, "odd", looks.Add(1)))
 }
 
 // Unplug takes a disk away at once, whatever rests on it.
