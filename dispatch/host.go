@@ -121,6 +121,9 @@ func lost(failures []emulation.Failure) error {
 
 // mayCopy keeps to the policy when steps are left for the host.
 func (r *run) mayCopy(steps []Step) error {
+	if err := mayPass(steps); err != nil {
+		return wrap("copy", err)
+	}
 	if r.opts.Offload != OffloadRequire {
 		return nil
 	}

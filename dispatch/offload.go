@@ -355,6 +355,9 @@ func (r *run) issuePair(ctx, cuttable context.Context, key pairKey, st *pairStat
 	defer mu.Unlock()
 	wasCut := cuttable.Err() != nil && ctx.Err() == nil
 	out := r.judge(key, b, results, func(v copydomain.Verdict) bool { return r.unbegun(v, wasCut, p.proven || noneIssued(results)) })
+	if out.err != nil && !p.proven { // what is left after the first command was not begun
+		out.offloaded = 0
+	}
 	switch {
 	case failed != nil && ctx.Err() != nil:
 		// The hold was lost or the copy is ended: that says nothing about the pair.

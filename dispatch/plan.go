@@ -61,6 +61,8 @@ type Step struct {
 
 	pair copydomain.Pair
 	via  *remap.Via // of the destination
+	// bypassed is the device that the step must not be copied through: [remap.Node.Bypassed].
+	bypassed *remap.Node
 	// block is what an offloaded step cannot be cut below.
 	block int64
 	// unit is that of what reads as zeroes at the destination ([remap.Place.Blank]), in
@@ -204,6 +206,9 @@ func (p *plan) classify(ctx context.Context, piece *remap.Piece, s *Step) error 
 	*s = Step{SrcOff: src.Start.Bytes(), DstOff: dst.Start.Bytes(), Len: src.Len.Bytes(), Method: MethodHost, via: dst.Via}
 	if dst.Blank > 0 {
 		s.unit, s.unitOff = dst.Blank.Bytes(), dst.Leg.Start.Bytes()
+	}
+	if s.bypassed = p.bypassed(src); s.bypassed == nil {
+		s.bypassed = p.bypassed(dst)
 	}
 	cipher := remap.SameCipher(src, dst)
 	stored := p.stored(src, dst)

@@ -25,12 +25,17 @@ type survey struct {
 // begun: a copy that overwrites what it reads, and one that cannot meet the
 // policy.
 func (p *plan) look(ctx context.Context, ranges []Range) (*survey, error) {
-	if err := errors.Join(p.refusePool(), p.refuseBlind()); err != nil {
+	if err := errors.Join(p.refusePool(), p.refuseBlind(), p.refuseBypassed(ctx)); err != nil {
 		return nil, err
 	}
 	sv := &survey{tally: newTally()}
 	shared, primes := newOverlaps(p.stack, p.told), p.granule() > 0
+	var through *remap.Node
 	count := func(s *Step, _ error) bool {
+		if s.wrongThrough() {
+			through = s.bypassed
+			return false
+		}
 		sv.total += s.Len
 		sv.add(s.Method, s.Reason, s.Len)
 		if primes && s.primable() {
@@ -61,6 +66,9 @@ func (p *plan) look(ctx context.Context, ranges []Range) (*survey, error) {
 			}
 			shared.add(piece)
 			if !p.emit(&step, count) {
+				if through != nil {
+					return nil, p.refuseThrough(p.stack, through)
+				}
 				return nil, interrupted(ctx)
 			}
 		}

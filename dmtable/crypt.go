@@ -130,7 +130,8 @@ func enciphers(t *Target, a *args, layer string, key *remap.CipherKey) mapping {
 func (c *Crypt) identity(target, cipher string) string {
 	block, _ := c.block()
 	large := strconv.FormatBool(c.hasOption("iv_large_sectors"))
-	return strings.Join([]string{target, cipher, strconv.FormatInt(int64(block), 10), large, strconv.Itoa(c.KeyBytes), c.KeyDigest}, " ")
+	override := strconv.FormatBool(c.hasOption(optionOverride))
+	return strings.Join([]string{target, cipher, strconv.FormatInt(int64(block), 10), large, override, strconv.Itoa(c.KeyBytes), c.KeyDigest}, " ")
 }
 
 // block is the size of what is enciphered as one, in sectors. It reports false
@@ -231,7 +232,7 @@ func validCipher(word []byte) bool {
 // cryptFlags are the options without a value (dm-crypt.c, crypt_status).
 var cryptFlags = []string{
 	"allow_discards", "same_cpu_crypt", "high_priority", "submit_from_crypt_cpus",
-	"no_read_workqueue", "no_write_workqueue", "iv_large_sectors",
+	"no_read_workqueue", "no_write_workqueue", "iv_large_sectors", optionOverride,
 }
 
 // validOptions accepts "<count> <options>…" with options that we know.

@@ -76,6 +76,9 @@ func (t *Table) Named() []remap.Dev {
 func (t *Table) Notes() []string {
 	var p lineParser
 	var notes []string
+	if t.Bypassed() {
+		notes = append(notes, "what a file system above has encrypted by itself passes this layer as it is: copy what lies below, at equal positions")
+	}
 	for i := range t.Targets {
 		n, ok := p.parse(&t.Targets[i]).(noter)
 		if !ok {

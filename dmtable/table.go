@@ -79,6 +79,9 @@ type Target struct {
 	Params string `json:"params,omitempty"`
 	// Crypt is what a line of crypt or inlinecrypt says, without its key.
 	Crypt *Crypt `json:"crypt,omitempty"`
+	// Override is set for a line of crypt whose encryption can be overridden:
+	// [Table.Bypassed].
+	Override bool `json:"override,omitempty"`
 	// Integrity is what an integrity line says, without its keys.
 	Integrity *Integrity `json:"integrity,omitempty"`
 	// Status is the status line of a type whose map depends on it.
@@ -163,6 +166,7 @@ func (k *keeper) keep(l line) (Target, error) {
 	}
 	if parse := cryptLines[k.typ]; parse != nil {
 		t.Crypt = parse(l.params)
+		t.Override = overrides(l.params)
 	}
 	if k.typ == typeIntegrity {
 		t.Integrity = parseIntegrityLine(l.params)
@@ -197,6 +201,8 @@ func (t *Target) check() error {
 		return fmt.Errorf("%w: map of a thin volume, type %s", ErrBadTable, t.Type)
 	case t.Status != "" && targets[t.Type].vital == nil:
 		return fmt.Errorf("%w: status of type %s, whose map does not depend on it", ErrBadTable, t.Type)
+	case t.Override && cryptLines[t.Type] == nil, t.Crypt != nil && t.Crypt.hasOption(optionOverride) != t.Override:
+		return fmt.Errorf("%w: encryption that can be overridden, type %s", ErrBadTable, t.Type)
 	case t.Crypt != nil && cryptLines[t.Type] == nil:
 		return fmt.Errorf("%w: type %s with parameters of crypt", ErrBadTable, t.Type)
 	case t.Integrity != nil && (t.Type != typeIntegrity || !t.Integrity.valid()):

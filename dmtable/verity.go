@@ -1,6 +1,8 @@
 package dmtable
 
 import (
+	"fmt"
+
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -47,18 +49,30 @@ func parseVerity(t *Target, a *args) mapping {
 	_, corrected := options[verityFEC]
 	_, zeroes := options[verityZeroes]
 	switch {
+	case !a.trust.Verity && (corrected || zeroes):
+		return &noted{a.closed(t), verityNotes(dev, zeroes)}
 	case !a.trust.Verity:
 		return a.closed(t)
 	case corrected:
-		return a.opaque(t, "fec")
+		return &noted{a.opaque(t, "fec"), verityNotes(dev, zeroes)}
 	case zeroes:
-		return a.opaque(t, "zero-blocks")
+		return &noted{a.opaque(t, "zero-blocks"), verityNotes(dev, zeroes)}
 	case verityVital(t.Status) == verityCorrupted:
 		return a.opaque(t, "corrupted")
 	case verityVital(t.Status) != verityValid:
 		return a.opaque(t, "status")
 	}
 	return newSource(t, dev, 0)
+}
+
+// verityNotes name the device below for lines that are not looked through even for who
+// trusts: all of Android Verified Boot are so.
+func verityNotes(dev remap.Dev, zeroes bool) []string {
+	text := fmt.Sprintf("what is checked lies on %s, from its first sector on: copy that to have it as it is stored", dev)
+	if zeroes {
+		text += ", which differs only in blocks that are known to be zeroes"
+	}
+	return []string{text}
 }
 
 // verityBlock reads a block size in bytes and returns it in sectors.
@@ -97,7 +111,7 @@ func verityVital(line string) string {
 	var a args
 	a.reset(line)
 	word := a.oneOf(verityValid, verityCorrupted)
-	if a.more() { // from Linux 6.5 on
+	if a.more() { // newer kernels tell it, or that nothing is corrected
 		if count := a.word(); count != "-" {
 			a.must(isNumber([]byte(count)))
 		}

@@ -30,6 +30,10 @@ type Node struct {
 	// Transition is set while the layout is being changed or the device is
 	// suspended, and says which.
 	Transition string
+	// Bypassed tells that a file system above says block by block what this device leaves as
+	// it is, because it is encrypted already: who reads or writes through it and is not
+	// that file system gets, or makes, something else of those blocks.
+	Bypassed bool
 	// Drifts tells that what maps this device gains entries without a change
 	// of layout (a snapshot, whenever its origin is written to): who read
 	// below it resolves again afterwards, and reads again what has moved.

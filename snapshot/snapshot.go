@@ -128,7 +128,7 @@ func (n *Node) node(trust Trust) (*remap.Node, error) {
 	}
 	if t := n.DM; t != nil {
 		node.Layer, node.Drifts, node.Locked = t.TrustedLayer(trust), t.Drifts(), t.Locks()
-		node.Notes, node.Granule = t.Notes(), t.Granule()
+		node.Notes, node.Granule, node.Bypassed = t.Notes(), t.Granule(), t.Bypassed()
 		node.Label, node.Owner, node.Transition = t.Label(), t.Owner(), t.Transition()
 	}
 	if a := n.MD; a != nil {

@@ -19,7 +19,7 @@ var reasonWords = map[remap.Reason]string{
 	"layer:crypt-alignment":       "encrypted in sectors that the table does not respect",
 	"layer:inlinecrypt-iv-offset": "encrypted with positions that wrap",
 	"layer:inlinecrypt-alignment": "encrypted in sectors that the table does not respect",
-	"layer:default-key":           "encrypted with keys that only the filesystem knows",
+	"layer:default-key":           "encrypted but for what the file system above has encrypted itself: nothing may be copied through it, see the note on it",
 	"layer:dm-gap":                "the device-mapper table has a gap here",
 	"layer:dm-no-table":           "the mapped device has no table",
 	"layer:error":                 "the error target: reads and writes fail here",

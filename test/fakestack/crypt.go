@@ -25,6 +25,8 @@ type Crypt struct {
 	Place
 	Key Key
 	IV  uint64
+	// Override: a file system above says which blocks are left as they are.
+	Override bool
 }
 
 // Seal is what the ciphertext of a sector depends on.
@@ -43,14 +45,14 @@ func (t Crypt) bio(_ bool, off remap.Sector) bio {
 // line leaves the secret out but is another one for another secret, as digests
 // of tables are.
 func (t Crypt) line() (string, string) {
-	return "fake-crypt", fmt.Sprintf("%x %d %s %d %d", mix(t.Key.Secret), t.IV, t.Dev, t.Start, t.Key.Block)
+	return "fake-crypt", fmt.Sprintf("%x %d %s %d %d %v", mix(t.Key.Secret), t.IV, t.Dev, t.Start, t.Key.Block, t.Override)
 }
 func (t Crypt) below() []remap.Dev { return []remap.Dev{t.Dev} }
 
 func (t Crypt) freeze() mapping {
 	key := &remap.CipherKey{Block: t.Key.Block}
 	if !t.Key.Unknown {
-		key.ID = fmt.Sprintf("fake %x %d", mix(t.Key.Secret), t.Key.Block)
+		key.ID = fmt.Sprintf("fake %x %d %v", mix(t.Key.Secret), t.Key.Block, t.Override)
 	}
 	return func(_ remap.Op, off, n remap.Sector) remap.Place {
 		return remap.Place{

@@ -68,6 +68,21 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "TestFenced",
 	},
 	{
+		guard: "layers: nothing is copied through what a file system bypasses",
+		file:  "dispatch/survey.go", old: "		if s.wrongThrough() {\n			through = s.bypassed", new: "		if s.wrongThrough() && s.Len == 0 {\n			through = s.bypassed",
+		in: "./dispatch", tests: "TestBypassed",
+	},
+	{
+		guard: "layers: a failed command is not made up for through what a file system bypasses",
+		file:  "dispatch/host.go", old: "	if err := mayPass(steps); err != nil {", new: "	if err := mayPass(steps[:0]); err != nil {",
+		in: "./dispatch", tests: "TestBypassed",
+	},
+	{
+		guard: "layers: a file is no way past what a file system bypasses",
+		file:  "dispatch/bypass.go", old: "	if p.stack != nil {\n		return nil\n	}\n	for _, end", new: "	if p != nil {\n		return nil\n	}\n	for _, end",
+		in: "./dispatch", tests: "TestBypassed",
+	},
+	{
 		guard: "overlap below",
 		file:  "dispatch/survey.go", old: "if !shared.any() {", new: "if true {",
 		in: "./dispatch", tests: "Overlap|Shared|Twice",
