@@ -159,7 +159,7 @@ func TestOpenWaits(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			m := testMachine(t)
 			suspendedOnce(t, m, "dm-1", func() { c.then(m) })
-			_, err := OpenSource(t.Context(), m.FS(), c.open, OpenOptions{Patience: time.Minute})
+			_, err := OpenSource(t.Context(), m.FS(), c.open, OpenOptions{Patience: time.Minute, LiveSource: true})
 			wantRefusal(t, err, nil)
 		})
 	}
