@@ -1,6 +1,7 @@
 package live
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -28,7 +29,13 @@ func growing(t *testing.T) (path, target string, reshape func()) {
 	}
 	target = d.part("target", raidSize)
 	vm.GroupOf(t, "grow", "1m", members[:4]...)
-	path = vm.VolumeOf(t, "grow", "r", "--type", "raid5", "-i", "2", "-L", "32m", "--nosync")
+	path = vm.VolumeOf(t, "grow", "r", "--type", "raid5", "-i", "2", "-L", "32m")
+	vm.Eventually(t, "sync of the array", func() error {
+		if words := strings.Join(vm.Status(t, path), " "); !strings.Contains(words, " AAA ") || !strings.Contains(words, " idle ") {
+			return errors.New(words)
+		}
+		return nil
+	})
 	vm.Stamp(t, path, 1, 0, raidSize)
 	vm.Stamp(t, target, 2, 0, raidSize)
 	vm.Run(t, "lvchange", "-y", "--minrecoveryrate", "64", "--maxrecoveryrate", "128", "grow/r")
