@@ -67,9 +67,6 @@ func (p *plan) layOut(ctx context.Context) error {
 	var all []*remap.Node
 	if len(devs) > 0 {
 		layout, err := p.machine.Stack(ctx, devs...)
-		if err != nil && ctx.Err() == nil && p.mixed() && p.dst.File != nil {
-			return nil // only what reads as zeroes would be known of such a source
-		}
 		if err != nil || len(nodes) == 0 {
 			p.layout, p.stack = layout, layout
 			return err

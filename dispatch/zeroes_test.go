@@ -439,15 +439,15 @@ func TestHolesWithinAFile(t *testing.T) {
 	}
 }
 
-// TestStackOfSource: of a source whose layout cannot be read, nothing has to be known for a
-// copy to a file.
+// TestStackOfSource: a source whose layout cannot be read is not copied to a file either: a
+// layer of it could be one that must not be copied through.
 func TestStackOfSource(t *testing.T) {
 	const size, block = 1024, 128
 	r := newThins(size, 0, block, block, size/block)
 	file := newSparseFile("file:0:9:1", size*sector)
 	file.fill(0, 4096)
 	rep, err := copyEnds(t, unread{r.Machine}, r.Endpoint(r.src), file.endpoint(), dispatch.Options{})
-	if err != nil || rep.Host != rep.Total || !bytes.Equal(r.Content(r.src, 0, size), file.content(0, size*sector)) {
+	if !errors.Is(err, errUnread) || rep != nil {
 		t.Errorf("%v, %+v", err, rep)
 	}
 }
