@@ -112,7 +112,7 @@ func TestInterruptBeforeTheCopy(t *testing.T) {
 
 // A plan of a million pieces is streamed.
 func TestPlanStreams(t *testing.T) {
-	const most = 100 << 10 // KiB, the unit of ru_maxrss (getrusage(2))
+	const most = detectorShare * 100 << 10 // KiB, the unit of ru_maxrss (getrusage(2))
 	for _, args := range [][]string{
 		{"plan", "--json", "--stack", "testdata/stacks/striped.json", "stripes", "more"},
 		{"map", "--json", "--stack", "testdata/stacks/striped.json", "stripes"},
