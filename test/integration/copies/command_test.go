@@ -59,8 +59,8 @@ var refusedCases = []refusedCase{
 		return []string{"--length", "0", src, dst}
 	}, 2, "length"},
 	{"fraction", func(t *testing.T, src, dst string) []string {
-		return []string{"--length", "1.5M", src, dst}
-	}, 2, "1.5M"},
+		return []string{"--length", "0.3K", src, dst}
+	}, 2, "0.3K"},
 	{"overflow", func(t *testing.T, src, dst string) []string {
 		return []string{"--length", "99999999999T", src, dst}
 	}, 2, "99999999999T"},
@@ -97,7 +97,7 @@ var refusedCases = []refusedCase{
 		}
 		t.Cleanup(func() { f.Close() })
 		return []string{src, dst}
-	}, 6, "exclusively"},
+	}, 6, "has it open for writing"},
 	{"suspended destination", func(t *testing.T, src, dst string) []string {
 		return []string{src, suspend(t, dst)}
 	}, 6, "suspended"},
