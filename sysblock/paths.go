@@ -40,7 +40,7 @@ func (f FS) OtherPaths(facts *Facts) ([]OtherPath, error) {
 		if dev == disk.Dev {
 			continue
 		}
-		same, err := f.isCalled(dev, disk.Disk.Identity())
+		same, err := f.isCalled(dev, disk.Disk.Identity(), disk.Size)
 		if err != nil {
 			return nil, err
 		}
@@ -59,8 +59,10 @@ func (f FS) OtherPaths(facts *Facts) ([]OtherPath, error) {
 	return all, nil
 }
 
-// isCalled tells whether a device is a whole disk of that name.
-func (f FS) isCalled(dev remap.Dev, name string) (bool, error) {
+// isCalled tells whether a device is a whole disk of that name. If its name cannot be read,
+// it is none where its size is another one than that of the disk that is looked for, in sectors:
+// then it is no concern of that disk. Else who knows.
+func (f FS) isCalled(dev remap.Dev, name string, size remap.Sector) (bool, error) {
 	d := dir(f.path("sys/dev/block", dev.String()))
 	if part, err := d.has("partition"); err != nil || part {
 		return false, err
@@ -71,6 +73,9 @@ func (f FS) isCalled(dev remap.Dev, name string) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
+		if its, unsized := d.sectors("size"); unsized == nil && its != size {
+			return false, nil
+		}
 		return false, &Error{dev.String(), err}
 	}
 	return names.Identity() == name, nil

@@ -253,6 +253,24 @@ func TestOtherPaths(t *testing.T) {
 	}
 }
 
+// TestOddPath: a disk whose name cannot be read may be another path to a disk of its
+// size, and is no concern of all others.
+func TestOddPath(t *testing.T) {
+	m := sysblocktest.New(t)
+	m.OnBus("sda", "8:0", "scsi", 1<<20, "wwid=naa.5000")
+	m.OnBus("sdb", "8:16", "scsi", 1<<21, "wwid=naa.6000")
+	m.OnBus("sdc", "8:32", "scsi", 1<<20)
+	m.File("sys/dev/block/8:32/device/wwid/odd", "") // a directory: it cannot be read
+	wantUses(t, usesOf(t, m, "sdb"))
+	if _, err := m.FS().Users(m.Dev("sda")); !errors.Is(err, syscall.EISDIR) || !strings.Contains(err.Error(), "8:32") {
+		t.Errorf("%v", err)
+	}
+	m.Unset("sdc", "size")
+	if _, err := m.FS().Users(m.Dev("sdb")); !errors.Is(err, syscall.EISDIR) {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestReadOnlyHolders: who can only read is told from who may write.
 func TestReadOnlyHolders(t *testing.T) {
 	m := sysblocktest.New(t)

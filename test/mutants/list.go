@@ -879,6 +879,11 @@ var mutants = []mutant{
 		in: "./sysblock", tests: "TestOtherPaths",
 	},
 	{
+		guard: "in use: a disk of the same size whose name cannot be read",
+		file:  "sysblock/paths.go", old: "unsized == nil && its != size", new: "unsized == nil || its != size",
+		in: "./sysblock", tests: "TestOddPath",
+	},
+	{
 		guard: "in use: the disk of a partition",
 		file:  "sysblock/users.go", old: "if facts.Part != nil {\n\t\tif err := u.only(", new: "if facts.Part == nil {\n\t\tif err := u.only(",
 		in: "./sysblock", tests: "TestDiskOfPartition",
