@@ -106,11 +106,11 @@ func (r *run) underHold(ctx context.Context, held hold.Held, steps map[pairKey][
 	began := time.Now()
 	issueCtx, stop := context.WithCancelCause(ctx)
 	cuttable, cut := context.WithCancelCause(issueCtx)
-	letGo, lookAway := keep(held, stop), r.lookOut(ctx, cut)
+	stopExtending, stopWatching := extend(held, stop), r.watchLayout(ctx, cut)
 	results, err := r.issue(issueCtx, cuttable, steps, notAfter(held))
-	seen := lookAway()
+	seen := stopWatching()
 	stop(nil)
-	lostHold := errors.Join(letGo(), held.Check())
+	lostHold := errors.Join(stopExtending(), held.Check())
 	r.window.unbegun = rangesOf(takeOut(steps, results))
 	r.postpone(results)
 	if lostHold == nil {
@@ -129,10 +129,10 @@ func (r *run) underHold(ctx context.Context, held hold.Held, steps map[pairKey][
 		if len(moved) == 0 && lostHold == nil {
 			r.tellDone(results)
 		}
-		return nil, errors.Join(err, r.betrayed(ctx, held, steps, moved, lostHold))
+		return nil, errors.Join(err, r.movedBelowCommands(ctx, held, steps, moved, lostHold))
 	}
 	if len(moved) > 0 || lostHold != nil {
-		return r.distrust(ctx, held, steps, moved, lostHold)
+		return r.redoWindow(ctx, held, steps, moved, lostHold)
 	}
 	redo, offloaded := r.settleOffload(results)
 	r.size = resize(r.size, offloaded, grain(steps), time.Since(began), r.opts.Window)
@@ -168,11 +168,11 @@ func (r *run) redone(steps []Step) {
 	}
 }
 
-// keep extends the hold until letGo is called, which tells whether it was kept.
+// extend extends the hold until stop is called, which tells whether it was kept.
 // It does so even if the copy is being ended, because commands that are in
-// flight come back when they like. If extending fails, stop keeps further
+// flight come back when they like. If extending fails, lost keeps further
 // commands from being issued.
-func keep(held hold.Held, stop context.CancelCauseFunc) (letGo func() error) {
+func extend(held hold.Held, lost context.CancelCauseFunc) (stop func() error) {
 	over := make(chan struct{})
 	kept := make(chan error, 1)
 	go func() {
@@ -185,7 +185,7 @@ func keep(held hold.Held, stop context.CancelCauseFunc) (letGo func() error) {
 				return
 			case <-tick.C:
 				if err := held.Extend(); err != nil {
-					stop(err)
+					lost(err)
 					kept <- err
 					return
 				}
@@ -198,10 +198,10 @@ func keep(held hold.Held, stop context.CancelCauseFunc) (letGo func() error) {
 	}
 }
 
-// distrust sends a window through the host whose commands did not run under the
+// redoWindow sends a window through the host whose commands did not run under the
 // layout that they were planned for.
-func (r *run) distrust(ctx context.Context, held hold.Held, steps map[pairKey][]Step, moved []remap.Change, lostHold error) ([]Step, error) {
-	if err := r.betrayed(ctx, held, steps, moved, lostHold); err != nil {
+func (r *run) redoWindow(ctx context.Context, held hold.Held, steps map[pairKey][]Step, moved []remap.Change, lostHold error) ([]Step, error) {
+	if err := r.movedBelowCommands(ctx, held, steps, moved, lostHold); err != nil {
 		return nil, err
 	}
 	if len(steps) == 0 { // nothing was begun
@@ -217,12 +217,12 @@ func (r *run) distrust(ctx context.Context, held hold.Held, steps map[pairKey][]
 	return redo, errRedone
 }
 
-// betrayed tells of a device that changed while commands were writing below it.
+// movedBelowCommands tells of a device that changed while commands were writing below it.
 // They may have written to places that belonged to somebody else by then: that
 // is never passed over. A device of the destination that they did not write
 // through may change as it likes, as a mirror does that comes to be in sync; and
 // so may others, if all that was written is known to be in its place.
-func (r *run) betrayed(ctx context.Context, held hold.Held, steps map[pairKey][]Step, moved []remap.Change, lostHold error) error {
+func (r *run) movedBelowCommands(ctx context.Context, held hold.Held, steps map[pairKey][]Step, moved []remap.Change, lostHold error) error {
 	written := through(steps)
 	i := slices.IndexFunc(moved, func(c remap.Change) bool { return written[c.Dev] })
 	if i < 0 || lostHold == nil && r.stillThere(ctx, held, steps) {

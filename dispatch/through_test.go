@@ -53,20 +53,20 @@ func written(t *testing.T, st *remap.Stack, devs map[string]remap.Dev) map[pairK
 	return nil
 }
 
-// TestBetrayed: every device on the way of the commands counts, and no other.
-func TestBetrayed(t *testing.T) {
+// TestMovedBelowCommands: every device on the way of the commands counts, and no other.
+func TestMovedBelowCommands(t *testing.T) {
 	st, devs := forked(t, false, remap.Owner{})
 	r := &run{plan: &plan{stack: st}, log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	r.job.Dst.Dev = devs["top"]
 	for name, want := range map[string]bool{"top": true, "one": true, "disk": true, "two": false} {
-		err := r.betrayed(t.Context(), nil, written(t, st, devs), []remap.Change{{Dev: devs[name], Name: name, What: "layout changed"}}, nil)
+		err := r.movedBelowCommands(t.Context(), nil, written(t, st, devs), []remap.Change{{Dev: devs[name], Name: name, What: "layout changed"}}, nil)
 		if (err != nil) != want {
 			t.Errorf("%s changed: %v, want an error: %v", name, err, want)
 		}
 	}
 	both := []remap.Change{{Dev: devs["two"]}, {Dev: devs["one"]}}
 	lost := errors.New("lost")
-	if err := r.betrayed(t.Context(), nil, written(t, st, devs), both, lost); !errors.Is(err, lost) {
+	if err := r.movedBelowCommands(t.Context(), nil, written(t, st, devs), both, lost); !errors.Is(err, lost) {
 		t.Errorf("the second of two changes: %v", err)
 	}
 }

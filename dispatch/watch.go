@@ -80,14 +80,14 @@ func (r *run) hasNews() bool {
 	}
 }
 
-// lookOut compares the layout whenever there is news, until letGo is called or cut
+// watchLayout compares the layout whenever there is news, until stop is called or cut
 // had to be. What was seen then has been, even if all is as planned by the end.
 // Zones are written from the front to the end, whatever happens.
-func (r *run) lookOut(ctx context.Context, cut context.CancelCauseFunc) (letGo func() []remap.Change) {
+func (r *run) watchLayout(ctx context.Context, cut context.CancelCauseFunc) (stop func() []remap.Change) {
 	if r.zones.zoner != nil {
 		return func() []remap.Change { return nil }
 	}
-	ctx, stop := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	seen := make(chan []remap.Change, 1)
 	go func() {
 		defer close(seen)
@@ -108,7 +108,7 @@ func (r *run) lookOut(ctx context.Context, cut context.CancelCauseFunc) (letGo f
 		}
 	}()
 	return func() []remap.Change {
-		stop()
+		cancel()
 		return <-seen
 	}
 }

@@ -22,9 +22,9 @@ const (
 	// maxWays bounds the reads of one anchor. A window with more ways from the
 	// destination to its disks is not held.
 	maxWays = maxReads / 4
-	// dropTries is how often an anchor is dropped that is not seen among the
+	// holdTries is how often an anchor is submitted that is not seen among the
 	// reads of others, or ends before it is seen: the machine may be busy.
-	dropTries = 3
+	holdTries = 3
 	// countLooks is how often each is looked for, countPause in between.
 	countLooks = 8
 	countPause = 2 * time.Millisecond
@@ -34,14 +34,14 @@ const (
 var errUncounted = errors.New("count no more reads in flight than before")
 
 // Anchor keeps reads in flight through the dm and md devices of one
-// destination. It is made once per copy and dropped once per window.
+// destination. It is made once per copy, and holds once per window.
 type Anchor struct {
 	kernel kernel
 	device *os.File
 	log    *slog.Logger
 
 	probing probing
-	lame    []*read // given up, and not known to have ended
+	ending  []*anchorRead // released or abandoned, and not known to have ended
 }
 
 // NewAnchor prepares anchors for the destination dev with the device node path.
@@ -84,48 +84,49 @@ func openDevice(path string, dev remap.Dev) (*os.File, error) {
 
 // Close ends the helpers and removes the cgroups.
 func (a *Anchor) Close() error {
-	a.bury()
+	a.removeEnded()
 	return errors.Join(a.kernel.close(a.expiry()+replyGrace), a.device.Close())
 }
 
 // expiry is how long an anchor holds by itself: on a slow device it takes
 // longer to know that it does.
-func (a *Anchor) expiry() time.Duration { return expiry + 2*patient*a.probing.latency }
+func (a *Anchor) expiry() time.Duration { return expiry + 2*latencyFactor*a.probing.latency }
 
-// link is a read for each way, begun together. An anchor is one link, or a chain of them.
-type link struct {
-	reads  []*read
+// readSet is a read for each way, submitted together. A hold begins with one, and is
+// renewed by another.
+type readSet struct {
+	reads  []*anchorRead
 	before map[remap.Dev]int // reads that each node counted before
 }
 
-// read is one read, in a group of its own: all reads of one group share one
+// anchorRead is one read, in a group of its own: all reads of one group share one
 // budget, and the first of N would go after an Nth of the time.
-type read struct {
+type anchorRead struct {
 	meter
 	group string
 	leaf  remap.Dev
-	id    int // of the read; -1 before it was begun, and when it has ended
+	id    int // of the read; -1 before it was submitted, and when it has ended
 }
 
 // deadline is the moment until which all of the reads are withheld at least.
-func (l *link) deadline() boottime.Instant {
-	earliest := l.reads[0].deadline()
-	for _, r := range l.reads {
+func (set *readSet) deadline() boottime.Instant {
+	earliest := set.reads[0].deadline()
+	for _, r := range set.reads {
 		earliest = min(earliest, r.deadline())
 	}
 	return earliest
 }
 
-// drop puts an anchor in flight and proves that it is.
-func (a *Anchor) drop(ctx context.Context, req Request) (*dropped, error) {
-	d, err := a.tryDrop(ctx, req)
+// hold puts an anchor in flight and proves that it is.
+func (a *Anchor) hold(ctx context.Context, req Request) (*anchorHold, error) {
+	d, err := a.tryHold(ctx, req)
 	if err != nil {
 		return nil, fail("anchor", a.device.Name(), err)
 	}
 	return d, nil
 }
 
-func (a *Anchor) tryDrop(ctx context.Context, req Request) (*dropped, error) {
+func (a *Anchor) tryHold(ctx context.Context, req Request) (*anchorHold, error) {
 	chains := cover(req.Chains)
 	if err := a.holdable(chains); err != nil {
 		return nil, errors.Join(err, ErrUnavailable)
@@ -133,21 +134,21 @@ func (a *Anchor) tryDrop(ctx context.Context, req Request) (*dropped, error) {
 	if len(chains) > maxWays {
 		return nil, fmt.Errorf("%d ways to its disks, which are more than %d: %w", len(chains), maxWays, ErrUnavailable)
 	}
-	a.bury()
+	a.removeEnded()
 	for _, leaf := range leavesOf(chains) {
-		if err := a.kernel.prime(leaf, slowest); err != nil {
+		if err := a.kernel.initThrottle(leaf, maxLatency); err != nil {
 			return nil, err
 		}
 	}
 	for try := 1; ; try++ {
-		if err := a.settle(ctx, chains, req.Deadline); err != nil {
+		if err := a.measureLatency(ctx, chains, req.Deadline); err != nil {
 			return nil, err
 		}
-		l, err := a.cast(ctx, chains, req.Deadline)
-		switch again := try < dropTries; {
+		set, err := a.submitProven(ctx, chains, req.Deadline)
+		switch again := try < holdTries; {
 		case err == nil:
-			d := &dropped{anchor: a, chains: chains, link: l}
-			d.promise()
+			d := &anchorHold{anchor: a, chains: chains, current: set}
+			d.updateDeadline()
 			return d, nil
 		case errors.Is(err, ErrLost) && !again:
 			return nil, errors.Join(err, ErrUnavailable)
@@ -177,50 +178,50 @@ func spansOf(chains []Chain) []span {
 	return spans
 }
 
-// cast begins a link and proves that it is in flight. One that is not, or not
-// known to be, is let go at once: it would go in flight later, on the next table.
-func (a *Anchor) cast(ctx context.Context, chains []Chain, wait time.Duration) (*link, error) {
-	l, err := a.begin(chains)
+// submitProven submits reads and proves that they are in flight. Those that are not, or
+// not known to be, are let go at once: they would go in flight later, on the next table.
+func (a *Anchor) submitProven(ctx context.Context, chains []Chain, wait time.Duration) (*readSet, error) {
+	set, err := a.submit(chains)
 	if err == nil {
-		err = a.prove(ctx, l, chains, wait)
+		err = a.prove(ctx, set, chains, wait)
 	}
 	if err != nil {
-		a.abandon(l)
+		a.abandon(set)
 		return nil, err
 	}
-	return l, nil
+	return set, nil
 }
 
-// begin begins the reads. Its error wraps ErrUnavailable.
-func (a *Anchor) begin(chains []Chain) (*link, error) {
-	l := &link{}
+// submit submits the reads. Its error wraps ErrUnavailable.
+func (a *Anchor) submit(chains []Chain) (*readSet, error) {
+	set := &readSet{}
 	for i, c := range chains {
 		group, err := a.kernel.newGroup()
 		if err != nil {
-			return l, errors.Join(err, ErrUnavailable)
+			return set, errors.Join(err, ErrUnavailable)
 		}
-		l.reads = append(l.reads, &read{group: group, leaf: c.Leaf, id: -1, meter: meter{left: int64(spansOf(chains[i : i+1])[0].Length)}})
+		set.reads = append(set.reads, &anchorRead{group: group, leaf: c.Leaf, id: -1, meter: meter{left: int64(spansOf(chains[i : i+1])[0].Length)}})
 	}
 	var err error
-	if l.before, err = a.counts(chains); err != nil {
-		return l, errors.Join(err, ErrUnavailable)
+	if set.before, err = a.counts(chains); err != nil {
+		return set, errors.Join(err, ErrUnavailable)
 	}
 	for i, s := range spansOf(chains) {
-		r := l.reads[i]
-		if err := a.set(r, lasting(r.left, a.expiry())); err != nil {
-			return l, errors.Join(err, ErrUnavailable)
+		r := set.reads[i]
+		if err := a.setRate(r, rateFor(r.left, a.expiry())); err != nil {
+			return set, errors.Join(err, ErrUnavailable)
 		}
 		if r.id, err = a.kernel.read(r.group, s); err != nil {
 			r.id = -1
-			return l, errors.Join(err, ErrUnavailable)
+			return set, errors.Join(err, ErrUnavailable)
 		}
 	}
-	return l, nil
+	return set, nil
 }
 
-// set gives a read another rate. What has passed until then is counted to the
+// setRate gives a read another rate. What has passed until then is counted to the
 // moment after it was set, and what passes from then on from the moment before.
-func (a *Anchor) set(r *read, rate int64) error {
+func (a *Anchor) setRate(r *anchorRead, rate int64) error {
 	before := a.kernel.now()
 	if err := a.kernel.limit(r.group, r.leaf, rate); err != nil {
 		return err
@@ -244,35 +245,35 @@ func (a *Anchor) counts(chains []Chain) (map[remap.Dev]int, error) {
 	return counts, nil
 }
 
-// prove makes sure that a link is in flight and not merely queued. If a
-// suspend was under way when it was begun, dm has put it into its queue of
+// prove makes sure that reads are in flight and not merely queued. If a
+// suspend was under way when they were submitted, dm has put them into its queue of
 // deferred bios (drivers/md/dm.c, queue_io), and then a read from outside of
 // the groups hangs as well. A read that completes proves that nobody was
 // suspending; and every device of the chains must then count a read more than
 // before, because a deferred bio is not counted.
-func (a *Anchor) prove(ctx context.Context, l *link, chains []Chain, wait time.Duration) error {
+func (a *Anchor) prove(ctx context.Context, set *readSet, chains []Chain, wait time.Duration) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	completed, err := a.probe(ctx, chains, max(wait, patient*a.probing.latency))
+	completed, err := a.probe(ctx, chains, max(wait, latencyFactor*a.probing.latency))
 	if err != nil {
 		return fmt.Errorf("probe: %w", errors.Join(err, ErrUnavailable))
 	}
 	if !completed {
 		return fmt.Errorf("a read does not come back: %w", ErrContended)
 	}
-	if err := a.kept(l); err != nil {
+	if err := a.checkInFlight(set); err != nil {
 		return err // it was not throttled, or the machine is very busy
 	}
-	if err := a.counted(l, chains); err != nil {
+	if err := a.checkCounted(set, chains); err != nil {
 		return err
 	}
-	return a.kept(l)
+	return a.checkInFlight(set)
 }
 
-// counted looks for the link among the reads in flight. Others' reads come and
+// checkCounted looks for the reads among the reads in flight. Others' reads come and
 // go meanwhile: it is looked for several times.
-func (a *Anchor) counted(l *link, chains []Chain) error {
+func (a *Anchor) checkCounted(set *readSet, chains []Chain) error {
 	var missing []remap.Dev
 	for range countLooks {
 		counts, err := a.counts(chains)
@@ -281,7 +282,7 @@ func (a *Anchor) counted(l *link, chains []Chain) error {
 		}
 		missing = nil
 		for node, n := range counts {
-			if n <= l.before[node] {
+			if n <= set.before[node] {
 				missing = append(missing, node)
 			}
 		}
@@ -293,14 +294,14 @@ func (a *Anchor) counted(l *link, chains []Chain) error {
 	return fmt.Errorf("%v %w: %w", missing, errUncounted, ErrContended)
 }
 
-// errWentAlone: it was not we who let it go.
-var errWentAlone = errors.New("the throttle has let a read go")
+// errExpired: it was not we who let it go.
+var errExpired = errors.New("the throttle has let a read go")
 
-// kept tells, by an error, that a read of the link has ended.
-func (a *Anchor) kept(l *link) error {
-	err := a.collect(l.reads, 0)
-	if err == nil && slices.ContainsFunc(l.reads, func(r *read) bool { return r.id < 0 }) {
-		err = errWentAlone
+// checkInFlight tells, by an error, that a read has ended.
+func (a *Anchor) checkInFlight(set *readSet) error {
+	err := a.collect(set.reads, 0)
+	if err == nil && slices.ContainsFunc(set.reads, func(r *anchorRead) bool { return r.id < 0 }) {
+		err = errExpired
 	}
 	if err != nil {
 		return errors.Join(err, ErrLost)
@@ -309,7 +310,7 @@ func (a *Anchor) kept(l *link) error {
 }
 
 // collect waits up to timeout for reads, and notes which have ended.
-func (a *Anchor) collect(reads []*read, timeout time.Duration) error {
+func (a *Anchor) collect(reads []*anchorRead, timeout time.Duration) error {
 	var ids []int
 	for _, r := range reads {
 		if r.id >= 0 {
@@ -330,43 +331,43 @@ func (a *Anchor) collect(reads []*read, timeout time.Duration) error {
 	return err
 }
 
-// loosen lifts the limits of a link.
-func (a *Anchor) loosen(l *link) error {
+// unthrottle lifts the limits of the reads.
+func (a *Anchor) unthrottle(set *readSet) error {
 	var errs []error
-	for _, r := range l.reads {
+	for _, r := range set.reads {
 		errs = append(errs, a.kernel.limit(r.group, r.leaf, 0))
 	}
 	return errors.Join(errs...)
 }
 
-// release lets a link go and waits until it is gone.
-func (a *Anchor) release(l *link) error {
-	err := a.loosen(l)
-	err = errors.Join(err, a.collect(l.reads, a.expiry()))
-	if slices.ContainsFunc(l.reads, func(r *read) bool { return r.id >= 0 }) {
+// release lets the reads go and waits until they have ended.
+func (a *Anchor) release(set *readSet) error {
+	err := a.unthrottle(set)
+	err = errors.Join(err, a.collect(set.reads, a.expiry()))
+	if slices.ContainsFunc(set.reads, func(r *anchorRead) bool { return r.id >= 0 }) {
 		err = errors.Join(err, errors.New("a read was let go and has not come back"))
 	}
-	a.lame = append(a.lame, l.reads...)
-	a.bury()
+	a.ending = append(a.ending, set.reads...)
+	a.removeEnded()
 	return err
 }
 
-// abandon lets a link go that may be queued: it ends with what it is queued
-// behind, and is not waited for.
-func (a *Anchor) abandon(l *link) {
-	if err := a.loosen(l); err != nil {
+// abandon lets reads go that may be queued: they end with what they are queued
+// behind, and are not waited for.
+func (a *Anchor) abandon(set *readSet) {
+	if err := a.unthrottle(set); err != nil {
 		a.log.Warn("release of an anchor that is not in flight", "error", err)
 	}
-	a.lame = append(a.lame, l.reads...)
-	a.bury()
+	a.ending = append(a.ending, set.reads...)
+	a.removeEnded()
 }
 
-// bury removes the groups of reads that have ended.
-func (a *Anchor) bury() {
-	if err := a.collect(a.lame, 0); err != nil {
+// removeEnded removes the groups of reads that have ended.
+func (a *Anchor) removeEnded() {
+	if err := a.collect(a.ending, 0); err != nil {
 		return // nothing is known of them
 	}
-	a.lame = slices.DeleteFunc(a.lame, func(r *read) bool {
+	a.ending = slices.DeleteFunc(a.ending, func(r *anchorRead) bool {
 		if r.id >= 0 {
 			return false
 		}

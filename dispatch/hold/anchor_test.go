@@ -35,10 +35,10 @@ var (
 	disk, otherDisk     = remap.Dev{Major: 259}, remap.Dev{Major: 259, Minor: 1}
 )
 
-// dropOn drops an anchor that has to hold.
-func dropOn(t *testing.T, a *Anchor, chains ...Chain) *dropped {
+// holdOn begins a hold that has to succeed.
+func holdOn(t *testing.T, a *Anchor, chains ...Chain) *anchorHold {
 	t.Helper()
-	d, err := a.drop(t.Context(), Request{Chains: chains, Deadline: time.Second})
+	d, err := a.hold(t.Context(), Request{Chains: chains, Deadline: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func dropOn(t *testing.T, a *Anchor, chains ...Chain) *dropped {
 }
 
 // extend does what a copy does for a while: look after the hold once a second.
-func extend(t *testing.T, m *model, d *dropped, period time.Duration) {
+func extend(t *testing.T, m *model, d *anchorHold, period time.Duration) {
 	t.Helper()
 	for until := m.time + period; m.time < until; {
 		m.pass(time.Second)
@@ -64,14 +64,14 @@ func TestManyWaysOverOneDisk(t *testing.T) {
 		for i := range n {
 			chains = append(chains, m.chain(8, disk, top, dev(uint32(10+i))))
 		}
-		d := dropOn(t, testAnchor(t, m), chains...)
+		d := holdOn(t, testAnchor(t, m), chains...)
 		began := m.time
 		m.pass(expiry - tick)
 		if err := d.Check(); err != nil {
 			t.Errorf("%d ways: after %v: %v", n, m.time-began, err)
 		}
 		m.pass(expiry / 4)
-		if err := d.Check(); !errors.Is(err, ErrLost) || !errors.Is(err, errWentAlone) {
+		if err := d.Check(); !errors.Is(err, ErrLost) || !errors.Is(err, errExpired) {
 			t.Errorf("%d ways: after %v: %v", n, m.time-began, err)
 		}
 	}
@@ -84,7 +84,7 @@ func TestTooManyWays(t *testing.T) {
 	for i := range maxWays + 1 {
 		chains = append(chains, m.chain(8, disk, dev(uint32(i))))
 	}
-	if _, err := testAnchor(t, m).drop(t.Context(), Request{Chains: chains}); !errors.Is(err, ErrUnavailable) || len(m.reads) > 0 {
+	if _, err := testAnchor(t, m).hold(t.Context(), Request{Chains: chains}); !errors.Is(err, ErrUnavailable) || len(m.reads) > 0 {
 		t.Errorf("%v, %d reads", err, len(m.reads))
 	}
 }
@@ -93,8 +93,8 @@ func TestTooManyWays(t *testing.T) {
 // wait for it.
 func TestNoAnchorOnWhatDoesNotWait(t *testing.T) {
 	m := newModel(250, linux612)
-	m.fail["waits"] = errRequests
-	_, err := testAnchor(t, m).drop(t.Context(), Request{Chains: []Chain{m.chain(8, disk, top)}})
+	m.fail["waitsForReads"] = errRequests
+	_, err := testAnchor(t, m).hold(t.Context(), Request{Chains: []Chain{m.chain(8, disk, top)}})
 	if !errors.Is(err, ErrUnavailable) || !errors.Is(err, errRequests) || len(m.reads) > 0 {
 		t.Errorf("%v, %d reads", err, len(m.reads))
 	}
@@ -105,18 +105,18 @@ func TestUnthrottled(t *testing.T) {
 	m := newModel(250, linux612)
 	way := m.chain(8, disk, top)
 	way.Leaf = otherDisk
-	_, err := testAnchor(t, m).drop(t.Context(), Request{Chains: []Chain{way}, Deadline: time.Second})
+	_, err := testAnchor(t, m).hold(t.Context(), Request{Chains: []Chain{way}, Deadline: time.Second})
 	if !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrContended) {
 		t.Error(err)
 	}
 }
 
-// TestChain: as long as nobody waits, there is a new anchor before the last one ends, and none
+// TestRenewal: as long as nobody waits, there is a new anchor before the last one ends, and none
 // would hold for longer than an expiry if we were killed.
-func TestChain(t *testing.T) {
+func TestRenewal(t *testing.T) {
 	m := newModel(250, linux612)
 	a := testAnchor(t, m)
-	d := dropOn(t, a, m.chain(8, disk, top, middle), m.chain(1, otherDisk, top, bottom))
+	d := holdOn(t, a, m.chain(8, disk, top, middle), m.chain(1, otherDisk, top, bottom))
 	extend(t, m, d, 10*time.Minute)
 	if left := time.Duration(d.Deadline()) - m.time; left > a.expiry()+tick || left < expiry/4 {
 		t.Errorf("it would hold for %v", left)
@@ -129,15 +129,15 @@ func TestChain(t *testing.T) {
 	}
 }
 
-// TestParked: while somebody waits, the anchor that is in flight lasts as long as any command
+// TestHoldWithWaiter: while somebody waits, the anchor that is in flight lasts as long as any command
 // is waited for, whatever it reads; and he passes as soon as it is released.
-func TestParked(t *testing.T) {
+func TestHoldWithWaiter(t *testing.T) {
 	for name, rules := range map[string]blkthrottle.Rules{"6.1": linux61, "6.12": linux612, "7.3": linux73} {
 		for _, sectors := range []remap.Sector{1, 2, 8, 128} {
 			for _, hz := range []int64{100, 250, 300, 1000} {
 				m := newModel(hz, rules)
 				a := testAnchor(t, m)
-				d := dropOn(t, a, m.chain(sectors, disk, top, middle))
+				d := holdOn(t, a, m.chain(sectors, disk, top, middle))
 				m.suspend(middle)
 				extend(t, m, d, 150*time.Second)
 				if m.nodes[middle].suspended != 0 {
@@ -164,7 +164,7 @@ func TestParked(t *testing.T) {
 func TestExhausted(t *testing.T) {
 	m := newModel(250, linux612)
 	a := testAnchor(t, m)
-	d := dropOn(t, a, m.chain(1, disk, top))
+	d := holdOn(t, a, m.chain(1, disk, top))
 	m.suspend(top)
 	for {
 		err := d.Extend()
@@ -172,7 +172,7 @@ func TestExhausted(t *testing.T) {
 			t.Fatalf("held: %t, %v", held, err)
 		}
 		if err != nil {
-			if !errors.Is(err, ErrLost) || !errors.Is(err, errWentAlone) || errors.Is(err, unix.EINVAL) {
+			if !errors.Is(err, ErrLost) || !errors.Is(err, errExpired) || errors.Is(err, unix.EINVAL) {
 				t.Error(err)
 			}
 			break
@@ -192,13 +192,13 @@ func TestQueuedHoldsNothing(t *testing.T) {
 	m := newModel(250, linux612)
 	a, first := testAnchor(t, m), testAnchor(t, m)
 	way := m.chain(8, disk, top, middle)
-	held := dropOn(t, first, way)
-	d := dropOn(t, a, way)
+	held := holdOn(t, first, way)
+	d := holdOn(t, a, way)
 	if err := d.Release(); err != nil {
 		t.Fatal(err)
 	}
 	m.suspend(middle)
-	if _, err := a.drop(t.Context(), Request{Chains: []Chain{way}, Deadline: time.Second}); !errors.Is(err, ErrContended) {
+	if _, err := a.hold(t.Context(), Request{Chains: []Chain{way}, Deadline: time.Second}); !errors.Is(err, ErrContended) {
 		t.Fatal(err)
 	}
 	if err := held.Release(); err != nil {
@@ -212,7 +212,7 @@ func TestQueuedHoldsNothing(t *testing.T) {
 		t.Error("what was queued holds the next table")
 	}
 	m.resume(middle)
-	dropOn(t, a, way)
+	holdOn(t, a, way)
 }
 
 // TestProbe: the reads of others can make it look as if an anchor were in flight that is queued.
@@ -220,14 +220,14 @@ func TestProbe(t *testing.T) {
 	m := newModel(250, linux612)
 	a := testAnchor(t, m)
 	way := m.chain(8, disk, top, middle)
-	d := dropOn(t, a, way)
+	d := holdOn(t, a, way)
 	if err := d.Release(); err != nil {
 		t.Fatal(err)
 	}
 	m.nodes[middle].others = 1
 	m.suspend(middle) // he waits for them
 	m.later(100*time.Millisecond, func() { m.nodes[middle].others++ })
-	if _, err := a.drop(t.Context(), Request{Chains: []Chain{way}, Deadline: time.Second}); !errors.Is(err, ErrContended) || errors.Is(err, errUncounted) {
+	if _, err := a.hold(t.Context(), Request{Chains: []Chain{way}, Deadline: time.Second}); !errors.Is(err, ErrContended) || errors.Is(err, errUncounted) {
 		t.Errorf("%v", err)
 	}
 }
@@ -245,7 +245,7 @@ func TestLateAnywhere(t *testing.T) {
 			}
 			return 0
 		}
-		d, err := a.drop(t.Context(), Request{Chains: []Chain{way}, Deadline: time.Second})
+		d, err := a.hold(t.Context(), Request{Chains: []Chain{way}, Deadline: time.Second})
 		if err != nil {
 			continue // it was seen
 		}
@@ -269,13 +269,13 @@ func TestLateAnywhere(t *testing.T) {
 
 // TestSlowIsNotContended: the first read tells how long one takes. What takes too long is said to.
 func TestSlowIsNotContended(t *testing.T) {
-	for _, latency := range []time.Duration{0, 20 * time.Millisecond, 900 * time.Millisecond, 1500 * time.Millisecond, slowest - 2*tick} {
+	for _, latency := range []time.Duration{0, 20 * time.Millisecond, 900 * time.Millisecond, 1500 * time.Millisecond, maxLatency - 2*tick} {
 		m := newModel(250, linux612)
 		way := m.chain(8, disk, top, middle, bottom)
 		m.nodes[middle].delay = latency
 		a := testAnchor(t, m)
 		for range 3 {
-			d := dropOn(t, a, way)
+			d := holdOn(t, a, way)
 			m.pass(time.Second)
 			if err := errors.Join(d.Extend(), d.Check()); err != nil {
 				t.Errorf("%v: %v", latency, err)
@@ -292,7 +292,7 @@ func TestSlowIsNotContended(t *testing.T) {
 	a := testAnchor(t, m)
 	var err error
 	for range 3 {
-		if _, err = a.drop(t.Context(), Request{Chains: []Chain{way}, Deadline: time.Second}); errors.Is(err, ErrSlow) {
+		if _, err = a.hold(t.Context(), Request{Chains: []Chain{way}, Deadline: time.Second}); errors.Is(err, ErrSlow) {
 			break
 		}
 	}
@@ -302,7 +302,7 @@ func TestSlowIsNotContended(t *testing.T) {
 	m.disks[disk].latency = time.Millisecond
 	m.pass(10 * time.Second)
 	for range 2 { // it is asked once more, and then it is known
-		if _, err = a.drop(t.Context(), Request{Chains: []Chain{way}, Deadline: time.Second}); err == nil {
+		if _, err = a.hold(t.Context(), Request{Chains: []Chain{way}, Deadline: time.Second}); err == nil {
 			return
 		}
 		m.pass(time.Second)
@@ -316,7 +316,7 @@ func TestSuspendedIsContended(t *testing.T) {
 	way := m.chain(8, disk, top, middle)
 	m.suspend(middle)
 	began := m.time
-	if _, err := testAnchor(t, m).drop(t.Context(), Request{Chains: []Chain{way}, Deadline: time.Second}); !errors.Is(err, ErrContended) {
+	if _, err := testAnchor(t, m).hold(t.Context(), Request{Chains: []Chain{way}, Deadline: time.Second}); !errors.Is(err, ErrContended) {
 		t.Error(err)
 	}
 	if took := m.time - began; took > time.Second+2*probeStep || m.begun > 0 {
@@ -324,41 +324,41 @@ func TestSuspendedIsContended(t *testing.T) {
 	}
 }
 
-// TestCounted: a device has to count a read more than before the drop. The reads of others, and those of the anchor
+// TestCounted: a device has to count a read more than before it was submitted. The reads of others, and those of the anchor
 // before, prove nothing.
 func TestCounted(t *testing.T) {
 	m := newModel(250, linux612)
 	a := testAnchor(t, m)
 	way := m.chain(8, disk, top)
 	m.nodes[top].others = 3
-	l, err := a.begin([]Chain{way})
+	set, err := a.submit([]Chain{way})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := a.counted(l, []Chain{way}); err != nil {
+	if err := a.checkCounted(set, []Chain{way}); err != nil {
 		t.Error(err)
 	}
 	m.nodes[top].others = 2
-	if err := a.counted(l, []Chain{way}); !errors.Is(err, errUncounted) || !errors.Is(err, ErrContended) {
+	if err := a.checkCounted(set, []Chain{way}); !errors.Is(err, errUncounted) || !errors.Is(err, ErrContended) {
 		t.Error(err)
 	}
 	m.later(countPause, func() { m.nodes[top].others++ }) // they come and go
-	if err := a.counted(l, []Chain{way}); err != nil {
+	if err := a.checkCounted(set, []Chain{way}); err != nil {
 		t.Error(err)
 	}
 	m.fail["inFlight"] = os.ErrPermission
-	if err := a.counted(l, []Chain{way}); !errors.Is(err, ErrUnavailable) {
+	if err := a.checkCounted(set, []Chain{way}); !errors.Is(err, ErrUnavailable) {
 		t.Error(err)
 	}
 }
 
-// TestHandOverNeedsTheLast: a new anchor proves nothing about the time before it, unless the last one is in flight still,
+// TestRenewalNeedsTheLast: a new anchor proves nothing about the time before it, unless the last one is in flight still,
 // wherever the machine is busy for a while.
-func TestHandOverNeedsTheLast(t *testing.T) {
+func TestRenewalNeedsTheLast(t *testing.T) {
 	gaps := 0
 	for late := 1; ; late++ {
 		m := newModel(250, linux612)
-		d := dropOn(t, testAnchor(t, m), m.chain(8, disk, top))
+		d := holdOn(t, testAnchor(t, m), m.chain(8, disk, top))
 		began := m.time
 		m.pass(2 * time.Second)
 		calls := 0
@@ -385,17 +385,17 @@ func TestHandOverNeedsTheLast(t *testing.T) {
 
 // TestUnavailable: whatever the machine refuses, nothing is left in flight.
 func TestUnavailable(t *testing.T) {
-	for _, name := range []string{"newGroup", "limit", "read", "probe", "inFlight", "prime"} {
+	for _, name := range []string{"newGroup", "limit", "read", "probe", "inFlight", "initThrottle"} {
 		m := newModel(250, linux612)
 		a := testAnchor(t, m)
 		m.fail[name] = unix.EPERM
-		_, err := a.drop(t.Context(), Request{Chains: []Chain{m.chain(8, disk, top), m.chain(8, otherDisk, middle)}, Deadline: time.Second})
+		_, err := a.hold(t.Context(), Request{Chains: []Chain{m.chain(8, disk, top), m.chain(8, otherDisk, middle)}, Deadline: time.Second})
 		if !errors.Is(err, unix.EPERM) {
 			t.Errorf("%s: %v", name, err)
 		}
 		m.fail[name] = nil
 		m.pass(time.Second)
-		a.bury()
+		a.removeEnded()
 		if len(m.groups) > 0 && name != "limit" {
 			t.Errorf("%s: %d groups are left", name, len(m.groups))
 		}
@@ -408,7 +408,7 @@ func TestUnavailable(t *testing.T) {
 // TestSleep: while the machine is suspended, its throttle stands still and the deadline does not.
 func TestSleep(t *testing.T) {
 	m := newModel(250, linux612)
-	d := dropOn(t, testAnchor(t, m), m.chain(8, disk, top))
+	d := holdOn(t, testAnchor(t, m), m.chain(8, disk, top))
 	m.sleep(time.Hour)
 	if err := d.Check(); err != nil || time.Duration(d.Deadline()) > m.time {
 		t.Errorf("%v, %v", err, time.Duration(d.Deadline())-m.time)
@@ -471,7 +471,7 @@ func TestAnchorProperties(t *testing.T) {
 
 // anchorWindow holds for a while, in which others wait for the release, and the machine is slow or sleeps.
 func anchorWindow(t *rapid.T, m *model, a *Anchor, chains []Chain) bool {
-	d, err := a.drop(t.Context(), Request{Chains: chains, Deadline: time.Second})
+	d, err := a.hold(t.Context(), Request{Chains: chains, Deadline: time.Second})
 	if err != nil {
 		return false // busy as it is
 	}
@@ -528,7 +528,7 @@ func anchorWindow(t *rapid.T, m *model, a *Anchor, chains []Chain) bool {
 			t.Fatal("it is said to hold, and does not")
 		}
 	}
-	if err := d.Release(); err != nil && !errors.Is(err, ErrLost) && !a.probing.underWay() {
+	if err := d.Release(); err != nil && !errors.Is(err, ErrLost) && !a.probing.pending() {
 		t.Logf("release: %v", err)
 	}
 	return true

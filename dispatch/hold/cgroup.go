@@ -180,8 +180,8 @@ func groups(root string) []string {
 }
 
 // staleAfter is how old a group is that cannot have a read in flight any more,
-// even of one that was parked.
-const staleAfter = 2 * parked
+// even of one that was slowed down.
+const staleAfter = 2 * longHold
 
 // removeStale deletes groups whose owner is dead and which hold nothing. Failing
 // to delete one is of no consequence.

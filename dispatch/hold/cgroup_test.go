@@ -129,19 +129,19 @@ func TestCgroupsAreApart(t *testing.T) {
 // TestReaderMoves: the helper is moved into the group of the next read, and a group goes when it has left it, not before.
 func TestReaderMoves(t *testing.T) {
 	tr := newTree(t, "io\n", "io\n")
-	g, home := mustMake(t, tr)
+	g, readerGroup := mustMake(t, tr)
 	me, err := os.FindProcess(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &system{groups: g, home: home, emptied: true, reader: &helper{cmd: &exec.Cmd{Process: me}}}
+	s := &system{groups: g, readerGroup: readerGroup, removeLeft: true, reader: &helper{cmd: &exec.Cmd{Process: me}}}
 	for n := range 3 {
 		tr.ownNumber(t, anchors.Load(), n+2)
 		next, err := s.newGroup()
 		if err != nil {
 			t.Fatal(err)
 		}
-		empty(t, home)
+		empty(t, readerGroup)
 		if err := s.enter(next); err != nil || s.enter(next) != nil {
 			t.Fatal(err)
 		}
@@ -154,7 +154,7 @@ func TestReaderMoves(t *testing.T) {
 		if err := s.removeGroup(next); err != nil || len(g.own()) != 1 {
 			t.Errorf("%v, %v", g.own(), err)
 		}
-		home = next
+		readerGroup = next
 	}
 }
 
@@ -284,9 +284,9 @@ func TestRemoveStale(t *testing.T) {
 // limits is what io.max says of a group with a read of one disk.
 const limits = "259:0 rbps=2 wbps=max riops=max wiops=max\n"
 
-// TestSweep: what one anchor has left behind goes, and the groups of another one
+// TestCleanUp: what one anchor has left behind goes, and the groups of another one
 // of the same process stay. What may hold something is let go first, after a while.
-func TestSweep(t *testing.T) {
+func TestCleanUp(t *testing.T) {
 	tr := newTree(t, "io\n", "io\n")
 	pid := os.Getpid()
 	mine := &cgroups{root: tr.root, owner: fmt.Sprintf("%d-7", pid)}
@@ -310,12 +310,12 @@ func TestSweep(t *testing.T) {
 		}
 		close(kernel)
 	}()
-	swept := make(chan error, 1)
-	go func() { swept <- sweep(mine.estate(), patience) }()
+	done := make(chan error, 1)
+	go func() { done <- cleanUp(mine.cleanupSpec(), patience) }()
 	if after := <-kernel; after < patience {
 		t.Errorf("the limit was lifted after %v", after)
 	}
-	if err := <-swept; err != nil {
+	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
 	if left := fmt.Sprint(groups(tr.root)); strings.Contains(left, "-7-") || !strings.Contains(left, "-77-1") || !strings.Contains(left, "-8-1") {

@@ -13,30 +13,30 @@ import (
 	"time"
 )
 
-// replyGrace is what a helper may take for an answer beyond the wait that was
+// replyGrace is what a helper may take for a reply beyond the wait that was
 // asked for. A helper that takes longer is given up.
 const replyGrace = 5 * time.Second
 
 // helper is a running helper process.
 type helper struct {
-	cmd    *exec.Cmd
-	orders *os.File
-	pipe   *os.File
+	cmd      *exec.Cmd
+	requests *os.File
+	replies  *os.File
 
-	mu    sync.Mutex // one order at a time
+	mu    sync.Mutex // one request at a time
 	lines *bufio.Reader
-	// broken is why the helper was given up. Its next answer could be the one
-	// to an order before.
+	// broken is why the helper was given up. Its next reply could be the one
+	// to a request before.
 	broken error
 }
 
 // startHelper starts this program again as a helper that reads device. With the
-// directory of a cgroup it starts inside of it. With an estate it cleans up after
+// directory of a cgroup it starts inside of it. With a cleanupSpec it cleans up after
 // this process.
-func startHelper(device *os.File, group, estate string) (*helper, error) {
+func startHelper(device *os.File, group, cleanup string) (*helper, error) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args[0] = "dmcopy-hold-helper"
-	cmd.Env = append(os.Environ(), helperEnv+"="+cmp.Or(estate, "1"))
+	cmd.Env = append(os.Environ(), helperEnv+"="+cmp.Or(cleanup, "1"))
 	cmd.ExtraFiles = []*os.File{device}
 	// It gets no output of ours: it may outlive us, as long as the kernel keeps a read
 	// of it, and whoever reads our output waits for the last one who could write there.
@@ -50,35 +50,35 @@ func startHelper(device *os.File, group, estate string) (*helper, error) {
 		defer dir.Close()
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
 	}
-	childIn, orders, err := os.Pipe()
+	childIn, requests, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	replies, childOut, err := os.Pipe()
 	if err != nil {
-		return nil, errors.Join(err, childIn.Close(), orders.Close())
+		return nil, errors.Join(err, childIn.Close(), requests.Close())
 	}
 	cmd.Stdin, cmd.Stdout = childIn, childOut
 	err = cmd.Start()
 	err = errors.Join(err, childIn.Close(), childOut.Close())
-	h := &helper{cmd: cmd, orders: orders, pipe: replies, lines: bufio.NewReader(replies)}
+	h := &helper{cmd: cmd, requests: requests, replies: replies, lines: bufio.NewReader(replies)}
 	if err != nil {
-		return nil, errors.Join(err, orders.Close(), replies.Close())
+		return nil, errors.Join(err, requests.Close(), replies.Close())
 	}
 	return h, nil
 }
 
-// tell sends an order and waits for its answer.
-func (h *helper) tell(o order) (answer, error) {
+// call sends an request and waits for the reply.
+func (h *helper) call(o helperRequest) (helperReply, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.broken != nil {
-		return answer{}, h.broken
+		return helperReply{}, h.broken
 	}
 	a, err := h.exchange(o)
 	if err != nil {
 		h.broken = fmt.Errorf("helper: %w", err)
-		return answer{}, h.broken
+		return helperReply{}, h.broken
 	}
 	if a.Errno != 0 {
 		return a, a.Errno
@@ -87,25 +87,25 @@ func (h *helper) tell(o order) (answer, error) {
 }
 
 // exchange writes a line and reads one.
-func (h *helper) exchange(o order) (answer, error) {
+func (h *helper) exchange(o helperRequest) (helperReply, error) {
 	line, err := json.Marshal(o)
 	if err != nil {
-		return answer{}, err
+		return helperReply{}, err
 	}
 	deadline := time.Now().Add(time.Duration(o.Millis)*time.Millisecond + replyGrace)
-	if err := errors.Join(h.orders.SetWriteDeadline(deadline), h.pipe.SetReadDeadline(deadline)); err != nil {
-		return answer{}, err
+	if err := errors.Join(h.requests.SetWriteDeadline(deadline), h.replies.SetReadDeadline(deadline)); err != nil {
+		return helperReply{}, err
 	}
-	if _, err := h.orders.Write(append(line, '\n')); err != nil {
-		return answer{}, err
+	if _, err := h.requests.Write(append(line, '\n')); err != nil {
+		return helperReply{}, err
 	}
 	reply, err := h.lines.ReadBytes('\n')
 	if err != nil {
-		return answer{}, err
+		return helperReply{}, err
 	}
-	var a answer
+	var a helperReply
 	if err := json.Unmarshal(reply, &a); err != nil {
-		return answer{}, fmt.Errorf("answer %q: %w", reply, err)
+		return helperReply{}, fmt.Errorf("reply %q: %w", reply, err)
 	}
 	return a, nil
 }
@@ -113,20 +113,20 @@ func (h *helper) exchange(o order) (answer, error) {
 // read starts reads and returns their numbers. When it returns, the block
 // layer has got them all.
 func (h *helper) read(spans []span) ([]int, error) {
-	a, err := h.tell(order{Read: spans})
+	a, err := h.call(helperRequest{Read: spans})
 	return a.Started, err
 }
 
 // ended waits up to timeout for the reads and tells which of them have ended.
 func (h *helper) ended(ids []int, timeout time.Duration) ([]outcome, error) {
-	a, err := h.tell(order{Wait: ids, Millis: timeout.Milliseconds()})
+	a, err := h.call(helperRequest{Wait: ids, Millis: timeout.Milliseconds()})
 	return a.Done, err
 }
 
 // close lets the helper go. It stays by itself until its last read has ended;
 // close waits for it no longer than timeout.
 func (h *helper) close(timeout time.Duration) error {
-	err := errors.Join(h.orders.Close(), h.pipe.Close())
+	err := errors.Join(h.requests.Close(), h.replies.Close())
 	gone := make(chan error, 1)
 	go func() { gone <- h.cmd.Wait() }()
 	select {

@@ -18,7 +18,7 @@ import (
 // same program, started again. A hung read then hurts nobody but the helper.
 
 // helperEnv marks a process as a helper, and tells it what to clean up after its
-// parent, if anything: see estate.
+// parent, if anything: see cleanupSpec.
 const helperEnv = "DMCOPY_HOLD_HELPER"
 
 // helperFD is the device that the helper reads, inherited from its parent so
@@ -41,8 +41,8 @@ func IsHelper() bool { return os.Getenv(helperEnv) != "" }
 func HelperMain() int {
 	signal.Ignore(unix.SIGPIPE) // a parent that was killed is no reason to leave the reads alone
 	w, err := serve(os.Stdin, os.Stdout, helperFD)
-	// Probes may hang behind somebody who waits for reads that are parked: these first.
-	err = errors.Join(err, sweep(os.Getenv(helperEnv), expiry))
+	// Probes may hang behind somebody who waits for reads that last for minutes: these first.
+	err = errors.Join(err, cleanUp(os.Getenv(helperEnv), expiry))
 	if w != nil {
 		err = errors.Join(err, w.drain())
 	}
@@ -52,8 +52,8 @@ func HelperMain() int {
 	return 0
 }
 
-// order is a line from the parent: start reads, or wait for reads.
-type order struct {
+// helperRequest is a line from the parent: start reads, or wait for reads.
+type helperRequest struct {
 	Read []span `json:"read,omitempty"`
 	Wait []int  `json:"wait,omitempty"`
 	// Millis bounds the wait; 0 looks without waiting.
@@ -66,13 +66,13 @@ type span struct {
 	Length int   `json:"length"`
 }
 
-// answer is a line to the parent.
-type answer struct {
-	// Started are the numbers of the reads that an order began.
+// helperReply is a line to the parent.
+type helperReply struct {
+	// Started are the numbers of the reads that a request began.
 	Started []int `json:"started,omitempty"`
 	// Done are those of the waited for that have ended.
 	Done []outcome `json:"done,omitempty"`
-	// Errno is set when an order could not be carried out.
+	// Errno is set when a request could not be carried out.
 	Errno unix.Errno `json:"errno,omitempty"`
 }
 
@@ -92,7 +92,7 @@ type worker struct {
 	ended   map[int]int64 // ended, not yet told
 }
 
-// serve carries out orders until there are no more. What is in flight then is left to the worker.
+// serve carries out requests until there are no more. What is in flight then is left to the worker.
 func serve(in io.Reader, out io.Writer, fd int) (*worker, error) {
 	ctx, err := aioSetup(maxReads)
 	if err != nil {
@@ -102,19 +102,19 @@ func serve(in io.Reader, out io.Writer, fd int) (*worker, error) {
 	lines := bufio.NewScanner(in)
 	replies := json.NewEncoder(out)
 	for lines.Scan() {
-		var o order
+		var o helperRequest
 		if err := json.Unmarshal(lines.Bytes(), &o); err != nil {
-			return w, fmt.Errorf("order %q: %w", lines.Bytes(), err)
+			return w, fmt.Errorf("request %q: %w", lines.Bytes(), err)
 		}
-		if err := replies.Encode(w.obey(o)); err != nil {
+		if err := replies.Encode(w.handle(o)); err != nil {
 			break // the parent is gone: see to the reads in flight
 		}
 	}
 	return w, lines.Err()
 }
 
-func (w *worker) obey(o order) answer {
-	var a answer
+func (w *worker) handle(o helperRequest) helperReply {
+	var a helperReply
 	for _, s := range o.Read {
 		id, err := w.start(s)
 		if err != nil {

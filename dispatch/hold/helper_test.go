@@ -88,7 +88,7 @@ func TestHelperReuses(t *testing.T) {
 	}
 }
 
-// TestHelperRefuses: an order that cannot be carried out is answered, and the
+// TestHelperRefuses: a request that cannot be carried out is answered, and the
 // next one is carried out.
 func TestHelperRefuses(t *testing.T) {
 	h := start(t)
@@ -122,7 +122,7 @@ func TestHelperDies(t *testing.T) {
 	if _, err := h.read([]span{{0, 4096}}); err == nil {
 		t.Error("a dead helper reads")
 	}
-	d := dropped{anchor: &Anchor{kernel: &system{reader: h}, device: os.Stdin}, link: &link{reads: []*read{{id: 0}}}}
+	d := anchorHold{anchor: &Anchor{kernel: &system{reader: h}, device: os.Stdin}, current: &readSet{reads: []*anchorRead{{id: 0}}}}
 	if err := d.Check(); !errors.Is(err, ErrLost) {
 		t.Error(err)
 	}
@@ -148,10 +148,10 @@ func TestHelperEnds(t *testing.T) {
 // sees to its reads and ends in good order.
 func TestHelperLosesReader(t *testing.T) {
 	h := start(t)
-	if err := h.pipe.Close(); err != nil {
+	if err := h.replies.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.orders.Write([]byte(`{"read":[{"offset":0,"length":4096}]}` + "\n")); err != nil {
+	if _, err := h.requests.Write([]byte(`{"read":[{"offset":0,"length":4096}]}` + "\n")); err != nil {
 		t.Fatal(err)
 	}
 	if err := h.cmd.Wait(); err != nil {
@@ -159,10 +159,10 @@ func TestHelperLosesReader(t *testing.T) {
 	}
 }
 
-// TestHelperGarbage: an order that is none ends the helper with a message.
+// TestHelperGarbage: a request that is none ends the helper with a message.
 func TestHelperGarbage(t *testing.T) {
 	_, err := serve(strings.NewReader("{\"read\":[{\n"), io.Discard, 0)
-	if err == nil || !strings.Contains(err.Error(), "order") {
+	if err == nil || !strings.Contains(err.Error(), "request") {
 		t.Error(err)
 	}
 	if _, err := serve(strings.NewReader(""), io.Discard, 0); err != nil {
@@ -170,9 +170,9 @@ func TestHelperGarbage(t *testing.T) {
 	}
 }
 
-// deaf is a helper that the test plays itself.
-func deaf(t *testing.T) (h *helper, orders *bufio.Scanner, replies *os.File) {
-	in, orderPipe, err := os.Pipe()
+// fakeHelper is a helper that the test plays itself.
+func fakeHelper(t *testing.T) (h *helper, requests *bufio.Scanner, replies *os.File) {
+	in, requestPipe, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,53 +181,53 @@ func deaf(t *testing.T) (h *helper, orders *bufio.Scanner, replies *os.File) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		for _, f := range []*os.File{in, orderPipe, replyPipe, out} {
+		for _, f := range []*os.File{in, requestPipe, replyPipe, out} {
 			f.Close()
 		}
 	})
-	return &helper{orders: orderPipe, pipe: replyPipe, lines: bufio.NewReader(replyPipe)}, bufio.NewScanner(in), out
+	return &helper{requests: requestPipe, replies: replyPipe, lines: bufio.NewReader(replyPipe)}, bufio.NewScanner(in), out
 }
 
-// TestLateAnswer: the answer to an order that was given up must not be taken for
-// the answer to the next one. Here it would say that the anchor is in flight.
-func TestLateAnswer(t *testing.T) {
-	h, orders, replies := deaf(t)
+// TestLateReply: the reply to a request that was given up must not be taken for
+// the reply to the next one. Here it would say that the anchor is in flight.
+func TestLateReply(t *testing.T) {
+	h, requests, replies := fakeHelper(t)
 	soon := 50*time.Millisecond - replyGrace
-	if _, err := h.tell(order{Wait: []int{1}, Millis: soon.Milliseconds()}); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if _, err := h.call(helperRequest{Wait: []int{1}, Millis: soon.Milliseconds()}); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatal(err)
 	}
-	answers := json.NewEncoder(replies)
-	if err := answers.Encode(answer{}); err != nil { // late: nothing has ended by then
+	encoder := json.NewEncoder(replies)
+	if err := encoder.Encode(helperReply{}); err != nil { // late: nothing has ended by then
 		t.Fatal(err)
 	}
-	if err := answers.Encode(answer{Done: []outcome{{ID: 1}}}); err != nil { // to the order below
+	if err := encoder.Encode(helperReply{Done: []outcome{{ID: 1}}}); err != nil { // to the request below
 		t.Fatal(err)
 	}
 	done, err := h.ended([]int{1}, 0)
 	if err == nil && len(done) == 0 {
-		t.Error("the late answer was taken for the new one")
+		t.Error("the late reply was taken for the new one")
 	}
-	if !orders.Scan() {
-		t.Error("no order")
+	if !requests.Scan() {
+		t.Error("no request")
 	}
 }
 
-// TestAnswers: what a helper cannot have said is an error.
-func TestAnswers(t *testing.T) {
+// TestReplies: what a helper cannot have said is an error.
+func TestReplies(t *testing.T) {
 	for _, line := range []string{"", "x", "{", `{"done":1}`} {
-		h, _, replies := deaf(t)
+		h, _, replies := fakeHelper(t)
 		if _, err := replies.WriteString(line + "\n"); err != nil {
 			t.Fatal(err)
 		}
-		if a, err := h.tell(order{}); err == nil {
+		if a, err := h.call(helperRequest{}); err == nil {
 			t.Errorf("%q: %+v", line, a)
 		}
 	}
-	h, _, replies := deaf(t)
+	h, _, replies := fakeHelper(t)
 	if _, err := replies.WriteString(`{"errno":5}` + "\n"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.tell(order{}); !errors.Is(err, unix.EIO) {
+	if _, err := h.call(helperRequest{}); !errors.Is(err, unix.EIO) {
 		t.Error(err)
 	}
 }

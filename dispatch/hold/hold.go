@@ -142,7 +142,7 @@ func (h *Holder) Hold(ctx context.Context, req Request) (Held, error) {
 	if err != nil {
 		return nil, err
 	}
-	held, err := h.anchor.drop(ctx, req)
+	held, err := h.anchor.hold(ctx, req)
 	if err != nil {
 		return nil, errors.Join(err, locks.Close())
 	}

@@ -59,7 +59,7 @@ func parseVersion(release string) version {
 func (a *Anchor) holdable(chains []Chain) error {
 	for _, c := range chains {
 		for _, node := range c.Nodes {
-			if err := a.kernel.waits(node); err != nil {
+			if err := a.kernel.waitsForReads(node); err != nil {
 				return fmt.Errorf("%s %w", node, err)
 			}
 		}
@@ -67,7 +67,7 @@ func (a *Anchor) holdable(chains []Chain) error {
 	return nil
 }
 
-func (s *system) waits(node remap.Dev) error {
+func (s *system) waitsForReads(node remap.Dev) error {
 	requests, err := s.has(node, "mq")
 	if err == nil && requests {
 		return errRequests

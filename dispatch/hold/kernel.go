@@ -21,8 +21,8 @@ type kernel interface {
 	// now is the moment. The throttle's clock, which stands still while the
 	// machine is suspended, never runs faster.
 	now() boottime.Instant
-	// prime makes the disk ready for limits, see [system.prime].
-	prime(leaf remap.Dev, timeout time.Duration) error
+	// initThrottle makes the disk ready for limits, see [system.initThrottle].
+	initThrottle(leaf remap.Dev, timeout time.Duration) error
 	// newGroup makes a group whose throttle has no past.
 	newGroup() (string, error)
 	// limit lets the group read from the leaf at rate bytes per second; 0
@@ -46,8 +46,8 @@ type kernel interface {
 	// suspended tells whether a device of device-mapper is. One that waits
 	// to be is not.
 	suspended(dev remap.Dev) (bool, error)
-	// waits tells, by an error, what does not wait for reads in flight.
-	waits(node remap.Dev) error
+	// waitsForReads tells, by an error, what does not wait for reads in flight.
+	waitsForReads(node remap.Dev) error
 	// pause lets time pass.
 	pause(d time.Duration)
 	// close ends what was begun. Reads in flight keep it up to timeout.
@@ -65,24 +65,24 @@ type system struct {
 	reader  *helper // its reads are charged to the group that it is in
 	prober  *helper // outside of all groups
 
-	mu      sync.Mutex
-	primed  map[remap.Dev]*background.Call[struct{}]
-	home    string // the group that the reader is in
-	emptied bool   // and that is to be removed when it leaves it
+	mu          sync.Mutex
+	throttles   map[remap.Dev]*background.Call[struct{}]
+	readerGroup string // the group that the reader is in
+	removeLeft  bool   // and that is to be removed when it leaves it
 }
 
 // newSystem starts the helpers, which read device.
 func newSystem(device *os.File) (*system, error) {
-	s := &system{sysfs: "/sys", version: running(), primed: make(map[remap.Dev]*background.Call[struct{}]), emptied: true}
+	s := &system{sysfs: "/sys", version: running(), throttles: make(map[remap.Dev]*background.Call[struct{}]), removeLeft: true}
 	var err error
 	if s.groups, err = newCgroups("/proc/self/mountinfo"); err != nil {
 		return nil, err
 	}
-	if s.home, err = s.groups.make(); err == nil {
-		s.reader, err = startHelper(device, s.home, "")
+	if s.readerGroup, err = s.groups.make(); err == nil {
+		s.reader, err = startHelper(device, s.readerGroup, "")
 	}
 	if err == nil {
-		s.prober, err = startHelper(device, "", s.groups.estate())
+		s.prober, err = startHelper(device, "", s.groups.cleanupSpec())
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.close(expiry))
@@ -110,16 +110,16 @@ func (s *system) close(timeout time.Duration) error {
 
 func (s *system) now() boottime.Instant { return boottime.Now() }
 
-// prime writes a limit that is none. The first one of a disk freezes its queue until what is in
+// initThrottle writes a limit that is none. The first one of a disk freezes its queue until what is in
 // flight there has ended (block/blk-throttle.c, blk_throtl_init), commands as well, and whoever
 // waits for them waits in the kernel.
-func (s *system) prime(leaf remap.Dev, timeout time.Duration) error {
+func (s *system) initThrottle(leaf remap.Dev, timeout time.Duration) error {
 	s.mu.Lock()
-	call := s.primed[leaf]
+	call := s.throttles[leaf]
 	if call == nil {
-		home := s.home
-		call = background.Start(func() (struct{}, error) { return struct{}{}, s.groups.limit(home, leaf, 0) })
-		s.primed[leaf] = call
+		readerGroup := s.readerGroup
+		call = background.Start(func() (struct{}, error) { return struct{}{}, s.groups.limit(readerGroup, leaf, 0) })
+		s.throttles[leaf] = call
 	}
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
@@ -141,8 +141,8 @@ func (s *system) limit(group string, leaf remap.Dev, rate int64) error {
 func (s *system) removeGroup(group string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if group == s.home {
-		s.emptied = true
+	if group == s.readerGroup {
+		s.removeLeft = true
 		return nil
 	}
 	return s.groups.remove(group)
@@ -164,15 +164,15 @@ func (s *system) read(group string, sp span) (int, error) {
 func (s *system) enter(group string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if group == s.home {
+	if group == s.readerGroup {
 		return nil
 	}
 	if err := s.groups.enter(group, s.reader.cmd.Process.Pid); err != nil {
 		return err
 	}
-	left, emptied := s.home, s.emptied
-	s.home, s.emptied = group, false
-	if emptied {
+	left, removeLeft := s.readerGroup, s.removeLeft
+	s.readerGroup, s.removeLeft = group, false
+	if removeLeft {
 		return s.groups.remove(left)
 	}
 	return nil

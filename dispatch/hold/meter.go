@@ -22,12 +22,12 @@ const (
 	// minRate is the lowest limit that all kernels take, in bytes per second
 	// (tg_set_limit).
 	minRate = 2
-	// parked is how long a read is withheld that has to last although a new one
+	// longHold is how long a read is withheld that has to last although a new one
 	// cannot be made; longer than any command is waited for.
-	parked = 5 * time.Minute
-	// reserve is what a read needs to be parked, in bytes. It is not spent on
+	longHold = 5 * time.Minute
+	// reserve is what a read needs for a longHold, in bytes. It is not spent on
 	// shorter periods.
-	reserve = 2 * minRate * int64(parked/time.Second)
+	reserve = 2 * minRate * int64(longHold/time.Second)
 )
 
 // meter is the account of one read.
@@ -48,16 +48,16 @@ func (m *meter) deadline() boottime.Instant {
 	return m.since.Add(time.Duration(m.left*int64(time.Second)/m.rate) - slack)
 }
 
-// lasting is the rate at which left bytes last for a period.
-func lasting(left int64, period time.Duration) int64 {
+// rateFor is the rate at which left bytes last for a period.
+func rateFor(left int64, period time.Duration) int64 {
 	return max(left*int64(time.Second)/int64(period+slack+tick), minRate)
 }
 
-// stretched is the rate at which what is left of a read lasts for a period, or,
+// slowedRate is the rate at which what is left of a read lasts for a period, or,
 // where little is left, as long as it can.
-func stretched(left int64, period time.Duration) int64 {
+func slowedRate(left int64, period time.Duration) int64 {
 	if left <= reserve {
-		period = parked
+		period = longHold
 	}
-	return lasting(left, period)
+	return rateFor(left, period)
 }

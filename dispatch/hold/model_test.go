@@ -272,7 +272,7 @@ func (m *model) now() boottime.Instant {
 	return boottime.Instant(m.time)
 }
 
-func (m *model) prime(remap.Dev, time.Duration) error { return m.call("prime") }
+func (m *model) initThrottle(remap.Dev, time.Duration) error { return m.call("initThrottle") }
 
 func (m *model) newGroup() (string, error) {
 	if err := m.call("newGroup"); err != nil {
@@ -352,7 +352,7 @@ func (m *model) ended(ids []int, timeout time.Duration) ([]outcome, error) {
 			done = append(done, outcome{ID: id})
 		}
 	}
-	m.pass(m.cost()) // until the answer is heard
+	m.pass(m.cost()) // until the reply is read
 	return done, nil
 }
 
@@ -383,7 +383,7 @@ func (m *model) suspended(dev remap.Dev) (bool, error) {
 	return m.nodes[dev].suspended != 0, m.call("suspended")
 }
 
-func (m *model) waits(remap.Dev) error { return m.fail["waits"] }
+func (m *model) waitsForReads(remap.Dev) error { return m.fail["waitsForReads"] }
 
 func (m *model) pause(d time.Duration) { m.pass(d) }
 

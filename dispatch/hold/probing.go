@@ -11,13 +11,13 @@ import (
 
 // A read that does not come back can wait for somebody who changes the layout,
 // or for a slow disk. What a read takes that waits for nobody is measured before
-// the first anchor is dropped, and by each probe.
+// the first anchor is submitted, and by each probe.
 
 const (
-	// patient is how many times longer than the last one a probe may take.
-	patient = 4
-	// slowest is what a read may take on a device that is held.
-	slowest = 3 * time.Second
+	// latencyFactor is how many times longer than the last one a probe may take.
+	latencyFactor = 4
+	// maxLatency is what a read may take on a device that is held.
+	maxLatency = 3 * time.Second
 	// probeStep is how often it is looked whether there still is somebody to
 	// wait for.
 	probeStep = 100 * time.Millisecond
@@ -27,21 +27,21 @@ const (
 type probing struct {
 	latency time.Duration // of the last one; 0 is unknown
 	// under way is a read that was not waited for to its end.
-	ids   []int
-	since boottime.Instant // when it began
-	seen  boottime.Instant // when it was last looked at
+	ids    []int
+	since  boottime.Instant // when it began
+	polled boottime.Instant // when it was last looked at
 }
 
-func (p *probing) underWay() bool { return len(p.ids) > 0 }
+func (p *probing) pending() bool { return len(p.ids) > 0 }
 
-// passes is probe, unless one is under way that has not come back.
-func (a *Anchor) passes(ctx context.Context, chains []Chain, wait time.Duration) (bool, error) {
-	if a.probing.underWay() {
-		if err := a.lookAtProbe(0); err != nil || a.probing.underWay() {
+// probeUnlessPending is probe, unless one is under way that has not come back.
+func (a *Anchor) probeUnlessPending(ctx context.Context, chains []Chain, wait time.Duration) (bool, error) {
+	if a.probing.pending() {
+		if err := a.pollProbe(0); err != nil || a.probing.pending() {
 			return false, err
 		}
 	}
-	return a.probe(ctx, chains, max(wait, patient*a.probing.latency))
+	return a.probe(ctx, chains, max(wait, latencyFactor*a.probing.latency))
 }
 
 // probe reads what the chains begin with, from outside of the groups, and tells
@@ -51,49 +51,49 @@ func (a *Anchor) probe(ctx context.Context, chains []Chain, wait time.Duration) 
 		return false, err
 	}
 	until := a.kernel.now().Add(wait)
-	for a.probing.underWay() && ctx.Err() == nil {
+	for a.probing.pending() && ctx.Err() == nil {
 		left := until.Sub(a.kernel.now())
-		if err := a.lookAtProbe(min(max(left, 0), probeStep)); err != nil {
+		if err := a.pollProbe(min(max(left, 0), probeStep)); err != nil {
 			return false, err
 		}
 		if left <= 0 {
 			break
 		}
 	}
-	return !a.probing.underWay(), nil
+	return !a.probing.pending(), nil
 }
 
 func (a *Anchor) startProbe(chains []Chain) error {
 	now := a.kernel.now()
 	ids, err := a.kernel.probe(spansOf(chains))
 	p := &a.probing
-	p.ids, p.since, p.seen = ids, now, now
+	p.ids, p.since, p.polled = ids, now, now
 	return err
 }
 
-// lookAtProbe waits for the probe up to a while. If it comes back, it is known
+// pollProbe waits for the probe up to a while. If it comes back, it is known
 // how long one takes, unless nobody has looked for it meanwhile.
-func (a *Anchor) lookAtProbe(wait time.Duration) error {
+func (a *Anchor) pollProbe(wait time.Duration) error {
 	p := &a.probing
 	done, err := a.kernel.probed(p.ids, wait)
 	if err != nil {
 		return err
 	}
 	now := a.kernel.now()
-	p.drop(done)
-	switch unseen := now.Sub(p.seen) - wait; {
-	case p.underWay():
+	p.forget(done)
+	switch unseen := now.Sub(p.polled) - wait; {
+	case p.pending():
 	case unseen > probeStep:
 		p.latency = 0
 	default:
 		p.latency = max(now.Sub(p.since), 1)
 	}
-	p.seen = now
+	p.polled = now
 	return nil
 }
 
-// drop forgets reads that have ended.
-func (p *probing) drop(done []outcome) {
+// forget forgets reads that have ended.
+func (p *probing) forget(done []outcome) {
 	ended := make(map[int]bool)
 	for _, o := range done {
 		ended[o.ID] = true
@@ -107,42 +107,42 @@ func (p *probing) drop(done []outcome) {
 	p.ids = left
 }
 
-// settle waits until no probe is under way and it is known what a read takes.
-func (a *Anchor) settle(ctx context.Context, chains []Chain, wait time.Duration) error {
+// measureLatency waits until no probe is under way and it is known what a read takes.
+func (a *Anchor) measureLatency(ctx context.Context, chains []Chain, wait time.Duration) error {
 	p := &a.probing
-	wasSlow := p.latency > slowest
-	if !p.underWay() && (wasSlow || p.latency == 0) {
+	wasSlow := p.latency > maxLatency
+	if !p.pending() && (wasSlow || p.latency == 0) {
 		if err := a.startProbe(chains); err != nil {
 			return fmt.Errorf("probe: %w", errors.Join(err, ErrUnavailable))
 		}
 	}
-	for began := a.kernel.now(); p.underWay(); {
+	for began := a.kernel.now(); p.pending(); {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := a.lookAtProbe(probeStep); err != nil {
+		if err := a.pollProbe(probeStep); err != nil {
 			return fmt.Errorf("probe: %w", errors.Join(err, ErrUnavailable))
 		}
 		waited := a.kernel.now().Sub(began)
 		switch {
-		case !p.underWay():
+		case !p.pending():
 		case wasSlow:
 			return tooSlow(p.latency)
-		case waited >= wait && a.anySuspended(chains), waited >= slowest:
+		case waited >= wait && a.anySuspended(chains), waited >= maxLatency:
 			return fmt.Errorf("a read does not come back: %w", ErrContended)
 		}
 	}
-	if p.latency > slowest {
+	if p.latency > maxLatency {
 		return tooSlow(p.latency)
 	}
 	if p.latency == 0 {
-		return a.settle(ctx, chains, wait)
+		return a.measureLatency(ctx, chains, wait)
 	}
 	return nil
 }
 
 func tooSlow(latency time.Duration) error {
-	return fmt.Errorf("a read takes %v, and more than %v is not waited for: %w", latency.Round(time.Millisecond), slowest, ErrSlow)
+	return fmt.Errorf("a read takes %v, and more than %v is not waited for: %w", latency.Round(time.Millisecond), maxLatency, ErrSlow)
 }
 
 // anySuspended tells whether a device of the chains is suspended.

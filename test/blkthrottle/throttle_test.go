@@ -68,7 +68,7 @@ func TestOneQueue(t *testing.T) {
 	}
 }
 
-// TestCarryover: what was waited for counts when the limit changes, whatever it was parked at.
+// TestCarryover: what was waited for counts when the limit changes, whatever the lowest rate in between.
 func TestCarryover(t *testing.T) {
 	for name, r := range kernels {
 		d := NewDisk(r)
@@ -78,7 +78,7 @@ func TestCarryover(t *testing.T) {
 		g.Submit(1000, b)
 		limited(t, g, 1000+hz, 2) // after a second
 		if gone := ends(d, 1000+60*hz); len(gone) > 0 {
-			t.Fatalf("%s: a parked read is let go", name)
+			t.Fatalf("%s: a read at two bytes per second is let go", name)
 		}
 		limited(t, g, 1000+60*hz, (65536-16384-2*59)/4)
 		at := ends(d, 1000+100*hz)[b]

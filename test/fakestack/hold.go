@@ -57,7 +57,7 @@ func (h *holder) Hold(_ context.Context, req hold.Request) (hold.Held, error) {
 			return nil, err
 		}
 	}
-	held, err := h.drop(n, req)
+	held, err := h.anchor(n, req)
 	if err != nil {
 		return nil, err
 	}
@@ -71,8 +71,8 @@ func (h *holder) Hold(_ context.Context, req hold.Request) (hold.Held, error) {
 	return held, nil
 }
 
-// drop puts an anchor in flight where the request says.
-func (h *holder) drop(n int, req hold.Request) (*held, error) {
+// anchor puts an anchor in flight where the request says.
+func (h *holder) anchor(n int, req hold.Request) (*held, error) {
 	held := &held{m: h.m, n: n, nodes: make(map[remap.Dev]bool), until: boottime.Forever}
 	if !slices.ContainsFunc(req.Chains, func(c hold.Chain) bool { return len(c.Nodes) > 0 }) {
 		return held, nil
@@ -99,7 +99,7 @@ func (h *holder) drop(n int, req hold.Request) (*held, error) {
 	}
 	m.holds[held] = true
 	held.timer = time.AfterFunc(expiry, held.expire)
-	held.last()
+	held.prolong()
 	return held, nil
 }
 
@@ -195,12 +195,12 @@ func (h *held) Extend() error {
 	if h.lost {
 		return errLost
 	}
-	h.last()
+	h.prolong()
 	return nil
 }
 
-// last makes the hold last for an expiry more.
-func (h *held) last() {
+// prolong makes the hold last for an expiry more.
+func (h *held) prolong() {
 	if len(h.nodes) == 0 {
 		return
 	}

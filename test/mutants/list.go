@@ -100,7 +100,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "hold still on after the commands",
-		file:  "dispatch/offload.go", old: "lostHold := errors.Join(letGo(), held.Check())", new: "lostHold := letGo()",
+		file:  "dispatch/offload.go", old: "lostHold := errors.Join(stopExtending(), held.Check())", new: "lostHold := stopExtending()",
 		in: "./dispatch", tests: "Hold",
 	},
 	{
@@ -145,7 +145,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "what was seen while commands were under way",
-		file:  "dispatch/offload.go", old: "seen := lookAway()", new: "seen := lookAway()[:0]",
+		file:  "dispatch/offload.go", old: "seen := stopWatching()", new: "seen := stopWatching()[:0]",
 		in: "./dispatch", tests: "ThereAndBack",
 	},
 	{
@@ -370,7 +370,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "probe of the anchor",
-		file:  "dispatch/hold/probing.go", old: "return !a.probing.underWay(), nil", new: "return true, nil",
+		file:  "dispatch/hold/probing.go", old: "return !a.probing.pending(), nil", new: "return true, nil",
 		in: "./test/integration/anchor", tests: "TestSuspendUnderWay|TestSuspendedDevice", guest: true,
 	},
 	{
@@ -380,7 +380,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "a read more in flight at each device than before",
-		file:  "dispatch/hold/anchor.go", old: "if n <= l.before[node] {", new: "if n < 1 {",
+		file:  "dispatch/hold/anchor.go", old: "if n <= set.before[node] {", new: "if n < 1 {",
 		in: "./dispatch/hold", tests: ".",
 	},
 	{
@@ -390,22 +390,22 @@ var mutants = []mutant{
 	},
 	{
 		guard: "throttle of the anchor",
-		file:  "dispatch/hold/anchor.go", old: "if err := a.set(r, lasting(r.left, a.expiry())); err != nil {", new: "if r.rate = 1; err != nil {",
+		file:  "dispatch/hold/anchor.go", old: "if err := a.setRate(r, rateFor(r.left, a.expiry())); err != nil {", new: "if r.rate = 1; err != nil {",
 		in: "./test/integration/anchor", tests: "TestSuspend", guest: true,
 	},
 	{
 		guard: "an anchor that is queued has no limit",
-		file:  "dispatch/hold/anchor.go", old: "if err := a.loosen(l); err != nil {", new: "if err := error(nil); err != nil {",
+		file:  "dispatch/hold/anchor.go", old: "if err := a.unthrottle(set); err != nil {", new: "if err := error(nil); err != nil {",
 		in: "./dispatch/hold", tests: ".",
 	},
 	{
 		guard: "the last anchor was in flight until the next one was",
-		file:  "dispatch/hold/held.go", old: "\terr = d.Check()\n", new: "\terr = nil\n",
+		file:  "dispatch/hold/held.go", old: "\terr = h.Check()\n", new: "\terr = nil\n",
 		in: "./dispatch/hold", tests: ".",
 	},
 	{
 		guard: "the deadline of a hold never comes nearer",
-		file:  "dispatch/hold/held.go", old: "sooner := next.deadline() < d.Deadline();", new: "sooner := false;",
+		file:  "dispatch/hold/held.go", old: "sooner := next.deadline() < h.Deadline();", new: "sooner := false;",
 		in: "./dispatch/hold", tests: ".",
 	},
 	{
@@ -419,7 +419,7 @@ var mutants = []mutant{
 		in: "./dispatch/hold", tests: ".",
 	},
 	{
-		guard: "what is left of an anchor is parked",
+		guard: "what is left of an anchor lasts for minutes",
 		file:  "dispatch/hold/meter.go", old: "if left <= reserve {", new: "if left < 0 {",
 		in: "./dispatch/hold", tests: ".",
 	},
@@ -435,8 +435,8 @@ var mutants = []mutant{
 	},
 	{
 		guard: "what is left behind is let go after an expiry",
-		file:  "dispatch/hold/sweep.go", old: "if time.Since(began) > expiry {", new: "if time.Since(began) >= 0 {",
-		in: "./dispatch/hold", tests: "Sweep",
+		file:  "dispatch/hold/cleanup.go", old: "if time.Since(began) > expiry {", new: "if time.Since(began) >= 0 {",
+		in: "./dispatch/hold", tests: "CleanUp",
 	},
 	{
 		guard: "lock of the volume group",

@@ -14,7 +14,7 @@ import (
 )
 
 // BenchmarkHold is what a window costs that does nothing: the anchor is
-// dropped, proven, checked and released.
+// submitted, proven, checked and released.
 func BenchmarkHold(b *testing.B) {
 	disk := vm.Device(b, fast)
 	volume := linear(b, "held", 65536, srcStart)

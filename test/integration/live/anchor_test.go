@@ -81,7 +81,7 @@ func waits(t *testing.T, held hold.Held, name string, args ...string) {
 }
 
 // TestAnchorOnArray: neither the level of an array nor what it lies on can be
-// changed while an anchor is dropped through it. Older kernels do not wait: they
+// changed while an anchor is submitted through it. Older kernels do not wait: they
 // get no anchor.
 func TestAnchorOnArray(t *testing.T) {
 	d := newDisk(t)

@@ -22,9 +22,9 @@ func TestZonesAreNotCut(t *testing.T) {
 		r.watch, r.plan = noise{}, &plan{}
 		for _, zoner := range []Zoner{r.zones.zoner, nil} {
 			r.zones.zoner = zoner
-			letGo := r.lookOut(t.Context(), func(error) { t.Error("cut") })
+			stop := r.watchLayout(t.Context(), func(error) { t.Error("cut") })
 			synctest.Wait()
-			letGo()
+			stop()
 			if looked := r.stats.looks > 0; looked != (zoner == nil) {
 				t.Errorf("looked %d times", r.stats.looks)
 			}
