@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A laboratory builds mutants and runs tests on them. Most of them are parts of one program, which is each of them in turn
+// (see switches); those that a guest has to run, and those outside of functions, are built one by one.
+type laboratory struct {
+	root, dir string
+	switches  *switches
+	overlay   string // of the program that is each of them
+	// binaries are the tests of packages that were built with the overlay, and sound tells which tests pass without a mutant.
+	binaries map[string]string
+	sound    map[[2]string]error
+}
+
+func newLaboratory(chosen []*mutant) (l *laboratory, err error) {
+	l = &laboratory{binaries: make(map[string]string), sound: make(map[[2]string]error)}
+	if l.root, err = os.Getwd(); err != nil {
+		return nil, err
+	}
+	if l.dir, err = os.MkdirTemp("", "mutants-"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	if l.switches, err = newSwitches(l.root, l.choice(), chosen); err != nil {
+		return nil, err
+	}
+	l.overlay, err = l.writeOverlay("switches", l.switches.files)
+	return l, err
+}
+
+func (l *laboratory) close() { os.RemoveAll(l.dir) }
+
+// choice is the file that says which mutant the program is, if any.
+func (l *laboratory) choice() string { return filepath.Join(l.dir, "choice") }
+
+// examine returns the tests that fail without the guard, and pass with it. That there are none is an error.
+func (l *laboratory) examine(ctx context.Context, m *mutant) ([]string, error) {
+	id, switched := l.switches.ids[m]
+	if !switched {
+		return l.examineAlone(ctx, m)
+	}
+	binary, err := l.build(ctx, m.in)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(l.choice(), []byte(strconv.Itoa(id)), 0o600); err != nil {
+		return nil, err
+	}
+	noticed, err := l.run(ctx, binary, m.in, m.tests)
+	if err := errors.Join(err, os.Remove(l.choice())); err != nil {
+		return nil, err
+	}
+	for _, test := range noticed {
+		if err := l.passes(ctx, binary, m.in, test); err != nil {
+			return nil, err
+		}
+	}
+	return noticed, nil
+}
+
+// examineAlone is examine for a program without one guard and nothing else.
+func (l *laboratory) examineAlone(ctx context.Context, m *mutant) ([]string, error) {
+	text, err := m.apply(l.root)
+	if err != nil {
+		return nil, err
+	}
+	overlay, err := l.writeOverlay("alone", map[string][]byte{filepath.Join(l.root, m.file): text})
+	if err != nil {
+		return nil, err
+	}
+	limit := "3m"
+	if m.guest {
+		limit = "30m"
+	}
+	args := []string{"test", "-count=1", "-vet=off", "-json", "-failfast", "-timeout", limit, "-run", m.tests, m.in}
+	return l.verdict(ctx, "", overlay, append(args, flags(ctx, m.in)...))
+}
+
+// build returns the tests of a package, with which the program is each of the mutants.
+func (l *laboratory) build(ctx context.Context, pkg string) (string, error) {
+	if path, ok := l.binaries[pkg]; ok {
+		return path, nil
+	}
+	path := filepath.Join(l.dir, strconv.Itoa(len(l.binaries))+".test")
+	cmd := l.command(ctx, "", l.overlay, []string{"test", "-c", "-vet=off", "-o", path, pkg})
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	l.binaries[pkg] = path
+	return path, nil
+}
+
+// run returns the tests of a package that fail.
+func (l *laboratory) run(ctx context.Context, binary, pkg, tests string) ([]string, error) {
+	args := []string{"tool", "test2json", "-t", binary, "-test.v=test2json", "-test.failfast", "-test.timeout=3m", "-test.run=" + tests}
+	return l.verdict(ctx, filepath.Join(l.root, pkg), l.overlay, append(args, flags(ctx, pkg)...))
+}
+
+// passes returns an error if a test fails, or does not run, without a mutant.
+func (l *laboratory) passes(ctx context.Context, binary, pkg, test string) error {
+	key := [2]string{pkg, test}
+	err, known := l.sound[key]
+	if !known {
+		failed, cause := l.run(ctx, binary, pkg, "^"+test+"$")
+		switch {
+		case len(failed) > 0:
+			err = fmt.Errorf("%s fails with the guard, too", test)
+		case !errors.Is(cause, errUnnoticed):
+			err = cause
+		}
+		l.sound[key] = err
+	}
+	return err
+}
+
+// errUnnoticed: tests ran, and none failed.
+var errUnnoticed = errors.New("no test fails")
+
+func (l *laboratory) verdict(ctx context.Context, dir, overlay string, args []string) ([]string, error) {
+	cmd := l.command(ctx, dir, overlay, args)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return nil, err
+	}
+	failed, err := failures(out)
+	if err == nil && len(failed) == 0 {
+		err = errUnnoticed
+	}
+	return failed, err
+}
+
+// command is a go command of which all that it begins builds with the overlay: some tests build programs on the way.
+func (l *laboratory) command(ctx context.Context, dir, overlay string, args []string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -overlay="+overlay))
+	return cmd
+}
+
+// flags are those of tests that are properties: what fails here is no case to keep.
+func flags(ctx context.Context, pkg string) []string {
+	out, err := exec.CommandContext(ctx, "go", "list", "-f", `{{join .TestImports " "}} {{join .XTestImports " "}}`, pkg).Output()
+	if err != nil || !slices.Contains(strings.Fields(string(out)), "pgregory.net/rapid") {
+		return nil
+	}
+	return []string{"-rapid.nofailfile"}
+}
+
+// writeOverlay writes files, by the names whose place they take, and returns the list that tells the go command so.
+func (l *laboratory) writeOverlay(name string, files map[string][]byte) (string, error) {
+	dir := filepath.Join(l.dir, name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	replace := make(map[string]string)
+	for path, text := range files {
+		replace[path] = filepath.Join(dir, fmt.Sprintf("%d-%s", len(replace), filepath.Base(path)))
+		if err := os.WriteFile(replace[path], text, 0o600); err != nil {
+			return "", err
+		}
+	}
+	list, err := json.Marshal(map[string]map[string]string{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	overlay := filepath.Join(dir, "overlay.json")
+	return overlay, os.WriteFile(overlay, list, 0o600)
+}
+
+// apply returns the file without the guard.
+func (m *mutant) apply(root string) ([]byte, error) {
+	text, err := os.ReadFile(filepath.Join(root, m.file))
+	if err != nil {
+		return nil, err
+	}
+	if n := bytes.Count(text, []byte(m.old)); n != 1 {
+		return nil, fmt.Errorf("%s holds %d times what is to be replaced", m.file, n)
+	}
+	return bytes.Replace(text, []byte(m.old), []byte(m.new), 1), nil
+}
