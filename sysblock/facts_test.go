@@ -210,13 +210,17 @@ func mistrusted(t *testing.T, m *sysblocktest.Machine, name string) error {
 	if f.Blind {
 		reason = sysblock.ReasonBlind
 	}
+	layer := f.Layer()
+	if layer == nil {
+		t.Fatalf("%s: without a layer: %+v", name, f)
+	}
 	for _, op := range []remap.Op{remap.Read, remap.Write} {
-		if p := f.Layer().Map(op, 0, 8); p.Kind != remap.Opaque || p.Reason != reason {
+		if p := layer.Map(op, 0, 8); p.Kind != remap.Opaque || p.Reason != reason {
 			t.Errorf("%s: %+v", name, p)
 		}
 	}
-	if f.Part != nil && !slices.Equal(f.Layer().Below(), []remap.Dev{f.Part.Parent}) {
-		t.Errorf("%s rests on %v", name, f.Layer().Below())
+	if f.Part != nil && !slices.Equal(layer.Below(), []remap.Dev{f.Part.Parent}) {
+		t.Errorf("%s rests on %v", name, layer.Below())
 	}
 	return f.Cause()
 }
