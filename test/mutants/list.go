@@ -65,7 +65,7 @@ var mutants = []mutant{
 	{
 		guard: "layers: what is under way for good was not copied",
 		file:  "dispatch/offload.go", old: "				out.offloaded -= s.Len // of a fenced run\n", new: "",
-		in: "./dispatch", tests: "TestFenced",
+		in: "./dispatch", tests: "TestLostCompletion",
 	},
 	{
 		guard: "layers: nothing is copied through what a file system bypasses",
@@ -111,7 +111,7 @@ var mutants = []mutant{
 	{
 		guard: "clock right before the system call",
 		file:  "internal/boottime/syscall.go", old: "if until != Forever {", new: "if until == 0 {",
-		in: "./copydomain/...", tests: "TooLate|TestPair",
+		in: "./copydomain/nvme", tests: "TestFileIsTooLate",
 	},
 	{
 		guard: "hold still on between the comparison and the first command",
