@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -16,7 +19,8 @@ import (
 )
 
 // exitCases are what a user can do, one a line, and what the program ends with. {src},
-// {dst}, {busy}, {partial} are prepared by the test; what is not named exists nowhere.
+// {dst}, {busy}, {moved}, {long}, {partial} are prepared by the test; what is not named exists nowhere. What else
+// happens has its name in what.
 var exitCases = []struct {
 	code int
 	what string
@@ -56,6 +60,8 @@ var exitCases = []struct {
 
 	{3, "no space, with state", "copy --state s {src} {full}/new", "make some, and go on with dmcopy resume s"},
 
+	{4, "moved without its data, again and again", "copy --rate 1M --window 1M --progress json {long} {moved}", "the destination was moved"},
+
 	{5, "a file system that does not copy", "copy --offload require {src} {dst}", "cannot be offloaded"},
 	{5, "into a new file", "copy --offload require {src} ./new", "cannot be offloaded"},
 
@@ -84,14 +90,15 @@ var exitCases = []struct {
 	{6, "regular file, frozen", "copy --freeze a same", "cannot be frozen"},
 
 	{7, "different", "verify a other", "verification found a difference"},
+
+	{130, "interrupted", "copy --rate 256K --progress json {long} ./new", "interrupt again to stop at once"},
+	{130, "interrupted, with state", "copy --rate 256K --progress json --state s {long} ./new", "s keeps what is done"},
+	{130, "terminated", "copy --rate 256K --progress json {long} ./new", "interrupt again to stop at once"},
 }
 
-// TestExitCases is the list of README.md, with what leads to each line. Exit code 4 needs
-// a layout that keeps changing: TestExitCodes has the error, and dispatch the copies that
-// end with it. 130 and SIGABRT are those of signals: see TestInterrupt, TestHangup,
-// TestUnread and TestCrashes.
+// TestExitCases is the list of README.md, with what leads to each line. SIGABRT is that of a crash: see TestCrashes.
 func TestExitCases(t *testing.T) {
-	seen := map[int]bool{4: true, 130: true}
+	seen := make(map[int]bool)
 	for _, c := range exitCases {
 		seen[c.code] = true
 		t.Run(c.what, func(t *testing.T) {
@@ -113,14 +120,19 @@ func TestExitCases(t *testing.T) {
 				"without /sys":          "unshare --mount sh -c 'umount --lazy /sys && exec \"$@\"' sh ",
 				"without CAP_SYS_ADMIN": "setpriv --bounding-set=-sys_admin ",
 			}[c.what] + "dmcopy " + args
-			cmd := exec.Command("sh", "-c", command)
+			var place uint64
+			cmd := exec.Command("sh", "-c", "exec "+command)
 			cmd.Dir = dir
-			text, err := cmd.CombinedOutput()
-			var exit *exec.ExitError
-			if err != nil && !errors.As(err, &exit) {
-				t.Fatal(err)
-			}
-			if code := cmd.ProcessState.ExitCode(); code != c.code || !strings.Contains(string(text), c.says) {
+			text := said(t, cmd, map[string]func(){
+				"moved without its data, again and again": func() {
+					place += 32 << 20
+					looptest.Move(t, args[strings.LastIndex(args, " ")+1:], place, 32<<20)
+				},
+				"interrupted":             once(t, cmd, unix.SIGINT),
+				"interrupted, with state": once(t, cmd, unix.SIGINT),
+				"terminated":              once(t, cmd, unix.SIGTERM),
+			}[c.what])
+			if code := cmd.ProcessState.ExitCode(); code != c.code || !strings.Contains(text, c.says) {
 				t.Errorf("%s: exit code %d, want %d and %q: %s", command, code, c.code, c.says, text)
 			}
 			// What says that nothing was written has written nothing, and left nothing behind.
@@ -144,12 +156,53 @@ func TestExitCases(t *testing.T) {
 	}
 }
 
+// said runs a command and returns what it says. Each time that it says that it has come further, something happens.
+func said(t *testing.T, cmd *exec.Cmd, happens func()) string {
+	t.Helper()
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for lines := bufio.NewScanner(pipe); lines.Scan(); {
+		text.WriteString(lines.Text() + "\n")
+		var s statusMessage
+		if happens != nil && json.Unmarshal(lines.Bytes(), &s) == nil && s.Done > 0 {
+			happens()
+		}
+	}
+	var exit *exec.ExitError
+	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return text.String()
+}
+
+// once sends a signal the first time.
+func once(t *testing.T, cmd *exec.Cmd, signal os.Signal) func() {
+	return sync.OnceFunc(func() {
+		if err := cmd.Process.Signal(signal); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // exitArgs puts what is prepared into a command line. Devices lie elsewhere.
 func exitArgs(t *testing.T, dir, args string) string {
 	t.Helper()
 	for name, prepare := range map[string]func() string{
 		"{src}": func() string { return looptest.Attach(t, newFile(t, 1<<20), 512) },
 		"{dst}": func() string { return looptest.Attach(t, newFile(t, 1<<20), 512) },
+		"{moved}": func() string {
+			path := looptest.Attach(t, newFile(t, 32<<30), 512)
+			looptest.Move(t, path, 0, 32<<20)
+			return path
+		},
+		"{long}": func() string { return longFile(t) },
 		"{busy}": func() string {
 			path := looptest.Attach(t, newFile(t, 1<<20), 512)
 			claim(t, path)

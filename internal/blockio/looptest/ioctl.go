@@ -37,6 +37,28 @@ func Partition(t testing.TB, loop string, number int32, start, length int64) str
 	return node(t, fmt.Sprintf("%sp%d", loop, number))
 }
 
+// Move has a loop device show so many bytes of its file from an offset. It gets no data along.
+func Move(t testing.TB, loop string, offset, size uint64) {
+	t.Helper()
+	f, err := os.OpenFile(loop, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := unix.IoctlLoopGetStatus64(int(f.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	info.Offset, info.Sizelimit = offset, size
+	err = unix.EAGAIN // as long as there are pages to be written (drivers/block/loop.c, loop_set_status)
+	for errors.Is(err, unix.EAGAIN) {
+		err = unix.IoctlLoopSetStatus64(int(f.Fd()), info)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // node makes the node of a device, unless somebody has.
 func node(t testing.TB, path string) string {
 	t.Helper()
