@@ -41,9 +41,13 @@ func (d dir) has(attr string) (bool, error) {
 	return err == nil, err
 }
 
-// text reads a file of one value, without the newline.
+// text reads a file of one value, without the newline. The attributes of a mapped
+// device that is being removed fail with EINVAL (drivers/md/dm-sysfs.c, dm_attr_show).
 func (d dir) text(attr string) (string, error) {
 	b, err := os.ReadFile(d.path(attr))
+	if errors.Is(err, syscall.EINVAL) && strings.HasPrefix(attr, "dm/") {
+		err = &fs.PathError{Op: "read", Path: d.path(attr), Err: syscall.ENODEV}
+	}
 	if err != nil {
 		return "", err
 	}

@@ -105,6 +105,9 @@ func (f FS) mappedName(name string) (remap.Dev, bool, error) {
 			continue
 		}
 		dev, err := dir(d).dev("dev")
+		if vanished(err) {
+			continue
+		}
 		if err != nil {
 			return dev, false, err
 		}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/dmcopy/dmcopy/remap"
@@ -72,6 +73,32 @@ func TestLookup(t *testing.T) {
 }
 
 // A name that means two things is never guessed.
+// A mapped device that is being removed, whose attributes fail with EINVAL, is no concern
+// of others.
+func TestLeavingBeside(t *testing.T) {
+	// The loopback interface has no speed, and says so in this way (net/core/net-sysfs.c, speed_show).
+	const invalid = "/sys/class/net/lo/speed"
+	if _, err := os.ReadFile(invalid); !errors.Is(err, syscall.EINVAL) {
+		t.Fatalf("%s is to fail with EINVAL: %v", invalid, err)
+	}
+	m := sysblocktest.New(t)
+	m.NVMe(0, 1, "259:0", 2048)
+	m.Mapped("dm-3", "253:3", "leaving", 8, "nvme0n1")
+	m.Mapped("dm-4", "253:4", "home", 8, "nvme0n1")
+	for _, attr := range []string{"dm/name", "dm/uuid"} {
+		m.Unset("dm-3", attr)
+		if err := os.Symlink(invalid, filepath.Join("/", string(m.FS()), "sys/class/block/dm-3", attr)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := m.FS().Lookup("/dev/mapper/home"); err != nil || got != m.Dev("dm-4") {
+		t.Errorf("%v, %v", got, err)
+	}
+	if id, err := m.FS().Identity(m.Dev("dm-3")); !errors.Is(err, sysblock.ErrGone) {
+		t.Errorf("%q, %v", id, err)
+	}
+}
+
 func TestLookupAmbiguous(t *testing.T) {
 	m := sysblocktest.New(t)
 	m.Disk("sda", "8:0", 8)
