@@ -1,6 +1,8 @@
 package foreign
 
 import (
+	"cmp"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,61 +17,92 @@ import (
 func TestExtendedCopy(t *testing.T) {
 	const size = 16 * mib
 	for _, c := range []struct {
-		name    string
-		command func(from, to string) []string
+		name     string
+		words    []string
+		from, to int64 // blocks
+		commands int
 	}{
-		{"sg_xcopy", func(from, to string) []string {
-			return []string{"sg_xcopy", "if=" + from, "of=" + to, "bs=512", fmt.Sprintf("count=%d", size/512)}
-		}},
-		{"sg_xcopy, sent to the source", func(from, to string) []string {
-			return []string{"sg_xcopy", "--on_src", "if=" + from, "of=" + to, "bs=512", fmt.Sprintf("count=%d", size/512)}
-		}},
-		{"sg_xcopy, by identifier", func(from, to string) []string {
-			return []string{"sg_xcopy", "id_usage=hold", "if=" + from, "of=" + to, "bs=512", fmt.Sprintf("count=%d", size/512)}
-		}},
-		{"ddpt", func(from, to string) []string {
-			return []string{"ddpt", "if=" + from, "of=" + to, "bs=512", "iflag=xcopy", fmt.Sprintf("count=%d", size/512)}
-		}},
-		{"ddpt, in small segments", func(from, to string) []string {
-			// Without lists of its own, it would copy the first segment again and again.
-			all := fmt.Sprintf("0,%d", size/512)
-			return []string{"ddpt", "if=" + from, "of=" + to, "bs=512", "bpt=1777", "oflag=xcopy", "skip=" + all, "seek=" + all}
-		}},
+		{"sg_xcopy", []string{"sg_xcopy"}, 0, 0, 1},
+		{"sg_xcopy, sent to the source", []string{"sg_xcopy", "--on_src"}, 0, 0, 1},
+		{"sg_xcopy, by identifier", []string{"sg_xcopy", "id_usage=hold"}, 0, 0, 1},
+		{"sg_xcopy, in small segments", []string{"sg_xcopy", "bpt=1777"}, 1000, 50, 18},
+		// It sends one segment: of several, each would be the first one again (a_xcopy_lid1_cmd in its ddpt_xcopy.c).
+		{"ddpt", []string{"ddpt", "iflag=xcopy"}, 0, 0, 1},
+		{"ddpt, sent to the destination", []string{"ddpt", "oflag=xcopy"}, 50, 1000, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			made, disks := twoDisks(t, size)
-			words := c.command(disks[0], disks[1])
+			n := size/512 - max(c.from, c.to)
+			words := append(c.words, "if="+disks[0], "of="+disks[1], "bs=512",
+				fmt.Sprint("skip=", c.from), fmt.Sprint("seek=", c.to), fmt.Sprint("count=", n))
 			var out string
 			through := vm.Crossed(t, func() { out = vm.Run(t, words[0], words[1:]...) }, disks...)
-			vm.CheckStamp(t, disks[1], 1, 0, 0, size)
-			commands := made.Count("extended-copy")
-			t.Logf("%d commands, %d sectors through the host\n%s", commands, through, out)
-			if commands == 0 || through > size/512/10 {
-				t.Errorf("%d commands, %d sectors through the host", commands, through)
+			check(t, made, size, 512, run{c.from, c.to, n})
+			if commands := made.Count("extended-copy"); commands != c.commands || through > uint64(n/10) {
+				t.Errorf("%d commands, not %d, %d sectors through the host\n%s", commands, c.commands, through, out)
 			}
 		})
 	}
 }
 
-// ddpt 0.97 begins the range descriptors of POPULATE TOKEN and WRITE USING TOKEN one byte early, at byte 15 and 535 instead of
-// 16 and 536 (SBC-3, tables 64 and 106; FreeBSD's sys/cam/scsi/scsi_all.h agrees with the standard). What it calls 256 blocks from block 0 is
-// 65536 blocks to a target that reads the list as it is written. So it proves that our target follows the standard, and nothing
-// of what it is made for. There is no other program in Debian that makes token copies.
+// ddpt 0.97 begins the range descriptors of POPULATE TOKEN and WRITE USING TOKEN one byte early, at bytes 15 and 535 of the
+// parameter lists instead of 16 and 536 (SBC-3, 5.12 and 5.49; SBC-4 has not moved them; FreeBSD's sys/cam/scsi/scsi_all.h agrees).
+// The length of the descriptors, which it has in the right place, lies on the first byte of the first one. To a target
+// that reads the list as it is written, each of its positions and counts is 256 times as much.
+const ddptFactor = 256
+
+// A program that was written without ours has our target copy by tokens: what can be shown in spite of its fault. Where it
+// needs a second token, or has a second write of one, it is lost, for it counts on from what the target says that was
+// transferred; and without lists its first count is 0, of which it makes tokens forever. No other program in Debian makes
+// token copies.
 func TestTokensOfDdpt(t *testing.T) {
-	const size = 32 * mib // 65536 blocks
-	made, disks := twoDisks(t, size)
-	out, err := vm.TryRun("timeout", "60", "ddpt", "-vvv", "if="+disks[0], "of="+disks[1], "bs=512", "skip=0,256", "seek=0,256", "--odx")
-	t.Logf("%s\n%v", out, err)
-	for _, e := range made.Log() {
-		if e.CDB[0] == 0x83 || e.CDB[0] == 0x84 {
-			t.Logf("%s unit %d % x: %v %v %v", e.Name(), e.Unit, e.CDB, e.Ended, e.Status, e.Sense)
+	const (
+		unit = ddptFactor * 512
+		size = 256 * unit // the most that one token stands for
+	)
+	for _, c := range []struct {
+		name           string
+		source         string // in place of the first disk
+		words          []string
+		tokens, writes int
+		want           []run
+	}{
+		{"everything", "", []string{"skip=0,256", "seek=0,256"}, 1, 1, []run{{0, 0, 256}}},
+		{"lists", "", []string{"skip=128,32,0,32", "seek=8,16,100,48"}, 1, 1, []run{{128, 8, 16}, {144, 100, 16}, {0, 116, 32}}},
+		{"asked for its end", "", []string{"skip=3,200", "seek=50,200", "iflag=immed", "oflag=immed"}, 1, 1, []run{{3, 50, 200}}},
+		{"zeroes", "/dev/null", []string{"rtype=zero", "seek=16,32"}, 0, 1, []run{{zeroes, 16, 32}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			made, disks := twoDisks(t, size)
+			ddpt(t, append([]string{"--odx", "if=" + cmp.Or(c.source, disks[0]), "of=" + disks[1]}, c.words...)...)
+			check(t, made, size, unit, c.want...)
+			if tokens, writes := made.Count("populate-token"), made.Count("write-using-token"); tokens != c.tokens || writes != c.writes {
+				t.Errorf("%d tokens, %d writes", tokens, writes)
+			}
+		})
+	}
+	t.Run("a token that is handed on", func(t *testing.T) {
+		made, disks := twoDisks(t, size)
+		file := filepath.Join(t.TempDir(), "token")
+		ddpt(t, "if="+disks[0], "skip=10,64", "rtf="+file, "conv=rtf_len")
+		check(t, made, size, unit)
+		// The token, and behind it for how many bytes the target said that it stands. ddpt would write as many of its own blocks as these are.
+		token, err := os.ReadFile(file)
+		if err != nil || len(token) != 520 || binary.BigEndian.Uint64(token[512:]) != 64*unit {
+			t.Fatalf("%v, %x", err, token)
 		}
-	}
-	if made.Count("populate-token") == 0 || made.Count("write-using-token") == 0 {
-		t.Fatal("it has made no token copy")
-	}
-	vm.Run(t, "blockdev", "--flushbufs", disks[1])
-	vm.CheckStamp(t, disks[1], 1, 0, 0, size)
+		binary.BigEndian.PutUint64(token[512:], 64*unit/ddptFactor)
+		if err := os.WriteFile(file, token, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ddpt(t, "of="+disks[1], "seek=90,64", "rtf="+file, "conv=rtf_len")
+		check(t, made, size, unit, run{10, 90, 64})
+	})
+}
+
+func ddpt(t *testing.T, words ...string) {
+	t.Helper()
+	vm.Run(t, "timeout", append([]string{"300", "ddpt", "bs=512"}, words...)...)
 }
 
 // server is a target that is not ours, and not the kernel's.
@@ -102,19 +135,19 @@ func TestOtherTargets(t *testing.T) {
 				vm.Stamp(t, disk, uint64(i+1), 0, size)
 			}
 			vm.Settle(t)
-			report, says, code := copying.Program(t, "copy", attached[0], attached[1])
-			if code != 0 {
-				t.Fatalf("exit code %d: %s", code, says)
+			report, says, code := copying.Program(t, attached[0], attached[1])
+			if code != 0 || report.Total != size {
+				t.Fatalf("exit code %d, %+v: %s", code, report, says)
 			}
-			t.Logf("%+v", report)
 			vm.CheckStamp(t, attached[1], 1, 0, 0, size)
 			// Within a disk.
-			report, says, code = copying.Program(t, "copy", "--range", "0:8M:4M", attached[0], attached[0])
-			if code != 0 {
-				t.Fatalf("exit code %d: %s", code, says)
+			report, says, code = copying.Program(t, "--range", "0:8M:4M", attached[0], attached[0])
+			if code != 0 || report.Total != 4*mib {
+				t.Fatalf("exit code %d, %+v: %s", code, report, says)
 			}
-			t.Logf("%+v", report)
+			vm.CheckStamp(t, attached[0], 1, 0, 0, 8*mib)
 			vm.CheckStamp(t, attached[0], 1, 8*mib, 0, 4*mib)
+			vm.CheckStamp(t, attached[0], 1, 12*mib, 12*mib, 4*mib)
 		})
 	}
 }

@@ -3,6 +3,7 @@
 package foreign
 
 import (
+	"bytes"
 	"os"
 	"testing"
 
@@ -52,10 +53,46 @@ func serve(t *testing.T, size int64, blockSizes ...uint32) (*target.Target, *isc
 func twoDisks(t *testing.T, size int64) (*target.Target, []string) {
 	t.Helper()
 	made, server := serve(t, size, 512, 512)
-	disks := initiator.Attach(t, server)
-	for i, disk := range disks {
-		vm.Stamp(t, disk, uint64(i+1), 0, size)
+	for unit := range 2 {
+		if err := made.Fill(unit, stamp(uint64(unit+1), 0, size), 0); err != nil {
+			t.Fatal(err)
+		}
 	}
-	vm.Settle(t)
-	return made, disks
+	return made, initiator.Attach(t, server)
+}
+
+func stamp(seed uint64, off, n int64) []byte {
+	p := make([]byte, n)
+	vm.FillStamp(p, seed, off)
+	return p
+}
+
+// run is what is copied from the first disk to the second, in units.
+type run struct{ from, to, n int64 }
+
+// zeroes is where a run comes from that is zeroes.
+const zeroes = -1
+
+// check: the second of two disks that were stamped holds the runs, and no other byte of both has changed.
+func check(t *testing.T, made *target.Target, size, unit int64, want ...run) {
+	t.Helper()
+	disks := [][]byte{stamp(1, 0, size), stamp(2, 0, size)}
+	for _, r := range want {
+		data := make([]byte, r.n*unit)
+		if r.from != zeroes {
+			copy(data, disks[0][r.from*unit:])
+		}
+		copy(disks[1][r.to*unit:], data)
+	}
+	for i, disk := range disks {
+		got := make([]byte, size)
+		if err := made.Bytes(i, got, 0); err != nil {
+			t.Fatal(err)
+		}
+		for at := int64(0); at < size; at += 512 {
+			if is, wants := got[at:at+512], disk[at:at+512]; !bytes.Equal(is, wants) {
+				t.Fatalf("disk %d: sector at byte %d holds %s, want %s", i, at, vm.DescribeSector(is), vm.DescribeSector(wants))
+			}
+		}
+	}
 }
