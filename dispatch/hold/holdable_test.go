@@ -57,8 +57,9 @@ func TestHoldTakesTheGroup(t *testing.T) {
 	writer := lvmFlock(t, path, unix.LOCK_EX)
 	defer lvmUnlock(path, writer)
 	h := NewHolder(Auto, "/nonexistent", dev(0), nil)
-	h.locks, h.anchor = dir, testAnchor(t, newModel(250, linux612))
-	req := Request{Chains: []Chain{{Len: 8, Nodes: []remap.Dev{dev(0)}}}, Groups: []string{"vg"}, Deadline: 50 * time.Millisecond}
+	m := newModel(250, linux612)
+	h.locks, h.anchor = dir, testAnchor(t, m)
+	req := Request{Chains: []Chain{m.chain(8, disk, top)}, Groups: []string{"vg"}, Deadline: 50 * time.Millisecond}
 	if held, err := h.Hold(t.Context(), req); !errors.Is(err, ErrContended) {
 		t.Errorf("%v, %v, want ErrContended", held, err)
 	}
