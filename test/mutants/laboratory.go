@@ -50,47 +50,86 @@ func (l *laboratory) close() { os.RemoveAll(l.dir) }
 // choice is the file that says which mutant the program is, if any.
 func (l *laboratory) choice() string { return filepath.Join(l.dir, "choice") }
 
-// examine returns the tests that fail without the guard, and pass with it. That there are none is an error.
-func (l *laboratory) examine(ctx context.Context, m *mutant) ([]string, error) {
-	id, switched := l.switches.ids[m]
-	if !switched {
+// examine returns nil if each of the tests fails without the guard, and passes with it.
+func (l *laboratory) examine(ctx context.Context, m *mutant) error {
+	if _, switched := l.switches.ids[m]; !switched {
 		return l.examineAlone(ctx, m)
 	}
+	failed, err := l.without(ctx, m, pattern(m.names()...))
+	if err != nil {
+		return err
+	}
+	return errors.Join(m.missed(failed), l.sane(ctx, m))
+}
+
+// find returns which tests of the package fail without the guard, and pass with it.
+func (l *laboratory) find(ctx context.Context, m *mutant) ([]string, error) {
+	if _, switched := l.switches.ids[m]; !switched {
+		return nil, errors.New("has to be looked for by hand")
+	}
+	failed, err := l.without(ctx, m, ".")
+	return slices.DeleteFunc(failed, func(test string) bool {
+		return strings.Contains(test, "/") || l.passes(ctx, m.in, test) != nil
+	}), err
+}
+
+// without runs tests without the guard, and returns those that fail.
+func (l *laboratory) without(ctx context.Context, m *mutant, tests string) ([]string, error) {
 	binary, err := l.build(ctx, m.in)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(l.choice(), []byte(strconv.Itoa(id)), 0o600); err != nil {
+	if err := os.WriteFile(l.choice(), []byte(strconv.Itoa(l.switches.ids[m])), 0o600); err != nil {
 		return nil, err
 	}
-	noticed, err := l.run(ctx, binary, m.in, m.tests)
-	if err := errors.Join(err, os.Remove(l.choice())); err != nil {
-		return nil, err
-	}
-	for _, test := range noticed {
-		if err := l.passes(ctx, binary, m.in, test); err != nil {
-			return nil, err
-		}
-	}
-	return noticed, nil
+	failed, err := l.run(ctx, binary, m.in, tests)
+	return failed, errors.Join(err, os.Remove(l.choice()))
 }
 
-// examineAlone is examine for a program without one guard and nothing else.
-func (l *laboratory) examineAlone(ctx context.Context, m *mutant) ([]string, error) {
+// examineAlone is examine for a program without one guard and nothing else. What runs in a guest takes too long to be run
+// with the guard as well.
+func (l *laboratory) examineAlone(ctx context.Context, m *mutant) error {
 	text, err := m.apply(l.root)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	overlay, err := l.writeOverlay("alone", map[string][]byte{filepath.Join(l.root, m.file): text})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	limit := "3m"
 	if m.guest {
 		limit = "30m"
 	}
-	args := []string{"test", "-count=1", "-vet=off", "-json", "-failfast", "-timeout", limit, "-run", m.tests, m.in}
-	return l.verdict(ctx, "", overlay, append(args, flags(ctx, m.in)...))
+	args := []string{"test", "-count=1", "-vet=off", "-json", "-timeout", limit, "-run", pattern(m.names()...), m.in}
+	failed, err := l.verdict(ctx, "", overlay, append(args, flags(ctx, m.in)...))
+	if err != nil {
+		return err
+	}
+	if m.guest {
+		return m.missed(failed)
+	}
+	return errors.Join(m.missed(failed), l.sane(ctx, m))
+}
+
+// sane returns an error if one of the tests does not pass with the guard.
+func (l *laboratory) sane(ctx context.Context, m *mutant) error {
+	var errs []error
+	for _, test := range m.names() {
+		errs = append(errs, l.passes(ctx, m.in, test))
+	}
+	return errors.Join(errs...)
+}
+
+// missed returns an error if one of the tests is not among those that failed.
+func (m *mutant) missed(failed []string) error {
+	var errs []error
+	for _, test := range m.names() {
+		if !slices.Contains(failed, test) {
+			errs = append(errs, fmt.Errorf("%s does not fail", test))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // build returns the tests of a package, with which the program is each of the mutants.
@@ -107,31 +146,29 @@ func (l *laboratory) build(ctx context.Context, pkg string) (string, error) {
 	return path, nil
 }
 
-// run returns the tests of a package that fail.
+// run runs tests of a package, and returns those that fail.
 func (l *laboratory) run(ctx context.Context, binary, pkg, tests string) ([]string, error) {
-	args := []string{"tool", "test2json", "-t", binary, "-test.v=test2json", "-test.failfast", "-test.timeout=3m", "-test.run=" + tests}
+	args := []string{"tool", "test2json", "-t", binary, "-test.v=test2json", "-test.timeout=3m", "-test.run=" + tests}
 	return l.verdict(ctx, filepath.Join(l.root, pkg), l.overlay, append(args, flags(ctx, pkg)...))
 }
 
 // passes returns an error if a test fails, or does not run, without a mutant.
-func (l *laboratory) passes(ctx context.Context, binary, pkg, test string) error {
+func (l *laboratory) passes(ctx context.Context, pkg, test string) error {
 	key := [2]string{pkg, test}
-	err, known := l.sound[key]
-	if !known {
-		failed, cause := l.run(ctx, binary, pkg, "^"+test+"$")
-		switch {
-		case len(failed) > 0:
-			err = fmt.Errorf("%s fails with the guard, too", test)
-		case !errors.Is(cause, errUnnoticed):
-			err = cause
-		}
-		l.sound[key] = err
+	if err, known := l.sound[key]; known {
+		return err
 	}
+	binary, err := l.build(ctx, pkg)
+	if err != nil {
+		return err
+	}
+	failed, err := l.run(ctx, binary, pkg, pattern(test))
+	if err == nil && len(failed) > 0 {
+		err = fmt.Errorf("%s fails with the guard, too", test)
+	}
+	l.sound[key] = err
 	return err
 }
-
-// errUnnoticed: tests ran, and none failed.
-var errUnnoticed = errors.New("no test fails")
 
 func (l *laboratory) verdict(ctx context.Context, dir, overlay string, args []string) ([]string, error) {
 	cmd := l.command(ctx, dir, overlay, args)
@@ -141,11 +178,7 @@ func (l *laboratory) verdict(ctx context.Context, dir, overlay string, args []st
 	if err != nil && !errors.As(err, &exit) {
 		return nil, err
 	}
-	failed, err := failures(out)
-	if err == nil && len(failed) == 0 {
-		err = errUnnoticed
-	}
-	return failed, err
+	return failures(out)
 }
 
 // command is a go command of which all that it begins builds with the overlay: some tests build programs on the way.

@@ -56,3 +56,38 @@ func TestEachOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestNames: what is said to notice a mutant is a test of the package, so that no other one has to be run.
+func TestNames(t *testing.T) {
+	for _, m := range mutants {
+		files, err := filepath.Glob(filepath.Join("../..", m.in, "*_test.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %s has no tests: %v", m.guard, m.in, err)
+		}
+		var text strings.Builder
+		for _, file := range files {
+			part, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text.Write(part)
+		}
+		for _, name := range m.names() {
+			name, _, _ := strings.Cut(name, "/")
+			if !strings.Contains(text.String(), "func "+name+"(t *testing.T)") && !strings.Contains(text.String(), "func "+name+"(f *testing.F)") {
+				t.Errorf("%s: %s has no %s", m.guard, m.in, name)
+			}
+		}
+	}
+}
+
+// TestTable: docs/safety.md has each guard, and what notices that it is gone.
+func TestTable(t *testing.T) {
+	text, err := os.ReadFile("../../docs/safety.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), "\n"+table()+"\n") {
+		t.Error("docs/safety.md has another table than go run ./test/mutants -table prints")
+	}
+}

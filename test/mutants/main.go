@@ -11,17 +11,22 @@ import (
 	"os/signal"
 	"regexp"
 	"strings"
-	"text/tabwriter"
 	"time"
 )
 
 var (
-	inGuest = flag.Bool("guest", false, "also those that only a real kernel can tell, in a guest")
-	only    = flag.String("only", "", "only guards that match this `expression`")
+	inGuest   = flag.Bool("guest", false, "also those that only a real kernel can tell, in a guest")
+	only      = flag.String("only", "", "only guards that match this `expression`")
+	find      = flag.Bool("find", false, "run all tests of the packages, and tell which notice, for the list")
+	printOnly = flag.Bool("table", false, "print the table of docs/safety.md, and run nothing")
 )
 
 func main() {
 	flag.Parse()
+	if *printOnly {
+		fmt.Print(table())
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx); err != nil {
@@ -47,22 +52,38 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer l.close()
-	out := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
 	var missed []error
 	for _, m := range chosen {
 		began := time.Now()
-		noticed, err := l.examine(ctx, m)
-		if err != nil {
+		if *find {
+			noticed, err := l.find(ctx, m)
+			fmt.Println(m.guard+":", noticed, err)
+			continue
+		}
+		if err := l.examine(ctx, m); err != nil {
 			err = fmt.Errorf("%s: %w", m.guard, err)
 			fmt.Fprintln(os.Stderr, err)
 			missed = append(missed, err)
 			continue
 		}
-		fmt.Fprintf(os.Stderr, "%s: noticed by %s, after %.0f s\n", m.guard, strings.Join(noticed, ", "), time.Since(began).Seconds())
-		fmt.Fprintf(out, "%s\t%s\t%s\n", m.guard, m.file, strings.Join(noticed, " "))
+		fmt.Fprintf(os.Stderr, "%s: noticed by %s, after %.0f s\n", m.guard, strings.Join(m.names(), ", "), time.Since(began).Seconds())
 	}
 	fmt.Fprintf(os.Stderr, "%d guards taken away, %d not noticed\n", len(chosen), len(missed))
-	return errors.Join(append(missed, out.Flush())...)
+	return errors.Join(missed...)
+}
+
+// table is that of docs/safety.md.
+func table() string {
+	var b strings.Builder
+	b.WriteString("| without | in | fails |\n|---|---|---|\n")
+	for _, m := range mutants {
+		where := ""
+		if m.guest {
+			where = ", in a guest"
+		}
+		fmt.Fprintf(&b, "| %s | `%s` | `%s`%s |\n", m.guard, m.file, strings.Join(m.names(), "`, `"), where)
+	}
+	return b.String()
 }
 
 // A mutant is the program without one guard.
@@ -71,8 +92,19 @@ type mutant struct {
 	file  string // from the root of the repository
 	// old is there once, and new takes its place.
 	old, new string
-	// in is the package whose tests are run, and tests which of them.
+	// in is the package whose tests are run. Each of tests has to notice: "TestA|TestB/part".
 	in, tests string
 	// guest tells that the tests boot one.
 	guest bool
+}
+
+func (m *mutant) names() []string { return strings.Split(m.tests, "|") }
+
+// pattern is the expression that has these tests run, and no other.
+func pattern(names ...string) string {
+	exprs := make([]string, len(names))
+	for i, name := range names {
+		exprs[i] = "^" + strings.ReplaceAll(name, "/", "$/^") + "$"
+	}
+	return strings.Join(exprs, "|")
 }

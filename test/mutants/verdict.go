@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// failures lists the tests that failed by their own verdict, without those that are parts of others.
+// failures lists the tests that failed by their own verdict, and those that are parts of them.
 // Output that tells nothing of the guard is an error: without a test that passed or failed, such as that of a
 // compiler, or with a panic, such as that of tests that do not end.
 func failures(out []byte) ([]string, error) {
@@ -27,7 +27,7 @@ func failures(out []byte) ([]string, error) {
 			return nil, fmt.Errorf("no verdict: %s: %s", event.Test, strings.TrimSpace(event.Output))
 		}
 		ran = ran || event.Test != "" && (event.Action == "pass" || event.Action == "fail")
-		if event.Action == "fail" && event.Test != "" && !strings.Contains(event.Test, "/") && !slices.Contains(failed, event.Test) {
+		if event.Action == "fail" && event.Test != "" && !slices.Contains(failed, event.Test) {
 			failed = append(failed, event.Test)
 		}
 	}

@@ -21,7 +21,7 @@ func TestFailures(t *testing.T) {
 		err   bool
 	}{
 		"passes":                  {lines: []string{passes}},
-		"fails":                   {lines: []string{passes, part, fails}, want: []string{"TestB"}},
+		"fails":                   {lines: []string{passes, part, fails}, want: []string{"TestB/part", "TestB"}},
 		"does not compile":        {lines: []string{build}, err: true},
 		"runs nothing":            {lines: []string{`{"Action":"pass"}`}, err: true},
 		"panics":                  {lines: []string{output(`panic: boom [recovered, repanicked]\n`), fails}, err: true},
