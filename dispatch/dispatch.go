@@ -48,7 +48,7 @@ func (r *run) whole(ctx context.Context) (*Report, error) {
 		return nil, errors.Join(r.thawAfter(endedBy(ctx, err)), r.close())
 	}
 	r.settled.Store(r.report(nil))
-	err = r.thawAfter(endedBy(ctx, r.lacking(r.copy(ctx))))
+	err = r.thawAfter(endedBy(ctx, r.lacking(ctx, r.copy(ctx))))
 	r.unmark(context.WithoutCancel(ctx), err)
 	err = r.conclude(ctx, err)
 	err = errors.Join(err, r.close())
@@ -278,9 +278,9 @@ func (r *run) replan(ctx context.Context, done int64, rest []Range) ([]Range, er
 	if err != nil {
 		return nil, err
 	}
-	was := r.plan
+	was, lost := r.plan, r.lost(ctx)
 	r.adopt(p)
-	again, moved, err := r.review(ctx, was)
+	again, moved, err := r.review(ctx, was, lost)
 	if err != nil {
 		return nil, err
 	}

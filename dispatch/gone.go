@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -31,11 +32,58 @@ func (r *run) missed() error {
 }
 
 // lacking adds to the error that a copy has ended with which disks are gone.
-func (r *run) lacking(err error) error {
+func (r *run) lacking(ctx context.Context, err error) error {
 	if err == nil || errors.Is(err, ErrGone) {
 		return err
 	}
+	if r.plan != nil {
+		changed, _ := r.plan.changes(context.WithoutCancel(ctx)) // what cannot be told is not
+		r.miss(changed)
+	}
 	return errors.Join(err, r.missed())
+}
+
+// lost tells whether disks below the destination are gone, and nothing else has happened
+// to it since the plan was made.
+func (r *run) lost(ctx context.Context) bool {
+	changed, err := r.plan.changes(ctx)
+	r.miss(changed)
+	if err != nil {
+		return false
+	}
+	return r.onlyGone(remap.Moved(changed), below(r.plan.layout, r.job.Dst.Dev))
+}
+
+// below are a device and all devices below it.
+func below(st *remap.Stack, dev remap.Dev) map[remap.Dev]bool {
+	devs := make(map[remap.Dev]bool)
+	if st != nil {
+		for _, n := range st.Under(dev) {
+			devs[n.Dev] = true
+		}
+	}
+	return devs
+}
+
+// onLost tells whether a part of what was done lay on a disk that is gone: nothing is
+// left to be shown of it, and nowhere to copy it to again.
+func (r *run) onLost(was *plan, suspects []suspect) bool {
+	for _, s := range suspects {
+		for _, g := range s.moved {
+			first, end := g.Dst/remap.SectorSize, (g.Dst+g.Len+remap.SectorSize-1)/remap.SectorSize
+			c, err := was.layout.Cursor(remap.Write, remap.Range{Dev: r.job.Dst.Dev, Start: remap.Sector(first), Len: remap.Sector(end - first)})
+			if err != nil {
+				continue
+			}
+			for c.Next() {
+				e := c.Extent()
+				if _, gone := r.missing[e.Leg.Dev]; gone && (e.Kind == remap.Data || e.Kind == remap.Cipher) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // onlyGone tells whether nothing has happened to what was written through but that the

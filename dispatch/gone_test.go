@@ -9,6 +9,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/journal"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
@@ -35,6 +36,72 @@ func TestDiskGone(t *testing.T) {
 			t.Errorf("%s: %+v", what, rep)
 		}
 	}
+}
+
+// The same between two windows: what is done is on the disk that is gone, and is neither
+// looked for elsewhere nor copied again.
+func TestDiskGoneInBetween(t *testing.T) {
+	const array = "an array, through the host" // of which it is not known where it keeps what
+	for what, make := range map[string]func(*volumes) (disk, dst remap.Dev){
+		"a volume, by the disk": func(v *volumes) (remap.Dev, remap.Dev) { return v.ns, v.dst },
+		"a volume, through the host": func(v *volumes) (remap.Dev, remap.Dev) {
+			disk := v.AddDisk(volume, 512)
+			return disk, v.AddMapped(fakestack.Segment{Len: volume, Target: fakestack.Linear{Dev: disk}})
+		},
+		array: func(v *volumes) (remap.Dev, remap.Dev) {
+			disk := v.AddDisk(volume, 512)
+			return disk, v.AddMirror(volume, fakestack.Mirror{Legs: []fakestack.Place{{Dev: disk}}})
+		},
+	} {
+		for _, flushing := range []bool{false, true} {
+			v := newVolumes(t)
+			disk, dst := make(v)
+			var state kept
+			opts := dispatch.Options{Window: window, InFlight: 1, Journal: &state, JournalEvery: 1}
+			if flushing {
+				opts.Progress = func(p dispatch.Progress) {
+					if p.Done >= 4*window {
+						v.Unplug(disk)
+					}
+				}
+			} else {
+				state.recorded = func() {
+					if state.Bytes(journal.Done) >= 2*window {
+						v.Unplug(disk)
+					}
+				}
+			}
+			rep, err := copyOf(t, v.Machine, v.src, dst, opts)
+			if !errors.Is(err, dispatch.ErrGone) || strings.Contains(err.Error(), "what else lives") {
+				t.Errorf("%s, %v: %v", what, flushing, err)
+			}
+			if rep == nil || rep.Result != dispatch.OutcomeFailed || rep.Offloaded+rep.Host < 2*window || rep.Recopied != 0 {
+				t.Errorf("%s, %v: %+v", what, flushing, rep)
+			}
+			if what != array && state.Bytes(journal.Done) < 2*window {
+				t.Errorf("%s, %v: what was recorded is taken back", what, flushing)
+			}
+		}
+	}
+}
+
+// kept is a state in memory.
+type kept struct {
+	unwritten
+	journal.Map
+	recorded func()
+}
+
+func (k *kept) Extents() []journal.Extent { return k.Map.Extents() }
+
+func (k *kept) Record(list []journal.Extent) error {
+	for _, e := range list {
+		k.Put(e)
+	}
+	if k.recorded != nil {
+		k.recorded()
+	}
+	return nil
 }
 
 // The same of a copy through the host, from a disk and from a volume on it.

@@ -35,11 +35,15 @@ func (s *suspect) ranges() []Range { return slices.Concat(s.moved, s.doubted) }
 
 // review compares what is done with the source, as far as it does not lie where it lay
 // when was was planned with, or may have been written elsewhere. It returns what is to
-// be copied again, and what was moved. No hold is on.
-func (r *run) review(ctx context.Context, was *plan) (again, moved []Range, err error) {
+// be copied again, and what was moved. If disks below the destination are lost, it is not
+// copied again. No hold is on.
+func (r *run) review(ctx context.Context, was *plan, lost bool) (again, moved []Range, err error) {
 	suspects := r.suspects(was)
 	if len(suspects) == 0 {
 		return nil, nil, nil
+	}
+	if lost && r.onLost(was, suspects) {
+		return nil, nil, wrap("copy", r.missed())
 	}
 	var all []Range
 	for _, s := range suspects {
@@ -67,6 +71,9 @@ func (r *run) review(ctx context.Context, was *plan) (again, moved []Range, err 
 			r.ledger.unsaved.Put(e)
 		}
 		return nil, moved, nil
+	}
+	if lost {
+		return nil, nil, wrap("copy", r.missed())
 	}
 	again, err = r.lose(suspects)
 	return again, moved, err
@@ -265,6 +272,10 @@ func (r *run) lookAgain(ctx context.Context) (again []Range, moved bool, err err
 // disown takes back what was said to be done and does not lie where it lay. A layout
 // that cannot be read shows nothing: nothing more is recorded then.
 func (r *run) disown(ctx context.Context) error {
+	if r.lost(ctx) { // it cannot be looked at, and may come back
+		r.ledger.unsaved = journal.Map{}
+		return nil
+	}
 	p, err := r.d.newPlan(ctx, r.job, r.poisoned)
 	if err != nil {
 		r.ledger.unsaved = journal.Map{}

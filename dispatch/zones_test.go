@@ -251,12 +251,12 @@ func TestZonesAreLost(t *testing.T) {
 	r.plan = &plan{}
 	r.done.note(r.job.Ranges, account{tally: newTally()})
 	r.doubt = r.job.Ranges
-	if _, _, err := r.review(t.Context(), r.plan); !errors.Is(err, ErrZone) {
+	if _, _, err := r.review(t.Context(), r.plan, false); !errors.Is(err, ErrZone) {
 		t.Errorf("not there: %v", err)
 	}
 	copy(dst.mem, src.mem)
 	r.doubt = r.job.Ranges
-	if again, _, err := r.review(t.Context(), r.plan); err != nil || len(again) > 0 {
+	if again, _, err := r.review(t.Context(), r.plan, false); err != nil || len(again) > 0 {
 		t.Errorf("there: %v, %v", again, err)
 	}
 }

@@ -889,6 +889,31 @@ var mutants = []mutant{
 		in: "./sysblock", tests: "TestDiskOfPartition",
 	},
 	{
+		guard: "a mapped device that is being removed",
+		file:  "sysblock/fs.go", old: "if errors.Is(err, syscall.EINVAL) && strings.HasPrefix(attr, \"dm/\") {", new: "if false {",
+		in: "./sysblock", tests: "TestLeavingBeside",
+	},
+	{
+		guard: "gone: what is done on a disk that is gone stays done",
+		file:  "dispatch/moved.go", old: "if lost && r.onLost(was, suspects) {", new: "if false && r.onLost(was, suspects) {",
+		in: "./dispatch", tests: "TestDiskGoneInBetween",
+	},
+	{
+		guard: "gone: what is recorded of a disk that is gone stays recorded",
+		file:  "dispatch/moved.go", old: "if r.lost(ctx) {", new: "if r.lost(ctx) && false {",
+		in: "./dispatch", tests: "TestDiskGoneInBetween",
+	},
+	{
+		guard: "gone: a copy that fails looks whether a disk is gone",
+		file:  "dispatch/gone.go", old: "if r.plan != nil {", new: "if false {",
+		in: "./dispatch", tests: "TestDiskGoneInBetween",
+	},
+	{
+		guard: "gone: nothing is copied again to a disk that is gone",
+		file:  "dispatch/moved.go", old: "if lost {", new: "if lost && false {",
+		in: "./dispatch", tests: "TestDiskGoneInBetween",
+	},
+	{
 		guard: "mapped pages dropped at every level",
 		file:  "dispatch/finish.go", old: "max(part, r.touched[n.Dev].part)", new: "min(part, PartSource)",
 		in: "./dispatch", tests: "TestStaleCache",

@@ -24,6 +24,9 @@ const mib = 1 << 20
 // limits make several commands of a window.
 var alpha = vm.Disk{Serial: "alpha", Size: 512 * mib, Copy: vm.CopyLimits{MSSRL: 256, MCL: 1024, MSRC: 127}}
 
+// This one is unplugged by a test.
+var doomed = vm.Disk{Serial: "doomed", Size: 64 * mib, Copy: alpha.Copy}
+
 func TestMain(m *testing.M) {
 	if hold.IsHelper() {
 		os.Exit(hold.HelperMain())
@@ -31,7 +34,7 @@ func TestMain(m *testing.M) {
 	vm.Main(m, vm.Machine{
 		Cmdline:  "loglevel=3", // the kernel tells of every member that fails
 		Programs: []string{"github.com/dmcopy/dmcopy/cmd/dmcopy"},
-		Disks:    []vm.Disk{alpha},
+		Disks:    []vm.Disk{alpha, doomed},
 	})
 }
 
