@@ -3,8 +3,6 @@ package live
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -29,7 +27,8 @@ func growing(t *testing.T) (path, target string, reshape func()) {
 	}
 	target = d.part("target", raidSize)
 	vm.GroupOf(t, "grow", "1m", members[:4]...)
-	path = vm.VolumeOf(t, "grow", "r", "--type", "raid5", "-i", "2", "-L", "32m")
+	vm.VolumeOf(t, "grow", "r", "--type", "raid5", "-i", "2", "-L", "32m")
+	path = "/dev/mapper/grow-r"
 	vm.Eventually(t, "sync of the array", func() error {
 		if words := strings.Join(vm.Status(t, path), " "); !strings.Contains(words, " AAA ") || !strings.Contains(words, " idle ") {
 			return errors.New(words)
@@ -60,15 +59,7 @@ func tableEnd(t *testing.T, path string) (end int64) {
 
 func deviceSize(t *testing.T, path string) (size int64) {
 	t.Helper()
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(filepath.Join("/sys/class/block", filepath.Base(real), "size"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := fmt.Sscan(string(text), &size); err != nil {
+	if _, err := fmt.Sscan(vm.Run(t, "blockdev", "--getsz", path), &size); err != nil {
 		t.Fatal(err)
 	}
 	return size
@@ -123,7 +114,11 @@ func TestReshapeMeetsCopy(t *testing.T) {
 			},
 		})
 	}()
-	<-begun
+	select {
+	case <-begun:
+	case <-ended:
+		t.Fatalf("it ended too early: %v, %+v", err, report)
+	}
 	reshape()
 	<-ended
 	t.Logf("%+v", report)
