@@ -70,8 +70,8 @@ func (h *anchorHold) Extend() error {
 
 func (h *anchorHold) extend() error {
 	whole := h.anchor.expiry()
-	if err := h.Check(); err != nil || h.lastsFor(whole*3/4) {
-		return err
+	if err := h.Check(); err != nil || h.lastsFor(whole*3/4) && !h.lastsFor(whole*3/2) {
+		return err // neither short nor slowed down
 	}
 	if !h.lastsFor(whole / 2) {
 		h.slowDown() // to last as long as it takes to make another one
