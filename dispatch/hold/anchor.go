@@ -76,10 +76,15 @@ func openDevice(path string, dev remap.Dev) (*os.File, error) {
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFBLK || unix.Major(st.Rdev) != dev.Major || unix.Minor(st.Rdev) != dev.Minor {
+	if !isNode(st, dev) {
 		return nil, errors.Join(fmt.Errorf("%s is not %s any more", path, dev), f.Close())
 	}
 	return f, nil
+}
+
+// isNode tells whether a file is the node of a block device.
+func isNode(st unix.Stat_t, dev remap.Dev) bool {
+	return st.Mode&unix.S_IFMT == unix.S_IFBLK && unix.Major(st.Rdev) == dev.Major && unix.Minor(st.Rdev) == dev.Minor
 }
 
 // Close ends the helpers and removes the cgroups.

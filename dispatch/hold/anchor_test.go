@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
+	"github.com/dmcopy/dmcopy/internal/boottime"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/blkthrottle"
 )
@@ -106,8 +107,56 @@ func TestUnthrottled(t *testing.T) {
 	way := m.chain(8, disk, top)
 	way.Leaf = otherDisk
 	_, err := testAnchor(t, m).hold(t.Context(), Request{Chains: []Chain{way}, Deadline: time.Second})
-	if !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrContended) {
-		t.Error(err)
+	if !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrContended) || m.begun != holdTries {
+		t.Errorf("%v after %d reads", err, m.begun)
+	}
+}
+
+// busy is a machine that is busy for longer than an anchor lasts, at some of the calls.
+type busy struct {
+	*model
+	reads, counts int // how many calls of each are late
+}
+
+func (b *busy) read(group string, s span) (int, error) {
+	id, err := b.model.read(group, s)
+	if b.reads > 0 {
+		b.reads--
+		b.pass(2 * expiry)
+	}
+	return id, err
+}
+
+func (b *busy) inFlight(dev remap.Dev) (int, error) {
+	n, err := b.model.inFlight(dev)
+	if b.counts > 0 && b.holding(dev) {
+		b.counts--
+		b.pass(2 * expiry)
+	}
+	return n, err
+}
+
+// TestTriesAgain: an anchor that has ended before it is known to be in flight holds nothing. It is submitted again, some times,
+// because the machine may be busy; nobody else is to blame.
+func TestTriesAgain(t *testing.T) {
+	for late := range holdTries + 1 {
+		for name, b := range map[string]*busy{"reads": {reads: late}, "counts": {counts: late}} {
+			b.model = newModel(250, linux612)
+			a := testAnchor(t, b.model)
+			a.kernel = b
+			d, err := a.hold(t.Context(), Request{Chains: []Chain{b.chain(8, disk, top)}, Deadline: time.Second})
+			if late == holdTries {
+				if !errors.Is(err, ErrLost) || !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrContended) || b.begun != holdTries {
+					t.Errorf("%d %s are late: %v after %d reads", late, name, err, b.begun)
+				}
+				continue
+			}
+			if err != nil {
+				t.Errorf("%d %s are late: %v", late, name, err)
+			} else if err := d.Check(); err != nil || b.begun != late+1 {
+				t.Errorf("%d %s are late: %v after %d reads", late, name, err, b.begun)
+			}
+		}
 	}
 }
 
@@ -143,6 +192,9 @@ func TestHoldWithWaiter(t *testing.T) {
 				if m.nodes[middle].suspended != 0 {
 					t.Fatalf("%s, HZ=%d, %d sectors: he did not wait", name, hz, sectors)
 				}
+				if n := m.pending(); n != 2 {
+					t.Errorf("%s, HZ=%d, %d sectors: %d reads are under way, want that of the anchor and one probe", name, hz, sectors, n)
+				}
 				released := m.time
 				if err := errors.Join(d.Check(), d.Release()); err != nil {
 					t.Errorf("%s, HZ=%d, %d sectors: %v", name, hz, sectors, err)
@@ -157,6 +209,39 @@ func TestHoldWithWaiter(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestExtendedWithWaiter: whenever a hold is extended, it lasts for about an expiry more, by itself, although somebody waits.
+func TestExtendedWithWaiter(t *testing.T) {
+	for phase := time.Duration(0); phase < expiry; phase += expiry / 64 {
+		m := newModel(250, linux612)
+		a := testAnchor(t, m)
+		d := holdOn(t, a, m.chain(8, disk, top))
+		m.pass(phase)
+		m.suspend(top)
+		if err := d.Extend(); err != nil {
+			t.Errorf("after %v: %v", phase, err)
+		}
+		if left := time.Duration(d.Deadline()) - m.time; left < expiry*3/4 || left > a.expiry() {
+			t.Errorf("after %v: it lasts for %v", phase, left)
+		}
+	}
+}
+
+// TestWaiterGivesUp: when nobody waits any more, what had to last for minutes is replaced by what ends by itself after an expiry.
+func TestWaiterGivesUp(t *testing.T) {
+	m := newModel(250, linux612)
+	a := testAnchor(t, m)
+	d := holdOn(t, a, m.chain(8, disk, top))
+	m.suspend(top)
+	extend(t, m, d, 20*time.Second)
+	m.resume(top)
+	extend(t, m, d, 3*time.Second)
+	began := m.time
+	m.run(m.time+time.Hour, func() bool { return !m.holding(top) })
+	if lasted := m.time - began; lasted < expiry/2 || lasted > expiry+slack+2*tick {
+		t.Errorf("it lasted for %v", lasted)
 	}
 }
 
@@ -212,7 +297,9 @@ func TestQueuedHoldsNothing(t *testing.T) {
 		t.Error("what was queued holds the next table")
 	}
 	m.resume(middle)
-	holdOn(t, a, way)
+	if err := errors.Join(holdOn(t, a, way).Release(), a.Close()); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestProbe: the reads of others can make it look as if an anchor were in flight that is queued.
@@ -316,12 +403,17 @@ func TestSuspendedIsContended(t *testing.T) {
 	way := m.chain(8, disk, top, middle)
 	m.suspend(middle)
 	began := m.time
-	if _, err := testAnchor(t, m).hold(t.Context(), Request{Chains: []Chain{way}, Deadline: time.Second}); !errors.Is(err, ErrContended) {
+	a := testAnchor(t, m)
+	if _, err := a.hold(t.Context(), Request{Chains: []Chain{way}, Deadline: time.Second}); !errors.Is(err, ErrContended) {
 		t.Error(err)
 	}
 	if took := m.time - began; took > time.Second+2*probeStep || m.begun > 0 {
 		t.Errorf("took %v, %d reads of an anchor", took, m.begun)
 	}
+	m.pass(time.Minute)
+	m.resume(middle) // the read that had to wait tells nothing of the device
+	m.pass(time.Minute)
+	holdOn(t, a, way)
 }
 
 // TestCounted: a device has to count a read more than before it was submitted. The reads of others, and those of the anchor
@@ -402,6 +494,56 @@ func TestUnavailable(t *testing.T) {
 		if m.holding(top) || m.holding(middle) {
 			t.Errorf("%s: something is held", name)
 		}
+	}
+}
+
+// TestManyRates: however often the rate of a read is changed, it is in flight until its deadline. Here it is high for moments only,
+// each of which has a step of the throttle's clock in it, and counts as such.
+func TestManyRates(t *testing.T) {
+	for name, rules := range map[string]blkthrottle.Rules{"6.1": linux61, "6.12": linux612, "7.3": linux73} {
+		m := newModel(100, rules)
+		a := testAnchor(t, m)
+		set, err := a.submit([]Chain{m.chain(8, disk, top)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rate := func(rate int64) {
+			if err := a.setRate(set.reads[0], rate); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 60 {
+			m.pass(m.when(m.jiffies()+1) - time.Microsecond - m.time)
+			rate(4000)
+			m.pass(2 * time.Microsecond)
+			rate(minRate)
+		}
+		rate(500)
+		m.run(time.Duration(set.deadline()), func() bool { return !m.holding(top) })
+		if early := time.Duration(set.deadline()) - m.time; early > 0 {
+			t.Errorf("%s: it has ended %v before its deadline", name, early)
+		}
+	}
+}
+
+// TestEarliest: an anchor lasts until the first of its reads ends, whichever it is.
+func TestEarliest(t *testing.T) {
+	short, long := &anchorRead{meter: meter{left: 1000, rate: 500}}, &anchorRead{meter: meter{left: 1000, rate: 100}}
+	for _, reads := range [][]*anchorRead{{short, long}, {long, short}} {
+		if got, want := (&readSet{reads: reads}).deadline(), boottime.Instant(0).Add(2*time.Second-slack); got != want {
+			t.Errorf("%d, want %d", got, want)
+		}
+	}
+}
+
+// TestNeverNearer: on a device that was slow and is fast, an anchor lasts less than before; what was said of the last one counts.
+func TestNeverNearer(t *testing.T) {
+	m := newModel(250, linux612)
+	d := holdOn(t, testAnchor(t, m), m.chain(8, disk, top))
+	said := d.Deadline().Add(time.Second)
+	d.until.Store(int64(said))
+	if d.updateDeadline(); d.Deadline() != said {
+		t.Errorf("%v nearer", said.Sub(d.Deadline()))
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -130,11 +129,9 @@ func TestCgroupsAreApart(t *testing.T) {
 func TestReaderMoves(t *testing.T) {
 	tr := newTree(t, "io\n", "io\n")
 	g, readerGroup := mustMake(t, tr)
-	me, err := os.FindProcess(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &system{groups: g, readerGroup: readerGroup, removeLeft: true, reader: &helper{cmd: &exec.Cmd{Process: me}}}
+	h := start(t)
+	defer h.close(5 * time.Second)
+	s := &system{groups: g, readerGroup: readerGroup, removeLeft: true, reader: h}
 	for n := range 3 {
 		tr.ownNumber(t, anchors.Load(), n+2)
 		next, err := s.newGroup()
@@ -142,10 +139,12 @@ func TestReaderMoves(t *testing.T) {
 			t.Fatal(err)
 		}
 		empty(t, readerGroup)
-		if err := s.enter(next); err != nil || s.enter(next) != nil {
-			t.Fatal(err)
+		for range 2 {
+			if _, err := s.read(next, span{0, 4096}); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if text := tr.read(t, filepath.Base(next)+"/cgroup.procs"); text != fmt.Sprint(os.Getpid()) {
+		if text := tr.read(t, filepath.Base(next)+"/cgroup.procs"); text != fmt.Sprint(h.cmd.Process.Pid) {
 			t.Errorf("%q", text)
 		}
 		if left := g.own(); !slices.Equal(left, []string{next}) {
@@ -297,6 +296,9 @@ func TestCleanUp(t *testing.T) {
 	}
 	held := fmt.Sprintf("%s%d-7-2", cgroupPrefix, pid)
 	tr.write(t, held+"/io.max", limits)
+	if err := mine.removeUnlimited(); !errors.Is(err, errLimited) {
+		t.Error(err)
+	}
 	const patience = 50 * time.Millisecond
 	began, kernel := time.Now(), make(chan time.Duration)
 	go func() { // a group without limits has an empty file there; here it must be gone for the directory to be
@@ -377,5 +379,21 @@ func TestOpenDevice(t *testing.T) {
 	// 1:3 is /dev/null among the character devices, and a RAM disk among the others.
 	if f, err := openDevice(os.DevNull, remap.Dev{Major: 1, Minor: 3}); err == nil {
 		t.Errorf("%s was taken for a block device", f.Name())
+	}
+}
+
+func TestIsNode(t *testing.T) {
+	disk := remap.Dev{Major: 259, Minor: 3}
+	for name, tt := range map[string]struct {
+		mode         uint32
+		major, minor uint32
+		want         bool
+	}{
+		"it": {unix.S_IFBLK | 0o660, 259, 3, true}, "another disk": {unix.S_IFBLK, 259, 4, false}, "another kind of disk": {unix.S_IFBLK, 8, 3, false},
+		"character device": {unix.S_IFCHR, 259, 3, false}, "file": {unix.S_IFREG, 259, 3, false},
+	} {
+		if got := isNode(unix.Stat_t{Mode: tt.mode, Rdev: unix.Mkdev(tt.major, tt.minor)}, disk); got != tt.want {
+			t.Errorf("%s: %t", name, got)
+		}
 	}
 }

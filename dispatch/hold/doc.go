@@ -11,7 +11,8 @@
 // As long as it is in flight, nobody can swap what maps the destination.
 //
 // The hold expires by itself: the throttle lets the read go after a few
-// seconds even if everybody who could release it is dead.
+// seconds even if everybody who could release it is dead, or after minutes
+// where it had to be slowed down because no other could take its place.
 //
 // In addition, volumes of LVM are held with the lock that LVM commands take
 // ([LockGroup]), so that these wait before they begin instead of half-way.

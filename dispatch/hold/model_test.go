@@ -29,6 +29,7 @@ type model struct {
 	reads  []*modelRead
 	begun  int // reads charged to groups
 	fail   map[string]error
+	wrongs []error // what must not be asked for
 	at     []event // to come, in order
 }
 
@@ -260,6 +261,16 @@ func (m *model) holding(dev remap.Dev) bool {
 	return false
 }
 
+// pending is how many reads have not ended.
+func (m *model) pending() (n int) {
+	for _, r := range m.reads {
+		if !r.ended {
+			n++
+		}
+	}
+	return n
+}
+
 // The kernel interface.
 
 func (m *model) call(name string) error {
@@ -309,7 +320,16 @@ func (m *model) removeGroup(group string) error {
 	if err := m.call("removeGroup"); err != nil {
 		return err
 	}
-	for dev, g := range m.groups[group].on {
+	for _, r := range m.reads {
+		if r.group == group && !r.ended {
+			m.wrongs = append(m.wrongs, fmt.Errorf("%s is removed, and read %d is in flight or queued", group, r.id))
+		}
+	}
+	g := m.groups[group]
+	if g == nil {
+		return nil // as [cgroups.remove]
+	}
+	for dev, g := range g.on {
 		if err := g.SetLimit(m.jiffies(), blkthrottle.Unlimited); err != nil {
 			return err
 		}
@@ -388,7 +408,7 @@ func (m *model) waitsForReads(remap.Dev) error { return m.fail["waitsForReads"] 
 func (m *model) pause(d time.Duration) { m.pass(d) }
 
 func (m *model) close(time.Duration) error {
-	var errs []error
+	errs := m.wrongs
 	for _, r := range m.reads {
 		if !r.ended {
 			errs = append(errs, fmt.Errorf("read %d is in flight", r.id))

@@ -439,6 +439,231 @@ var mutants = []mutant{
 		in: "./dispatch/hold", tests: "TestCleanUp",
 	},
 	{
+		guard: "a cgroup for each read of the anchor",
+		file:  "dispatch/hold/anchor.go", old: "group, err := a.kernel.newGroup()\n", new: "group, err := a.kernel.newGroup()\n\t\tif i > 0 {\n\t\t\tgroup = set.reads[0].group\n\t\t}\n",
+		in: "./dispatch/hold", tests: "TestRenewal",
+	},
+	{
+		guard: "how often an anchor is submitted that ends early",
+		file:  "dispatch/hold/anchor.go", old: "switch again := try < holdTries; {", new: "switch again := try < 2*holdTries; {",
+		in: "./dispatch/hold", tests: "TestUnthrottled|TestTriesAgain",
+	},
+	{
+		guard: "an anchor that ends early on a busy machine is submitted again",
+		file:  "dispatch/hold/anchor.go", old: "case !again || !errors.Is(err, ErrLost) && !errors.Is(err, errUncounted):", new: "case !again || !errors.Is(err, errUncounted):",
+		in: "./dispatch/hold", tests: "TestTriesAgain",
+	},
+	{
+		guard: "what is not throttled is nobody's fault",
+		file:  "dispatch/hold/anchor.go", old: "return nil, errors.Join(err, ErrUnavailable)\n\t\tcase !again", new: "return nil, errors.Join(err, ErrContended)\n\t\tcase !again",
+		in: "./dispatch/hold", tests: "TestUnthrottled",
+	},
+	{
+		guard: "ways that are too many",
+		file:  "dispatch/hold/anchor.go", old: "if len(chains) > maxWays {", new: "if len(chains) > 10*maxWays {",
+		in: "./dispatch/hold", tests: "TestTooManyWays",
+	},
+	{
+		guard: "the first limit of a disk before the first command",
+		file:  "dispatch/hold/anchor.go", old: "if err := a.kernel.initThrottle(leaf, maxLatency); err != nil {", new: "if err := error(nil); err != nil && leaf.Major > 0 {",
+		in: "./dispatch/hold", tests: "TestUnavailable",
+	},
+	{
+		guard: "an anchor is in flight when it is said to be",
+		file:  "dispatch/hold/anchor.go", old: "\treturn a.checkInFlight(set)\n", new: "\treturn nil\n",
+		in: "./dispatch/hold", tests: "TestTriesAgain",
+	},
+	{
+		guard: "an anchor that ended early is not taken for one that is queued",
+		file:  "dispatch/hold/anchor.go", old: "return err // it was not throttled, or the machine is very busy", new: "_ = err",
+		in: "./dispatch/hold", tests: "TestUnthrottled",
+	},
+	{
+		guard: "a read that has ended holds nothing",
+		file:  "dispatch/hold/anchor.go", old: "err = errExpired", new: "err = nil",
+		in: "./dispatch/hold", tests: "TestManyWaysOverOneDisk",
+	},
+	{
+		guard: "groups of reads in flight stay",
+		file:  "dispatch/hold/anchor.go", old: "if r.id >= 0 {\n\t\t\treturn false", new: "if false {\n\t\t\treturn false",
+		in: "./dispatch/hold", tests: "TestQueuedHoldsNothing",
+	},
+	{
+		guard: "an anchor holds until the first of its reads ends",
+		file:  "dispatch/hold/anchor.go", old: "earliest = min(earliest, r.deadline())", new: "earliest = r.deadline()",
+		in: "./dispatch/hold", tests: "TestEarliest",
+	},
+	{
+		guard: "the device is the one meant",
+		file:  "dispatch/hold/anchor.go", old: "&& unix.Minor(st.Rdev) == dev.Minor", new: "",
+		in: "./dispatch/hold", tests: "TestIsNode",
+	},
+	{
+		guard: "every device has a read through it",
+		file:  "dispatch/hold/chains.go", old: "func(d remap.Dev) bool { return !held[d] }", new: "func(d remap.Dev) bool { return len(held) == 0 }",
+		in: "./dispatch/hold", tests: "TestCover",
+	},
+	{
+		guard: "the deadline of a hold is never taken back",
+		file:  "dispatch/hold/held.go", old: "h.until.Store(max(h.until.Load(), int64(until)))", new: "h.until.Store(int64(until))",
+		in: "./dispatch/hold", tests: "TestNeverNearer",
+	},
+	{
+		guard: "no hold is said to last longer than an expiry",
+		file:  "dispatch/hold/held.go", old: "until := min(h.current.deadline(), h.anchor.kernel.now().Add(h.anchor.expiry()))", new: "until := h.current.deadline()",
+		in: "./dispatch/hold", tests: "TestExtendedWithWaiter|TestWaiterGivesUp",
+	},
+	{
+		guard: "a hold that is short lasts while the next one is made",
+		file:  "dispatch/hold/held.go", old: "if !h.lastsFor(whole / 2) {", new: "if false {",
+		in: "./dispatch/hold", tests: "TestHoldWithWaiter",
+	},
+	{
+		guard: "a hold is renewed while enough is left of it to last for minutes",
+		file:  "dispatch/hold/held.go", old: "r.rate > minRate && r.withheld(now.Add(expiry/2)) < reserve/2", new: "false",
+		in: "./dispatch/hold", tests: "TestHoldWithWaiter",
+	},
+	{
+		guard: "a hold that cannot be renewed lasts",
+		file:  "dispatch/hold/held.go", old: "\t\th.slowDown()\n\t\treturn h.Check()", new: "\t\treturn h.Check()",
+		in: "./dispatch/hold", tests: "TestExtendedWithWaiter",
+	},
+	{
+		guard: "nobody keeps a renewal waiting",
+		file:  "dispatch/hold/held.go", old: "if !completed {", new: "if !completed && false {",
+		in: "./dispatch/hold", tests: "TestHoldWithWaiter",
+	},
+	{
+		guard: "one probe at a time",
+		file:  "dispatch/hold/probing.go", old: "if a.probing.pending() {\n\t\tif err := a.pollProbe(0)", new: "if false {\n\t\tif err := a.pollProbe(0)",
+		in: "./dispatch/hold", tests: "TestHoldWithWaiter",
+	},
+	{
+		guard: "too slow to be held",
+		file:  "dispatch/hold/probing.go", old: "if p.latency > maxLatency {", new: "if false {",
+		in: "./dispatch/hold", tests: "TestSlowIsNotContended",
+	},
+	{
+		guard: "a probe that nobody looked for measures nothing",
+		file:  "dispatch/hold/probing.go", old: "case unseen > probeStep:", new: "case unseen > maxLatency*1000000:",
+		in: "./dispatch/hold", tests: "TestSuspendedIsContended",
+	},
+	{
+		guard: "who suspends is not waited for long",
+		file:  "dispatch/hold/probing.go", old: "case waited >= wait && a.anySuspended(chains), waited >= maxLatency:", new: "case waited >= 10*maxLatency:",
+		in: "./dispatch/hold", tests: "TestSuspendedIsContended",
+	},
+	{
+		guard: "a step of the throttle's clock",
+		file:  "dispatch/hold/meter.go", old: "(int64(now.Sub(m.since)+tick)*m.rate", new: "(int64(now.Sub(m.since))*m.rate",
+		in: "./dispatch/hold", tests: "TestManyRates",
+	},
+	{
+		guard: "the lowest limit that every kernel takes",
+		file:  "dispatch/hold/meter.go", old: "minRate = 2\n", new: "minRate = 1\n",
+		in: "./dispatch/hold", tests: "TestHoldWithWaiter",
+	},
+	{
+		guard: "a reply that comes too late is not the next one",
+		file:  "dispatch/hold/client.go", old: "if h.broken != nil {", new: "if false {",
+		in: "./dispatch/hold", tests: "TestLateReply",
+	},
+	{
+		guard: "each read is begun in its own group",
+		file:  "dispatch/hold/kernel.go", old: "if err := s.enter(group); err != nil {", new: "if err := error(nil); err != nil {",
+		in: "./dispatch/hold", tests: "TestReaderMoves",
+	},
+	{
+		guard: "the group that the reader is in is not removed",
+		file:  "dispatch/hold/kernel.go", old: "if group == s.readerGroup {\n\t\ts.removeLeft = true\n\t\treturn nil", new: "if false {\n\t\ts.removeLeft = true\n\t\treturn nil",
+		in: "./dispatch/hold", tests: "TestReaderMoves",
+	},
+	{
+		guard: "requests pass the throttle",
+		file:  "dispatch/hold/holdable.go", old: "if err == nil && requests {", new: "if err == nil && requests && false {",
+		in: "./dispatch/hold", tests: "TestHoldable",
+	},
+	{
+		guard: "arrays of old kernels do not wait",
+		file:  "dispatch/hold/holdable.go", old: "if err2 == nil && array && s.version.before(arraysWait) {", new: "if err2 == nil && array && false {",
+		in: "./dispatch/hold", tests: "TestHoldable",
+	},
+	{
+		guard: "LVM commands that wait go first",
+		file:  "dispatch/hold/lvmlock.go", old: "aux, err := flock(path+\":aux\", unix.LOCK_EX)", new: "aux, err := flock(path, unix.LOCK_SH)",
+		in: "./dispatch/hold", tests: "TestLockGroupLetsWriterFirst",
+	},
+	{
+		guard: "the lock of a volume group has its name still",
+		file:  "dispatch/hold/lvmlock.go", old: "if err == nil && os.SameFile(locked, named) {", new: "if err == nil && locked != named {",
+		in: "./dispatch/hold", tests: "TestLockGroupUnlinked",
+	},
+	{
+		guard: "groups with limits are left alone at first",
+		file:  "dispatch/hold/cleanup.go", old: "case len(limits) > 0:", new: "case len(limits) < 0:",
+		in: "./dispatch/hold", tests: "TestCleanUp",
+	},
+	{
+		guard: "groups of other anchors are left alone",
+		file:  "dispatch/hold/cgroup.go", old: "return !strings.HasPrefix(filepath.Base(dir), cgroupPrefix+g.owner+\"-\")", new: "return false",
+		in: "./dispatch/hold", tests: "TestCgroupsOfOneProcess",
+	},
+	{
+		guard: "groups of living processes are left alone",
+		file:  "dispatch/hold/cgroup.go", old: "errors.Is(unix.Kill(pid, 0), unix.ESRCH)", new: "pid > 0",
+		in: "./dispatch/hold", tests: "TestRemoveStale",
+	},
+	{
+		guard: "the io controller of others stays on",
+		file:  "dispatch/hold/cgroup.go", old: "if !ours && !g.enabled", new: "if !ours && !g.enabled && false",
+		in: "./dispatch/hold", tests: "TestCgroupLeavesOthersAlone",
+	},
+	{
+		guard: "only what cannot be swapped needs no hold",
+		file:  "dispatch/hold/hold.go", old: "if !needsHold(req) {", new: "if needsHold(req) {",
+		in: "./dispatch/hold", tests: "TestHolder",
+	},
+	{
+		guard: "no command at the moment itself",
+		file:  "internal/boottime/boottime.go", old: "until != Forever && now >= until", new: "until != Forever && now > until",
+		in: "./internal/boottime", tests: "TestLimit",
+	},
+	{
+		guard: "no system call when it is too late",
+		file:  "internal/boottime/syscall.go", old: ">= int64(until)", new: ">= int64(Forever)",
+		in: "./internal/boottime", tests: "TestSyscall",
+	},
+	{
+		guard: "a second is left of the hold for each command",
+		file:  "dispatch/deadline.go", old: "held.Deadline().Add(-spare)", new: "held.Deadline()",
+		in: "./dispatch", tests: "TestNotAfter",
+	},
+	{
+		guard: "nothing is begun without a batch",
+		file:  "dispatch/deadline.go", old: "return 0\n", new: "return boottime.Forever\n",
+		in: "./dispatch", tests: "TestNotAfter",
+	},
+	{
+		guard: "what was not begun in zones goes through the host",
+		file:  "dispatch/deadline.go", old: "&& r.zones.zoner == nil\n", new: "\n",
+		in: "./dispatch", tests: "TestUnbegun",
+	},
+	{
+		guard: "what was not begun of a pair that is not proven goes through the host",
+		file:  "dispatch/deadline.go", old: "return proven &&", new: "return",
+		in: "./dispatch", tests: "TestUnbegun",
+	},
+	{
+		guard: "losses of a destination that moves on and on",
+		file:  "dispatch/moved.go", old: "r.losses > maxLosses", new: "r.losses > 10*maxLosses",
+		in: "./dispatch", tests: "TestLeavesForGood",
+	},
+	{
+		guard: "what was slowed down is renewed when nobody waits any more",
+		file:  "dispatch/hold/held.go", old: "&& !h.lastsFor(whole*3/2) {", new: "{",
+		in: "./dispatch/hold", tests: "TestWaiterGivesUp",
+	},
+	{
 		guard: "lock of the volume group",
 		file:  "dispatch/hold/hold.go", old: "lockGroups(ctx, h.locks, req.Groups, req.Deadline)", new: "lockGroups(ctx, h.locks, nil, req.Deadline)",
 		in: "./dispatch/hold", tests: "TestHoldTakesTheGroup",
