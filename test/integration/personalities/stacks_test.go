@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -112,6 +113,27 @@ func TestCryptOnStripesOnMultipath(t *testing.T) {
 	b.run(transfer{src: plain, dst: dst, length: volumeSize, want: host("layer:crypt")})
 	b.fill(plain)
 	b.run(transfer{src: src, dst: plain, length: volumeSize, want: host("layer:crypt")})
+}
+
+// TestPathsByTurns: of a device whose paths take turns, a window is held if the read that is to hold it takes the path of the
+// commands. If it does not, nobody changes the layout.
+func TestPathsByTurns(t *testing.T) {
+	b := newBench(t)
+	ways := waysTo(t, paths)
+	b.base = b.mapped(fmt.Sprintf("0 %d multipath 3 queue_if_no_path queue_mode bio 0 1 1 round-robin 0 2 1 %s 1 %s 1", sectors(paths.Size), ways[0], ways[1]))
+	src, dst := b.filledPart(volumeSize), b.part(volumeSize)
+	for range 4 {
+		b.fill(dst)
+		report := b.once(transfer{src: src, dst: dst, length: volumeSize})
+		for _, why := range report.Reasons {
+			if why.Reason != dispatch.ReasonHoldUnavailable && why.Reason != dispatch.ReasonHoldLost {
+				t.Errorf("%d bytes went through the host: %s", why.Bytes, why.Reason)
+			}
+		}
+		if report.LayoutChanges != 0 {
+			t.Errorf("%d changes of the layout", report.LayoutChanges)
+		}
+	}
 }
 
 // TestClonesOnArrays: ciphertext is read below an array if it is in one place,
