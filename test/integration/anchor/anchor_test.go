@@ -254,7 +254,8 @@ func keep(t *testing.T, held hold.Held) (letGo func()) {
 	return letGo
 }
 
-func TestExpiryAndExtension(t *testing.T) {
+// TestExtension: a hold lasts for several expiries if it is extended.
+func TestExtension(t *testing.T) {
 	h, req := stack(t)
 	held, err := h.Hold(context.Background(), req)
 	if err != nil {
@@ -270,9 +271,23 @@ func TestExpiryAndExtension(t *testing.T) {
 	if err := held.Check(); err != nil {
 		t.Fatalf("an extended hold ended: %v", err)
 	}
+	letGo := keep(t, held)
 	suspend := begin(t, "dmsetup", "suspend", "top")
 	waits(t, suspend, "suspend")
-	// Nobody extends any more: the throttle lets the reads go by itself.
+	letGo()
+	ends(t, suspend, "suspend")
+	vm.Run(t, "dmsetup", "resume", "top")
+}
+
+// TestExpiry: if nobody extends a hold, the throttle lets its reads go by itself.
+func TestExpiry(t *testing.T) {
+	h, req := stack(t)
+	held, err := h.Hold(context.Background(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	suspend := begin(t, "dmsetup", "suspend", "top")
+	waits(t, suspend, "suspend")
 	ends(t, suspend, "suspend after the expiry")
 	if err := held.Check(); !errors.Is(err, hold.ErrLost) {
 		t.Errorf("check after the expiry: %v, want ErrLost", err)
