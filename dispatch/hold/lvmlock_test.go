@@ -136,7 +136,7 @@ func TestLockGroupLetsWriterFirst(t *testing.T) {
 		aux.Close()
 	}
 	if f, err := LockGroup(patience(t, 30*time.Millisecond), dir, "vg"); !errors.Is(err, ErrContended) {
-		t.Errorf("a second reader got in before the writer: %v, %v", f, err)
+		t.Fatalf("a second reader got in before the writer: %v, %v", f, err)
 	}
 	reader.Close()
 	writer := <-got
