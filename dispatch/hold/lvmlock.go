@@ -90,19 +90,25 @@ func flock(path string, how int) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB); err != nil {
-			return nil, errors.Join(err, f.Close())
-		}
-		locked, err := f.Stat()
-		if err != nil {
-			return nil, errors.Join(err, f.Close())
-		}
-		named, err := os.Stat(path)
-		if err == nil && os.SameFile(locked, named) {
+		named, err := lockNamed(f, path, how)
+		if named {
 			return f, nil
 		}
-		if err := f.Close(); err != nil {
+		if err := errors.Join(err, f.Close()); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// lockNamed locks an open file, and tells whether it is the one with the name by then.
+func lockNamed(f *os.File, path string, how int) (bool, error) {
+	if err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB); err != nil {
+		return false, err
+	}
+	locked, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	named, err := os.Stat(path)
+	return err == nil && os.SameFile(locked, named), nil
 }

@@ -178,6 +178,39 @@ func TestLockGroupUnlinked(t *testing.T) {
 	}
 }
 
+// TestLockNamed: the name can be that of another file, or of none, between opening and locking.
+func TestLockNamed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "V_vg")
+	open := func() *os.File {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	f := open()
+	if named, err := lockNamed(f, path, unix.LOCK_SH); !named || err != nil {
+		t.Errorf("%t, %v", named, err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if named, err := lockNamed(f, path, unix.LOCK_SH); named || err != nil {
+		t.Errorf("without a name: %t, %v", named, err)
+	}
+	other := open()
+	if named, err := lockNamed(f, path, unix.LOCK_SH); named || err != nil {
+		t.Errorf("with another file of the name: %t, %v", named, err)
+	}
+	if named, err := lockNamed(other, path, unix.LOCK_EX); !named || err != nil {
+		t.Errorf("the other file: %t, %v", named, err)
+	}
+	if named, err := lockNamed(open(), path, unix.LOCK_SH); named || !errors.Is(err, unix.EWOULDBLOCK) {
+		t.Errorf("locked by somebody: %t, %v", named, err)
+	}
+}
+
 // TestLockGroups: all of them or none.
 func TestLockGroups(t *testing.T) {
 	dir, path := place(t)

@@ -595,8 +595,8 @@ var mutants = []mutant{
 	},
 	{
 		guard: "the lock of a volume group has its name still",
-		file:  "dispatch/hold/lvmlock.go", old: "if err == nil && os.SameFile(locked, named) {", new: "if err == nil && locked != named {",
-		in: "./dispatch/hold", tests: "TestLockGroupUnlinked",
+		file:  "dispatch/hold/lvmlock.go", old: "return err == nil && os.SameFile(locked, named), nil", new: "return err == nil && locked != named, nil",
+		in: "./dispatch/hold", tests: "TestLockNamed",
 	},
 	{
 		guard: "groups with limits are left alone at first",
