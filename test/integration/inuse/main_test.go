@@ -53,7 +53,11 @@ func dmcopy(t *testing.T, args ...string) (says string, code int) {
 // wipe leaves nothing on a device that udev or a tool could recognise.
 func wipe(t *testing.T, device string) string {
 	t.Helper()
-	vm.Run(t, "wipefs", "-a", "-q", device)
+	// A mount namespace ends a moment after the last of its processes.
+	vm.Eventually(t, "end of the uses of "+device, func() error {
+		_, err := vm.TryRun("wipefs", "-a", "-q", device)
+		return err
+	})
 	vm.Run(t, "dd", "if=/dev/zero", "of="+device, "bs=1M", "count=2", "oflag=direct", "status=none")
 	vm.Settle(t)
 	return device
