@@ -85,7 +85,7 @@ var mutants = []mutant{
 	{
 		guard: "overlap below",
 		file:  "dispatch/survey.go", old: "if !shared.any() {", new: "if true {",
-		in: "./dispatch", tests: "TestSharedBlocks",
+		in: "./dispatch", tests: "TestSharedBlocks|TestTwiceBelow",
 	},
 	{
 		guard: "equal ciphers",
@@ -96,7 +96,7 @@ var mutants = []mutant{
 		guard: "hold",
 		file:  "dispatch/offload.go", old: "held, err := r.holder.Hold(ctx, request(r.plan.stack, steps, min(holdWait, r.opts.Patience)))",
 		new: "held, err := r.holder.Hold(ctx, hold.Request{})",
-		in:  "./dispatch", tests: "TestHoldUnavailable",
+		in:  "./dispatch", tests: "TestHoldUnavailable|TestMoves|TestSwapWaits",
 	},
 	{
 		guard: "hold still on after the commands",
@@ -106,7 +106,7 @@ var mutants = []mutant{
 	{
 		guard: "no command when the hold is about to end",
 		file:  "dispatch/offload.go", old: "NotAfter: st.notAfter,", new: "NotAfter: nil,",
-		in: "./dispatch", tests: "TestStopped",
+		in: "./dispatch", tests: "TestStopped|TestStoppedInEveryKind",
 	},
 	{
 		guard: "clock right before the system call",
@@ -136,12 +136,12 @@ var mutants = []mutant{
 	{
 		guard: "comparison before the commands",
 		file:  "dispatch/offload.go", old: "if err != nil || len(changed) > 0 {", new: "if err != nil {",
-		in: "./dispatch", tests: "TestMoves",
+		in: "./dispatch", tests: "TestMoves|TestMovesLower",
 	},
 	{
 		guard: "comparison after the commands",
 		file:  "dispatch/offload.go", old: "moved := remap.Moved(slices.Concat(seen, changed))", new: "moved := remap.Moved(slices.Concat(seen, changed)[:0])",
-		in: "./dispatch", tests: "TestCiphertextMoves",
+		in: "./dispatch", tests: "TestCiphertextMoves|TestMoves|TestUnsafeSwap",
 	},
 	{
 		guard: "what was seen while commands were under way",
@@ -256,7 +256,7 @@ var mutants = []mutant{
 	{
 		guard: "only whole blocks are left alone",
 		file:  "dispatch/zeroes.go", old: "{head + body, whole.Len - head - body, MethodZero}", new: "{head + body, whole.Len - head - body, MethodSkip}",
-		in: "./dispatch", tests: "TestThinRandom",
+		in: "./dispatch", tests: "TestThinPartOfABlock",
 	},
 	{
 		guard: "external origins are not zeroes",
@@ -296,7 +296,7 @@ var mutants = []mutant{
 	{
 		guard: "proof",
 		file:  "dispatch/offload.go", old: "	if p.sample.Len > 0 {\n		first", new: "	if false {\n		first",
-		in: "./dispatch", tests: "TestCrossNamespaceProof",
+		in: "./dispatch", tests: "TestProof|TestProofWhereEqual",
 	},
 	{
 		guard: "mark where source and destination are equal",
@@ -331,12 +331,12 @@ var mutants = []mutant{
 	{
 		guard: "dirty pages written before",
 		file:  "dispatch/dispatch.go", old: "if err := r.dropCaches(ctx); err != nil {", new: "if err := error(nil); err != nil {",
-		in: "./dispatch", tests: "TestDirtySource",
+		in: "./dispatch", tests: "TestDirtySource|TestDirtyDestination",
 	},
 	{
 		guard: "stale pages dropped afterwards",
 		file:  "dispatch/ledger.go", old: "r.inPlace(), r.dropStale(ctx))", new: "r.inPlace())",
-		in: "./dispatch", tests: "TestStaleCache",
+		in: "./dispatch", tests: "TestStaleCache|TestStaleMappings",
 	},
 	{
 		guard: "flush before the state is recorded",
@@ -676,7 +676,7 @@ var mutants = []mutant{
 	{
 		guard: "flush of the leaves",
 		file:  "dispatch/ledger.go", old: "if err := st.copier.Flush(ctx); err != nil {", new: "if err := error(nil); st == nil {",
-		in: "./dispatch", tests: "TestFlushByAnyPath",
+		in: "./dispatch", tests: "TestFlushByAnyPath|TestFlushFails",
 	},
 	{
 		guard: "state: nothing is entered after a flush that failed",
@@ -876,7 +876,7 @@ var mutants = []mutant{
 	{
 		guard: "disks of one name count as one",
 		file:  "dispatch/overlap.go", old: "!o.told.apart(all) {", new: "!o.told.apart(all) && len(all) > 9 {",
-		in: "./dispatch", tests: "TestPathsOfOneDisk",
+		in: "./dispatch", tests: "TestPathsToOneDisk|TestPathsOfOneDisk",
 	},
 	{
 		guard: "disks of one name are looked at twice",
@@ -1141,7 +1141,7 @@ var mutants = []mutant{
 	{
 		guard: "mapped pages dropped at every level",
 		file:  "dispatch/finish.go", old: "max(part, r.touched[n.Dev].part)", new: "min(part, PartSource)",
-		in: "./dispatch", tests: "TestStaleCache",
+		in: "./dispatch", tests: "TestStaleMappings",
 	},
 	{
 		guard: "stale pages dropped when a copy ends early",
