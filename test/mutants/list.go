@@ -369,12 +369,12 @@ var mutants = []mutant{
 		in: "./dispatch/hold", tests: "TestNoAnchorOnWhatDoesNotWait",
 	},
 	{
-		guard: "probe of the anchor",
-		file:  "dispatch/hold/probing.go", old: "return !a.probing.pending(), nil", new: "return true, nil",
+		guard: "proof that an anchor is in flight",
+		file:  "dispatch/hold/anchor.go", old: "	if !completed {\n		return fmt.Errorf(\"a read does not come back: %w\", ErrContended)\n	}\n	if err := a.checkInFlight(set); err != nil {\n		return err // it was not throttled, or the machine is very busy\n	}\n	if err := a.checkCounted(set, chains); err != nil {\n		return err\n	}\n", new: "	_ = completed\n",
 		in: "./test/integration/anchor", tests: "TestSuspendUnderWay", guest: true,
 	},
 	{
-		guard: "probe of the anchor, on a model",
+		guard: "probe of the anchor",
 		file:  "dispatch/hold/anchor.go", old: "if !completed {", new: "if !completed && false {",
 		in: "./dispatch/hold", tests: "TestProbe",
 	},
@@ -385,7 +385,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "reads of the anchor",
-		file:  "dispatch/hold/anchor.go", old: "if r.id, err = a.kernel.read(r.group, s); err != nil {", new: "if err != nil {",
+		file:  "dispatch/hold/anchor.go", old: "if r.id, err = a.kernel.read(r.group, s); err != nil {", new: "if _ = s; err != nil {",
 		in: "./test/integration/anchor", tests: "TestSuspendWaitsForRelease", guest: true,
 	},
 	{

@@ -11,7 +11,7 @@ import (
 // for them, and the mutants that take them away.
 var needed = map[string][]string{
 	"anchor":               {"hold", "reads of the anchor", "throttle of the anchor"},
-	"probe":                {"probe of the anchor", "a read more in flight at each device than before"},
+	"probe":                {"proof that an anchor is in flight", "probe of the anchor", "a read more in flight at each device than before"},
 	"LVM lock":             {"lock of the volume group"},
 	"compare":              {"comparison before the commands", "comparison after the commands"},
 	"flush before journal": {"flush before the state is recorded", "flush of the leaves", "state: flush of the destination before the entry"},
