@@ -501,6 +501,9 @@ func (r *Reader) look(n *remap.Node) (remap.Change, error) {
 		c.What, c.Gone = "gone", true
 	case err != nil:
 		return c, err
+	case n.Leaf != nil && n.Size > 0 && vitals.Size == 0:
+		// It is on its way out (drivers/nvme/host/core.c, nvme_ns_remove), or has no medium any more.
+		c.What, c.Gone = "gone", true
 	case fingerprint(vitals, print) != n.Print:
 		c.What = "layout changed"
 	case transition != "":

@@ -356,6 +356,17 @@ func TestChangesAreCheap(t *testing.T) {
 }
 
 // A look that fails is a change, never "no changes".
+// A disk that is taken away has no size first.
+func TestChangesOnTheWayOut(t *testing.T) {
+	r := newRig(t)
+	st := stackOf(t, r.read(t))
+	r.Set("nvme0n1", "size", "0")
+	changes, err := r.reader.Changes(context.Background(), st)
+	if err != nil || len(changes) != 1 || changes[0].Dev != r.Dev("nvme0n1") || !changes[0].Gone || len(remap.Moved(changes)) != 1 {
+		t.Errorf("%v, %v", changes, err)
+	}
+}
+
 func TestChangesFail(t *testing.T) {
 	r := newRig(t)
 	st := stackOf(t, r.read(t))

@@ -1134,6 +1134,11 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "TestDiskGoneInBetween",
 	},
 	{
+		guard: "gone: a disk that is on its way out is gone",
+		file:  "snapshot/reader.go", old: "case n.Leaf != nil && n.Size > 0 && vitals.Size == 0:", new: "case false:",
+		in: "./snapshot", tests: "TestChangesOnTheWayOut",
+	},
+	{
 		guard: "gone: nothing is copied again to a disk that is gone",
 		file:  "dispatch/moved.go", old: "if lost {", new: "if lost && false {",
 		in: "./dispatch", tests: "TestDiskGoneInBetween",
