@@ -62,7 +62,7 @@ func (d *Dispatcher) Check(ctx context.Context, job Job) error {
 	if err != nil {
 		return err
 	}
-	if err = r.files.check(); err == nil {
+	if err = r.files.check(r.job.Ranges); err == nil {
 		_, err = r.survey(ctx)
 	}
 	return errors.Join(err, r.close())

@@ -16,6 +16,7 @@ type regular interface {
 	LockToWrite() error
 	CheckToWrite() error
 	LockRange(off, n int64) error
+	CheckRange(off, n int64) error
 	// InPlace fails if the file has not its name or its length any more.
 	InPlace() error
 	// Unmodified fails if the file was written to since it was opened.
@@ -57,22 +58,27 @@ func (l fileEnds) take(ranges []Range) error {
 	if err := l.read(l.src, l.srcName); err != nil || l.dst == nil {
 		return err
 	}
-	err := l.dst.LockToWrite()
+	return l.write(l.dst.LockToWrite, l.dst.LockRange, ranges)
+}
+
+// check refuses what take would refuse, as far as that shows without locks.
+func (l fileEnds) check(ranges []Range) error {
+	if err := l.read(l.src, l.srcName); err != nil || l.dst == nil {
+		return err
+	}
+	return l.write(l.dst.CheckToWrite, l.dst.CheckRange, ranges)
+}
+
+// write locks, or looks at, the destination as a whole, and then each of its runs.
+func (l fileEnds) write(whole func() error, part func(off, n int64) error, ranges []Range) error {
+	err := whole()
 	for _, run := range runsOf(ranges) {
 		if err != nil {
 			break
 		}
-		err = l.dst.LockRange(run.Dst, run.Len)
+		err = part(run.Dst, run.Len)
 	}
 	return l.refuse(err, l.dstName, "is in use", "")
-}
-
-// check refuses what take would refuse, as far as that shows without locks.
-func (l fileEnds) check() error {
-	if err := l.read(l.src, l.srcName); err != nil || l.dst == nil {
-		return err
-	}
-	return l.refuse(l.dst.CheckToWrite(), l.dstName, "is in use", "")
 }
 
 // compare locks both ends for reading.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,6 +95,8 @@ func TestLockedFiles(t *testing.T) {
 		{"somebody locks the destination", process, true, []string{"copy"}, 6},
 		{"somebody locks the source", process, false, []string{"copy"}, 6},
 		{"another copy writes there", another, true, []string{"copy"}, 6},
+		{"another copy writes there, and a plan is made", another, true, []string{"copy", "--dry-run"}, 6},
+		{"another copy writes elsewhere, and a plan is made", another, true, []string{"copy", "--dry-run", "--range", "4096:4096:4096"}, 0},
 		{"another copy writes elsewhere", another, true, []string{"copy", "--range", "4096:4096:4096"}, 0},
 		{"another copy writes to the source", another, false, []string{"copy"}, 6},
 	} {
@@ -119,6 +122,13 @@ func TestLockedFiles(t *testing.T) {
 			code, _, errs := dmcopy(append(c.args, src, dst)...)
 			if code != c.code || code == 6 && !strings.Contains(errs, used+" ") {
 				t.Errorf("exit code %d, want %d: %s", code, c.code, errs)
+			}
+			// A plan of the same names the refusal, and is none.
+			if c.args[0] == "copy" && !slices.Contains(c.args, "--dry-run") {
+				planned, _, told := dmcopy(append(append([]string{"plan"}, c.args[1:]...), src, dst)...)
+				if refused := strings.Contains(told, "copy would refuse this: "+used+" "); planned != 0 || refused != (c.code == 6) {
+					t.Errorf("plan: exit code %d: %s", planned, told)
+				}
 			}
 			if got, err := os.ReadFile(dst); err != nil || code != 0 && !bytes.Equal(got, old) {
 				t.Errorf("the destination was changed, %v", err)

@@ -103,10 +103,24 @@ func (f *File) CheckToWrite() error { return f.locking(writable) }
 // LockRange claims a run of bytes before other copies, in addition. ErrLocked.
 func (f *File) LockRange(off, n int64) error {
 	return f.locking(func(fd int) error {
-		last := min(off+n-1, copyRanges-1) // all that is behind counts as one byte
-		first := min(off, last)
-		return lock(fd, unix.F_WRLCK, copyRanges+first, last-first+1)
+		first, n := runOfCopy(off, n)
+		return lock(fd, unix.F_WRLCK, first, n)
 	})
+}
+
+// CheckRange looks whether [File.LockRange] would succeed, as CheckToWrite does.
+func (f *File) CheckRange(off, n int64) error {
+	return f.locking(func(fd int) error {
+		first, n := runOfCopy(off, n)
+		return vacant(fd, unix.F_WRLCK, first, n)
+	})
+}
+
+// runOfCopy is where copies lock a run of bytes.
+func runOfCopy(off, n int64) (first, bytes int64) {
+	last := min(off+n-1, copyRanges-1) // all that is behind counts as one byte
+	first = min(off, last)
+	return copyRanges + first, last - first + 1
 }
 
 // locking names errors, and tells those that say that there are no locks.

@@ -115,7 +115,16 @@ func TestCopiesShareAFile(t *testing.T) {
 	if err := errors.Join(two.LockToWrite(), two.LockRange(100, 200), two.LockRange(400, 1<<40)); err != nil {
 		t.Error(err)
 	}
+	looks := open(t, path, 0)
+	for _, run := range [][2]int64{{100, 200}, {250, 1}, {500, 1 << 39}, {1 << 41, 1}} {
+		if err := looks.CheckRange(run[0], run[1]); errors.Is(err, blockio.ErrLocked) != (run[0] < 1<<40) {
+			t.Errorf("%v is looked at: %v", run, err)
+		}
+	}
 	for _, run := range [][2]int64{{0, 1}, {99, 1}, {0, 4096}, {399, 2}, {last - 1, 1}, {1 << 62, 1}} {
+		if err := looks.CheckRange(run[0], run[1]); !errors.Is(err, blockio.ErrLocked) {
+			t.Errorf("%v is looked at: %v", run, err)
+		}
 		if err := two.LockRange(run[0], run[1]); !errors.Is(err, blockio.ErrLocked) {
 			t.Errorf("%v: %v", run, err)
 		}

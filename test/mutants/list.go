@@ -964,6 +964,11 @@ var mutants = []mutant{
 		in: "./cmd/dmcopy", tests: "TestTwoCopiesShareABlock",
 	},
 	{
+		guard: "a plan sees what another copy writes to",
+		file:  "dispatch/fileends.go", old: "l.write(l.dst.CheckToWrite, l.dst.CheckRange, ranges)", new: "l.write(l.dst.CheckToWrite, l.dst.CheckRange, nil)",
+		in: "./cmd/dmcopy", tests: "TestLockedFiles",
+	},
+	{
 		guard: "what is written exactly is not merged",
 		file:  "emulation/op.go", old: "unit: int64(d.WriteUnit())", new: "unit: int64(d.BlockSize())",
 		in: "./emulation", tests: "TestThreads",
