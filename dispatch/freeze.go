@@ -111,8 +111,14 @@ func (r *run) thaw() error {
 
 // thawAfter thaws the source after all that was to be read of it was, or err came in
 // between. That it moved is the whole story if the copy ended because of it.
+//
+// What ended before all of it was read is not consistent, however long the source stood still.
 func (r *run) thawAfter(err error) error {
+	frozen := r.frozen != nil
 	thawed := r.thaw()
+	if frozen && err != nil && !errors.Is(err, ErrMismatch) && !errors.Is(err, ErrUnread) {
+		r.still = 0
+	}
 	if thawed != nil && errors.Is(err, ErrThawed) {
 		return thawed
 	}

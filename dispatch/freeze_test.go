@@ -186,9 +186,12 @@ func TestInterruptThaws(t *testing.T) {
 		v, w := frozenVolumes(t, &opts)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		_, err := copyWith(ctx, t, v.Machine, v.src, v.dst, opts)
+		rep, err := copyWith(ctx, t, v.Machine, v.src, v.dst, opts)
 		if !errors.Is(err, dispatch.ErrInterrupted) || errors.Is(err, dispatch.ErrThawed) || w.frozen {
 			t.Errorf("%v, %q", err, w.diary)
+		}
+		if rep == nil || rep.Frozen != 0 { // not until all of it was read
+			t.Errorf("%+v", rep)
 		}
 	})
 }

@@ -71,9 +71,14 @@ var ErrStuck = errors.New("the kernel does not return")
 type Stuck struct {
 	Calls []Call // the oldest first
 	Cause error  // why the copy was to end
+	// Told: it was not to be waited for any longer, whatever was under way.
+	Told bool
 }
 
 func (e *Stuck) Error() string {
+	if e.Told && len(e.Calls) == 0 {
+		return fmt.Sprintf("%v: ended at once, as told: nothing was under way", e.Cause)
+	}
 	return fmt.Sprintf("%v: %v: %s; until it does, this process stays, and keeps the destination to itself",
 		e.Cause, ErrStuck, Waiting(e.Calls))
 }
@@ -172,7 +177,7 @@ func (r *run) outlast(ended <-chan struct{}) *Stuck {
 			return nil
 		case <-r.opts.GiveUp:
 			r.left.Store(true)
-			return &Stuck{Calls: r.vigil.underWay()}
+			return &Stuck{Calls: r.vigil.underWay(), Told: true}
 		case now := <-tick.C:
 			if !told {
 				r.opts.Waiting(r.vigil.underWay())

@@ -88,6 +88,21 @@ func TestStuck(t *testing.T) {
 	}
 }
 
+// TestStuckWithoutCalls: who was told not to wait has left nothing behind that the kernel keeps.
+func TestStuckWithoutCalls(t *testing.T) {
+	told := &dispatch.Stuck{Cause: dispatch.ErrInterrupted, Told: true}
+	if text := told.Error(); strings.Contains(text, "stays") || !strings.Contains(text, "ended at once") {
+		t.Error(text)
+	}
+	untold := &dispatch.Stuck{Cause: dispatch.ErrInterrupted}
+	held := &dispatch.Stuck{Cause: dispatch.ErrInterrupted, Told: true, Calls: []dispatch.Call{{Op: "read", On: "a"}}}
+	for _, e := range []*dispatch.Stuck{untold, held} {
+		if text := e.Error(); !strings.Contains(text, "this process stays") {
+			t.Error(text)
+		}
+	}
+}
+
 // TestSlowIsNotStuck: a call that comes back in time is waited for.
 func TestSlowIsNotStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
