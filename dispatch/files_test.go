@@ -407,26 +407,28 @@ func (f *brimful) WriteAt(p []byte, off int64) (int, error) {
 // TestNoSpace: a file system that is full is not asked again for all that is left, and
 // what it has no room for is not said to be done.
 func TestNoSpace(t *testing.T) {
-	const size, room, inFlight = 48 * mib, 5 * mib, 4
-	r := newFileRig(files.FileSystem{Type: "ext4", Name: "one", Reason: files.ReasonFileSystem}, size, size)
-	full := &brimful{memoryFile: r.dst, room: room}
-	end := r.dst.endpoint()
-	end.Device = full
-	var mu sync.Mutex
-	most := int64(0)
-	opts := dispatch.Options{InFlight: inFlight, Progress: func(p dispatch.Progress) {
-		mu.Lock()
-		defer mu.Unlock()
-		most = max(most, p.Done)
-	}}
-	rep, err := dispatch.New(r.Machine, opts).Copy(context.Background(), dispatch.Job{Src: r.src.endpoint(), Dst: end})
-	if !errors.Is(err, unix.ENOSPC) {
-		t.Fatal(err)
-	}
-	if rep.Host > room || most > room {
-		t.Errorf("%d bytes are said to be done, and %d were meanwhile, of %d that there is room for", rep.Host, most, room)
-	}
-	if n := full.denied.Load(); n > 2*inFlight {
-		t.Errorf("tried %d times", n)
+	const size, room = 48 * mib, 5 * mib
+	for _, inFlight := range []int{1, 4} { // one at a time, what fails is the last that is told of
+		r := newFileRig(files.FileSystem{Type: "ext4", Name: "one", Reason: files.ReasonFileSystem}, size, size)
+		full := &brimful{memoryFile: r.dst, room: room}
+		end := r.dst.endpoint()
+		end.Device = full
+		var mu sync.Mutex
+		most := int64(0)
+		opts := dispatch.Options{InFlight: inFlight, Progress: func(p dispatch.Progress) {
+			mu.Lock()
+			defer mu.Unlock()
+			most = max(most, p.Done)
+		}}
+		rep, err := dispatch.New(r.Machine, opts).Copy(context.Background(), dispatch.Job{Src: r.src.endpoint(), Dst: end})
+		if !errors.Is(err, unix.ENOSPC) {
+			t.Fatal(err)
+		}
+		if rep.Host > room || most > room {
+			t.Errorf("%d at a time: %d bytes are said to be done, and %d were meanwhile, of %d that there is room for", inFlight, rep.Host, most, room)
+		}
+		if n := full.denied.Load(); n > int64(2*inFlight) {
+			t.Errorf("%d at a time: tried %d times", inFlight, n)
+		}
 	}
 }
