@@ -9,6 +9,10 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
@@ -20,17 +24,17 @@ func TestBypassed(t *testing.T) {
 	half := container.Bytes() / 2
 	for name, c := range map[string]struct {
 		from, to fakestack.Crypt
-		r        dispatch.Range
+		r        byterange.Range
 		opts     dispatch.Options
 		ok       bool
 	}{
-		"equal":                      {fakestack.Crypt{Key: plain, Override: true}, fakestack.Crypt{Key: plain, Override: true}, dispatch.Range{Len: half}, dispatch.Options{}, true},
-		"other positions":            {fakestack.Crypt{Key: plain, Override: true}, fakestack.Crypt{Key: plain, Override: true}, dispatch.Range{Dst: half, Len: half}, dispatch.Options{}, false},
-		"another key":                {fakestack.Crypt{Key: plain, Override: true}, fakestack.Crypt{Key: key(2, 8), Override: true}, dispatch.Range{Len: half}, dispatch.Options{}, false},
-		"a key that is not told":     {fakestack.Crypt{Key: unknown, Override: true}, fakestack.Crypt{Key: unknown, Override: true}, dispatch.Range{Len: half}, dispatch.Options{}, false},
-		"the source only":            {fakestack.Crypt{Key: plain, Override: true}, fakestack.Crypt{Key: plain}, dispatch.Range{Len: half}, dispatch.Options{}, false},
-		"the destination only":       {fakestack.Crypt{Key: plain}, fakestack.Crypt{Key: plain, Override: true}, dispatch.Range{Len: half}, dispatch.Options{}, false},
-		"through the host by policy": {fakestack.Crypt{Key: plain, Override: true}, fakestack.Crypt{Key: plain, Override: true}, dispatch.Range{Len: half}, dispatch.Options{Offload: dispatch.OffloadNever}, false},
+		"equal":                      {fakestack.Crypt{Key: plain, Override: true}, fakestack.Crypt{Key: plain, Override: true}, byterange.Range{Len: half}, dispatch.Options{}, true},
+		"other positions":            {fakestack.Crypt{Key: plain, Override: true}, fakestack.Crypt{Key: plain, Override: true}, byterange.Range{Dst: half, Len: half}, dispatch.Options{}, false},
+		"another key":                {fakestack.Crypt{Key: plain, Override: true}, fakestack.Crypt{Key: key(2, 8), Override: true}, byterange.Range{Len: half}, dispatch.Options{}, false},
+		"a key that is not told":     {fakestack.Crypt{Key: unknown, Override: true}, fakestack.Crypt{Key: unknown, Override: true}, byterange.Range{Len: half}, dispatch.Options{}, false},
+		"the source only":            {fakestack.Crypt{Key: plain, Override: true}, fakestack.Crypt{Key: plain}, byterange.Range{Len: half}, dispatch.Options{}, false},
+		"the destination only":       {fakestack.Crypt{Key: plain}, fakestack.Crypt{Key: plain, Override: true}, byterange.Range{Len: half}, dispatch.Options{}, false},
+		"through the host by policy": {fakestack.Crypt{Key: plain, Override: true}, fakestack.Crypt{Key: plain, Override: true}, byterange.Range{Len: half}, dispatch.Options{Offload: plan.OffloadNever}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := newContainers(t, fakestack.Namespace{Limits: fakestack.Roomy}, c.from, c.to)
@@ -42,7 +46,7 @@ func TestBypassed(t *testing.T) {
 			}
 			want := v.Expect(v.src, v.dst, c.r)
 			_, err := copyOf(t, v.Machine, v.src, v.dst, c.opts, c.r)
-			if !errors.Is(err, dispatch.ErrRefused) || !strings.Contains(err.Error(), "copy what is below it (/dev/dm-") {
+			if !errors.Is(err, failure.ErrRefused) || !strings.Contains(err.Error(), "copy what is below it (/dev/dm-") {
 				t.Errorf("%v", err)
 			}
 			untouched(t, want)
@@ -55,13 +59,13 @@ func TestBypassedBelow(t *testing.T) {
 	v := newContainers(t, fakestack.Namespace{Limits: fakestack.Roomy}, fakestack.Crypt{Key: key(1, 1), Override: true}, fakestack.Crypt{Key: key(1, 1)})
 	top := v.AddMapped(fakestack.Segment{Len: container, Target: fakestack.Scramble{Place: fakestack.Place{Dev: v.src}, Len: container}})
 	want := v.Expect(top, v.dst)
-	if _, err := copyOf(t, v.Machine, top, v.dst, dispatch.Options{}); !errors.Is(err, dispatch.ErrRefused) || !strings.Contains(err.Error(), "encrypted files") {
+	if _, err := copyOf(t, v.Machine, top, v.dst, dispatch.Options{}); !errors.Is(err, failure.ErrRefused) || !strings.Contains(err.Error(), "encrypted files") {
 		t.Errorf("%v", err)
 	}
 	untouched(t, want)
-	file := dispatch.Endpoint{Name: "file", Device: v.Endpoint(v.lowerDst).Device}
+	file := ends.Endpoint{Name: "file", Device: v.Endpoint(v.lowerDst).Device}
 	for _, job := range []dispatch.Job{{Src: v.Endpoint(v.src), Dst: file}, {Src: file, Dst: v.Endpoint(v.src)}} {
-		if _, err := dispatch.New(v.Machine, dispatch.Options{}).Copy(t.Context(), job); !errors.Is(err, dispatch.ErrRefused) {
+		if _, err := dispatch.New(v.Machine, dispatch.Options{}).Copy(t.Context(), job); !errors.Is(err, failure.ErrRefused) {
 			t.Errorf("%s to %s: %v", job.Src.Name, job.Dst.Name, err)
 		}
 	}

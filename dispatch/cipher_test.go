@@ -8,6 +8,9 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
@@ -65,12 +68,12 @@ func key(secret uint64, block remap.Sector) fakestack.Key {
 // by the device; everything else is deciphered and enciphered again.
 func TestCiphertext(t *testing.T) {
 	unknown := fakestack.Key{Secret: 1, Block: 1, Unknown: true}
-	everything := dispatch.Range{Len: container.Bytes() / 2}
-	shifted := dispatch.Range{Dst: 8 * sector, Len: container.Bytes() / 2}
+	everything := byterange.Range{Len: container.Bytes() / 2}
+	shifted := byterange.Range{Dst: 8 * sector, Len: container.Bytes() / 2}
 	for _, tt := range []struct {
 		name     string
 		from, to fakestack.Crypt
-		r        dispatch.Range
+		r        byterange.Range
 		offloads bool
 	}{
 		{"clone", fakestack.Crypt{Key: key(1, 1)}, fakestack.Crypt{Key: key(1, 1)}, everything, true},
@@ -88,11 +91,11 @@ func TestCiphertext(t *testing.T) {
 		for _, block := range []int{512, 4096} {
 			t.Run(fmt.Sprint(tt.name, " on ", block), func(t *testing.T) {
 				v := newContainers(t, fakestack.Namespace{Block: block, Limits: fakestack.Roomy}, tt.from, tt.to)
-				rep := v.mustCopy(t, dispatch.Options{Verify: dispatch.VerifyFull}, tt.r)
+				rep := v.mustCopy(t, dispatch.Options{Verify: account.VerifyFull}, tt.r)
 				if tt.offloads && (rep.Offloaded != rep.Total || v.Calls("write") > 0) {
 					t.Errorf("%d writes through the host, %+v", v.Calls("write"), rep)
 				}
-				if !tt.offloads && (reason(rep, dispatch.ReasonCipher) != rep.Total || rep.Commands > 0) {
+				if !tt.offloads && (reason(rep, plan.ReasonCipher) != rep.Total || rep.Commands > 0) {
 					t.Errorf("%+v", rep)
 				}
 			})
@@ -113,7 +116,7 @@ func TestCiphertextMeetsPlain(t *testing.T) {
 			c := newContainers(t, fakestack.Namespace{Limits: fakestack.Roomy}, cipher, cipher)
 			build(c)
 			rep := c.mustCopy(t, dispatch.Options{})
-			if reason(rep, dispatch.ReasonCipher) != rep.Total || rep.Commands > 0 {
+			if reason(rep, plan.ReasonCipher) != rep.Total || rep.Commands > 0 {
 				t.Errorf("%+v", rep)
 			}
 		})
@@ -123,7 +126,7 @@ func TestCiphertextMeetsPlain(t *testing.T) {
 // TestCiphertextOutOfPhase: blocks that do not begin at multiples of their size
 // on a leaf go through the host, even if they are congruent.
 func TestCiphertextOutOfPhase(t *testing.T) {
-	shifted := func(t *testing.T, block, from, to remap.Sector) *dispatch.Report {
+	shifted := func(t *testing.T, block, from, to remap.Sector) *account.Report {
 		cipher := fakestack.Crypt{Key: key(1, block)}
 		c := newContainers(t, fakestack.Namespace{Limits: fakestack.Roomy}, cipher, cipher)
 		c.Swap(c.lowerSrc, c.at(lowerFrom+from))
@@ -132,7 +135,7 @@ func TestCiphertextOutOfPhase(t *testing.T) {
 	}
 	for _, shift := range [][2]remap.Sector{{3, 3}, {0, 3}, {3, 0}, {3, 5}} {
 		t.Run(fmt.Sprint(shift), func(t *testing.T) {
-			if rep := shifted(t, cipherBlock, shift[0], shift[1]); reason(rep, dispatch.ReasonAlignment) != rep.Total || rep.Commands > 0 {
+			if rep := shifted(t, cipherBlock, shift[0], shift[1]); reason(rep, plan.ReasonAlignment) != rep.Total || rep.Commands > 0 {
 				t.Errorf("%+v", rep)
 			}
 		})
@@ -161,7 +164,7 @@ func TestCiphertextCutBelow(t *testing.T) {
 			c.Swap(c.lowerDst, segment(403, lowerTo), segment(397, lowerTo+404), segment(container-800, lowerTo+808))
 			rep := c.mustCopy(t, dispatch.Options{Window: size})
 			// Host: the block around 99, and [400,800).
-			if want := int64(8+400) * sector; reason(rep, dispatch.ReasonAlignment) != want || rep.Offloaded != rep.Total-want {
+			if want := int64(8+400) * sector; reason(rep, plan.ReasonAlignment) != want || rep.Offloaded != rep.Total-want {
 				t.Errorf("%+v", rep)
 			}
 		})
@@ -279,7 +282,7 @@ func (b *ciphers) stored(dev remap.Dev, s remap.Sector, write bool) (stored, boo
 
 // offloadable counts the sectors of a range of which everything that they are
 // one with, in the cipher or on the disk, can be moved together.
-func (b *ciphers) offloadable(src, dst remap.Dev, r dispatch.Range) (bytes int64) {
+func (b *ciphers) offloadable(src, dst remap.Dev, r byterange.Range) (bytes int64) {
 	n := remap.Sector(r.Len / sector)
 	for s := range n {
 		at, ok := b.stored(dst, remap.Sector(r.Dst/sector)+s, true)
@@ -321,11 +324,11 @@ func TestCiphertextEqualsHost(t *testing.T) {
 		b.iv = uint64(b.draw("iv", 0, 3)) * uint64(cipherBlock)
 		size := remap.Sector(b.draw("size", 1, 40)) * cipherBlock
 		src, dst := b.container(size), b.container(size)
-		r := dispatch.Range{Len: size.Bytes()}
+		r := byterange.Range{Len: size.Bytes()}
 		if skip := cipherBlock * remap.Sector(b.draw("skip", 0, 2)); skip < size {
 			r.Src, r.Dst, r.Len = skip.Bytes(), skip.Bytes(), (size - skip).Bytes()
 		}
-		opts := dispatch.Options{Window: int64(b.draw("window", 1, 32)) * 4096, InFlight: b.draw("in flight", 1, 4), Verify: dispatch.VerifyFull}
+		opts := dispatch.Options{Window: int64(b.draw("window", 1, 32)) * 4096, InFlight: b.draw("in flight", 1, 4), Verify: account.VerifyFull}
 		every := 0
 		if rapid.Bool().Draw(t, "faults") {
 			every = b.draw("every", 1, 4)
@@ -340,7 +343,7 @@ func TestCiphertextEqualsHost(t *testing.T) {
 			})
 		}
 		want := b.m.Expect(src, dst, r)
-		job := dispatch.Job{Src: b.m.Endpoint(src), Dst: b.m.Endpoint(dst), Ranges: []dispatch.Range{r}}
+		job := dispatch.Job{Src: b.m.Endpoint(src), Dst: b.m.Endpoint(dst), Ranges: []byterange.Range{r}}
 		planned := planOf(t, b.m, job)
 		rep, err := copyOf(t, b.m, src, dst, opts, r)
 		if err != nil {

@@ -8,6 +8,8 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
@@ -37,7 +39,7 @@ func TestCrossNamespace(t *testing.T) {
 		before := nvme.HostBehavior{0: 1, 4: 1 << 3}.WithCopyFormat(nvme.Format2, told)
 		v.loop.SetBehavior(before)
 		rep := v.mustCopy(t, dispatch.Options{})
-		if rep.Offloaded != volume.Bytes() || rep.ByMethod[dispatch.MethodNVMeCopyXNS] != rep.Total || v.Calls("write") > 0 || rep.Commands < 8 {
+		if rep.Offloaded != volume.Bytes() || rep.ByMethod[account.NVMeCopyXNS] != rep.Total || v.Calls("write") > 0 || rep.Commands < 8 {
 			t.Errorf("%d writes through the host, %+v", v.Calls("write"), rep)
 		}
 		if !v.told() {
@@ -117,7 +119,7 @@ func TestCrossNamespaceProof(t *testing.T) {
 	v := newCrossing(t, copydomain.CrossEnable)
 	v.loop.SetFault(func(_ int, c *nvme.Command) nvme.Fault { return nvme.Fault{Silent: c.Opcode == nvme.OpCopy} })
 	rep := v.mustCopy(t, dispatch.Options{Window: 512 * kib})
-	if rep.Offloaded != 0 || reason(rep, dispatch.ReasonProofFailed) != rep.Total || rep.Commands != 1 {
+	if rep.Offloaded != 0 || reason(rep, plan.ReasonProofFailed) != rep.Total || rep.Commands != 1 {
 		t.Errorf("%+v", rep)
 	}
 }
@@ -139,7 +141,7 @@ func TestCrossNamespaceShared(t *testing.T) {
 		fakestack.Segment{Len: half, Target: fakestack.Linear{Dev: v.ns, Start: srcPlace}},
 		fakestack.Segment{Len: half, Target: fakestack.Linear{Dev: there, Start: spare}})
 	rep := v.mustCopy(t, dispatch.Options{})
-	if rep.ByMethod[dispatch.MethodNVMeCopyXNS] != half.Bytes() || rep.ByMethod[dispatch.MethodNVMeCopy] != half.Bytes() {
+	if rep.ByMethod[account.NVMeCopyXNS] != half.Bytes() || rep.ByMethod[account.NVMeCopy] != half.Bytes() {
 		t.Errorf("%+v", rep)
 	}
 }

@@ -12,6 +12,9 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
@@ -34,7 +37,7 @@ func TestLimits(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			v := newVolumesOn(t, tt.namespace)
-			rep := v.mustCopy(t, dispatch.Options{}, dispatch.Range{Len: 256 * kib})
+			rep := v.mustCopy(t, dispatch.Options{}, byterange.Range{Len: 256 * kib})
 			if offloaded := rep.Total - reason(rep, tt.reason); rep.Offloaded != offloaded {
 				t.Errorf("%+v", rep)
 			}
@@ -90,7 +93,7 @@ func TestSlivers(t *testing.T) {
 	// [0,61): 3 -> 2003, congruent, of which sectors 8..64 of the leaf are blocks.
 	// [61,123): 64 -> 3000, whole blocks from the start on, but for 6 sectors.
 	// [123,256): 1003 -> 3062, not congruent.
-	if want := int64(56+56) * sector; rep.Offloaded != want || reason(rep, dispatch.ReasonAlignment) != rep.Total-want {
+	if want := int64(56+56) * sector; rep.Offloaded != want || reason(rep, plan.ReasonAlignment) != rep.Total-want {
 		t.Errorf("%+v", rep)
 	}
 }
@@ -114,7 +117,7 @@ func TestIncongruent(t *testing.T) {
 	ns := m.AddNamespace(fakestack.Namespace{Sectors: 4096, Block: 4096, Limits: fakestack.Roomy})
 	src := m.AddMapped(fakestack.Segment{Len: 256, Target: fakestack.Linear{Dev: ns, Start: 1}})
 	dst := m.AddMapped(fakestack.Segment{Len: 256, Target: fakestack.Linear{Dev: ns, Start: 2048}})
-	if rep := mustCopy(t, m, src, dst, dispatch.Options{}); rep.Offloaded != 0 || reason(rep, dispatch.ReasonAlignment) != rep.Total {
+	if rep := mustCopy(t, m, src, dst, dispatch.Options{}); rep.Offloaded != 0 || reason(rep, plan.ReasonAlignment) != rep.Total {
 		t.Errorf("%+v", rep)
 	}
 }
@@ -145,7 +148,7 @@ func TestProof(t *testing.T) {
 	v := newVolumes(t)
 	v.loop.SetFault(func(_ int, c *nvme.Command) nvme.Fault { return nvme.Fault{Silent: true} })
 	rep := v.mustCopy(t, dispatch.Options{Window: 512 * kib})
-	if rep.Offloaded != 0 || reason(rep, dispatch.ReasonProofFailed) != rep.Total || rep.Commands != 1 {
+	if rep.Offloaded != 0 || reason(rep, plan.ReasonProofFailed) != rep.Total || rep.Commands != 1 {
 		t.Errorf("%+v", rep)
 	}
 }
@@ -288,7 +291,7 @@ func TestLostCompletion(t *testing.T) {
 			execute := ghost(v, number)
 			want := v.expect()
 			rep, err := v.copy(t, dispatch.Options{InFlight: 1})
-			if !errors.Is(err, dispatch.ErrFenced) || rep.Host > 0 || v.Calls("write")+v.Calls("zero") > 0 {
+			if !errors.Is(err, failure.ErrFenced) || rep.Host > 0 || v.Calls("write")+v.Calls("zero") > 0 {
 				t.Errorf("%v, %+v", err, rep)
 			}
 			if rep.Offloaded > int64(number)*512*sector { // what is under way may never arrive
@@ -305,11 +308,11 @@ func TestLostCompletion(t *testing.T) {
 func TestFenceOutlivesCopy(t *testing.T) {
 	v := newVolumes(t)
 	execute := ghost(v, 0)
-	if _, err := v.copy(t, dispatch.Options{}); !errors.Is(err, dispatch.ErrFenced) {
+	if _, err := v.copy(t, dispatch.Options{}); !errors.Is(err, failure.ErrFenced) {
 		t.Fatal(err)
 	}
 	writes := v.Calls("write")
-	if _, err := v.copy(t, dispatch.Options{}); !errors.Is(err, dispatch.ErrFenced) && !errors.Is(err, nvme.ErrFenced) {
+	if _, err := v.copy(t, dispatch.Options{}); !errors.Is(err, failure.ErrFenced) && !errors.Is(err, nvme.ErrFenced) {
 		t.Errorf("the second copy ended with %v", err)
 	}
 	if v.Calls("write") > writes {
@@ -352,7 +355,7 @@ func TestLateCompletion(t *testing.T) {
 		want := v.expect()
 		began := time.Now()
 		rep, err := v.copy(t, dispatch.Options{CommandTimeout: time.Second})
-		if !errors.Is(err, dispatch.ErrFenced) || rep.Host > 0 || v.Calls("write") > 0 {
+		if !errors.Is(err, failure.ErrFenced) || rep.Host > 0 || v.Calls("write") > 0 {
 			t.Errorf("%v, %+v", err, rep)
 		}
 		if took := time.Since(began); took > time.Minute {
@@ -366,7 +369,7 @@ func TestLateCompletion(t *testing.T) {
 
 // TestRequire: nothing is copied through the host behind the user's back.
 func TestRequire(t *testing.T) {
-	require := dispatch.Options{Offload: dispatch.OffloadRequire}
+	require := dispatch.Options{Offload: plan.OffloadRequire}
 	t.Run("met", func(t *testing.T) {
 		if rep := newVolumes(t).mustCopy(t, require); rep.Host > 0 {
 			t.Errorf("%+v", rep)
@@ -380,7 +383,7 @@ func TestRequire(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			v.NoAnchor = name == "no anchor"
 			rep, err := v.copy(t, require)
-			if !errors.Is(err, dispatch.ErrPolicy) || rep != nil {
+			if !errors.Is(err, failure.ErrPolicy) || rep != nil {
 				t.Errorf("%v, %+v", err, rep)
 			}
 			if v.Calls("write")+v.Calls("zero")+v.Calls("command") > 0 {
@@ -396,7 +399,7 @@ func TestRequire(t *testing.T) {
 			}
 			return nvme.Fault{}
 		})
-		if _, err := v.copy(t, require, dispatch.Range{}); !errors.Is(err, dispatch.ErrPolicy) || v.Calls("write") > 0 {
+		if _, err := v.copy(t, require, byterange.Range{}); !errors.Is(err, failure.ErrPolicy) || v.Calls("write") > 0 {
 			t.Errorf("%v", err)
 		}
 	})
@@ -408,7 +411,7 @@ func TestHoldUnavailable(t *testing.T) {
 		name   string
 		opts   dispatch.Options
 		reason remap.Reason
-	}{{"no anchor", dispatch.Options{}, dispatch.ReasonHoldUnavailable}, {"none", dispatch.Options{Hold: "none"}, dispatch.ReasonHoldUnavailable}} {
+	}{{"no anchor", dispatch.Options{}, plan.ReasonHoldUnavailable}, {"none", dispatch.Options{Hold: "none"}, plan.ReasonHoldUnavailable}} {
 		t.Run(mode.name, func(t *testing.T) {
 			v := newVolumes(t)
 			v.NoAnchor = true

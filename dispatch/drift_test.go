@@ -11,6 +11,10 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
@@ -65,7 +69,7 @@ func (f *frozen) overwrite(start, n remap.Sector) {
 	f.Scribble(f.origin, start, data)
 }
 
-func (f *frozen) mustCopy(t testing.TB, opts dispatch.Options, ranges ...dispatch.Range) *dispatch.Report {
+func (f *frozen) mustCopy(t testing.TB, opts dispatch.Options, ranges ...byterange.Range) *account.Report {
 	t.Helper()
 	return mustCopy(t, f.Machine, f.src, f.dst, opts, ranges...)
 }
@@ -79,7 +83,7 @@ func TestFrozen(t *testing.T) {
 	if f.Exceptions(f.snap) != 4 {
 		t.Fatalf("%d exceptions", f.Exceptions(f.snap))
 	}
-	rep := f.mustCopy(t, dispatch.Options{Window: driftWindow, Verify: dispatch.VerifyFull})
+	rep := f.mustCopy(t, dispatch.Options{Window: driftWindow, Verify: account.VerifyFull})
 	if rep.Offloaded != rep.Total || rep.Redone != 0 || rep.Windows != 8 {
 		t.Errorf("%+v", rep)
 	}
@@ -112,7 +116,7 @@ func TestDrifts(t *testing.T) {
 			if moment == "after the plan" {
 				want = 16 * sector // found with the first window; the rest is planned again
 			}
-			if rep.Redone != want || reason(rep, dispatch.ReasonDrifted) != want || rep.Offloaded != rep.Total-want || rep.LayoutChanges != 0 {
+			if rep.Redone != want || reason(rep, plan.ReasonDrifted) != want || rep.Offloaded != rep.Total-want || rep.LayoutChanges != 0 {
 				t.Errorf("%+v", rep)
 			}
 		})
@@ -141,7 +145,7 @@ func TestDriftsWhileHostCopies(t *testing.T) {
 				}
 			}
 			rep := f.mustCopy(t, dispatch.Options{Window: driftWindow, InFlight: 1})
-			if transfers <= number || rep.Host == 0 || rep.Offloaded == 0 || reason(rep, dispatch.ReasonDrifted) != 0 {
+			if transfers <= number || rep.Host == 0 || rep.Offloaded == 0 || reason(rep, plan.ReasonDrifted) != 0 {
 				t.Errorf("%d transfers, %+v", transfers, rep)
 			}
 		})
@@ -181,7 +185,7 @@ func TestDriftsAllAway(t *testing.T) {
 	f := newFrozen(t, original, 16, original)
 	f.Hooks.AfterChanges = func(int) { f.overwrite(0, original) }
 	const n = 64 * kib
-	rep := f.mustCopy(t, dispatch.Options{}, dispatch.Range{Len: n})
+	rep := f.mustCopy(t, dispatch.Options{}, byterange.Range{Len: n})
 	if rep.Offloaded != 0 || rep.Redone != n || rep.Host != n || len(rep.ByMethod) != 1 {
 		t.Errorf("%+v", rep)
 	}
@@ -193,8 +197,8 @@ func TestDriftsUnderPolicy(t *testing.T) {
 	f := newFrozen(t, original, 16, original)
 	when(&f.Hooks, "after a command", func() { f.overwrite(400, 1) })
 	want := f.Expect(f.src, f.dst)
-	_, err := copyOf(t, f.Machine, f.src, f.dst, dispatch.Options{Window: driftWindow, Offload: dispatch.OffloadRequire})
-	if !errors.Is(err, dispatch.ErrPolicy) || f.Calls("write") > 0 {
+	_, err := copyOf(t, f.Machine, f.src, f.dst, dispatch.Options{Window: driftWindow, Offload: plan.OffloadRequire})
+	if !errors.Is(err, failure.ErrPolicy) || f.Calls("write") > 0 {
 		t.Errorf("%v", err)
 	}
 	untouched(t, want)
@@ -325,7 +329,7 @@ func TestDriftEqualsFrozen(t *testing.T) {
 		default:
 			untouched(rt, want)
 		}
-		if drifted := reason(rep, dispatch.ReasonDrifted); drifted > 0 && w.Exceptions(w.snap) == 0 || rep.Redone < drifted {
+		if drifted := reason(rep, plan.ReasonDrifted); drifted > 0 && w.Exceptions(w.snap) == 0 || rep.Redone < drifted {
 			rt.Fatalf("%+v", rep)
 		}
 	})
@@ -348,7 +352,7 @@ func TestDriftsWithinBlocks(t *testing.T) {
 		}
 	})
 	rep := f.mustCopy(t, dispatch.Options{Window: driftWindow})
-	if want := 3 * cipherBlock.Bytes(); f.Exceptions(f.snap) != 5 || rep.Redone != want || reason(rep, dispatch.ReasonDrifted) != want || rep.Offloaded != rep.Total-want {
+	if want := 3 * cipherBlock.Bytes(); f.Exceptions(f.snap) != 5 || rep.Redone != want || reason(rep, plan.ReasonDrifted) != want || rep.Offloaded != rep.Total-want {
 		t.Errorf("%+v", rep)
 	}
 }

@@ -13,6 +13,10 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/journal"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
@@ -117,11 +121,11 @@ func TestStaleMappings(t *testing.T) {
 		fail bool // in the midst of it
 	}{
 		{"offloaded", dispatch.Options{}, false},
-		{"through the host", dispatch.Options{Offload: dispatch.OffloadNever}, false},
-		{"verified", dispatch.Options{Verify: dispatch.VerifyFull}, false},
+		{"through the host", dispatch.Options{Offload: plan.OffloadNever}, false},
+		{"verified", dispatch.Options{Verify: account.VerifyFull}, false},
 		{"with a state", dispatch.Options{Journal: unwritten{}}, false},
 		{"interrupted", dispatch.Options{}, true},
-		{"interrupted through the host", dispatch.Options{Offload: dispatch.OffloadNever}, true},
+		{"interrupted through the host", dispatch.Options{Offload: plan.OffloadNever}, true},
 		{"interrupted with a state", dispatch.Options{Journal: unwritten{}}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -137,7 +141,7 @@ func TestStaleMappings(t *testing.T) {
 				ctx, cancel := context.WithCancelCause(context.Background())
 				defer cancel(nil)
 				if c.fail {
-					c.opts.Progress = func(p dispatch.Progress) {
+					c.opts.Progress = func(p account.Progress) {
 						if p.Done > 0 {
 							cancel(enough)
 						}
@@ -145,7 +149,7 @@ func TestStaleMappings(t *testing.T) {
 				}
 				c.opts.Window = window
 				_, err := copyWith(ctx, t, v.Machine, v.src, v.dst, c.opts)
-				if c.fail != errors.Is(err, dispatch.ErrInterrupted) || !c.fail && err != nil {
+				if c.fail != errors.Is(err, failure.ErrInterrupted) || !c.fail && err != nil {
 					t.Fatal(err)
 				}
 				now := v.Content(v.dst, 0, volume)
@@ -181,7 +185,7 @@ func TestStalePartitions(t *testing.T) {
 	v := newVolumes(t)
 	part := v.AddPartition(v.ns, dstPlace, volume)
 	v.ReadMapped(part, 0, volume)
-	if _, err := copyOf(t, v.Machine, v.ns, v.ns, dispatch.Options{}, dispatch.Range{Src: srcPlace.Bytes(), Dst: dstPlace.Bytes(), Len: volume.Bytes()}); err != nil {
+	if _, err := copyOf(t, v.Machine, v.ns, v.ns, dispatch.Options{}, byterange.Range{Src: srcPlace.Bytes(), Dst: dstPlace.Bytes(), Len: volume.Bytes()}); err != nil {
 		t.Fatal(err) // mustCopy would take the power away, and with it what is cached
 	}
 	if !bytes.Equal(v.ReadMapped(part, 0, volume), v.Content(part, 0, volume)) {
@@ -193,8 +197,8 @@ func TestStalePartitions(t *testing.T) {
 func TestVerify(t *testing.T) {
 	v := newVolumes(t)
 	v.Hooks.Release = func(int) { v.Fill(v.dst, 1234, make([]byte, sector)) }
-	rep, err := v.copy(t, dispatch.Options{Verify: dispatch.VerifyFull})
-	if !errors.Is(err, dispatch.ErrMismatch) || rep.Verified != dispatch.VerifyFull {
+	rep, err := v.copy(t, dispatch.Options{Verify: account.VerifyFull})
+	if !errors.Is(err, failure.ErrMismatch) || rep.Verified != account.VerifyFull {
 		t.Errorf("%v, %+v", err, rep)
 	}
 	found, err := dispatch.New(v, dispatch.Options{}).Verify(context.Background(), dispatch.Job{Src: v.Endpoint(v.src), Dst: v.Endpoint(v.dst)})
@@ -239,13 +243,13 @@ func TestInterrupt(t *testing.T) {
 					}
 				})
 				want := v.expect()
-				rep, err := copyWith(ctx, t, v.Machine, v.src, v.dst, dispatch.Options{Window: window, InFlight: 1, Verify: dispatch.VerifyFull})
+				rep, err := copyWith(ctx, t, v.Machine, v.src, v.dst, dispatch.Options{Window: window, InFlight: 1, Verify: account.VerifyFull})
 				switch {
 				case ctx.Err() == nil && err == nil:
 					copied(t, want)
 				case err == nil: // it came too late
 					copied(t, want)
-				case !errors.Is(err, dispatch.ErrInterrupted):
+				case !errors.Is(err, failure.ErrInterrupted):
 					t.Errorf("call %d (seed %d): %v, %+v", number, seed, err, rep)
 				}
 				untouched(t, want)
@@ -297,7 +301,7 @@ func TestInterruptKeepsTheHold(t *testing.T) {
 			t.Errorf("the hold was extended %d times in ten seconds", extended)
 		}
 		close(stuck)
-		if err := <-ended; !errors.Is(err, dispatch.ErrInterrupted) {
+		if err := <-ended; !errors.Is(err, failure.ErrInterrupted) {
 			t.Error(err)
 		}
 	})
@@ -312,7 +316,7 @@ func TestInterruptWhileWaiting(t *testing.T) {
 		defer cancel()
 		began := time.Now()
 		_, err := copyWith(ctx, t, v.Machine, v.src, v.dst, dispatch.Options{})
-		if !errors.Is(err, dispatch.ErrInterrupted) || time.Since(began) > 3*time.Second {
+		if !errors.Is(err, failure.ErrInterrupted) || time.Since(began) > 3*time.Second {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 	})
@@ -399,7 +403,7 @@ func TestOddWindows(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			if _, err := v.copy(t, dispatch.Options{Window: size}, dispatch.Range{Len: 64 * kib}); err != nil {
+			if _, err := v.copy(t, dispatch.Options{Window: size}, byterange.Range{Len: 64 * kib}); err != nil {
 				t.Errorf("window of %d: %v", size, err)
 			}
 		}()

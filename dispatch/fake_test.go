@@ -9,6 +9,10 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
@@ -21,12 +25,12 @@ const (
 
 // copyOf carries out a copy on the fake machine and checks what holds of every
 // report.
-func copyOf(t rapid.TB, m *fakestack.Machine, src, dst remap.Dev, opts dispatch.Options, ranges ...dispatch.Range) (*dispatch.Report, error) {
+func copyOf(t rapid.TB, m *fakestack.Machine, src, dst remap.Dev, opts dispatch.Options, ranges ...byterange.Range) (*account.Report, error) {
 	t.Helper()
 	return copyWith(context.Background(), t, m, src, dst, opts, ranges...)
 }
 
-func copyWith(ctx context.Context, t rapid.TB, m *fakestack.Machine, src, dst remap.Dev, opts dispatch.Options, ranges ...dispatch.Range) (*dispatch.Report, error) {
+func copyWith(ctx context.Context, t rapid.TB, m *fakestack.Machine, src, dst remap.Dev, opts dispatch.Options, ranges ...byterange.Range) (*account.Report, error) {
 	t.Helper()
 	job := dispatch.Job{Src: m.Endpoint(src), Dst: m.Endpoint(dst), Ranges: ranges}
 	rep, err := dispatch.New(m, opts).Copy(ctx, job)
@@ -35,7 +39,7 @@ func copyWith(ctx context.Context, t rapid.TB, m *fakestack.Machine, src, dst re
 }
 
 // checkReport checks what a report has to satisfy however the copy ended.
-func checkReport(t rapid.TB, rep *dispatch.Report, err error) {
+func checkReport(t rapid.TB, rep *account.Report, err error) {
 	t.Helper()
 	if rep == nil {
 		if err == nil {
@@ -63,18 +67,18 @@ func checkReport(t rapid.TB, rep *dispatch.Report, err error) {
 		}
 	}
 	if err != nil {
-		if rep.Result == dispatch.OutcomeOK || len(rep.Errors) == 0 {
+		if rep.Result == account.OutcomeOK || len(rep.Errors) == 0 {
 			t.Errorf("a report of success with error %v: %+v", err, rep)
 		}
-		if incomplete := errors.Is(err, dispatch.ErrInterrupted) || errors.Is(err, dispatch.ErrUnread) || errors.Is(err, dispatch.ErrThawed); (rep.Result == dispatch.OutcomeIncomplete) != incomplete {
+		if incomplete := errors.Is(err, failure.ErrInterrupted) || errors.Is(err, failure.ErrUnread) || errors.Is(err, failure.ErrThawed); (rep.Result == account.OutcomeIncomplete) != incomplete {
 			t.Errorf("result %s with error %v", rep.Result, err)
 		}
-		if sum+rep.Failed > rep.Total || errors.Is(err, dispatch.ErrUnread) && sum+rep.Failed != rep.Total {
+		if sum+rep.Failed > rep.Total || errors.Is(err, failure.ErrUnread) && sum+rep.Failed != rep.Total {
 			t.Errorf("%d of %d bytes were copied, %d could not be read", sum, rep.Total, rep.Failed)
 		}
 		return
 	}
-	if rep.Result != dispatch.OutcomeOK || len(rep.Errors) > 0 {
+	if rep.Result != account.OutcomeOK || len(rep.Errors) > 0 {
 		t.Errorf("no error, but %+v", rep)
 	}
 	if sum != rep.Total {
@@ -86,7 +90,7 @@ func checkReport(t rapid.TB, rep *dispatch.Report, err error) {
 }
 
 // mustCopy demands success, right bytes everywhere, and nothing lost by a crash.
-func mustCopy(t rapid.TB, m *fakestack.Machine, src, dst remap.Dev, opts dispatch.Options, ranges ...dispatch.Range) *dispatch.Report {
+func mustCopy(t rapid.TB, m *fakestack.Machine, src, dst remap.Dev, opts dispatch.Options, ranges ...byterange.Range) *account.Report {
 	t.Helper()
 	want := m.Expect(src, dst, ranges...)
 	rep, err := copyOf(t, m, src, dst, opts, ranges...)
@@ -115,7 +119,7 @@ func untouched(t rapid.TB, want *fakestack.Expectation) {
 	}
 }
 
-func reason(rep *dispatch.Report, why remap.Reason) int64 {
+func reason(rep *account.Report, why remap.Reason) int64 {
 	for _, r := range rep.Reasons {
 		if r.Reason == why {
 			return r.Bytes
@@ -173,12 +177,12 @@ func (v *volumes) linear(start remap.Sector) []fakestack.Segment {
 	return []fakestack.Segment{{Len: volume, Target: fakestack.Linear{Dev: v.ns, Start: start}}}
 }
 
-func (v *volumes) copy(t testing.TB, opts dispatch.Options, ranges ...dispatch.Range) (*dispatch.Report, error) {
+func (v *volumes) copy(t testing.TB, opts dispatch.Options, ranges ...byterange.Range) (*account.Report, error) {
 	t.Helper()
 	return copyOf(t, v.Machine, v.src, v.dst, opts, ranges...)
 }
 
-func (v *volumes) mustCopy(t testing.TB, opts dispatch.Options, ranges ...dispatch.Range) *dispatch.Report {
+func (v *volumes) mustCopy(t testing.TB, opts dispatch.Options, ranges ...byterange.Range) *account.Report {
 	t.Helper()
 	return mustCopy(t, v.Machine, v.src, v.dst, opts, ranges...)
 }
@@ -195,8 +199,8 @@ func TestOffloadsAll(t *testing.T) {
 
 func TestCopiesThroughHost(t *testing.T) {
 	v := newVolumes(t)
-	rep := v.mustCopy(t, dispatch.Options{Offload: dispatch.OffloadNever})
-	if rep.Host != volume.Bytes() || reason(rep, dispatch.ReasonPolicyNever) != volume.Bytes() || v.Calls("hold") > 0 {
+	rep := v.mustCopy(t, dispatch.Options{Offload: plan.OffloadNever})
+	if rep.Host != volume.Bytes() || reason(rep, plan.ReasonPolicyNever) != volume.Bytes() || v.Calls("hold") > 0 {
 		t.Errorf("%+v", rep)
 	}
 }

@@ -13,6 +13,10 @@ import (
 	"time"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
@@ -36,22 +40,22 @@ func newOnDisk(t *testing.T, size int) onDisk {
 }
 
 // copy copies in small windows, and does something after the first one.
-func (d onDisk) copy(t *testing.T, opts dispatch.Options, meanwhile func()) (*dispatch.Report, error) {
+func (d onDisk) copy(t *testing.T, opts dispatch.Options, meanwhile func()) (*account.Report, error) {
 	t.Helper()
-	src, err := dispatch.OpenSource(t.Context(), "", d.src, dispatch.OpenOptions{})
+	src, err := ends.OpenSource(t.Context(), "", d.src, ends.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer src.Close()
-	dst, err := dispatch.OpenDestination(t.Context(), "", d.dst, dispatch.OpenOptions{})
+	dst, err := ends.OpenDestination(t.Context(), "", d.dst, ends.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer dst.Close()
 	var once sync.Once
-	opts.Window, opts.Offload = 64*kib, dispatch.OffloadNever
-	opts.Progress = func(p dispatch.Progress) {
-		if p.Phase == dispatch.PhaseCopying && p.Done > 0 {
+	opts.Window, opts.Offload = 64*kib, plan.OffloadNever
+	opts.Progress = func(p account.Progress) {
+		if p.Phase == account.PhaseCopying && p.Done > 0 {
 			once.Do(meanwhile)
 		}
 	}
@@ -87,7 +91,7 @@ func TestDestinationFileIsTaken(t *testing.T) {
 			if failed != nil {
 				t.Fatal(failed)
 			}
-			if !errors.Is(err, c.want) || (err == nil) != (rep.Result == dispatch.OutcomeOK) {
+			if !errors.Is(err, c.want) || (err == nil) != (rep.Result == account.OutcomeOK) {
 				t.Errorf("%v, want %v; %+v", err, c.want, rep)
 			}
 			if err != nil && !strings.Contains(err.Error(), d.dst) {
@@ -129,7 +133,7 @@ func TestSourceFileChanges(t *testing.T) {
 				if failed != nil {
 					t.Fatal(failed)
 				}
-				if errors.Is(err, dispatch.ErrSourceChanged) != (c.wrong && !live) || (err == nil) != (rep.Result == dispatch.OutcomeOK) {
+				if errors.Is(err, failure.ErrSourceChanged) != (c.wrong && !live) || (err == nil) != (rep.Result == account.OutcomeOK) {
 					t.Errorf("live %v: %v, %+v", live, err, rep)
 				}
 				if told := strings.Contains(log.String(), "the source changed"); told != (c.wrong && live) {

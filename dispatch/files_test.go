@@ -15,7 +15,12 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/copydomain/files"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/internal/boottime"
 	"github.com/dmcopy/dmcopy/remap"
@@ -59,8 +64,8 @@ func (f *memoryFile) WriteAt(p []byte, off int64) (int, error) {
 	return copy(f.data[off:], p), nil
 }
 
-func (f *memoryFile) endpoint() dispatch.Endpoint {
-	return dispatch.Endpoint{Name: f.id, Device: f, File: &remap.Storage{ID: f.id, Name: "/" + f.id}}
+func (f *memoryFile) endpoint() ends.Endpoint {
+	return ends.Endpoint{Name: f.id, Device: f, File: &remap.Storage{ID: f.id, Name: "/" + f.id}}
 }
 
 // fileRig is a machine with two files, and the file system that they are on.
@@ -89,7 +94,7 @@ func newFileRig(on files.FileSystem, srcSize, dstSize int) *fileRig {
 	return r
 }
 
-func (r *fileRig) copy(t rapid.TB, opts dispatch.Options, ranges ...dispatch.Range) (*dispatch.Report, error) {
+func (r *fileRig) copy(t rapid.TB, opts dispatch.Options, ranges ...byterange.Range) (*account.Report, error) {
 	t.Helper()
 	rep, err := dispatch.New(r.Machine, opts).Copy(context.Background(), dispatch.Job{Src: r.src.endpoint(), Dst: r.dst.endpoint(), Ranges: ranges})
 	checkReport(t, rep, err)
@@ -97,11 +102,11 @@ func (r *fileRig) copy(t rapid.TB, opts dispatch.Options, ranges ...dispatch.Ran
 }
 
 // mustCopy demands success and right bytes, within the ranges and elsewhere.
-func (r *fileRig) mustCopy(t rapid.TB, opts dispatch.Options, ranges ...dispatch.Range) *dispatch.Report {
+func (r *fileRig) mustCopy(t rapid.TB, opts dispatch.Options, ranges ...byterange.Range) *account.Report {
 	t.Helper()
 	want, all := bytes.Clone(r.dst.data), ranges
 	if len(all) == 0 {
-		all = []dispatch.Range{{Len: r.src.Size()}}
+		all = []byterange.Range{{Len: r.src.Size()}}
 	}
 	for _, g := range all {
 		copy(want[g.Dst:][:g.Len], r.src.data[g.Src:][:g.Len])
@@ -122,8 +127,8 @@ func TestFilesShareBlocks(t *testing.T) {
 		const whole = 3 * mib
 		size := whole + tail
 		r := newFileRig(sharing, int(size), int(size))
-		rep := r.mustCopy(t, dispatch.Options{Verify: dispatch.VerifyFull})
-		if rep.Offloaded != whole || rep.ByMethod[dispatch.MethodFileReflink] != whole || reason(rep, dispatch.ReasonAlignment) != tail || rep.Commands != 2 {
+		rep := r.mustCopy(t, dispatch.Options{Verify: account.VerifyFull})
+		if rep.Offloaded != whole || rep.ByMethod[account.FileReflink] != whole || reason(rep, plan.ReasonAlignment) != tail || rep.Commands != 2 {
 			t.Errorf("%d: %+v", size, rep)
 		}
 		if synced := r.loop.Synced(); len(synced) < whole || !bytes.Equal(synced[:whole], r.src.data[:whole]) {
@@ -134,10 +139,10 @@ func TestFilesShareBlocks(t *testing.T) {
 
 // TestFilesOutOfPhase: blocks that do not begin at the same place cannot be shared.
 func TestFilesOutOfPhase(t *testing.T) {
-	for _, g := range []dispatch.Range{{Src: 0, Dst: 512, Len: mib}, {Src: 1, Dst: 0, Len: mib}, {Src: 0, Dst: 1, Len: mib}, {Src: 4096, Dst: 0, Len: 4095}, {Src: 0, Dst: 0, Len: 1}} {
+	for _, g := range []byterange.Range{{Src: 0, Dst: 512, Len: mib}, {Src: 1, Dst: 0, Len: mib}, {Src: 0, Dst: 1, Len: mib}, {Src: 4096, Dst: 0, Len: 4095}, {Src: 0, Dst: 0, Len: 1}} {
 		r := newFileRig(sharing, 2*mib, 2*mib)
 		rep := r.mustCopy(t, dispatch.Options{}, g)
-		if rep.Host != g.Len || reason(rep, dispatch.ReasonAlignment) != g.Len || r.loop.Calls() > 0 {
+		if rep.Host != g.Len || reason(rep, plan.ReasonAlignment) != g.Len || r.loop.Calls() > 0 {
 			t.Errorf("%+v: %+v", g, rep)
 		}
 	}
@@ -147,11 +152,11 @@ func TestFilesWithin(t *testing.T) {
 	r := newFileRig(sharing, 2*mib, 2*mib)
 	r.dst = r.src
 	r.loop.Dest = r.src.data
-	rep := r.mustCopy(t, dispatch.Options{}, dispatch.Range{Src: 0, Dst: mib, Len: mib})
+	rep := r.mustCopy(t, dispatch.Options{}, byterange.Range{Src: 0, Dst: mib, Len: mib})
 	if rep.Offloaded != mib {
 		t.Errorf("%+v", rep)
 	}
-	if _, err := r.copy(t, dispatch.Options{}, dispatch.Range{Src: 0, Dst: 4096, Len: mib}); !errors.Is(err, dispatch.ErrUsage) {
+	if _, err := r.copy(t, dispatch.Options{}, byterange.Range{Src: 0, Dst: 4096, Len: mib}); !errors.Is(err, failure.ErrUsage) {
 		t.Errorf("overlapping: %v", err)
 	}
 }
@@ -171,8 +176,8 @@ func TestFilesRefused(t *testing.T) {
 		{files.Answer{Said: -1}, "file:short"},
 		{files.Answer{Said: 1 << 40}, "file:wrong-count"},
 		// It says that it has done all.
-		{files.Answer{Copied: -1}, dispatch.ReasonProofFailed},
-		{files.Answer{Copied: 100}, dispatch.ReasonProofFailed},
+		{files.Answer{Copied: -1}, plan.ReasonProofFailed},
+		{files.Answer{Copied: 100}, plan.ReasonProofFailed},
 	} {
 		for _, method := range []files.Method{files.Clone, files.CopyRange} {
 			if method == files.Clone && c.answer.Said != 0 {
@@ -187,7 +192,7 @@ func TestFilesRefused(t *testing.T) {
 				t.Errorf("%+v: %+v", c.answer, rep)
 			}
 			clear(r.dst.data)
-			if _, err := r.copy(t, dispatch.Options{Offload: dispatch.OffloadRequire}); !errors.Is(err, dispatch.ErrPolicy) {
+			if _, err := r.copy(t, dispatch.Options{Offload: plan.OffloadRequire}); !errors.Is(err, failure.ErrPolicy) {
 				t.Errorf("%+v: required: %v", c.answer, err)
 			}
 		}
@@ -202,7 +207,7 @@ func TestFilesEqualBefore(t *testing.T) {
 	copy(r.dst.data, r.src.data)
 	r.dst.data[size-5000] ^= 1
 	r.loop.Answer = func(int, files.Move) files.Answer { return files.Answer{Copied: -1} }
-	if rep := r.mustCopy(t, dispatch.Options{}); reason(rep, dispatch.ReasonProofFailed) != size {
+	if rep := r.mustCopy(t, dispatch.Options{}); reason(rep, plan.ReasonProofFailed) != size {
 		t.Errorf("%+v", rep)
 	}
 }
@@ -214,7 +219,7 @@ func TestFilesPolicy(t *testing.T) {
 		opts   dispatch.Options
 		reason remap.Reason
 	}{
-		{sharing, dispatch.Options{Offload: dispatch.OffloadNever}, dispatch.ReasonPolicyNever},
+		{sharing, dispatch.Options{Offload: plan.OffloadNever}, plan.ReasonPolicyNever},
 		{none, dispatch.Options{}, copydomain.ReasonFileSystem},
 	} {
 		r := newFileRig(c.on, mib+5, mib+5)
@@ -223,7 +228,7 @@ func TestFilesPolicy(t *testing.T) {
 		}
 	}
 	r := newFileRig(none, mib, mib)
-	if _, err := r.copy(t, dispatch.Options{Offload: dispatch.OffloadRequire}); !errors.Is(err, dispatch.ErrPolicy) {
+	if _, err := r.copy(t, dispatch.Options{Offload: plan.OffloadRequire}); !errors.Is(err, failure.ErrPolicy) {
 		t.Error(err)
 	}
 }
@@ -247,7 +252,7 @@ func TestRandomFiles(t *testing.T) {
 			a.Said = a.Copied
 			return a
 		}
-		var ranges []dispatch.Range
+		var ranges []byterange.Range
 		for at := int64(0); at < 300_000; {
 			at += rapid.Int64Range(0, 5000).Draw(t, "gap")
 			from := rapid.Int64Range(0, int64(size)-1).Draw(t, "from")
@@ -259,7 +264,7 @@ func TestRandomFiles(t *testing.T) {
 			if at+n > 300_000 {
 				break
 			}
-			ranges = append(ranges, dispatch.Range{Src: from, Dst: at, Len: n})
+			ranges = append(ranges, byterange.Range{Src: from, Dst: at, Len: n})
 			at += n
 		}
 		if len(ranges) > 0 {
@@ -307,7 +312,7 @@ func (l loopFiles) Clone(m files.Move, notAfter boottime.Limit) error {
 	return nil
 }
 
-// Stack implements dispatch.Layout.
+// Stack implements machine.Layout.
 func (r *loopRig) Stack(ctx context.Context, devs ...remap.Dev) (*remap.Stack, error) {
 	st, err := r.Machine.Stack(ctx, devs...)
 	if err != nil {
@@ -316,7 +321,7 @@ func (r *loopRig) Stack(ctx context.Context, devs ...remap.Dev) (*remap.Stack, e
 	var nodes []*remap.Node
 	for _, n := range st.Nodes() {
 		if n.Leaf != nil {
-			n.Leaf, n.Layer, n.Mutable = nil, remap.OpaqueLayer{Layer: "loop", Reason: dispatch.ReasonLoop}, true
+			n.Leaf, n.Layer, n.Mutable = nil, remap.OpaqueLayer{Layer: "loop", Reason: plan.ReasonLoop}, true
 			n.Storage = &remap.Storage{ID: "file:" + n.Dev.String(), Name: "/" + n.Name, Start: loopStart}
 		}
 		nodes = append(nodes, n)
@@ -324,7 +329,7 @@ func (r *loopRig) Stack(ctx context.Context, devs ...remap.Dev) (*remap.Stack, e
 	return remap.New(nodes)
 }
 
-// Changes implements dispatch.Layout.
+// Changes implements machine.Layout.
 func (r *loopRig) Changes(ctx context.Context, st *remap.Stack) ([]remap.Change, error) {
 	changes, err := r.Machine.Changes(ctx, st)
 	for dev := range r.moved {
@@ -333,7 +338,7 @@ func (r *loopRig) Changes(ctx context.Context, st *remap.Stack) ([]remap.Change,
 	return changes, err
 }
 
-func (r *loopRig) copy(t *testing.T, opts dispatch.Options) (*dispatch.Report, error) {
+func (r *loopRig) copy(t *testing.T, opts dispatch.Options) (*account.Report, error) {
 	rep, err := dispatch.New(r, opts).Copy(t.Context(), dispatch.Job{Src: r.Endpoint(r.src), Dst: r.Endpoint(r.dst)})
 	checkReport(t, rep, err)
 	return rep, err
@@ -349,7 +354,7 @@ func TestLoops(t *testing.T) {
 	for mode, offloaded := range map[hold.Mode]int64{hold.Auto: 0, hold.None: 0, hold.Trust: volume.Bytes()} {
 		r := newLoopRig()
 		rep, err := r.copy(t, dispatch.Options{Hold: mode})
-		if err != nil || rep.Offloaded != offloaded || reason(rep, dispatch.ReasonHoldUnavailable) != volume.Bytes()-offloaded || !r.equal() {
+		if err != nil || rep.Offloaded != offloaded || reason(rep, plan.ReasonHoldUnavailable) != volume.Bytes()-offloaded || !r.equal() {
 			t.Errorf("%s: %+v, %v", mode, rep, err)
 		}
 	}
@@ -366,7 +371,7 @@ func TestLoopMoves(t *testing.T) {
 	r = newLoopRig()
 	r.onCall = func() { r.moved[r.src] = true }
 	rep, err := r.copy(t, dispatch.Options{Hold: hold.Trust})
-	if err != nil || rep.Offloaded != 0 || reason(rep, dispatch.ReasonLayoutChanged) != volume.Bytes() || !r.equal() {
+	if err != nil || rep.Offloaded != 0 || reason(rep, plan.ReasonLayoutChanged) != volume.Bytes() || !r.equal() {
 		t.Errorf("a source that moved: %+v, %v", rep, err)
 	}
 }
@@ -380,7 +385,7 @@ func TestFileAndDevice(t *testing.T) {
 		{Src: r.src.endpoint(), Dst: r.Endpoint(disk)}, {Src: r.Endpoint(disk), Dst: r.dst.endpoint()},
 	} {
 		rep, err := dispatch.New(r.Machine, dispatch.Options{}).Copy(t.Context(), job)
-		if err != nil || reason(rep, dispatch.ReasonFile) != volume.Bytes() || rep.Host != volume.Bytes() {
+		if err != nil || reason(rep, plan.ReasonFile) != volume.Bytes() || rep.Host != volume.Bytes() {
 			t.Errorf("%+v, %v", rep, err)
 		}
 	}
@@ -415,7 +420,7 @@ func TestNoSpace(t *testing.T) {
 		end.Device = full
 		var mu sync.Mutex
 		most := int64(0)
-		opts := dispatch.Options{InFlight: inFlight, Progress: func(p dispatch.Progress) {
+		opts := dispatch.Options{InFlight: inFlight, Progress: func(p account.Progress) {
 			mu.Lock()
 			defer mu.Unlock()
 			most = max(most, p.Done)

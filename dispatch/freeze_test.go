@@ -13,6 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/journal"
 	"github.com/dmcopy/dmcopy/remap"
 )
@@ -28,7 +32,7 @@ type water struct {
 
 func (w *water) note(what string) { w.diary = append(w.diary, what) }
 
-func (w *water) freeze(context.Context) (dispatch.Frozen, error) {
+func (w *water) freeze(context.Context) (ends.Frozen, error) {
 	w.note("freeze")
 	if w.cold != nil {
 		return nil, w.cold
@@ -57,7 +61,7 @@ func frozenVolumes(t *testing.T, opts *dispatch.Options) (*volumes, *water) {
 	v, w := newVolumes(t), &water{}
 	opts.Freeze = w.freeze
 	last := ""
-	opts.Progress = func(p dispatch.Progress) {
+	opts.Progress = func(p account.Progress) {
 		if what := string(p.Phase); what != last {
 			w.note(what)
 			last = what
@@ -69,9 +73,9 @@ func frozenVolumes(t *testing.T, opts *dispatch.Options) (*volumes, *water) {
 // TestFreezeFirst: the source is frozen before its layout is read, and until it is
 // read no more; the flush of the destination keeps nobody waiting.
 func TestFreezeFirst(t *testing.T) {
-	for verify, want := range map[dispatch.Verify][]string{
-		dispatch.VerifyNone: {"freezing", "freeze", "scanning", "copying", "thaw", "flushing"},
-		dispatch.VerifyFull: {"freezing", "freeze", "scanning", "copying", "flushing", "verifying", "thaw"},
+	for verify, want := range map[account.Verify][]string{
+		account.VerifyNone: {"freezing", "freeze", "scanning", "copying", "thaw", "flushing"},
+		account.VerifyFull: {"freezing", "freeze", "scanning", "copying", "flushing", "verifying", "thaw"},
 	} {
 		opts := dispatch.Options{Verify: verify}
 		v, w := frozenVolumes(t, &opts)
@@ -100,11 +104,11 @@ func TestFreezeFails(t *testing.T) {
 
 // TestRefusedFrozen: what is refused once the source is frozen thaws it.
 func TestRefusedFrozen(t *testing.T) {
-	opts := dispatch.Options{Offload: dispatch.OffloadRequire}
+	opts := dispatch.Options{Offload: plan.OffloadRequire}
 	v, w := frozenVolumes(t, &opts)
 	v.src = v.AddDisk(volume, sector)
 	want := v.expect()
-	if rep, err := v.copy(t, opts); rep != nil || !errors.Is(err, dispatch.ErrPolicy) {
+	if rep, err := v.copy(t, opts); rep != nil || !errors.Is(err, failure.ErrPolicy) {
 		t.Errorf("%+v, %v", rep, err)
 	}
 	if !slices.Equal(w.diary, []string{"freezing", "freeze", "scanning", "thaw"}) {
@@ -116,12 +120,12 @@ func TestRefusedFrozen(t *testing.T) {
 // TestThawFails: a copy of a source that somebody has thawed is none, although every
 // byte was copied.
 func TestThawFails(t *testing.T) {
-	for _, verify := range []dispatch.Verify{dispatch.VerifyNone, dispatch.VerifyFull} {
+	for _, verify := range []account.Verify{account.VerifyNone, account.VerifyFull} {
 		opts := dispatch.Options{Verify: verify}
 		v, w := frozenVolumes(t, &opts)
 		w.warm = unix.EINVAL
 		rep, err := v.copy(t, opts)
-		if !errors.Is(err, dispatch.ErrThawed) || !errors.Is(err, unix.EINVAL) || rep.Frozen != 0 || rep.Result != dispatch.OutcomeIncomplete {
+		if !errors.Is(err, failure.ErrThawed) || !errors.Is(err, unix.EINVAL) || rep.Frozen != 0 || rep.Result != account.OutcomeIncomplete {
 			t.Errorf("%s: %+v, %v", verify, rep, err)
 		}
 	}
@@ -139,10 +143,10 @@ func TestThawedTooEarly(t *testing.T) {
 		if took := time.Since(began); took != 5*time.Second {
 			t.Errorf("took %v", took)
 		}
-		if !errors.Is(err, dispatch.ErrThawed) || !errors.Is(err, unix.ETIME) || errors.Is(err, dispatch.ErrInterrupted) {
+		if !errors.Is(err, failure.ErrThawed) || !errors.Is(err, unix.ETIME) || errors.Is(err, failure.ErrInterrupted) {
 			t.Error(err)
 		}
-		if rep.Host+rep.Offloaded == 0 || rep.Frozen != 0 || rep.Result != dispatch.OutcomeIncomplete {
+		if rep.Host+rep.Offloaded == 0 || rep.Frozen != 0 || rep.Result != account.OutcomeIncomplete {
 			t.Errorf("%+v", rep)
 		}
 	})
@@ -151,12 +155,12 @@ func TestThawedTooEarly(t *testing.T) {
 // TestThawedAnywhere: whatever a copy does when its source is thawed, that is why it
 // ends; nobody has interrupted it.
 func TestThawedAnywhere(t *testing.T) {
-	for _, phase := range []dispatch.Phase{dispatch.PhaseScanning, dispatch.PhaseCopying, dispatch.PhaseFlushing, dispatch.PhaseVerifying} {
+	for _, phase := range []account.Phase{account.PhaseScanning, account.PhaseCopying, account.PhaseFlushing, account.PhaseVerifying} {
 		t.Run(string(phase), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				opts := dispatch.Options{Verify: dispatch.VerifyFull}
+				opts := dispatch.Options{Verify: account.VerifyFull}
 				v, w := frozenVolumes(t, &opts)
-				opts.Progress = func(p dispatch.Progress) {
+				opts.Progress = func(p account.Progress) {
 					if p.Phase == phase && w.frozen {
 						w.warm = unix.ETIME
 						w.melt()
@@ -165,13 +169,13 @@ func TestThawedAnywhere(t *testing.T) {
 				}
 				want := v.expect()
 				rep, err := v.copy(t, opts)
-				if !errors.Is(err, dispatch.ErrThawed) || !errors.Is(err, unix.ETIME) || errors.Is(err, dispatch.ErrInterrupted) || errors.Is(err, context.Canceled) {
+				if !errors.Is(err, failure.ErrThawed) || !errors.Is(err, unix.ETIME) || errors.Is(err, failure.ErrInterrupted) || errors.Is(err, context.Canceled) {
 					t.Error(err)
 				}
-				if phase == dispatch.PhaseScanning {
+				if phase == account.PhaseScanning {
 					untouched(t, want)
 				}
-				if (rep == nil) != (phase == dispatch.PhaseScanning) || rep != nil && (rep.Frozen != 0 || rep.Result != dispatch.OutcomeIncomplete) {
+				if (rep == nil) != (phase == account.PhaseScanning) || rep != nil && (rep.Frozen != 0 || rep.Result != account.OutcomeIncomplete) {
 					t.Errorf("%+v", rep)
 				}
 			})
@@ -187,7 +191,7 @@ func TestInterruptThaws(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		rep, err := copyWith(ctx, t, v.Machine, v.src, v.dst, opts)
-		if !errors.Is(err, dispatch.ErrInterrupted) || errors.Is(err, dispatch.ErrThawed) || w.frozen {
+		if !errors.Is(err, failure.ErrInterrupted) || errors.Is(err, failure.ErrThawed) || w.frozen {
 			t.Errorf("%v, %q", err, w.diary)
 		}
 		if rep == nil || rep.Frozen != 0 { // not until all of it was read
@@ -209,7 +213,7 @@ func TestFrozenAgain(t *testing.T) {
 					w.melt()
 				}
 			}
-			if _, err := c.run(context.Background(), t); !errors.Is(err, dispatch.ErrThawed) {
+			if _, err := c.run(context.Background(), t); !errors.Is(err, failure.ErrThawed) {
 				t.Fatal(err)
 			}
 			s, err := journal.Read(c.path)

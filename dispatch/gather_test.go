@@ -6,6 +6,9 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
@@ -25,16 +28,16 @@ func BenchmarkPlanGather(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	job := dispatch.Job{Src: dispatch.Endpoint{Name: "a", Dev: src.Dev, Device: sheet{node: src}}, Dst: dispatch.Endpoint{Name: "b", Dev: dst.Dev, Device: sheet{node: dst}}}
+	job := dispatch.Job{Src: ends.Endpoint{Name: "a", Dev: src.Dev, Device: sheet{node: src}}, Dst: ends.Endpoint{Name: "b", Dev: dst.Dev, Device: sheet{node: dst}}}
 	for i, at := range rand.New(rand.NewPCG(1, 2)).Perm(n) {
-		job.Ranges = append(job.Ranges, dispatch.Range{Src: int64(2 * at * unit), Dst: int64(i * unit), Len: unit})
+		job.Ranges = append(job.Ranges, byterange.Range{Src: int64(2 * at * unit), Dst: int64(i * unit), Len: unit})
 	}
 	d := dispatch.New(&paper{fakestack.New(0), st}, dispatch.Options{})
 	b.ReportAllocs()
 	steps := 0
 	for b.Loop() {
 		for s, err := range d.Plan(b.Context(), job) {
-			if err != nil || s.Method != dispatch.MethodNVMeCopy {
+			if err != nil || s.Method != account.NVMeCopy {
 				b.Fatal(fmt.Sprintf("%+v", s), err)
 			}
 			steps++

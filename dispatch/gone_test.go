@@ -9,6 +9,8 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/track"
 	"github.com/dmcopy/dmcopy/journal"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
@@ -29,10 +31,10 @@ func TestDiskGone(t *testing.T) {
 		}
 		v.SetLimits(v.ns, nvme.Limits{RangeBlocks: 64, CommandBlocks: 64, Ranges: 1}, nvme.Limits{RangeBlocks: 64, CommandBlocks: 64, Ranges: 1})
 		rep, err := copyOf(t, v.Machine, v.src, v.dst, dispatch.Options{Window: size, InFlight: 1})
-		if !errors.Is(err, dispatch.ErrGone) || !strings.Contains(err.Error(), "nvme0n1") || strings.Contains(err.Error(), "what else lives") {
+		if !errors.Is(err, track.ErrGone) || !strings.Contains(err.Error(), "nvme0n1") || strings.Contains(err.Error(), "what else lives") {
 			t.Errorf("%s: %v", what, err)
 		}
-		if rep == nil || rep.Result != dispatch.OutcomeFailed || rep.Offloaded == 0 || rep.Offloaded > 6*64*sector {
+		if rep == nil || rep.Result != account.OutcomeFailed || rep.Offloaded == 0 || rep.Offloaded > 6*64*sector {
 			t.Errorf("%s: %+v", what, rep)
 		}
 	}
@@ -59,7 +61,7 @@ func TestDiskGoneInBetween(t *testing.T) {
 			var state kept
 			opts := dispatch.Options{Window: window, InFlight: 1, Journal: &state, JournalEvery: 1}
 			if flushing {
-				opts.Progress = func(p dispatch.Progress) {
+				opts.Progress = func(p account.Progress) {
 					if p.Done >= 4*window {
 						v.Unplug(disk)
 					}
@@ -72,10 +74,10 @@ func TestDiskGoneInBetween(t *testing.T) {
 				}
 			}
 			rep, err := copyOf(t, v.Machine, v.src, dst, opts)
-			if !errors.Is(err, dispatch.ErrGone) || strings.Contains(err.Error(), "what else lives") {
+			if !errors.Is(err, track.ErrGone) || strings.Contains(err.Error(), "what else lives") {
 				t.Errorf("%s, %v: %v", what, flushing, err)
 			}
-			if rep == nil || rep.Result != dispatch.OutcomeFailed || rep.Offloaded+rep.Host < 2*window || rep.Recopied != 0 {
+			if rep == nil || rep.Result != account.OutcomeFailed || rep.Offloaded+rep.Host < 2*window || rep.Recopied != 0 {
 				t.Errorf("%s, %v: %+v", what, flushing, rep)
 			}
 			if what != array && state.Bytes(journal.Done) < 2*window {
@@ -122,7 +124,7 @@ func TestSourceGone(t *testing.T) {
 			}
 		}
 		rep, err := copyOf(t, v.Machine, src, v.dst, dispatch.Options{InFlight: 1, Window: window})
-		if !errors.Is(err, dispatch.ErrGone) || !errors.Is(err, unix.EIO) || rep == nil || rep.Result != dispatch.OutcomeFailed || rep.Host == 0 {
+		if !errors.Is(err, track.ErrGone) || !errors.Is(err, unix.EIO) || rep == nil || rep.Result != account.OutcomeFailed || rep.Host == 0 {
 			t.Errorf("mapped %v: %v, %+v", mapped, err, rep)
 		}
 	}

@@ -11,7 +11,9 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
@@ -166,7 +168,7 @@ func TestSwapToTheSamePlace(t *testing.T) {
 					fakestack.Segment{Len: half, Target: fakestack.Linear{Dev: v.ns, Start: dstPlace + half}})
 			})
 			rep := v.mustCopy(t, dispatch.Options{Window: window})
-			if rep.Redone != window || reason(rep, dispatch.ReasonLayoutChanged) != window {
+			if rep.Redone != window || reason(rep, plan.ReasonLayoutChanged) != window {
 				t.Errorf("%+v", rep)
 			}
 		})
@@ -271,7 +273,7 @@ func TestHoldLost(t *testing.T) {
 				}
 				return
 			}
-			if reason(rep, dispatch.ReasonHoldLost) != window || rep.Redone != window {
+			if reason(rep, plan.ReasonHoldLost) != window || rep.Redone != window {
 				t.Errorf("%+v", rep)
 			}
 		})
@@ -304,7 +306,7 @@ func TestHoldLost(t *testing.T) {
 				return nvme.Fault{Hold: release}
 			})
 			rep := v.mustCopy(t, dispatch.Options{Window: window})
-			if reason(rep, dispatch.ReasonHoldLost) != window || rep.Offloaded != rep.Total-window {
+			if reason(rep, plan.ReasonHoldLost) != window || rep.Offloaded != rep.Total-window {
 				t.Errorf("%+v", rep)
 			}
 		})
@@ -322,7 +324,7 @@ func TestHoldLost(t *testing.T) {
 				return nvme.Fault{Hold: release}
 			})
 			rep := v.mustCopy(t, dispatch.Options{InFlight: 1})
-			if reason(rep, dispatch.ReasonHoldLost) != rep.Total {
+			if reason(rep, plan.ReasonHoldLost) != rep.Total {
 				t.Errorf("%+v", rep)
 			}
 		})
@@ -350,15 +352,15 @@ func TestHoldContended(t *testing.T) {
 	t.Run("always", func(t *testing.T) {
 		v := newVolumes(t)
 		v.Hooks.Hold = contended(1 << 30)
-		if rep := v.mustCopy(t, dispatch.Options{}); reason(rep, dispatch.ReasonHoldContended) != rep.Total {
+		if rep := v.mustCopy(t, dispatch.Options{}); reason(rep, plan.ReasonHoldContended) != rep.Total {
 			t.Errorf("%+v", rep)
 		}
 	})
 	t.Run("always, but offload is required", func(t *testing.T) {
 		v := newVolumes(t)
 		v.Hooks.Hold = contended(1 << 30)
-		rep, err := v.copy(t, dispatch.Options{Offload: dispatch.OffloadRequire})
-		if !errors.Is(err, dispatch.ErrLayout) || rep.Host+rep.Offloaded != 0 || v.Calls("write") > 0 {
+		rep, err := v.copy(t, dispatch.Options{Offload: plan.OffloadRequire})
+		if !errors.Is(err, failure.ErrLayout) || rep.Host+rep.Offloaded != 0 || v.Calls("write") > 0 {
 			t.Errorf("%v, %+v", err, rep)
 		}
 	})
@@ -366,17 +368,17 @@ func TestHoldContended(t *testing.T) {
 
 // TestHoldSlow: what is too slow to be held is copied through the host, or said to be too slow.
 func TestHoldSlow(t *testing.T) {
-	for policy, want := range map[dispatch.Policy]error{dispatch.OffloadAuto: nil, dispatch.OffloadRequire: dispatch.ErrPolicy} {
+	for policy, want := range map[plan.Policy]error{plan.OffloadAuto: nil, plan.OffloadRequire: failure.ErrPolicy} {
 		v := newVolumes(t)
 		v.Hooks.Hold = func(int) error { return hold.ErrSlow }
 		rep, err := v.copy(t, dispatch.Options{Offload: policy})
-		if !errors.Is(err, want) || errors.Is(err, dispatch.ErrLayout) || rep.Offloaded != 0 || rep.LayoutChanges != 0 {
+		if !errors.Is(err, want) || errors.Is(err, failure.ErrLayout) || rep.Offloaded != 0 || rep.LayoutChanges != 0 {
 			t.Errorf("%s: %v, %+v", policy, err, rep)
 		}
-		if want == nil && reason(rep, dispatch.ReasonHoldSlow) != rep.Total {
+		if want == nil && reason(rep, plan.ReasonHoldSlow) != rep.Total {
 			t.Errorf("%s: %+v", policy, rep)
 		}
-		if want != nil && !strings.Contains(err.Error(), string(dispatch.ReasonHoldSlow)) {
+		if want != nil && !strings.Contains(err.Error(), string(plan.ReasonHoldSlow)) {
 			t.Errorf("%s: %v", policy, err)
 		}
 	}
@@ -417,7 +419,7 @@ func TestSuspended(t *testing.T) {
 					want := v.expect()
 					began := time.Now()
 					rep, err := v.copy(t, dispatch.Options{Window: window, Patience: 7 * time.Second})
-					if !errors.Is(err, dispatch.ErrLayout) {
+					if !errors.Is(err, failure.ErrLayout) {
 						t.Errorf("%v, %+v", err, rep)
 					}
 					if took := time.Since(began); took < 7*time.Second || took > 10*time.Second {
@@ -453,7 +455,7 @@ func TestSuspendedWhileRedoing(t *testing.T) {
 		})
 		began := time.Now()
 		rep, err := v.copy(t, dispatch.Options{Window: window, Patience: 5 * time.Second})
-		if !errors.Is(err, dispatch.ErrLayout) || time.Since(began) > 10*time.Second {
+		if !errors.Is(err, failure.ErrLayout) || time.Since(began) > 10*time.Second {
 			t.Errorf("%v after %v, %+v", err, time.Since(began), rep)
 		}
 	})
@@ -486,8 +488,8 @@ func TestRequireAfterMove(t *testing.T) {
 			when(&v.Hooks, "before the hold", func() {
 				v.Move(dev, fakestack.Segment{Len: volume, Target: fakestack.Linear{Dev: disk}})
 			})
-			rep, err := v.copy(t, dispatch.Options{Window: window, Offload: dispatch.OffloadRequire})
-			if !errors.Is(err, dispatch.ErrPolicy) || v.Calls("write") > 0 {
+			rep, err := v.copy(t, dispatch.Options{Window: window, Offload: plan.OffloadRequire})
+			if !errors.Is(err, failure.ErrPolicy) || v.Calls("write") > 0 {
 				t.Errorf("%v, %+v", err, rep)
 			}
 		})
@@ -536,7 +538,7 @@ func TestRemovedLower(t *testing.T) {
 			v.Remove(temporary)
 		}
 	}
-	v.mustCopy(t, dispatch.Options{Offload: dispatch.OffloadNever, InFlight: 1})
+	v.mustCopy(t, dispatch.Options{Offload: plan.OffloadNever, InFlight: 1})
 }
 
 // TestManyWays: a destination of many parts is held on every way that is

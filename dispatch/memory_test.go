@@ -7,6 +7,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
 	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
@@ -63,7 +64,7 @@ func TestCheckMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := &paper{fakestack.New(0), st}
-	job := dispatch.Job{Src: dispatch.Endpoint{Name: "a", Dev: src.Dev, Device: sheet{node: src}}, Dst: dispatch.Endpoint{Name: "b", Dev: dst.Dev, Device: sheet{node: dst}}}
+	job := dispatch.Job{Src: ends.Endpoint{Name: "a", Dev: src.Dev, Device: sheet{node: src}}, Dst: ends.Endpoint{Name: "b", Dev: dst.Dev, Device: sheet{node: dst}}}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	if err := dispatch.New(m, dispatch.Options{}).Check(t.Context(), job); err != nil {

@@ -11,6 +11,10 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
@@ -155,16 +159,16 @@ func (b *builder) key() fakestack.Key {
 }
 
 // ranges chooses runs of both volumes that do not overlap.
-func (b *builder) ranges(size remap.Sector) []dispatch.Range {
+func (b *builder) ranges(size remap.Sector) []byterange.Range {
 	if rapid.Bool().Draw(b.t, "everything") {
 		return nil
 	}
-	var ranges []dispatch.Range
+	var ranges []byterange.Range
 	units := int(size / b.unit)
 	for at := b.draw("first", 0, units-1); at < units && len(ranges) < 4; {
 		length := b.draw("length", 1, units-at)
 		src := b.draw("source", 0, units-length)
-		ranges = append(ranges, dispatch.Range{
+		ranges = append(ranges, byterange.Range{
 			Src: (remap.Sector(src) * b.unit).Bytes(), Dst: (remap.Sector(at) * b.unit).Bytes(), Len: (remap.Sector(length) * b.unit).Bytes(),
 		})
 		at += length + b.draw("skip", 0, 3)
@@ -173,7 +177,7 @@ func (b *builder) ranges(size remap.Sector) []dispatch.Range {
 }
 
 // offloadable counts, sector by sector, what could be copied by a command.
-func (b *builder) offloadable(src, dst remap.Dev, ranges []dispatch.Range) (bytes int64) {
+func (b *builder) offloadable(src, dst remap.Dev, ranges []byterange.Range) (bytes int64) {
 	for _, r := range ranges {
 		for off := int64(0); off < r.Len; off += sector {
 			from, ok := b.m.Direct(src, remap.Sector((r.Src+off)/sector), false)
@@ -226,11 +230,11 @@ func TestOffloadEqualsHost(t *testing.T) {
 			Window:   int64(b.draw("window", 1, 1024)) * 4096,
 			InFlight: b.draw("in flight", 1, 4),
 			Sparse:   rapid.Bool().Draw(t, "sparse"),
-			Verify:   rapid.SampledFrom([]dispatch.Verify{dispatch.VerifyNone, dispatch.VerifySample, dispatch.VerifyFull}).Draw(t, "verify"),
+			Verify:   rapid.SampledFrom([]account.Verify{account.VerifyNone, account.VerifySample, account.VerifyFull}).Draw(t, "verify"),
 		}
 		all := ranges
 		if all == nil {
-			all = []dispatch.Range{{Len: size.Bytes()}}
+			all = []byterange.Range{{Len: size.Bytes()}}
 		}
 		want := b.m.Expect(src, dst, all...)
 		job := dispatch.Job{Src: b.m.Endpoint(src), Dst: b.m.Endpoint(dst), Ranges: ranges}
@@ -257,7 +261,7 @@ func TestOffloadEqualsHost(t *testing.T) {
 			b.m.Fill(d.dev, 0, restamped(b.m, i, d.size))
 		}
 		want = b.m.Expect(src, dst, all...)
-		opts.Offload = dispatch.OffloadNever
+		opts.Offload = plan.OffloadNever
 		if rep, err = copyOf(t, b.m, src, dst, opts, ranges...); err != nil {
 			t.Fatal(err)
 		}
@@ -283,7 +287,7 @@ type planned struct{ total, offloaded int64 }
 
 // planOf walks a plan and checks that it covers every range once, in order.
 func planOf(t rapid.TB, m *fakestack.Machine, job dispatch.Job) (sum planned) {
-	ranges, err := dispatch.Ranges(job.Src, job.Dst, job.Ranges)
+	ranges, err := ends.Ranges(job.Src, job.Dst, job.Ranges)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +299,7 @@ func planOf(t rapid.TB, m *fakestack.Machine, job dispatch.Job) (sum planned) {
 		if len(ranges) == 0 || s.SrcOff != ranges[0].Src+at || s.DstOff != ranges[0].Dst+at || s.Len <= 0 || at+s.Len > ranges[0].Len {
 			t.Fatalf("step %+v does not follow byte %d of %v", s, at, ranges)
 		}
-		byDevice := s.Method == dispatch.MethodNVMeCopy || s.Method == dispatch.MethodNVMeCopyXNS
+		byDevice := s.Method == account.NVMeCopy || s.Method == account.NVMeCopyXNS
 		if byDevice != (s.Reason == "") {
 			t.Fatalf("step by %s with reason %q", s.Method, s.Reason)
 		}

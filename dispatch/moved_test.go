@@ -13,6 +13,10 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/hostcopy"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/journal"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
@@ -60,7 +64,7 @@ func TestLeavesWithData(t *testing.T) {
 			v := newVolumes(t)
 			opts := dispatch.Options{Window: window}
 			if never {
-				opts.Offload = dispatch.OffloadNever
+				opts.Offload = plan.OffloadNever
 				v.atWrite(4, func() { v.Move(v.dst, v.linear(spare)...) })
 			} else {
 				when(&v.Hooks, "before the hold", func() { v.Move(v.dst, v.linear(spare)...) })
@@ -86,11 +90,11 @@ func (v *volumes) atWrite(number int, do func()) {
 }
 
 // throughHost copies in 16 windows with one write each.
-var throughHost = dispatch.Options{Offload: dispatch.OffloadNever, Window: window / 2, InFlight: 1}
+var throughHost = dispatch.Options{Offload: plan.OffloadNever, Window: window / 2, InFlight: 1}
 
 // TestLeavesTheHost: the same where the host copies, at any write, whatever is asked for.
 func TestLeavesTheHost(t *testing.T) {
-	for _, verify := range []dispatch.Verify{dispatch.VerifyNone, dispatch.VerifySample, dispatch.VerifyFull} {
+	for _, verify := range []account.Verify{account.VerifyNone, account.VerifySample, account.VerifyFull} {
 		for at := 1; at <= 16; at++ {
 			t.Run(fmt.Sprint(verify, at), func(t *testing.T) {
 				v := newVolumes(t)
@@ -109,10 +113,10 @@ func TestLeavesTheHost(t *testing.T) {
 // TestLeavesAtTheEnd: what happens after the last byte was copied, and before the copy
 // is said to be one.
 func TestLeavesAtTheEnd(t *testing.T) {
-	for _, verify := range []dispatch.Verify{dispatch.VerifyNone, dispatch.VerifyFull} {
+	for _, verify := range []account.Verify{account.VerifyNone, account.VerifyFull} {
 		for _, op := range []string{"drop", "flush", "read"} {
 			t.Run(fmt.Sprint(op, verify), func(t *testing.T) {
-				if op == "read" && verify == dispatch.VerifyNone {
+				if op == "read" && verify == account.VerifyNone {
 					t.SkipNow() // nothing is read
 				}
 				v := newVolumes(t)
@@ -354,9 +358,9 @@ func TestBadSectorMoved(t *testing.T) {
 	v.FailReads(v.ns, srcPlace+3, unix.EIO)
 	v.atWrite(12, v.leave)
 	opts := throughHost
-	opts.OnError = dispatch.OnErrorContinue
+	opts.OnError = hostcopy.OnErrorContinue
 	rep, err := v.copy(t, opts)
-	if !errors.Is(err, dispatch.ErrUnread) || len(rep.Bad) != 1 || rep.Failed != sector || rep.Recopied == 0 {
+	if !errors.Is(err, failure.ErrUnread) || len(rep.Bad) != 1 || rep.Failed != sector || rep.Recopied == 0 {
 		t.Errorf("%+v, %v", rep, err)
 	}
 	v.FailReads(v.ns, srcPlace+3, nil)
@@ -383,7 +387,7 @@ func TestLeavesForGood(t *testing.T) {
 	}
 	want := v.expect()
 	rep, err := v.copy(t, throughHost)
-	if !errors.Is(err, dispatch.ErrLayout) || !strings.Contains(err.Error(), "moved 9 times") {
+	if !errors.Is(err, failure.ErrLayout) || !strings.Contains(err.Error(), "moved 9 times") {
 		t.Errorf("%+v, %v", rep, err)
 	}
 	untouched(t, want)
@@ -406,7 +410,7 @@ func TestMovesOntoSource(t *testing.T) {
 		}
 		want := v.Content(v.src, 0, volume)
 		rep, err := v.copy(t, throughHost)
-		if !moved || !errors.Is(err, dispatch.ErrRefused) || !bytes.Equal(want, v.Content(v.src, 0, volume)) {
+		if !moved || !errors.Is(err, failure.ErrRefused) || !bytes.Equal(want, v.Content(v.src, 0, volume)) {
 			t.Errorf("%s: %+v, %v", at, rep, err)
 		}
 	}
@@ -435,7 +439,7 @@ func TestStateOfMoved(t *testing.T) {
 					cancel()
 				}
 			}
-			if _, err := c.run(ctx, t); !errors.Is(err, dispatch.ErrInterrupted) {
+			if _, err := c.run(ctx, t); !errors.Is(err, failure.ErrInterrupted) {
 				t.Fatal(err)
 			}
 			cancel()
@@ -465,7 +469,7 @@ func TestResumedIsLost(t *testing.T) {
 	c := newResumable(t, v)
 	ctx, cancel := context.WithCancel(context.Background())
 	when(&v.Hooks, "after the hold", cancel)
-	if _, err := c.run(ctx, t); !errors.Is(err, dispatch.ErrInterrupted) {
+	if _, err := c.run(ctx, t); !errors.Is(err, failure.ErrInterrupted) {
 		t.Fatal(err)
 	}
 	v.Hooks = fakestack.Hooks{}
@@ -546,7 +550,7 @@ func TestLeavesAfterThaw(t *testing.T) {
 			v.leave()
 		}
 	}
-	if rep, err := v.copy(t, opts); !errors.Is(err, dispatch.ErrLayout) || v.Hooks.IO != nil {
+	if rep, err := v.copy(t, opts); !errors.Is(err, failure.ErrLayout) || v.Hooks.IO != nil {
 		t.Errorf("%+v, %v", rep, err)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/sysblock"
 	"github.com/dmcopy/dmcopy/test/fakestack"
@@ -90,8 +92,8 @@ func TestOddAbove(t *testing.T) {
 				src, dst = dst, src
 			}
 			want := v.Expect(src, dst)
-			_, err := copyOf(t, v.Machine, src, dst, dispatch.Options{}, dispatch.Range{Len: mib})
-			if !errors.Is(err, dispatch.ErrRefused) {
+			_, err := copyOf(t, v.Machine, src, dst, dispatch.Options{}, byterange.Range{Len: mib})
+			if !errors.Is(err, failure.ErrRefused) {
 				t.Errorf("blind %v: %v", blind, err)
 			}
 			untouched(t, want)

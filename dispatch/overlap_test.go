@@ -7,6 +7,9 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
@@ -53,12 +56,12 @@ func TestSharedBlocks(t *testing.T) {
 		},
 	}
 	for name, build := range tests {
-		for _, policy := range []dispatch.Policy{dispatch.OffloadAuto, dispatch.OffloadNever} {
+		for _, policy := range []plan.Policy{plan.OffloadAuto, plan.OffloadNever} {
 			t.Run(name+" "+string(policy), func(t *testing.T) {
 				m := fakestack.New(5)
 				src, dst := build(m, m.AddNamespace(fakestack.Namespace{Sectors: 1 << 14, Limits: fakestack.Roomy}))
 				rep, err := copyOf(t, m, src, dst, dispatch.Options{Offload: policy})
-				if !errors.Is(err, dispatch.ErrRefused) || rep != nil {
+				if !errors.Is(err, failure.ErrRefused) || rep != nil {
 					t.Errorf("%v, %+v", err, rep)
 				}
 				if m.Calls("write")+m.Calls("zero")+m.Calls("command") > 0 {
@@ -89,12 +92,12 @@ func TestNeighbours(t *testing.T) {
 func TestSameDevice(t *testing.T) {
 	v := newVolumes(t)
 	half := volume.Bytes() / 2
-	rep := mustCopy(t, v.Machine, v.src, v.src, dispatch.Options{}, dispatch.Range{Src: 0, Dst: half, Len: half})
+	rep := mustCopy(t, v.Machine, v.src, v.src, dispatch.Options{}, byterange.Range{Src: 0, Dst: half, Len: half})
 	if rep.Offloaded != rep.Total {
 		t.Errorf("%+v", rep)
 	}
-	for _, policy := range []dispatch.Policy{dispatch.OffloadAuto, dispatch.OffloadNever} {
-		if rep, err := copyOf(t, v.Machine, v.src, v.src, dispatch.Options{Offload: policy}, dispatch.Range{Dst: half - sector, Len: half}); err == nil || rep != nil {
+	for _, policy := range []plan.Policy{plan.OffloadAuto, plan.OffloadNever} {
+		if rep, err := copyOf(t, v.Machine, v.src, v.src, dispatch.Options{Offload: policy}, byterange.Range{Dst: half - sector, Len: half}); err == nil || rep != nil {
 			t.Errorf("%v, %+v", err, rep)
 		}
 	}
@@ -103,8 +106,8 @@ func TestSameDevice(t *testing.T) {
 // TestDuplicates: what two ranges write is refused, read twice it may be.
 func TestDuplicates(t *testing.T) {
 	v := newVolumes(t)
-	some := dispatch.Range{Src: 0, Dst: 0, Len: 64 * kib}
-	if rep, err := v.copy(t, dispatch.Options{}, some, some); !errors.Is(err, dispatch.ErrUsage) || rep != nil {
+	some := byterange.Range{Src: 0, Dst: 0, Len: 64 * kib}
+	if rep, err := v.copy(t, dispatch.Options{}, some, some); !errors.Is(err, failure.ErrUsage) || rep != nil {
 		t.Errorf("%v, %+v", err, rep)
 	}
 	again := some
@@ -118,7 +121,7 @@ func TestTwiceBelow(t *testing.T) {
 	v := newVolumes(t)
 	half := fakestack.Segment{Len: volume / 2, Target: fakestack.Linear{Dev: v.ns, Start: dstPlace}}
 	dst := v.AddMapped(half, half)
-	for _, policy := range []dispatch.Policy{dispatch.OffloadAuto, dispatch.OffloadNever} {
+	for _, policy := range []plan.Policy{plan.OffloadAuto, plan.OffloadNever} {
 		rep, err := copyOf(t, v.Machine, v.src, dst, dispatch.Options{Offload: policy})
 		if err == nil {
 			t.Errorf("policy %s: %+v", policy, rep)
@@ -155,9 +158,9 @@ func TestRandomOverlap(t *testing.T) {
 			place, _ := m.Direct(dst, s, true)
 			shared = shared || read[place]
 		}
-		want := m.Expect(src, dst, dispatch.Range{Len: size})
-		_, err := copyOf(t, m, src, dst, dispatch.Options{}, dispatch.Range{Len: size})
-		if errors.Is(err, dispatch.ErrRefused) != shared || !shared && err != nil {
+		want := m.Expect(src, dst, byterange.Range{Len: size})
+		_, err := copyOf(t, m, src, dst, dispatch.Options{}, byterange.Range{Len: size})
+		if errors.Is(err, failure.ErrRefused) != shared || !shared && err != nil {
 			t.Fatalf("shared: %v, but %v", shared, err)
 		}
 		if !shared {
@@ -172,7 +175,7 @@ func TestZeroSource(t *testing.T) {
 	v.Swap(v.src, fakestack.Segment{Len: volume / 2, Target: fakestack.Zero{}},
 		fakestack.Segment{Len: volume / 2, Target: fakestack.Linear{Dev: v.ns, Start: srcPlace}})
 	rep := v.mustCopy(t, dispatch.Options{})
-	if half := volume.Bytes() / 2; rep.Zeroed != half || rep.Offloaded != half || v.Calls("read") > 8 || reason(rep, dispatch.ReasonZeroSource) != half {
+	if half := volume.Bytes() / 2; rep.Zeroed != half || rep.Offloaded != half || v.Calls("read") > 8 || reason(rep, plan.ReasonZeroSource) != half {
 		t.Errorf("%d reads, %+v", v.Calls("read"), rep)
 	}
 }
@@ -180,16 +183,16 @@ func TestZeroSource(t *testing.T) {
 // TestRefusedDestinations: what keeps no data cannot be copied to.
 func TestRefusedDestinations(t *testing.T) {
 	for name, target := range map[string]fakestack.Target{"zero": fakestack.Zero{}, "error": fakestack.Error{}} {
-		for _, policy := range []dispatch.Policy{dispatch.OffloadAuto, dispatch.OffloadNever} {
+		for _, policy := range []plan.Policy{plan.OffloadAuto, plan.OffloadNever} {
 			t.Run(name+" "+string(policy), func(t *testing.T) {
 				v := newVolumes(t)
 				v.Swap(v.dst, fakestack.Segment{Len: volume - 8, Target: fakestack.Linear{Dev: v.ns, Start: dstPlace}}, fakestack.Segment{Len: 8, Target: target})
 				rep, err := v.copy(t, dispatch.Options{Offload: policy})
-				if !errors.Is(err, dispatch.ErrRefused) || rep != nil || v.Calls("write")+v.Calls("command") > 0 {
+				if !errors.Is(err, failure.ErrRefused) || rep != nil || v.Calls("write")+v.Calls("command") > 0 {
 					t.Errorf("%v, %+v", err, rep)
 				}
 				// The part before may be copied.
-				v.mustCopy(t, dispatch.Options{Offload: policy}, dispatch.Range{Len: volume.Bytes() - 4096})
+				v.mustCopy(t, dispatch.Options{Offload: policy}, byterange.Range{Len: volume.Bytes() - 4096})
 			})
 		}
 	}

@@ -10,6 +10,11 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/pace"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/sysblock"
 	"github.com/dmcopy/dmcopy/test/fakestack"
@@ -19,14 +24,14 @@ import (
 
 func TestRate(t *testing.T) {
 	for name, opts := range map[string]dispatch.Options{
-		"offloaded": {}, "host": {Offload: dispatch.OffloadNever}, "verified": {Verify: dispatch.VerifyFull},
+		"offloaded": {}, "host": {Offload: plan.OffloadNever}, "verified": {Verify: account.VerifyFull},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			v := newVolumes(t)
 			const rate = 256 * kib
 			opts.Rate = func() int64 { return rate }
 			moved := volume.Bytes()
-			if opts.Verify == dispatch.VerifyFull {
+			if opts.Verify == account.VerifyFull {
 				moved *= 2
 			}
 			began := time.Now()
@@ -57,7 +62,7 @@ func TestRateChanges(t *testing.T) {
 			case at < time.Hour+2*time.Second:
 				return 512 * kib
 			}
-			return dispatch.Unlimited
+			return pace.Unlimited
 		}
 		v.mustCopy(t, dispatch.Options{Rate: rate})
 		if took := time.Since(began); took < time.Hour+2*time.Second || took > time.Hour+3*time.Second {
@@ -74,7 +79,7 @@ func TestPauseEnds(t *testing.T) {
 		defer cancel()
 		began := time.Now()
 		_, err := copyWith(ctx, t, v.Machine, v.src, v.dst, dispatch.Options{Rate: func() int64 { return 0 }})
-		if took := time.Since(began); !errors.Is(err, dispatch.ErrInterrupted) || took != time.Minute {
+		if took := time.Since(began); !errors.Is(err, failure.ErrInterrupted) || took != time.Minute {
 			t.Errorf("%v after %v", err, took)
 		}
 	})
@@ -90,7 +95,7 @@ func TestPauseSaves(t *testing.T) {
 			if paused.Load() {
 				return 0
 			}
-			return dispatch.Unlimited
+			return pace.Unlimited
 		}
 		c.Hooks.Release = func(n int) { paused.Store(n == 2) }
 		over := make(chan error)
@@ -119,7 +124,7 @@ func TestTinyRate(t *testing.T) {
 	for _, block := range []int{512, 4096} {
 		synctest.Test(t, func(t *testing.T) {
 			v := newVolumesOn(t, fakestack.Namespace{Block: block, Limits: fakestack.Roomy})
-			rep := v.mustCopy(t, dispatch.Options{Rate: func() int64 { return 1 }}, dispatch.Range{Len: 256 * kib})
+			rep := v.mustCopy(t, dispatch.Options{Rate: func() int64 { return 1 }}, byterange.Range{Len: 256 * kib})
 			if rep.Windows != 4 {
 				t.Errorf("%+v", rep)
 			}
@@ -145,7 +150,7 @@ func TestNice(t *testing.T) {
 					n := uint64(seconds * float64(reads))
 					return sysblock.IOStat{Reads: n + commands*reads, ReadTicks: uint32(2*n + 100*commands*reads)}, nil
 				}
-				rep := v.mustCopy(t, dispatch.Options{Window: 256 * kib, Nice: &dispatch.Nice{Stat: stat}})
+				rep := v.mustCopy(t, dispatch.Options{Window: 256 * kib, Nice: &pace.Nice{Stat: stat}})
 				took := time.Since(began)
 				// A command takes 100 ms, and so does a window.
 				full := time.Duration(rep.Commands) * 100 * time.Millisecond

@@ -1,11 +1,15 @@
-package dispatch
+package dispatch_test
 
 import (
 	"errors"
 	"testing"
 
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/dmtable"
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/fakestack"
 )
 
 // TestPoolIsNoDestination: what a pool holds belongs to its volumes. A volume
@@ -27,9 +31,14 @@ func TestPoolIsNoDestination(t *testing.T) {
 		t.Fatal(err)
 	}
 	for dev, want := range map[remap.Dev]bool{top.Dev: true, volume.Dev: false, {Major: 8, Minor: 2}: false} {
-		p := &plan{stack: st, dst: Endpoint{Name: "dst", Dev: dev}}
-		if got := errors.Is(p.refusePool(), ErrRefused); got != want {
-			t.Errorf("%s refused: %v, want %v", dev, got, want)
+		p, err := plan.New(t.Context(), &paper{fakestack.New(0), st}, plan.Request{
+			Src: ends.Endpoint{Name: "src", Dev: remap.Dev{Major: 8, Minor: 1}}, Dst: ends.Endpoint{Name: "dst", Dev: dev}, Known: plan.NewKnown(),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Survey(t.Context(), nil); errors.Is(err, failure.ErrRefused) != want || err != nil && !want {
+			t.Errorf("%s: %v, refused: %v", dev, err, want)
 		}
 	}
 }

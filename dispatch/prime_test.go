@@ -7,6 +7,9 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
@@ -37,9 +40,9 @@ func TestPrime(t *testing.T) {
 	}{
 		{dispatch.Options{}, 0, 0, 0},
 		{dispatch.Options{Prime: true}, 0, size * sector, size / block},
-		{dispatch.Options{Prime: true, Offload: dispatch.OffloadRequire}, 0, size * sector, size / block},
+		{dispatch.Options{Prime: true, Offload: plan.OffloadRequire}, 0, size * sector, size / block},
 		{dispatch.Options{Prime: true}, 24, size * sector, size/block + 1},
-		{dispatch.Options{Prime: true, Offload: dispatch.OffloadNever}, 0, 0, 0},
+		{dispatch.Options{Prime: true, Offload: plan.OffloadNever}, 0, 0, 0},
 	} {
 		m, src, dst := thinned(t, block, c.shift, size)
 		rep := mustCopy(t, m, src, dst, c.opts)
@@ -56,8 +59,8 @@ func TestPrime(t *testing.T) {
 // policy that cannot be met is refused before anything is.
 func TestPrimeNothing(t *testing.T) {
 	m, src, dst := thinned(t, 128, 0, 2048)
-	_, err := copyOf(t, m, src, dst, dispatch.Options{Offload: dispatch.OffloadRequire})
-	if !errors.Is(err, dispatch.ErrPolicy) {
+	_, err := copyOf(t, m, src, dst, dispatch.Options{Offload: plan.OffloadRequire})
+	if !errors.Is(err, failure.ErrPolicy) {
 		t.Errorf("not primed: %v, want ErrPolicy", err)
 	}
 	rep := mustCopy(t, m, dst, src, dispatch.Options{Prime: true})
@@ -85,7 +88,7 @@ func TestPrimeRandom(t *testing.T) {
 		}
 		start := 8 * rapid.Int64Range(0, size/8-1).Draw(t, "first")
 		n := 8 * rapid.Int64Range(1, size/8-start/8).Draw(t, "sectors")
-		rep := mustCopy(t, m, src, dst, dispatch.Options{Prime: true, Window: 64 * kib}, dispatch.Range{Src: start * sector, Dst: start * sector, Len: n * sector})
+		rep := mustCopy(t, m, src, dst, dispatch.Options{Prime: true, Window: 64 * kib}, byterange.Range{Src: start * sector, Dst: start * sector, Len: n * sector})
 		if rep.Offloaded != rep.Total {
 			t.Fatalf("%+v", rep)
 		}

@@ -13,6 +13,10 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
@@ -63,7 +67,7 @@ func TestProofOfEqualFindsOut(t *testing.T) {
 		make(v)
 		v.loop.SetFault(func(int, *nvme.Command) nvme.Fault { return nvme.Fault{Silent: true} })
 		rep := v.mustCopy(t, dispatch.Options{Window: 512 * kib})
-		if rep.Offloaded != 0 || reason(rep, dispatch.ReasonProofFailed) != rep.Total || rep.Commands != 1 {
+		if rep.Offloaded != 0 || reason(rep, plan.ReasonProofFailed) != rep.Total || rep.Commands != 1 {
 			t.Errorf("%s: %+v", name, rep)
 		}
 	}
@@ -81,7 +85,7 @@ func TestProofLooksForMore(t *testing.T) {
 		}
 	}
 	rep, err := v.copy(t, dispatch.Options{Window: 512 * kib})
-	if err != nil || reason(rep, dispatch.ReasonProofFailed) != volume.Bytes()/2 {
+	if err != nil || reason(rep, plan.ReasonProofFailed) != volume.Bytes()/2 {
 		t.Errorf("%v, %+v", err, rep)
 	}
 	if !bytes.Equal(v.Content(v.src, volume/2, volume/2), v.Content(v.dst, volume/2, volume/2)) {
@@ -135,7 +139,7 @@ func TestMarkUndone(t *testing.T) {
 	v.Fill(v.dst, 0, half)
 	v.loop.SetFault(func(int, *nvme.Command) nvme.Fault { return nvme.Fault{Silent: true} })
 	v.Hooks.Held = func(int) { v.Fill(v.dst, 0, half) }
-	if rep := v.mustCopy(t, dispatch.Options{}); reason(rep, dispatch.ReasonUnproven) != rep.Total || rep.Commands > 0 {
+	if rep := v.mustCopy(t, dispatch.Options{}); reason(rep, plan.ReasonUnproven) != rep.Total || rep.Commands > 0 {
 		t.Errorf("%+v", rep)
 	}
 }
@@ -146,7 +150,7 @@ func TestMarkBehindFence(t *testing.T) {
 	likenesses["the same again"](v)
 	execute := ghost(v, 0)
 	_, err := v.copy(t, dispatch.Options{})
-	if !errors.Is(err, dispatch.ErrFenced) || v.Calls("write") != 1 {
+	if !errors.Is(err, failure.ErrFenced) || v.Calls("write") != 1 {
 		t.Errorf("%v, %d writes", err, v.Calls("write"))
 	}
 	execute()
@@ -168,7 +172,7 @@ func TestMarkInCrash(t *testing.T) {
 	} {
 		for _, power := range []bool{false, true} {
 			for n := int64(0); ; n++ {
-				c := newResumable(t, newVolumes(t), dispatch.Range{Len: 3 * window})
+				c := newResumable(t, newVolumes(t), byterange.Range{Len: 3 * window})
 				likenesses["the same again"](c.volumes)
 				want := c.Expect(c.src, c.dst, c.ranges...)
 				var calls atomic.Int64
@@ -212,7 +216,7 @@ func TestNoMark(t *testing.T) {
 		v.FailReads(v.ns, dstPlace+s, unix.EIO)
 	}
 	rep, err := v.copy(t, dispatch.Options{Window: 64 * kib})
-	if err != nil || reason(rep, dispatch.ReasonUnproven) != rep.Total || marks > 0 || rep.ReadBack > mostReadBack || rep.Commands > 0 {
+	if err != nil || reason(rep, plan.ReasonUnproven) != rep.Total || marks > 0 || rep.ReadBack > mostReadBack || rep.Commands > 0 {
 		t.Errorf("%v, %d marks, %+v", err, marks, rep)
 	}
 }
@@ -230,7 +234,7 @@ func TestMarksOfAllKinds(t *testing.T) {
 	r := newFileRig(sharing, 4*mib, 4*mib)
 	copy(r.dst.data, r.src.data)
 	rep := r.mustCopy(t, dispatch.Options{Window: 128 * kib})
-	if rep.Offloaded != rep.Total || rep.ReadBack > mostReadBack || rep.ByMethod[dispatch.Method(copydomain.FileReflink)] != rep.Total {
+	if rep.Offloaded != rep.Total || rep.ReadBack > mostReadBack || rep.ByMethod[account.Method(copydomain.FileReflink)] != rep.Total {
 		t.Errorf("files: %+v", rep)
 	}
 }
@@ -255,7 +259,7 @@ func TestProofRandom(t *testing.T) {
 		v.loop.SetFault(func(int, *nvme.Command) nvme.Fault { return nvme.Fault{Silent: lies} })
 		first := 8 * rapid.Int64Range(0, int64(volume)/8-1).Draw(t, "first")
 		n := 8 * rapid.Int64Range(1, int64(volume)/8-first/8).Draw(t, "sectors")
-		g := dispatch.Range{Src: first * sector, Dst: first * sector, Len: n * sector}
+		g := byterange.Range{Src: first * sector, Dst: first * sector, Len: n * sector}
 		size := rapid.SampledFrom([]int64{64 * kib, 192 * kib, mib}).Draw(t, "window")
 		rep := mustCopy(t, v.Machine, v.src, v.dst, dispatch.Options{Window: size}, g)
 		if lies != (rep.Host == rep.Total) || rep.ReadBack > mostReadBack {

@@ -8,154 +8,80 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sort"
-	"time"
 
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/hostcopy"
+	"github.com/dmcopy/dmcopy/dispatch/record"
 	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/journal"
-	"github.com/dmcopy/dmcopy/remap"
 )
-
-// ReasonResumed: an earlier run of the copy has done it.
-const ReasonResumed remap.Reason = "state:done"
 
 const (
 	// samples of the source are taken in so many places, of sampleUnit bytes
 	// or a block each.
 	sourceSamples = 64
 	sampleUnit    = 4096
-	// What earlier runs have done is compared in so many places, of
-	// recheckBytes each, before it is relied on.
-	recheckPlaces = 64
-	recheckBytes  = 256 << 10
 )
 
-// takeUp begins with the journal, or goes on where it ends. Nothing is written
-// to the destination.
-func (r *run) takeUp(ctx context.Context) error {
-	r.pending = r.job.Ranges
+// resumer goes on where an earlier run of the copy has ended.
+type resumer struct {
+	*base
+	source   *source
+	caches   *caches
+	verifier *verifier
+}
+
+// takeUp begins with the journal, or goes on where it ends, and returns what is to be copied.
+// Nothing is written to the destination.
+func (r *resumer) takeUp(ctx context.Context) (pending []byterange.Range, err error) {
 	if r.opts.Journal == nil {
-		return nil
+		return r.job.Ranges, nil
 	}
-	r.ledger.saved = time.Now()
 	// What is dirty above or below belongs to what is looked at.
-	if err := r.dropCaches(ctx); err != nil {
-		return wrap("flush", err)
+	if err := r.caches.drop(ctx); err != nil {
+		return nil, failure.During("flush", err)
 	}
 	samples, err := r.sampleSource(ctx)
 	if err != nil {
-		return wrap("state", err)
+		return nil, failure.During("state", err)
 	}
 	if err := r.opts.Journal.Begun(samples); err != nil {
-		return wrap("state", err)
+		return nil, failure.During("state", err)
 	}
-	done, pending := divide(r.job.Ranges, r.opts.Journal.Extents())
-	if r.frozen != nil && len(done) > 0 {
+	done, pending := byterange.Divide(r.job.Ranges, doneRuns(r.opts.Journal.Extents()))
+	if r.source.frozen != nil && len(done) > 0 {
 		if done, pending, err = r.renew(ctx, done); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := r.recheck(ctx, done); err != nil {
-		return err
+		return nil, err
 	}
-	pending, there, err := r.passed(ctx, pending)
+	pending, there, err := r.zones.Passed(ctx, pending)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	r.pending, r.resumed = pending, length(done)+length(there)
-	if r.resumed > 0 {
-		r.tally.add(MethodSkip, ReasonResumed, r.resumed)
-		r.counters.skipped.Add(r.resumed)
-		r.done.note(slices.Concat(done, there), r.account())
+	if resumed := slices.Concat(done, there); len(resumed) > 0 {
+		r.account.Resume(byterange.Length(resumed))
+		r.record.Note(resumed, r.account.Share())
 	}
-	return nil
+	return pending, nil
 }
 
-// divide cuts ranges into what is done and what is not. The extents are in
-// order of the destination.
-func divide(ranges []Range, extents []journal.Extent) (done, pending []Range) {
-	for _, g := range ranges {
-		first := sort.Search(len(extents), func(i int) bool { return extents[i].Off+extents[i].Len > g.Dst })
-		for _, e := range extents[first:] {
-			if e.Off >= g.Dst+g.Len {
-				break
-			}
-			if e.Status != journal.Done {
-				continue
-			}
-			pending = appendRange(pending, g.part(0, e.Off-g.Dst))
-			begin := max(e.Off-g.Dst, 0)
-			end := min(e.Off+e.Len-g.Dst, g.Len)
-			done = appendRange(done, g.part(begin, end))
-			g = g.part(end, g.Len)
-		}
-		pending = appendRange(pending, g)
-	}
-	return done, pending
-}
-
-// part is what lies between two offsets into the range.
-func (g Range) part(from, to int64) Range {
-	return Range{Src: g.Src + from, Dst: g.Dst + from, Len: to - from}
-}
-
-func appendRange(list []Range, g Range) []Range {
-	if g.Len <= 0 {
-		return list
-	}
-	return append(list, g)
-}
-
-// spread picks places of n bytes, or of what there is, evenly over the ranges;
-// the beginning and the end are among them.
-func spread(ranges []Range, places int, n int64) []Range {
-	total := length(ranges)
-	var picked []Range
-	i, begin := 0, int64(0) // the range that is looked at, and where it begins
-	for k := range int64(places) {
-		// Whole units, so that few places straddle two of them.
-		at := max(total-n, 0) / int64(places-1) * k &^ (sampleUnit - 1)
-		if k == int64(places-1) {
-			at = max(total-n, 0)
-		}
-		for i < len(ranges) && at >= begin+ranges[i].Len {
-			begin += ranges[i].Len
-			i++
-		}
-		if i == len(ranges) {
-			break
-		}
-		g := ranges[i]
-		place := g.part(at-begin, min(at-begin+n, g.Len))
-		if !slices.Contains(picked, place) {
-			picked = append(picked, place)
+// doneRuns are the runs of the destination that are recorded as done.
+func doneRuns(extents []journal.Extent) (runs []byterange.Run) {
+	for _, e := range extents {
+		if e.Status == journal.Done {
+			runs = append(runs, byterange.Run{Off: e.Off, Len: e.Len})
 		}
 	}
-	return picked
-}
-
-// stretches picks places of n bytes evenly over the ranges, the beginning and the end
-// among them, or everything if that is not more. Unlike those of spread they go on from
-// one range into the next: what was done is in pieces, however near they lie.
-func stretches(ranges []Range, places int, n int64) []Range {
-	total := length(ranges)
-	if total <= int64(places)*n {
-		return ranges
-	}
-	var picked []Range
-	for k := range int64(places) {
-		at := (total - n) / int64(places-1) * k &^ (sampleUnit - 1)
-		if k == int64(places-1) {
-			at = total - n
-		}
-		picked = append(picked, first(skip(ranges, at), n)...)
-	}
-	return picked
+	return runs
 }
 
 // sampleSource takes samples of the source, unless it changes anyway.
-func (r *run) sampleSource(ctx context.Context) ([]journal.Sample, error) {
+func (r *resumer) sampleSource(ctx context.Context) ([]journal.Sample, error) {
 	if r.opts.LiveSource {
 		return nil, nil
 	}
@@ -170,7 +96,7 @@ func (r *run) sampleSource(ctx context.Context) ([]journal.Sample, error) {
 		return nil, errors.Join(err, pool.Close())
 	}
 	var samples []journal.Sample
-	for _, place := range spread(r.job.Ranges, sourceSamples, int64(unit)) {
+	for _, place := range byterange.Spread(r.job.Ranges, sourceSamples, int64(unit)) {
 		if ctx.Err() != nil {
 			break
 		}
@@ -180,13 +106,13 @@ func (r *run) sampleSource(ctx context.Context) ([]journal.Sample, error) {
 	if err := pool.Close(); err != nil || ctx.Err() == nil {
 		return samples, err
 	}
-	return nil, interrupted(ctx)
+	return nil, failure.Interrupted(ctx)
 }
 
 // sample is a digest of a place of the source, or of its beginning: the block
 // around it can belong to the destination. What cannot be read in one go is none:
 // it need not be the same the next time.
-func sample(key []byte, src emulation.Device, buffer []byte, place Range) journal.Sample {
+func sample(key []byte, src emulation.Device, buffer []byte, place byterange.Range) journal.Sample {
 	off := place.Src - place.Src%int64(len(buffer))
 	want := int(min(int64(len(buffer)), src.Size()-off))
 	n, err := src.ReadAt(buffer, off)
@@ -202,31 +128,69 @@ func sample(key []byte, src emulation.Device, buffer []byte, place Range) journa
 // recheck compares what is done with the source, in a few places: the
 // destination can have been written to since, or have lost what it was told to
 // keep. What cannot be read of the source any more was read once.
-func (r *run) recheck(ctx context.Context, done []Range) error {
+func (r *resumer) recheck(ctx context.Context, done []byterange.Range) error {
 	if len(done) == 0 || r.opts.LiveSource {
 		return nil
 	}
-	places := stretches(done, recheckPlaces, recheckBytes)
-	found, err := r.engine.Compare(ctx, r.job.Src.Device, r.job.Dst.Device, copies(places), emulation.Observer{})
+	places := byterange.Stretches(done, record.RecheckPlaces, record.RecheckBytes)
+	found, err := r.host.CompareRanges(ctx, places, emulation.Observer{})
 	switch {
 	case ctx.Err() != nil:
-		return interrupted(ctx)
+		return failure.Interrupted(ctx)
 	case err != nil:
-		return wrap("state", err)
+		return failure.During("state", err)
 	}
-	if err := lost(slices.DeleteFunc(found.Failures, r.readFailure)); err != nil {
-		return wrap("state", err)
+	if err := hostcopy.Lost(slices.DeleteFunc(found.Failures, r.host.ReadFailure)); err != nil {
+		return failure.During("state", err)
 	}
 	if len(found.Mismatches) > 0 {
 		m := found.Mismatches[0]
-		return wrap("state", refuse(r.job.Dst.Name, "does not hold what was copied before: byte %d differs from byte %d of %s",
+		return failure.During("state", failure.Refuse(r.job.Dst.Name, "does not hold what was copied before: byte %d differs from byte %d of %s",
 			"it was written to, or the source was, since the copy was interrupted: begin anew with --restart", m.Dst, m.Src, r.job.Src.Name))
 	}
 	return nil
 }
 
-// readFailure tells whether a failure is one of reading the source.
-func (r *run) readFailure(f emulation.Failure) bool {
-	var e *emulation.Error
-	return errors.As(f.Err, &e) && e.Op == "read" && e.Device == r.job.Src.Device.Name()
+// recheckUnit is what is copied again around a difference, in bytes.
+const recheckUnit = 1 << 20
+
+// renew divides the job into what earlier runs have done and is so still, and what is
+// to be copied: what they have copied is a frozen source, too, but of another moment.
+func (r *resumer) renew(ctx context.Context, done []byterange.Range) (same, pending []byterange.Range, err error) {
+	found, err := r.verifier.compare(ctx, done)
+	if err != nil {
+		return nil, nil, failure.During("state", err)
+	}
+	places := found.Mismatches
+	for _, f := range found.Failures { // tried again, as by any other run
+		places = append(places, emulation.Mismatch{Dst: f.Op.Dst, Len: f.Op.Len})
+	}
+	if found.Truncated {
+		last := found.Mismatches[len(found.Mismatches)-1]
+		places = append(places, emulation.Mismatch{Dst: last.Dst, Len: r.job.Dst.Device.Size() - last.Dst})
+	}
+	same = apartFrom(places, done)
+	if r.zones.Any() && byterange.Length(same) < byterange.Length(done) {
+		return nil, nil, failure.During("state", failure.Refuse(r.job.Dst.Name, "holds what the source was before, which cannot be overwritten in zones",
+			"reset the zones, and begin anew with --restart"))
+	}
+	same, pending = byterange.Divide(r.job.Ranges, byterange.Runs(same))
+	return same, pending, nil
+}
+
+// apartFrom cuts ranges into units, and leaves out those that hold one of the places.
+func apartFrom(places []emulation.Mismatch, ranges []byterange.Range) []byterange.Range {
+	var rest []byterange.Range
+	for _, g := range ranges {
+		begin := int64(0)
+		for off := int64(0); off < g.Len; off += recheckUnit {
+			unit := g.Part(off, min(off+recheckUnit, g.Len))
+			if slices.ContainsFunc(places, func(m emulation.Mismatch) bool { return m.Dst < unit.Dst+unit.Len && unit.Dst < m.Dst+m.Len }) {
+				rest = byterange.Append(rest, g.Part(begin, off))
+				begin = off + unit.Len
+			}
+		}
+		rest = byterange.Append(rest, g.Part(begin, g.Len))
+	}
+	return rest
 }

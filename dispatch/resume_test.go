@@ -16,6 +16,9 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 	"github.com/dmcopy/dmcopy/journal"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
@@ -61,15 +64,15 @@ func (m *mortal) Forget() error   { return m.write(m.File.Forget) }
 type resumable struct {
 	*volumes
 	path   string
-	ranges []dispatch.Range
+	ranges []byterange.Range
 	opts   dispatch.Options
 	dead   atomic.Bool
 	called func()
 }
 
-func newResumable(t *testing.T, v *volumes, ranges ...dispatch.Range) *resumable {
+func newResumable(t *testing.T, v *volumes, ranges ...byterange.Range) *resumable {
 	if len(ranges) == 0 {
-		ranges = []dispatch.Range{{Len: volume.Bytes()}}
+		ranges = []byterange.Range{{Len: volume.Bytes()}}
 	}
 	return &resumable{
 		volumes: v, path: filepath.Join(memory(t), "state"), ranges: ranges, called: func() {},
@@ -100,7 +103,7 @@ func (c *resumable) plan() (journal.Plan, []journal.Range) {
 }
 
 // run begins the copy, or goes on with it.
-func (c *resumable) run(ctx context.Context, t *testing.T) (*dispatch.Report, error) {
+func (c *resumable) run(ctx context.Context, t *testing.T) (*account.Report, error) {
 	t.Helper()
 	f, err := journal.Open(c.path)
 	if err != nil {
@@ -203,7 +206,7 @@ func TestCrashAnywhere(t *testing.T) {
 // crashAt crashes a copy at one call of a hook, and goes on with it. There may be
 // no such call.
 func crashAt(t *testing.T, install func(*resumable, func()), number int64, power bool) bool {
-	c := newResumable(t, hybrid(t), dispatch.Range{Src: mib, Dst: 512 * kib, Len: mib}, dispatch.Range{Src: 64 * kib, Dst: 0, Len: 256 * kib})
+	c := newResumable(t, hybrid(t), byterange.Range{Src: mib, Dst: 512 * kib, Len: mib}, byterange.Range{Src: 64 * kib, Dst: 0, Len: 256 * kib})
 	want := c.Expect(c.src, c.dst, c.ranges...)
 	var calls atomic.Int64
 	install(c, func() {
@@ -258,7 +261,7 @@ func TestCrashAgain(t *testing.T) {
 	}
 	c.called = func() {}
 	rep, err := c.run(context.Background(), t)
-	if err != nil || rep.Offloaded != window || rep.Skipped != 2*mib-window || reason(rep, dispatch.ReasonResumed) != rep.Skipped {
+	if err != nil || rep.Offloaded != window || rep.Skipped != 2*mib-window || reason(rep, account.ReasonResumed) != rep.Skipped {
 		t.Errorf("%v, %+v", err, rep)
 	}
 	copied(t, want)
@@ -295,7 +298,7 @@ func TestInterruptSaves(t *testing.T) {
 				}
 			}
 		}
-		if rep, err := c.run(ctx, t); !errors.Is(err, dispatch.ErrInterrupted) {
+		if rep, err := c.run(ctx, t); !errors.Is(err, failure.ErrInterrupted) {
 			t.Fatalf("%v, %+v", err, rep)
 		}
 		c.Hooks = fakestack.Hooks{}
@@ -327,7 +330,7 @@ func TestInterruptedFlush(t *testing.T) {
 				cancel()
 			}
 		}
-		if rep, err := c.run(ctx, t); !errors.Is(err, dispatch.ErrInterrupted) {
+		if rep, err := c.run(ctx, t); !errors.Is(err, failure.ErrInterrupted) {
 			t.Fatalf("%v, %+v", err, rep)
 		}
 		c.Crash()
@@ -369,7 +372,7 @@ func (c *resumable) interrupted(t *testing.T) {
 			cancel()
 		}
 	}
-	if _, err := c.run(ctx, t); !errors.Is(err, dispatch.ErrInterrupted) {
+	if _, err := c.run(ctx, t); !errors.Is(err, failure.ErrInterrupted) {
 		t.Fatal(err)
 	}
 	c.Hooks = fakestack.Hooks{}
@@ -397,7 +400,7 @@ func TestDestinationChanged(t *testing.T) {
 	c := newResumable(t, newVolumes(t))
 	c.interrupted(t)
 	c.Fill(c.dst, 3, make([]byte, sector))
-	if rep, err := c.run(context.Background(), t); !errors.Is(err, dispatch.ErrRefused) || rep != nil {
+	if rep, err := c.run(context.Background(), t); !errors.Is(err, failure.ErrRefused) || rep != nil {
 		t.Errorf("%v, %+v", err, rep)
 	}
 }
@@ -406,7 +409,7 @@ func TestDestinationChanged(t *testing.T) {
 // beside it, as long as what was done is not much.
 func TestDestinationLostAPiece(t *testing.T) {
 	for _, piece := range []int{0, 1, 2, 3} {
-		c := newResumable(t, newVolumes(t), dispatch.Range{Len: 2 * window}, dispatch.Range{Src: 3 * window, Dst: 3 * window, Len: mib})
+		c := newResumable(t, newVolumes(t), byterange.Range{Len: 2 * window}, byterange.Range{Src: 3 * window, Dst: 3 * window, Len: mib})
 		c.interrupted(t)
 		s, err := journal.Read(c.path)
 		if err != nil {
@@ -422,7 +425,7 @@ func TestDestinationLostAPiece(t *testing.T) {
 			at += remap.Sector(lost.Len/sector) - 1
 		}
 		c.Fill(c.dst, at, make([]byte, sector))
-		if rep, err := c.run(context.Background(), t); !errors.Is(err, dispatch.ErrRefused) || rep != nil {
+		if rep, err := c.run(context.Background(), t); !errors.Is(err, failure.ErrRefused) || rep != nil {
 			t.Errorf("sector %d: %v, %+v", at, err, rep)
 		}
 	}
@@ -444,9 +447,9 @@ func TestSourceUnreadable(t *testing.T) {
 // TestMismatchForgets: what was found to be different is copied again.
 func TestMismatchForgets(t *testing.T) {
 	c := newResumable(t, newVolumes(t))
-	c.opts.Verify = dispatch.VerifyFull
+	c.opts.Verify = account.VerifyFull
 	c.Hooks.Release = func(int) { c.Fill(c.dst, 1234, make([]byte, sector)) }
-	if _, err := c.run(context.Background(), t); !errors.Is(err, dispatch.ErrMismatch) {
+	if _, err := c.run(context.Background(), t); !errors.Is(err, failure.ErrMismatch) {
 		t.Fatal(err)
 	}
 	c.Hooks = fakestack.Hooks{}
@@ -470,7 +473,7 @@ func TestSuspendedAtTheEnd(t *testing.T) {
 			cancel()
 		}
 	}
-	if _, err := c.run(ctx, t); !errors.Is(err, dispatch.ErrInterrupted) {
+	if _, err := c.run(ctx, t); !errors.Is(err, failure.ErrInterrupted) {
 		t.Error(err)
 	}
 	c.Resume(c.dst)

@@ -3,354 +3,302 @@ package dispatch
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"sync"
+	"fmt"
 	"sync/atomic"
-	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/dmcopy/dmcopy/copydomain"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/hostcopy"
+	"github.com/dmcopy/dmcopy/dispatch/inflight"
+	"github.com/dmcopy/dmcopy/dispatch/machine"
+	"github.com/dmcopy/dmcopy/dispatch/offload"
+	"github.com/dmcopy/dmcopy/dispatch/pace"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
+	"github.com/dmcopy/dmcopy/dispatch/proof"
+	"github.com/dmcopy/dmcopy/dispatch/record"
+	"github.com/dmcopy/dmcopy/dispatch/track"
+	"github.com/dmcopy/dmcopy/dispatch/window"
+	"github.com/dmcopy/dmcopy/dispatch/zones"
 	"github.com/dmcopy/dmcopy/emulation"
-	"github.com/dmcopy/dmcopy/remap"
 )
 
-// run is the state of one copy.
+// run is one copy.
 type run struct {
-	d    *Dispatcher
-	job  Job
-	opts Options
-	log  *slog.Logger
-
-	engine  emulation.Engine
-	holder  Holder // nil if an end is a regular file
-	watch   Watch
-	copiers map[pairKey]*pairState
-	proofs  map[pairKey]*proof
-	marks   []marked
-	leafMu  sync.Mutex
-	leaves  map[remap.Dev]Leaf
-
-	plan      *plan
-	touched   map[remap.Dev]touched // the devices of all plans so far
-	poisoned  map[pairKey]remap.Reason
-	missing   map[remap.Dev]string // disks that are gone, by what they are called
-	told      twins
-	window    window
-	size      int64        // of the next window, in offloaded bytes
-	barren    int          // plans in a row of which nothing was copied
-	barrenWhy remap.Reason // why, of the last of them
-	pending   []Range      // what earlier runs have not done
-	done      diary
-	doubt     []Range // what may have been written where the destination did not stay
-	losses    int     // of what was done, by a move
-	resumed   int64   // what they have done, in bytes
-	ledger    ledger
-	pace      pacer
-	nice      niceness
-	bad       []Bad // in the order that they were met
-	primed    int64 // bytes that were copied ahead of time
-	zones     zones
-	frozen    *stillness    // nil if the source is not frozen
-	still     time.Duration // for how long it was, to the end
-
-	total     int64
-	comparing int64 // bytes that a verification has to read
-	tally     tally
-	counters  struct{ offloaded, host, zeroed, skipped, failed, compared, readBack atomic.Int64 }
-	stats     struct{ commands, windows, changes, moved, recopied, redone, postponed, fallbacks, looks, cuts int64 }
-	verified  Verify
-	current   atomic.Value // Phase
-	started   time.Time
-	cpu       time.Duration
-
-	vigil *vigil
-	files fileEnds
+	*base
+	known    *plan.Known
+	engine   emulation.Engine
+	leaves   *proof.Leaves
+	source   *source
+	caches   *caches
+	verifier *verifier
+	reviewer *reviewer
+	resumer  *resumer
+	dest     *destination
+	windows  *windows
+	holder   machine.Holder // nil if an end is a regular file
 	// settled is the report of the windows that are done.
-	settled atomic.Pointer[Report]
+	settled atomic.Pointer[account.Report]
 	// left: nobody waits for the run any more.
 	left atomic.Bool
 }
 
-// pairState is what a run knows about a pair of leaves.
-type pairState struct {
-	copier copydomain.Copier
-	disk   string // that is written, whatever the path to it
-	// allowed is the batch that is being issued.
-	allowed atomic.Pointer[batch]
-}
-
 // newRun checks the job and makes what carries it out.
 func (d *Dispatcher) newRun(job Job) (*run, error) {
-	ranges, err := Ranges(job.Src, job.Dst, job.Ranges)
+	ranges, err := ends.Ranges(job.Src, job.Dst, job.Ranges)
 	if err != nil {
 		return nil, err
 	}
-	job.Ranges = ranges
-	job.Ranges = job.inSectors()
-	files := filesOf(job, d.opts)
-	v := newVigil()
-	d = &Dispatcher{watchedMachine{d.machine, v}, d.opts}
-	job = job.withFiles().watchedBy(v)
-	options := emulation.Options{QueueDepth: d.opts.InFlight}
-	if d.opts.Sparse {
-		options.Sparse = emulation.SparseZero
-	}
-	if job.Dst.Zones != nil {
-		options = inOrder
-		job.Dst.Device = &sequential{Device: job.Dst.Device}
-	}
-	engine, err := emulation.NewThreads(options)
+	job.Ranges = plan.InSectors(job.Src, job.Dst, ranges)
+	files := ends.FilesOf(job.Src, job.Dst, d.opts.LiveSource, d.opts.Log)
+	calls := inflight.New()
+	job.Src, job.Dst = plan.Numbered(job.Src, job.Dst)
+	job = job.watchedBy(calls)
+	engine, err := d.opts.engine(&job)
 	if err != nil {
 		return nil, err
 	}
-	r := &run{
-		d: d, job: job, opts: d.opts, log: d.opts.Log,
-		engine:   engine,
-		watch:    Deaf{},
-		copiers:  make(map[pairKey]*pairState),
-		proofs:   make(map[pairKey]*proof),
-		leaves:   make(map[remap.Dev]Leaf),
-		poisoned: make(map[pairKey]remap.Reason),
-		missing:  make(map[remap.Dev]string),
-		told:     make(twins),
-		touched:  make(map[remap.Dev]touched),
-		zones:    newZones(job.Dst),
-		size:     min(firstWindow, d.opts.Window),
-		tally:    newTally(),
-		verified: VerifyNone,
-		nice:     newNiceness(d.opts.Nice, d.opts.Log),
-		ledger:   ledger{most: firstWindow},
-		started:  time.Now(),
-		cpu:      cpuTime(),
-		vigil:    v,
-		files:    files,
+	r := &run{known: plan.NewKnown(), engine: engine}
+	r.base = d.newBase(job, calls, r)
+	r.leaves = proof.NewLeaves(r.machine, job.Src, job.Dst)
+	r.source = &source{base: r.base}
+	r.caches = newCaches(r.base)
+	r.verifier = &verifier{r.base}
+	r.reviewer = &reviewer{r.base, r.source, r.caches}
+	r.resumer = &resumer{r.base, r.source, r.caches, r.verifier}
+	r.dest = &destination{base: r.base, caches: r.caches, reviewer: r.reviewer, files: files}
+	r.windows = &windows{
+		base: r.base, caches: r.caches, reviewer: r.reviewer, dest: r.dest, size: min(window.First, r.opts.Window),
+		prover: proof.New(r.leaves, engine, job.Dst, r.zones, r.known, r.account, r.log),
+		known:  r.known,
+		done:   func() { r.settled.Store(r.report(nil)) },
 	}
-	r.pace.rate = func() int64 { return r.nice.rate(r.opts.Rate()) }
-	r.current.Store(PhaseScanning)
 	return r, nil
 }
 
-func (r *run) close() error {
-	r.log.Debug("layout looked at early", "times", r.stats.looks, "windows cut short", r.stats.cuts)
-	errs := []error{r.thaw(), r.engine.Close(), r.watch.Close()}
-	if r.holder != nil {
-		errs = append(errs, r.holder.Close())
+// engine is what copies through the host.
+func (o Options) engine(job *Job) (emulation.Engine, error) {
+	options := emulation.Options{QueueDepth: o.InFlight}
+	if o.Sparse {
+		options.Sparse = emulation.SparseZero
 	}
-	for _, leaf := range r.leaves {
-		errs = append(errs, leaf.Close())
+	if job.Dst.Zones != nil {
+		options = zones.InOrder
+		job.Dst.Device = &zones.Sequential{Device: job.Dst.Device}
 	}
-	return errors.Join(errs...)
+	return emulation.NewThreads(options)
 }
 
-// count notes that a device has copied bytes.
-func (r *run) count(m Method, bytes int64) {
-	if bytes == 0 {
-		return
+func (d *Dispatcher) newBase(job Job, calls *inflight.Calls, r *run) *base {
+	counts := account.New(d.opts.Progress)
+	m := watchedMachine{d.machine, calls}
+	b := &base{
+		job: job, opts: d.opts, log: d.opts.Log, machine: m, calls: calls, account: counts,
+		layout: track.New(m, d.opts.request(job, r.known), d.opts.Patience, d.opts.Log),
+		record: record.New(d.opts.Journal, d.opts.JournalEvery, calls, counts, d.opts.Log),
+		pace:   pace.New(d.opts.Rate, d.opts.Nice, counts, d.opts.Log),
+		window: new(window.Window),
 	}
-	r.tally.add(m, "", bytes)
-	r.counters.offloaded.Add(bytes)
-	r.tell()
+	b.host = hostcopy.New(r.engine, job.Src, job.Dst, d.opts.OnError, counts, b.layout.Explain)
+	b.zones = zones.New(job.Dst, b.host, counts, d.opts.Log)
+	return b
 }
 
-func (r *run) phase(p Phase) {
-	r.current.Store(p)
-	r.tell()
+// whole is a copy from its beginning to its end.
+func (r *run) whole(ctx context.Context) (*account.Report, error) {
+	r.layout.Listen()
+	ctx, err := r.source.freeze(ctx)
+	if err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	pending, err := r.prepare(ctx)
+	if err != nil {
+		return nil, errors.Join(r.source.thawAfter(failure.Ended(ctx, err)), r.close())
+	}
+	r.settled.Store(r.report(nil))
+	err = r.source.thawAfter(failure.Ended(ctx, r.layout.Lacking(ctx, r.copy(ctx, pending))))
+	if !r.left.Load() {
+		r.windows.prover.Unmark(context.WithoutCancel(ctx), r.layout.Changes, err)
+	}
+	err = r.conclude(ctx, err)
+	err = errors.Join(err, r.close())
+	return r.report(err), err
 }
 
-func (r *run) tell() {
-	if r.left.Load() {
-		return
+// survey plans and looks over the whole plan. Nothing is written.
+func (r *run) survey(ctx context.Context) (*plan.Summary, error) {
+	r.account.SetPhase(account.PhaseScanning)
+	if !r.record.Kept() { // else it is not known yet what is to be written
+		if err := r.zones.Refuse(r.job.Ranges); err != nil {
+			return nil, err
+		}
 	}
-	c := &r.counters
-	offloaded, host, zeroed := c.offloaded.Load(), c.host.Load(), c.zeroed.Load()
-	p := Progress{
-		Phase: r.current.Load().(Phase), Total: r.total, Done: offloaded + host + zeroed + c.skipped.Load() + c.failed.Load(),
-		Offloaded: offloaded, Host: host, Zeroed: zeroed, Resumed: r.resumed,
+	p, err := r.layout.Settle(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if p.Phase == PhaseVerifying {
-		p.Total, p.Done, p.Resumed = r.comparing, c.compared.Load(), 0
-	}
-	r.opts.Progress(p)
+	r.windows.adopt(p)
+	sv, err := p.Survey(ctx, r.job.Ranges)
+	return sv, failure.During("plan", err)
 }
 
-// report sums up.
-func (r *run) report(err error) *Report {
-	c := &r.counters
-	rep := &Report{
-		Schema: Schema, Result: OutcomeOK, Total: r.total,
-		Offloaded: c.offloaded.Load(), Host: c.host.Load(), Zeroed: c.zeroed.Load(), Skipped: c.skipped.Load(),
-		Failed: c.failed.Load(), Bad: append([]Bad{}, r.bad...),
-		Commands: r.stats.commands, ByMethod: r.byMethod(), Reasons: r.tally.sorted(),
-		Windows: r.stats.windows, LayoutChanges: r.stats.changes, Moved: r.stats.moved, Recopied: r.stats.recopied, Primed: r.primed, ReadBack: c.readBack.Load(), Redone: r.stats.redone, Postponed: r.stats.postponed, Fallbacks: r.stats.fallbacks,
-		Backoffs: r.nice.backoffs, Frozen: r.still.Seconds(), Verified: r.verified, Seconds: time.Since(r.started).Seconds(), CPU: (cpuTime() - r.cpu).Seconds(),
-		Errors: []string{},
+// prepare does everything that can refuse the copy, and returns what is to be copied. Nothing
+// is written.
+func (r *run) prepare(ctx context.Context) (pending []byterange.Range, err error) {
+	if err := r.dest.files.Lock(r.job.Ranges); err != nil {
+		return nil, err
 	}
-	rep.fail(err)
-	return rep
+	// What is known of thin volumes has to be as new as the copy: what is not mapped in an
+	// older view may have been written to.
+	if !r.job.Src.Dev.IsZero() && !r.job.Dst.Dev.IsZero() {
+		if err := r.machine.Renew(); err != nil {
+			return nil, failure.During("plan", err)
+		}
+	}
+	sv, err := r.survey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.account.SetTotal(sv.Total)
+	if err := r.ready(sv.Mapped); err != nil {
+		return nil, err
+	}
+	return r.resumer.takeUp(ctx)
 }
 
-// fail enters why the copy has ended, if it has not ended well.
-func (rep *Report) fail(err error) {
-	if err == nil {
-		return
+// ready prepares offloading, through a mapped destination if anything is to be.
+func (r *run) ready(mapped bool) error {
+	if stack := r.layout.Plan().Stack; stack != nil {
+		r.holder = r.machine.Holder(r.opts.Hold, stack.Node(r.job.Dst.Dev))
 	}
-	rep.Result = OutcomeFailed
-	if errors.Is(err, ErrInterrupted) || errors.Is(err, ErrUnread) || errors.Is(err, ErrThawed) {
-		rep.Result = OutcomeIncomplete
-	}
-	rep.Errors = append(rep.Errors, err.Error())
-}
-
-// lastReport is the report of a run that was left behind: nothing of the window
-// that was under way counts. It is nil if no window was begun.
-func (r *run) lastReport(err error) *Report {
-	settled := r.settled.Load()
-	if settled == nil {
+	r.dest.offload = offload.New(offload.Options{
+		Src: r.job.Src.Dev, Dst: r.job.Dst.Dev, Hold: r.opts.Hold,
+		InFlight: r.opts.InFlight, Timeout: r.opts.CommandTimeout, Patience: r.opts.Patience, InOrder: r.zones.Any(),
+	}, r.machine, r.holder, r.layout, r.windows.prover, r.known, r.account, r.log)
+	r.windows.offload = r.dest.offload
+	if !mapped {
 		return nil
 	}
-	rep := *settled
-	rep.Seconds, rep.CPU = time.Since(r.started).Seconds(), (cpuTime() - r.cpu).Seconds()
-	rep.Errors = nil
-	rep.fail(err)
-	return &rep
-}
-
-// byMethod is what was done, as opposed to what was planned: runs of zeroes
-// that the host found are zeroed, not copied.
-func (r *run) byMethod() map[Method]int64 {
-	methods := make(map[Method]int64)
-	for m, bytes := range r.tally.methods {
-		if m.offloads() && bytes > 0 { // all of it can have been done again
-			methods[m] = bytes
-		}
-	}
-	for m, c := range map[Method]*atomic.Int64{MethodHost: &r.counters.host, MethodZero: &r.counters.zeroed, MethodSkip: &r.counters.skipped} {
-		if bytes := c.Load(); bytes > 0 {
-			methods[m] = bytes
-		}
-	}
-	return methods
-}
-
-// cpuTime is what this process and its helpers have used so far.
-func cpuTime() time.Duration {
-	var sum time.Duration
-	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
-		var usage unix.Rusage
-		if unix.Getrusage(who, &usage) == nil {
-			sum += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
-		}
-	}
-	return sum
-}
-
-// errRedone says that a window was done, but through the host because its
-// layout changed, and that the plan is stale.
-var errRedone = errors.New("window redone")
-
-// carryOut does one window: what can be offloaded first, under a hold, then
-// everything else through the top. The error is errReplan if nothing of the
-// window was done because the plan is stale, and errRedone if all of it was but
-// what is unbegun.
-func (r *run) carryOut(ctx context.Context, w *window) error {
-	if ctx.Err() != nil {
-		return interrupted(ctx)
-	}
-	w.steps = r.zones.order(w.steps)
-	offload, rest := w.split()
-	// A step can be longer than a window, and its pair be poisoned since.
-	for key, steps := range offload {
-		if why, bad := r.poisoned[key]; bad {
-			if r.plan.sparse() {
-				return errReplan // so that holes are found, and not read
-			}
-			rest = append(rest, allToHost(map[pairKey][]Step{key: steps}, why)...)
-			delete(offload, key)
-		}
-	}
-	if r.barren <= maxBarren {
-		untold, err := r.choose(ctx, offload)
-		if err != nil {
-			return err
-		}
-		rest = append(rest, untold...)
-	}
-	stale := false
-	if len(offload) > 0 {
-		redo, err := r.offload(ctx, offload)
-		if stale = errors.Is(err, errRedone); err != nil && !stale {
-			return err
-		}
-		if err == nil {
-			drifted, err := r.drifted(ctx, offload, redo)
-			if err != nil {
-				return err
-			}
-			stale = len(drifted)+len(w.unbegun) > 0
-			redo = append(redo, drifted...)
-		}
-		rest = append(rest, redo...)
-	}
-	if err := r.mayCopy(rest); err != nil {
-		return err
-	}
-	if stale {
-		// The host would wait for a suspended device; so do we, with a limit.
-		if _, err := r.settle(ctx); err != nil {
-			return err
-		}
-	}
-	rest, err := r.fromPointers(ctx, rest)
-	if err != nil {
-		return err
-	}
-	if err := r.throughHost(ctx, rest); err != nil {
-		return err
-	}
-	again, err := r.zeroedInVain(ctx, rest)
-	if err == nil {
-		err = r.throughHost(ctx, again)
+	err := r.holder.Ready()
+	if err != nil && r.opts.Offload == plan.OffloadRequire {
+		return failure.During("hold", fmt.Errorf("%w: %w", failure.ErrPolicy, err))
 	}
 	if err != nil {
-		return err
-	}
-	r.overwritten(w)
-	host := append(without(rest, again), again...)
-	r.noteWindow(offload, host)
-	w.byHost = rangesOf(host)
-	r.stats.windows++
-	if stale || len(again)+len(w.unbegun) > 0 {
-		return errRedone
+		r.log.Warn("the layout of the destination cannot be held: copying through the host", "error", err)
 	}
 	return nil
 }
 
-// zeroedInVain returns the steps that were zeroed, or left alone, because their source
-// had no place, if the source may have got one since the plan was made.
-func (r *run) zeroedInVain(ctx context.Context, steps []Step) ([]Step, error) {
-	var zeroed []Step
-	for _, s := range steps {
-		if s.Method == MethodZero || s.Method == MethodSkip {
-			zeroed = append(zeroed, s)
+// copy goes window by window.
+func (r *run) copy(ctx context.Context, pending []byterange.Range) error {
+	if err := r.caches.drop(ctx); err != nil {
+		return failure.During("flush", err)
+	}
+	if err := r.windows.prime(ctx, pending); err != nil {
+		return err
+	}
+	for {
+		if err := r.windows.copy(ctx, pending); err != nil {
+			return err
+		}
+		again, err := r.finish(ctx)
+		if len(again) == 0 && (err == nil || errors.Is(err, failure.ErrMismatch)) {
+			return errors.Join(err, r.dest.files.Unmodified())
+		}
+		if err != nil {
+			return err
+		}
+		pending = again
+	}
+}
+
+// finish makes the copy durable and visible, and checks it if asked to. No hold
+// is on any more: these are reads and writes through the top. If the destination was
+// moved meanwhile without what it held, that is returned, to be copied again.
+func (r *run) finish(ctx context.Context) (again []byterange.Range, err error) {
+	if r.opts.Verify == account.VerifyNone { // else the source is read once more
+		if err := r.source.thaw(); err != nil {
+			return nil, err
 		}
 	}
-	if len(zeroed) == 0 {
-		return nil, nil
-	}
-	changed, err := r.plan.changes(ctx)
-	if err != nil || len(remap.Moved(changed)) == 0 {
-		return nil, wrap("plan", err)
-	}
-	for i, s := range zeroed {
-		if s.Method == MethodSkip {
-			r.counters.skipped.Add(-s.Len)
-		} else {
-			r.counters.zeroed.Add(-s.Len)
+	for range maxBarren {
+		r.window.Reset()
+		r.account.SetPhase(account.PhaseFlushing)
+		if err := r.dest.flush(ctx); err != nil {
+			return nil, failure.During("flush", err)
 		}
-		r.tally.add(s.Method, s.Reason, -s.Len)
-		zeroed[i].toHost(ReasonLayoutChanged)
+		if again, _, err := r.windows.lookAgain(ctx); err != nil || len(again) > 0 {
+			return again, err
+		}
+		if err := r.record.Save(); err != nil {
+			return nil, err
+		}
+		found := r.verifier.verify(ctx)
+		if r.opts.Verify == account.VerifyNone || found != nil && !errors.Is(found, failure.ErrMismatch) {
+			return nil, found
+		}
+		again, moved, err := r.windows.lookAgain(ctx)
+		if err != nil || len(again) > 0 {
+			return again, err
+		}
+		if !moved {
+			return nil, found
+		}
 	}
-	r.redone(zeroed)
-	return zeroed, r.mayCopy(zeroed)
+	return nil, failure.During("verify", fmt.Errorf("%w: the destination was moved each time that it was compared", failure.ErrLayout))
+}
+
+// conclude leaves page caches and the journal in the state that the copy has ended in.
+func (r *run) conclude(ctx context.Context, err error) error {
+	if err == nil {
+		err = r.host.Unread()
+	}
+	if r.left.Load() {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	if err != nil {
+		err = errors.Join(err, r.dest.endEarly(ctx, errors.Is(err, failure.ErrMismatch)))
+	}
+	switch {
+	case !r.record.Kept():
+		return err
+	case err == nil:
+		return failure.During("state", r.opts.Journal.Complete())
+	case errors.Is(err, failure.ErrMismatch):
+		return errors.Join(err, failure.During("state", r.opts.Journal.Forget()))
+	}
+	return err
+}
+
+func (r *run) close() error {
+	r.log.Debug("layout looked at early", "times", r.account.Counted(account.Looks), "windows cut short", r.account.Counted(account.Cuts))
+	errs := []error{r.source.thaw(), r.engine.Close(), r.layout.Close()}
+	if r.holder != nil {
+		errs = append(errs, r.holder.Close())
+	}
+	return errors.Join(append(errs, r.leaves.Close())...)
+}
+
+func (r *run) attention() inflight.Attention {
+	return inflight.Attention{Waiting: r.opts.Waiting, GiveUp: r.opts.GiveUp, Left: r.leave}
+}
+
+// leave has nobody wait for the run any more.
+func (r *run) leave() {
+	r.left.Store(true)
+	r.account.Silence()
+}
+
+func (r *run) report(err error) *account.Report { return r.account.Report(r.host.Bad(), err) }
+
+// lastReport is the report of a run that was left behind: nothing of the window
+// that was under way counts. It is nil if no window was begun.
+func (r *run) lastReport(err error) *account.Report {
+	settled := r.settled.Load()
+	if settled == nil {
+		return nil
+	}
+	return r.account.Last(settled, err)
 }

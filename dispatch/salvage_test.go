@@ -11,6 +11,11 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/hostcopy"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/journal"
 	"github.com/dmcopy/dmcopy/remap"
@@ -37,26 +42,26 @@ func TestUnreadable(t *testing.T) {
 		opts  dispatch.Options
 	}{
 		"offloaded":     {512, dispatch.Options{Window: window}},
-		"host":          {512, dispatch.Options{Offload: dispatch.OffloadNever}},
+		"host":          {512, dispatch.Options{Offload: plan.OffloadNever}},
 		"4096":          {4096, dispatch.Options{Window: window}},
-		"4096 host":     {4096, dispatch.Options{Offload: dispatch.OffloadNever, Sparse: true}},
-		"verified":      {512, dispatch.Options{Verify: dispatch.VerifyFull}},
-		"few in flight": {512, dispatch.Options{InFlight: 1, Verify: dispatch.VerifySample}},
+		"4096 host":     {4096, dispatch.Options{Offload: plan.OffloadNever, Sparse: true}},
+		"verified":      {512, dispatch.Options{Verify: account.VerifyFull}},
+		"few in flight": {512, dispatch.Options{InFlight: 1, Verify: account.VerifySample}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := newVolumesOn(t, fakestack.Namespace{Block: c.block, Limits: fakestack.Roomy})
 			around := v.expect()
 			block := int64(c.block)
 			want := v.damage(block, 0, 1000, 1001, 2048, volume-1)
-			c.opts.OnError = dispatch.OnErrorContinue
+			c.opts.OnError = hostcopy.OnErrorContinue
 			rep, err := v.copy(t, c.opts)
-			if !errors.Is(err, dispatch.ErrUnread) || rep.Result != dispatch.OutcomeIncomplete {
+			if !errors.Is(err, failure.ErrUnread) || rep.Result != account.OutcomeIncomplete {
 				t.Fatalf("%v, %+v", err, rep)
 			}
 			if !bytes.Equal(v.Content(v.dst, 0, volume), want) {
 				t.Error("the copy is not the source with zeroes where it is unreadable")
 			}
-			bad := []dispatch.Bad{
+			bad := []account.Bad{
 				{Src: 0, Dst: 0, Len: block}, {Src: 1000 * sector &^ (block - 1), Dst: 1000 * sector &^ (block - 1), Len: max(2*sector, block)},
 				{Src: 2048 * sector, Dst: 2048 * sector, Len: block},
 				{Src: volume.Bytes() - block, Dst: volume.Bytes() - block, Len: block},
@@ -94,7 +99,7 @@ func TestRandomDamage(t *testing.T) {
 		cut := rapid.Int64Range(1, int64(volume)-1).Draw(rt, "cut") * sector
 		gap := rapid.Int64Range(0, min(cut, volume.Bytes()-cut)/sector-1).Draw(rt, "gap") * sector
 		// The two halves change places, and a part is left out.
-		ranges := []dispatch.Range{{Src: 0, Dst: volume.Bytes() - cut, Len: cut - gap}, {Src: cut, Dst: 0, Len: volume.Bytes() - cut - gap}}
+		ranges := []byterange.Range{{Src: 0, Dst: volume.Bytes() - cut, Len: cut - gap}, {Src: cut, Dst: 0, Len: volume.Bytes() - cut - gap}}
 		want := bytes.Clone(was)
 		bad := 0
 		for _, g := range ranges {
@@ -106,12 +111,12 @@ func TestRandomDamage(t *testing.T) {
 			}
 		}
 		rep, err := copyOf(rt, v.Machine, v.src, v.dst, dispatch.Options{
-			OnError: dispatch.OnErrorContinue, Window: rapid.Int64Range(1, 8).Draw(rt, "window") * 64 * kib,
-			Offload: rapid.SampledFrom([]dispatch.Policy{dispatch.OffloadAuto, dispatch.OffloadNever}).Draw(rt, "offload"),
-			Verify:  rapid.SampledFrom([]dispatch.Verify{dispatch.VerifyNone, dispatch.VerifyFull}).Draw(rt, "verify"),
+			OnError: hostcopy.OnErrorContinue, Window: rapid.Int64Range(1, 8).Draw(rt, "window") * 64 * kib,
+			Offload: rapid.SampledFrom([]plan.Policy{plan.OffloadAuto, plan.OffloadNever}).Draw(rt, "offload"),
+			Verify:  rapid.SampledFrom([]account.Verify{account.VerifyNone, account.VerifyFull}).Draw(rt, "verify"),
 			Sparse:  rapid.Bool().Draw(rt, "sparse"),
 		}, ranges...)
-		if errors.Is(err, dispatch.ErrUnread) != (bad > 0) || err != nil && bad == 0 || rep.Failed != int64(bad) {
+		if errors.Is(err, failure.ErrUnread) != (bad > 0) || err != nil && bad == 0 || rep.Failed != int64(bad) {
 			rt.Fatalf("%v, %+v", err, rep)
 		}
 		if !bytes.Equal(v.Content(v.dst, 0, volume), want) {
@@ -125,11 +130,11 @@ func TestRandomDamage(t *testing.T) {
 // nothing else is copied again.
 func TestReadAgain(t *testing.T) {
 	c := newResumable(t, newVolumes(t))
-	c.opts.OnError = dispatch.OnErrorContinue
+	c.opts.OnError = hostcopy.OnErrorContinue
 	want := c.Expect(c.src, c.dst)
 	c.damage(sector, 700, 701, 2000)
 	for range 2 {
-		if rep, err := c.run(context.Background(), t); !errors.Is(err, dispatch.ErrUnread) {
+		if rep, err := c.run(context.Background(), t); !errors.Is(err, failure.ErrUnread) {
 			t.Fatalf("%v, %+v", err, rep)
 		}
 		s, err := journal.Read(c.path)
@@ -138,7 +143,7 @@ func TestReadAgain(t *testing.T) {
 		}
 	}
 	c.FailReads(c.ns, srcPlace+700, nil)
-	if rep, err := c.run(context.Background(), t); !errors.Is(err, dispatch.ErrUnread) || rep.Failed != 2*sector || rep.Offloaded+rep.Host != sector {
+	if rep, err := c.run(context.Background(), t); !errors.Is(err, failure.ErrUnread) || rep.Failed != 2*sector || rep.Offloaded+rep.Host != sector {
 		t.Fatalf("%v, %+v", err, rep)
 	}
 	c.FailReads(c.ns, srcPlace+701, nil)
@@ -182,14 +187,14 @@ func TestUnbearable(t *testing.T) {
 		job := dispatch.Job{Src: v.Endpoint(v.src), Dst: v.Endpoint(v.dst)}
 		c.src.Device, c.dst.Device = job.Src.Device, job.Dst.Device
 		job.Src.Device, job.Dst.Device = c.src, c.dst
-		opts := dispatch.Options{Offload: dispatch.OffloadNever, OnError: dispatch.OnErrorContinue}
+		opts := dispatch.Options{Offload: plan.OffloadNever, OnError: hostcopy.OnErrorContinue}
 		if c.src.read == unix.EIO {
 			c.dst.Device = zeroless{c.dst.Device}
 			job.Dst.Device = c.dst
 		}
 		rep, err := dispatch.New(v, opts).Copy(context.Background(), job)
 		checkReport(t, rep, err)
-		if err == nil || errors.Is(err, dispatch.ErrUnread) || rep.Result != dispatch.OutcomeFailed {
+		if err == nil || errors.Is(err, failure.ErrUnread) || rep.Result != account.OutcomeFailed {
 			t.Errorf("%s: %v, %+v", name, err, rep)
 		}
 	}
@@ -210,8 +215,8 @@ func TestVanished(t *testing.T) {
 			v.Swap(v.src, fakestack.Segment{Len: volume, Target: fakestack.Linear{Dev: v.ns, Start: spare}})
 		}
 	}
-	rep, err := dispatch.New(v, dispatch.Options{Offload: dispatch.OffloadNever, OnError: dispatch.OnErrorContinue, InFlight: 1}).Copy(context.Background(), job)
-	if err == nil || errors.Is(err, dispatch.ErrUnread) || len(rep.Bad) > 0 {
+	rep, err := dispatch.New(v, dispatch.Options{Offload: plan.OffloadNever, OnError: hostcopy.OnErrorContinue, InFlight: 1}).Copy(context.Background(), job)
+	if err == nil || errors.Is(err, failure.ErrUnread) || len(rep.Bad) > 0 {
 		t.Errorf("%v, %+v", err, rep)
 	}
 }

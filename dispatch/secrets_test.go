@@ -17,6 +17,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
 	"github.com/dmcopy/dmcopy/journal"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
@@ -114,7 +115,7 @@ func copyByTokens(t *testing.T, path string, fault target.Fault) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := dispatch.Range{Src: 8 * sector, Dst: 64 * sector, Len: mib}
+	r := byterange.Range{Src: 8 * sector, Dst: 64 * sector, Len: mib}
 	end := func(dev remap.Dev) journal.End {
 		return journal.End{Name: dev.String(), Identity: dev.String(), Size: m.Endpoint(dev).Device.Size()}
 	}

@@ -20,6 +20,11 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/hostcopy"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/journal"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
@@ -59,7 +64,7 @@ type soak struct {
 	*builder
 	controllers
 	src, dst remap.Dev
-	ranges   []dispatch.Range
+	ranges   []byterange.Range
 	opts     dispatch.Options
 	path     string // of the state file; empty for a copy without one
 
@@ -69,7 +74,7 @@ type soak struct {
 	waits   []<-chan struct{} // for what goes on when the process is gone
 	ghosts  []chan struct{}
 	ends    []func() // what makes the machine whole again
-	methods map[dispatch.Method]bool
+	methods map[account.Method]bool
 	runs    int
 	// excused is what has happened to the run that may have ended it.
 	excused   string
@@ -93,13 +98,13 @@ type soak struct {
 const maxRun = time.Hour
 
 func newSoak(t *rapid.T, dir string) *soak {
-	s := &soak{builder: &builder{t: t, ciphers: true, disk: 1 << 11}, counts: make(map[string]int), methods: make(map[dispatch.Method]bool)}
+	s := &soak{builder: &builder{t: t, ciphers: true, disk: 1 << 11}, counts: make(map[string]int), methods: make(map[account.Method]bool)}
 	s.machine()
 	s.attach()
 	size := s.size()
 	s.makeEnds(size)
 	if s.ranges = s.builder.ranges(size); s.ranges == nil {
-		s.ranges = []dispatch.Range{{Len: size.Bytes()}}
+		s.ranges = []byterange.Range{{Len: size.Bytes()}}
 	}
 	s.chooseOptions()
 	if !s.rarely("no state", 4) {
@@ -142,13 +147,13 @@ func (s *soak) makeEnds(size remap.Sector) {
 func (s *soak) chooseOptions() {
 	s.opts = dispatch.Options{
 		Window: 64 * kib, InFlight: s.draw("in flight", 1, 4), Sparse: rapid.Bool().Draw(s.t, "sparse"),
-		Verify:       rapid.SampledFrom([]dispatch.Verify{dispatch.VerifyNone, dispatch.VerifyNone, dispatch.VerifySample, dispatch.VerifyFull}).Draw(s.t, "verify"),
-		OnError:      rapid.SampledFrom([]dispatch.OnError{dispatch.OnErrorStop, dispatch.OnErrorContinue}).Draw(s.t, "on error"),
+		Verify:       rapid.SampledFrom([]account.Verify{account.VerifyNone, account.VerifyNone, account.VerifySample, account.VerifyFull}).Draw(s.t, "verify"),
+		OnError:      rapid.SampledFrom([]hostcopy.OnError{hostcopy.OnErrorStop, hostcopy.OnErrorContinue}).Draw(s.t, "on error"),
 		JournalEvery: rapid.SampledFrom([]time.Duration{0, 5 * time.Second}).Draw(s.t, "journal every"),
 	}
 	s.m.NoAnchor = s.rarely("no anchor", 16)
 	if s.rarely("never", 16) {
-		s.opts.Offload = dispatch.OffloadNever
+		s.opts.Offload = plan.OffloadNever
 	}
 }
 
@@ -217,7 +222,7 @@ func (s *soak) run() {
 		if err == nil && !s.lent {
 			break
 		}
-		refused := (s.wasLent || s.left) && errors.Is(err, dispatch.ErrRefused)
+		refused := (s.wasLent || s.left) && errors.Is(err, failure.ErrRefused)
 		s.anew, s.lent, s.wasLent = s.anew || s.lent || refused, false, s.wasLent || s.lent
 		if why := s.excused; why == "" && !refused || last == 0 {
 			s.t.Fatalf("%v, after %q", err, why)

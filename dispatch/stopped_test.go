@@ -9,6 +9,8 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
 
@@ -36,7 +38,7 @@ func TestStopped(t *testing.T) {
 				v := newVolumes(t)
 				when(&v.Hooks, moment, func() { v.Halt(aStop); v.Await() })
 				rep := v.mustCopy(t, dispatch.Options{Window: window})
-				if rep.LayoutChanges != 0 || rep.Postponed != want.again || rep.Redone != want.redone || reason(rep, dispatch.ReasonHoldLost) != want.redone || rep.Offloaded != rep.Total-want.redone {
+				if rep.LayoutChanges != 0 || rep.Postponed != want.again || rep.Redone != want.redone || reason(rep, plan.ReasonHoldLost) != want.redone || rep.Offloaded != rep.Total-want.redone {
 					t.Errorf("%+v", rep)
 				}
 			})
@@ -44,7 +46,7 @@ func TestStopped(t *testing.T) {
 		t.Run(moment+", and the destination moves", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := &mover{volumes: newVolumes(t)}
-				expected := m.Expect(m.src, m.dst, dispatch.Range{Len: volume.Bytes()})
+				expected := m.Expect(m.src, m.dst, byterange.Range{Len: volume.Bytes()})
 				when(&m.Hooks, moment, func() {
 					m.begin(m.dst, m.linear(spare))()
 					m.Halt(aStop)
@@ -90,7 +92,7 @@ func TestStoppedInEveryKind(t *testing.T) {
 					}
 					m.Hooks.Command = func(n int, _ *nvme.Command) { stop(n) }
 					m.Hooks.Sent = func(n int, _ *scsi.Command) { stop(n) }
-					want := m.Expect(src, dst, dispatch.Range{Len: volume.Bytes()})
+					want := m.Expect(src, dst, byterange.Range{Len: volume.Bytes()})
 					rep, err := copyOf(t, m, src, dst, dispatch.Options{Window: 512 * kib, InFlight: 2})
 					if over == nil {
 						return // there are not so many

@@ -6,6 +6,9 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
@@ -23,7 +26,7 @@ func TestTwins(t *testing.T) {
 		},
 	}
 	for why, add := range kinds {
-		for name, r := range map[string]dispatch.Range{
+		for name, r := range map[string]byterange.Range{
 			"the same place": {Len: 2 * half},
 			"another place":  {Src: 0, Dst: half, Len: half},
 			"overlapping":    {Src: 0, Dst: sector, Len: half},
@@ -43,7 +46,7 @@ func TestTwins(t *testing.T) {
 					return
 				}
 				writes := m.Calls("write")
-				if rep, err := copyOf(t, m, src, dst, dispatch.Options{}, r); !errors.Is(err, dispatch.ErrRefused) || rep != nil || m.Calls("write") > writes {
+				if rep, err := copyOf(t, m, src, dst, dispatch.Options{}, r); !errors.Is(err, failure.ErrRefused) || rep != nil || m.Calls("write") > writes {
 					t.Errorf("again: %v, %+v", err, rep)
 				}
 			})
@@ -59,7 +62,7 @@ func TestTwinsThatDifferLate(t *testing.T) {
 	src, dst := m.AddDisk(n, 512), m.AddDisk(n, 512)
 	m.Call(dst, src)
 	m.Fill(dst, 0, m.Content(src, 0, n))
-	r := dispatch.Range{Src: 0, Dst: n.Bytes() / 2, Len: n.Bytes() / 4}
+	r := byterange.Range{Src: 0, Dst: n.Bytes() / 2, Len: n.Bytes() / 4}
 	reads := m.Calls("read")
 	want := m.Expect(src, dst, r)
 	mustCopy(t, m, src, dst, dispatch.Options{}, r)
@@ -69,7 +72,7 @@ func TestTwinsThatDifferLate(t *testing.T) {
 	}
 	m.Fill(dst, 0, m.Content(src, 0, n))
 	r.Dst = sector
-	if rep, err := copyOf(t, m, src, dst, dispatch.Options{}, r); !errors.Is(err, dispatch.ErrRefused) || rep != nil {
+	if rep, err := copyOf(t, m, src, dst, dispatch.Options{}, r); !errors.Is(err, failure.ErrRefused) || rep != nil {
 		t.Errorf("equal disks: %v, %+v", err, rep)
 	}
 	m.Fill(dst, n-1, make([]byte, sector))
@@ -83,11 +86,11 @@ func TestTwinsThatDifferLate(t *testing.T) {
 func TestPathsToOneDisk(t *testing.T) {
 	const n = remap.Sector(1 << 12)
 	for _, busy := range []bool{false, true} {
-		for name, r := range map[string]dispatch.Range{
+		for name, r := range map[string]byterange.Range{
 			"the same place": {Len: n.Bytes()},
 			"overlapping":    {Src: 0, Dst: sector, Len: n.Bytes() / 2},
 		} {
-			for _, policy := range []dispatch.Policy{dispatch.OffloadAuto, dispatch.OffloadNever} {
+			for _, policy := range []plan.Policy{plan.OffloadAuto, plan.OffloadNever} {
 				m := fakestack.New(10)
 				src := m.AddDisk(n, 512)
 				dst := m.AddPath(src)
@@ -100,7 +103,7 @@ func TestPathsToOneDisk(t *testing.T) {
 						m.Fill(dev, remap.Sector(off/sector), p)
 					}
 				}
-				if rep, err := copyOf(t, m, src, dst, dispatch.Options{Offload: policy}, r); !errors.Is(err, dispatch.ErrRefused) || rep != nil || m.Calls("write") > 0 {
+				if rep, err := copyOf(t, m, src, dst, dispatch.Options{Offload: policy}, r); !errors.Is(err, failure.ErrRefused) || rep != nil || m.Calls("write") > 0 {
 					t.Errorf("%s, busy %v: %v, %+v", name, busy, err, rep)
 				}
 			}
@@ -109,7 +112,7 @@ func TestPathsToOneDisk(t *testing.T) {
 	m := fakestack.New(11)
 	src := m.AddDisk(n, 512)
 	dst := m.AddPath(src)
-	r := dispatch.Range{Src: 0, Dst: n.Bytes() / 2, Len: n.Bytes() / 2}
+	r := byterange.Range{Src: 0, Dst: n.Bytes() / 2, Len: n.Bytes() / 2}
 	want := m.Expect(src, dst, r)
 	mustCopy(t, m, src, dst, dispatch.Options{}, r)
 	copied(t, want)
@@ -128,7 +131,7 @@ func TestTwinOfThree(t *testing.T) {
 			fakestack.Segment{Len: 64, Target: fakestack.Linear{Dev: b, Start: 256}},
 		)
 	}
-	if rep, err := copyOf(t, m, table(a), table(c), dispatch.Options{}, dispatch.Range{Dst: sector, Len: 64 * sector}); !errors.Is(err, dispatch.ErrRefused) || rep != nil {
+	if rep, err := copyOf(t, m, table(a), table(c), dispatch.Options{}, byterange.Range{Dst: sector, Len: 64 * sector}); !errors.Is(err, failure.ErrRefused) || rep != nil {
 		t.Errorf("%v, %+v", err, rep)
 	}
 }
@@ -140,7 +143,7 @@ func TestTwinThatCannotBeRead(t *testing.T) {
 	src, dst := m.AddDisk(n, 512), m.AddDisk(n, 512)
 	m.Call(dst, src)
 	m.FailReads(dst, 3, errors.New("bad sector"))
-	if rep, err := copyOf(t, m, src, dst, dispatch.Options{}); !errors.Is(err, dispatch.ErrRefused) || rep != nil || m.Calls("write") > 0 {
+	if rep, err := copyOf(t, m, src, dst, dispatch.Options{}); !errors.Is(err, failure.ErrRefused) || rep != nil || m.Calls("write") > 0 {
 		t.Errorf("%v, %+v", err, rep)
 	}
 }

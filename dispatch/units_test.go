@@ -11,6 +11,10 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
@@ -22,7 +26,7 @@ type units struct {
 	src, dst remap.Dev
 }
 
-const methodXCopy = dispatch.Method(copydomain.SCSIXCopy)
+const methodXCopy = account.Method(copydomain.SCSIXCopy)
 
 // newUnits makes volumes of 4 MiB.
 func newUnits(b scsi.Behaviour, block int, within bool) *units {
@@ -51,7 +55,7 @@ func TestUnits(t *testing.T) {
 		for _, block := range []int{512, 4096} {
 			for _, within := range []bool{false, true} {
 				u := newUnits(b, block, within)
-				want := u.Expect(u.src, u.dst, dispatch.Range{Len: volume.Bytes()})
+				want := u.Expect(u.src, u.dst, byterange.Range{Len: volume.Bytes()})
 				rep := mustCopy(t, u.Machine, u.src, u.dst, dispatch.Options{})
 				copied(t, want)
 				if rep.Offloaded != rep.Total || rep.ByMethod[methodXCopy] != rep.Total {
@@ -72,7 +76,7 @@ func (fickle) Copier(context.Context, copydomain.Pair, copydomain.CopyOptions) (
 // TestPairWithdrawn: then the host copies.
 func TestPairWithdrawn(t *testing.T) {
 	u := newUnits(small(), 512, false)
-	want := u.Expect(u.src, u.dst, dispatch.Range{Len: volume.Bytes()})
+	want := u.Expect(u.src, u.dst, byterange.Range{Len: volume.Bytes()})
 	job := dispatch.Job{Src: u.Endpoint(u.src), Dst: u.Endpoint(u.dst)}
 	rep, err := dispatch.New(fickle{u.Machine}, dispatch.Options{Window: 512 * kib}).Copy(t.Context(), job)
 	checkReport(t, rep, err)
@@ -94,10 +98,10 @@ func TestUnitsThatLie(t *testing.T) {
 		for _, within := range []bool{false, true} {
 			u := newUnits(small(), 512, within)
 			u.target.SetFault(func(int, *scsi.Command) scsi.Fault { return f })
-			want := u.Expect(u.src, u.dst, dispatch.Range{Len: volume.Bytes()})
+			want := u.Expect(u.src, u.dst, byterange.Range{Len: volume.Bytes()})
 			rep := mustCopy(t, u.Machine, u.src, u.dst, dispatch.Options{Window: 512 * kib})
 			copied(t, want)
-			if rep.Offloaded != 0 || reason(rep, dispatch.ReasonProofFailed) != rep.Total {
+			if rep.Offloaded != 0 || reason(rep, plan.ReasonProofFailed) != rep.Total {
 				t.Errorf("%s, within %v: %+v", name, within, rep)
 			}
 		}
@@ -105,7 +109,7 @@ func TestUnitsThatLie(t *testing.T) {
 	less := scsi.CTL()
 	less.EnforcedSegmentBlocks = 100
 	u := newUnits(less, 512, false)
-	want := u.Expect(u.src, u.dst, dispatch.Range{Len: volume.Bytes()})
+	want := u.Expect(u.src, u.dst, byterange.Range{Len: volume.Bytes()})
 	rep := mustCopy(t, u.Machine, u.src, u.dst, dispatch.Options{})
 	copied(t, want)
 	if rep.Offloaded != rep.Total || rep.Fallbacks != 0 {
@@ -140,7 +144,7 @@ func TestUnitsFail(t *testing.T) {
 			}
 			return scsi.Fault{}
 		})
-		want := u.Expect(u.src, u.dst, dispatch.Range{Len: volume.Bytes()})
+		want := u.Expect(u.src, u.dst, byterange.Range{Len: volume.Bytes()})
 		rep := mustCopy(t, u.Machine, u.src, u.dst, dispatch.Options{Window: 512 * kib})
 		copied(t, want)
 		if rep.Offloaded+rep.Host != rep.Total || rep.Offloaded == 0 || (rep.Host == 0) != (tc.why == "") || reason(rep, tc.why) != rep.Host {
@@ -198,7 +202,7 @@ func TestUnitsLoseACommand(t *testing.T) {
 		})
 		before := u.Content(u.dst, 0, volume)
 		rep, err := copyOf(t, u.Machine, u.src, u.dst, dispatch.Options{CommandTimeout: 10 * time.Millisecond})
-		if !errors.Is(err, dispatch.ErrFenced) || rep == nil || rep.Offloaded+rep.Host >= rep.Total {
+		if !errors.Is(err, failure.ErrFenced) || rep == nil || rep.Offloaded+rep.Host >= rep.Total {
 			t.Errorf("%s: %v, %+v", name, err, rep)
 		}
 		// The proof is commands 0 and 1, or 0 alone; the fourth covers 64 KiB

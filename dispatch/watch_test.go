@@ -9,7 +9,10 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
@@ -238,7 +241,7 @@ func TestNewsAndHoldLost(t *testing.T) {
 			m.Expire()
 		})
 		rep := m.mustCopy(t, oneByOne)
-		if *issued != 11 || rep.Redone != 11*command || reason(rep, dispatch.ReasonHoldLost) != 11*command {
+		if *issued != 11 || rep.Redone != 11*command || reason(rep, plan.ReasonHoldLost) != 11*command {
 			t.Errorf("%d commands, %+v", *issued, rep)
 		}
 	})
@@ -255,7 +258,7 @@ func TestNewsOfBetrayal(t *testing.T) {
 			m.hear(t, m.dst)
 		})
 		rep, err := m.copy(t, dispatch.Options{InFlight: 1, Hold: hold.Trust})
-		if err == nil || rep.Result != dispatch.OutcomeFailed || *issued != 11 {
+		if err == nil || rep.Result != account.OutcomeFailed || *issued != 11 {
 			t.Errorf("%d commands, %v, %+v", *issued, err, rep)
 		}
 	})
@@ -300,7 +303,7 @@ func TestNewsAndResume(t *testing.T) {
 			return nil
 		}
 		rep, err := c.run(ctx, t)
-		if !errors.Is(err, dispatch.ErrInterrupted) || rep.Offloaded != 11*command {
+		if !errors.Is(err, failure.ErrInterrupted) || rep.Offloaded != 11*command {
 			t.Errorf("%v, %+v", err, rep)
 		}
 		if left := c.needed(t); left != rep.Total-11*command {

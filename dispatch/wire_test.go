@@ -11,6 +11,7 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 	"github.com/dmcopy/dmcopy/test/target"
@@ -54,7 +55,7 @@ var kinds = map[string]func(t *testing.T) (m *fakestack.Machine, src, dst remap.
 func TestEveryKindIsWitnessed(t *testing.T) {
 	for name, kind := range kinds {
 		m, src, dst := kind(t)
-		rep := mustCopy(t, m, src, dst, dispatch.Options{Window: 512 * kib}, dispatch.Range{Src: 64 * kib, Dst: 128 * kib, Len: mib})
+		rep := mustCopy(t, m, src, dst, dispatch.Options{Window: 512 * kib}, byterange.Range{Src: 64 * kib, Dst: 128 * kib, Len: mib})
 		if n := m.Witnessed(name); rep.Offloaded != mib || n == 0 || int64(n) > rep.Commands {
 			t.Errorf("%d commands %s: %+v", n, name, rep)
 		}
@@ -65,8 +66,8 @@ func TestEveryKindIsWitnessed(t *testing.T) {
 func TestWitnessComplains(t *testing.T) {
 	for name, kind := range kinds {
 		m, src, dst := kind(t)
-		want := m.Expect(src, dst, dispatch.Range{Dst: 64 * kib, Len: sector})
-		if _, err := copyOf(t, m, src, dst, dispatch.Options{}, dispatch.Range{Dst: 128 * kib, Len: mib}); err != nil {
+		want := m.Expect(src, dst, byterange.Range{Dst: 64 * kib, Len: sector})
+		if _, err := copyOf(t, m, src, dst, dispatch.Options{}, byterange.Range{Dst: 128 * kib, Len: mib}); err != nil {
 			t.Fatal(err)
 		}
 		if err := want.Untouched(); err == nil || !strings.Contains(err.Error(), name+" of ") {
@@ -119,11 +120,11 @@ func (c *strayCopier) Copy(ctx context.Context, moves []copydomain.Move) (copydo
 func TestNoKindStrays(t *testing.T) {
 	for name, kind := range kinds {
 		m, src, dst := kind(t)
-		r := dispatch.Range{Src: 64 * kib, Dst: 128 * kib, Len: 256 * kib}
+		r := byterange.Range{Src: 64 * kib, Dst: 128 * kib, Len: 256 * kib}
 		want := m.Expect(src, dst, r)
 		at, _ := m.Direct(dst, remap.Sector(r.Dst/sector), true)
 		s := &stray{Machine: m, t: t, kind: name, start: at.Start, end: at.Start + remap.Sector(r.Len/sector)}
-		job := dispatch.Job{Src: m.Endpoint(src), Dst: m.Endpoint(dst), Ranges: []dispatch.Range{r}}
+		job := dispatch.Job{Src: m.Endpoint(src), Dst: m.Endpoint(dst), Ranges: []byterange.Range{r}}
 		rep, err := dispatch.New(s, dispatch.Options{}).Copy(t.Context(), job)
 		if err != nil || rep.Offloaded != rep.Total || s.tried == 0 {
 			t.Errorf("%s: %v, %+v", name, err, rep)
@@ -169,7 +170,7 @@ func TestRandomUnits(t *testing.T) {
 		src, dst := b.volume(size, 2, false), b.volume(size, 2, true)
 		ranges := b.ranges(size)
 		if ranges == nil {
-			ranges = []dispatch.Range{{Len: size.Bytes()}}
+			ranges = []byterange.Range{{Len: size.Bytes()}}
 		}
 		opts := dispatch.Options{Window: int64(b.draw("window", 1, 1024)) * 4096, InFlight: b.draw("in flight", 1, 4)}
 		rep := mustCopy(t, b.m, src, dst, opts, ranges...)

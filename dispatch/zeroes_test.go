@@ -15,6 +15,11 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain/files"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/machine"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
@@ -45,7 +50,7 @@ func newThins(size, shift, srcBlock, dstBlock, dstBlocks remap.Sector) *thins {
 }
 
 // equal tells whether a range holds at the destination what it holds at the source.
-func (r *thins) equal(g dispatch.Range) bool {
+func (r *thins) equal(g byterange.Range) bool {
 	return bytes.Equal(r.Content(r.src, remap.Sector(g.Src/sector), remap.Sector(g.Len/sector)), r.Content(r.dst, remap.Sector(g.Dst/sector), remap.Sector(g.Len/sector)))
 }
 
@@ -53,16 +58,16 @@ func (r *thins) equal(g dispatch.Range) bool {
 // copied, so that a pool with room for no more is enough.
 func TestThinStaysThin(t *testing.T) {
 	const size, block = 4096, 128
-	for _, policy := range []dispatch.Policy{dispatch.OffloadAuto, dispatch.OffloadNever} {
+	for _, policy := range []plan.Policy{plan.OffloadAuto, plan.OffloadNever} {
 		r := newThins(size, 0, block, block, 3)
 		for _, at := range []remap.Sector{0, 1024, size - block} {
 			r.Scribble(r.src, at, bytes.Repeat([]byte("data"), block*sector/4))
 		}
-		rep, err := copyOf(t, r.Machine, r.src, r.dst, dispatch.Options{Offload: policy, Verify: dispatch.VerifyFull})
-		if err != nil || rep.Host != 3*block*sector || rep.Skipped != rep.Total-rep.Host || reason(rep, dispatch.ReasonZeroSource) != rep.Skipped {
+		rep, err := copyOf(t, r.Machine, r.src, r.dst, dispatch.Options{Offload: policy, Verify: account.VerifyFull})
+		if err != nil || rep.Host != 3*block*sector || rep.Skipped != rep.Total-rep.Host || reason(rep, plan.ReasonZeroSource) != rep.Skipped {
 			t.Errorf("%v, %+v", err, rep)
 		}
-		if n := r.Mapped(r.to); n != 3 || !r.equal(dispatch.Range{Len: size * sector}) {
+		if n := r.Mapped(r.to); n != 3 || !r.equal(byterange.Range{Len: size * sector}) {
 			t.Errorf("%d blocks, or wrong bytes", n)
 		}
 	}
@@ -87,7 +92,7 @@ func TestThinRandom(t *testing.T) {
 		}
 		start := rapid.Int64Range(0, size-1).Draw(t, "start")
 		back := rapid.Int64Range(0, start).Draw(t, "back")
-		g := dispatch.Range{Src: start * sector, Dst: (start - back) * sector, Len: rapid.Int64Range(1, size-start).Draw(t, "length") * sector}
+		g := byterange.Range{Src: start * sector, Dst: (start - back) * sector, Len: rapid.Int64Range(1, size-start).Draw(t, "length") * sector}
 		before := r.Content(r.dst, 0, size)
 		// What may be mapped: blocks that are, that the range does not cover, and that get data.
 		may := r.Mapped(r.to)
@@ -124,7 +129,7 @@ func TestThinPartOfABlock(t *testing.T) {
 	r := newThins(size, 0, small, large, size/large)
 	r.Scribble(r.src, large+small, bytes.Repeat([]byte("data"), small*sector/4))
 	rep, err := copyOf(t, r.Machine, r.src, r.dst, dispatch.Options{})
-	if err != nil || !r.equal(dispatch.Range{Len: size * sector}) || rep.Zeroed != (large-small)*sector || rep.Skipped != (size-large)*sector || r.Mapped(r.to) != 1 {
+	if err != nil || !r.equal(byterange.Range{Len: size * sector}) || rep.Zeroed != (large-small)*sector || rep.Skipped != (size-large)*sector || r.Mapped(r.to) != 1 {
 		t.Errorf("%v, %d blocks, %+v", err, r.Mapped(r.to), rep)
 	}
 }
@@ -139,7 +144,7 @@ func TestThinOldView(t *testing.T) {
 	}
 	r.Scribble(r.dst, 0, bytes.Repeat([]byte("old!"), block*sector/4))
 	rep, err := copyOf(t, r.Machine, r.src, r.dst, dispatch.Options{})
-	if err != nil || !r.equal(dispatch.Range{Len: size * sector}) || rep.Zeroed != block*sector {
+	if err != nil || !r.equal(byterange.Range{Len: size * sector}) || rep.Zeroed != block*sector {
 		t.Errorf("%v, %+v", err, rep)
 	}
 }
@@ -154,7 +159,7 @@ func TestSkippedInVain(t *testing.T) {
 		r.Swap(r.src, fakestack.Segment{Len: size, Target: fakestack.Linear{Dev: disk}})
 	}
 	rep, err := copyOf(t, r.Machine, r.src, r.dst, dispatch.Options{})
-	if err != nil || !r.equal(dispatch.Range{Len: size * sector}) || rep.Skipped != 0 {
+	if err != nil || !r.equal(byterange.Range{Len: size * sector}) || rep.Skipped != 0 {
 		t.Errorf("%v, %+v", err, rep)
 	}
 }
@@ -248,7 +253,7 @@ func (f *sparseFile) Zero(off, n int64) error {
 	return nil
 }
 
-// Hole implements dispatch.Holer.
+// Hole implements ends.Holer.
 func (f *sparseFile) Hole(off int64) (bool, int64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -276,8 +281,8 @@ func (f *sparseFile) Hole(off int64) (bool, int64, error) {
 	return false, min(block*fileBlock, f.size), nil
 }
 
-func (f *sparseFile) endpoint() dispatch.Endpoint {
-	return dispatch.Endpoint{Name: f.id, Device: f, Holes: f, File: &remap.Storage{ID: f.id, Name: "/" + f.id}}
+func (f *sparseFile) endpoint() ends.Endpoint {
+	return ends.Endpoint{Name: f.id, Device: f, Holes: f, File: &remap.Storage{ID: f.id, Name: "/" + f.id}}
 }
 
 // fill writes n bytes that are not zero.
@@ -296,7 +301,7 @@ func noSharing() *fakestack.Machine {
 	return newFileRig(files.FileSystem{Type: "ext4", Name: "8:1", Reason: files.ReasonFileSystem}, 0, 0).Machine
 }
 
-func copyEnds(t rapid.TB, m dispatch.Machine, src, dst dispatch.Endpoint, opts dispatch.Options, ranges ...dispatch.Range) (*dispatch.Report, error) {
+func copyEnds(t rapid.TB, m machine.Machine, src, dst ends.Endpoint, opts dispatch.Options, ranges ...byterange.Range) (*account.Report, error) {
 	t.Helper()
 	rep, err := dispatch.New(m, opts).Copy(context.Background(), dispatch.Job{Src: src, Dst: dst, Ranges: ranges})
 	checkReport(t, rep, err)
@@ -313,7 +318,7 @@ func TestHolesOfATerabyte(t *testing.T) {
 	}
 	opts := dispatch.Options{Rate: func() int64 { return 1 << 40 }}
 	rep, err := copyEnds(t, noSharing(), src.endpoint(), dst.endpoint(), opts)
-	if err != nil || rep.Host != 13*mib || rep.Skipped != rep.Total-rep.Host || rep.Windows > 2 || reason(rep, dispatch.ReasonHole) != rep.Skipped {
+	if err != nil || rep.Host != 13*mib || rep.Skipped != rep.Total-rep.Host || rep.Windows > 2 || reason(rep, plan.ReasonHole) != rep.Skipped {
 		t.Errorf("%v, %+v", err, rep)
 	}
 	if src.reads > 0 || len(dst.blocks) != len(src.blocks) || src.asked > 200 {
@@ -346,7 +351,7 @@ func TestHolesRandom(t *testing.T) {
 				f.answer = func(off int64) (bool, int64, error) { return true, off - off%3, nil }
 			}
 		}
-		var ranges []dispatch.Range
+		var ranges []byterange.Range
 		want := dst.content(0, size)
 		for at := int64(0); at < size; {
 			at += rapid.Int64Range(0, 9000).Draw(t, "gap")
@@ -355,7 +360,7 @@ func TestHolesRandom(t *testing.T) {
 			if n <= 0 {
 				break
 			}
-			ranges = append(ranges, dispatch.Range{Src: from, Dst: at, Len: n})
+			ranges = append(ranges, byterange.Range{Src: from, Dst: at, Len: n})
 			copy(want[at:at+n], src.content(from, n))
 			at += n
 		}
@@ -363,7 +368,7 @@ func TestHolesRandom(t *testing.T) {
 			return
 		}
 		src.reads = 0
-		rep, err := copyEnds(t, noSharing(), src.endpoint(), dst.endpoint(), dispatch.Options{Window: 64 * kib, Verify: dispatch.VerifyNone}, ranges...)
+		rep, err := copyEnds(t, noSharing(), src.endpoint(), dst.endpoint(), dispatch.Options{Window: 64 * kib, Verify: account.VerifyNone}, ranges...)
 		if err != nil || !bytes.Equal(dst.content(0, size), want) {
 			t.Fatalf("%v, or wrong bytes: %+v", err, rep)
 		}
@@ -420,7 +425,7 @@ func TestHolesOfSharedFiles(t *testing.T) {
 		if err != nil || !bytes.Equal(r.dst.data, r.src.data) {
 			t.Errorf("%v, or wrong bytes: %+v", err, rep)
 		}
-		if works && rep.Offloaded != size || !works && (reason(rep, dispatch.ReasonHole) < size-2*mib || src.reads > mib) {
+		if works && rep.Offloaded != size || !works && (reason(rep, plan.ReasonHole) < size-2*mib || src.reads > mib) {
 			t.Errorf("works %v: %d bytes of holes read, %+v", works, src.reads, rep)
 		}
 	}
@@ -433,7 +438,7 @@ func TestHolesWithinAFile(t *testing.T) {
 	file.fill(0, 8192)
 	file.fill(100*kib, 8192)
 	want := file.content(0, 512*kib)
-	rep, err := copyEnds(t, noSharing(), file.endpoint(), file.endpoint(), dispatch.Options{}, dispatch.Range{Dst: 512 * kib, Len: 512 * kib})
+	rep, err := copyEnds(t, noSharing(), file.endpoint(), file.endpoint(), dispatch.Options{}, byterange.Range{Dst: 512 * kib, Len: 512 * kib})
 	if err != nil || file.asked > 0 || !bytes.Equal(file.content(512*kib, 512*kib), want) {
 		t.Errorf("asked %d times, %v, %+v", file.asked, err, rep)
 	}

@@ -9,11 +9,15 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/dmcopy/dmcopy/copydomain"
-	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/hostcopy"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
+	"github.com/dmcopy/dmcopy/dispatch/zones"
 	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/internal/blockio"
-	"github.com/dmcopy/dmcopy/remap"
 )
 
 // disk is a device in memory. With a zone size it takes writes at the pointers of its zones
@@ -77,62 +81,42 @@ func (d *disk) Zones(off, n int64) ([]blockio.Zone, error) {
 }
 
 // zonedRun is a run to a zoned destination from files, which have no layout.
-func zonedRun(t testing.TB, src, dst *disk, ranges ...Range) *run {
+func zonedRun(t testing.TB, src, dst *disk, ranges ...byterange.Range) *run {
 	t.Helper()
 	r, err := New(nil, Options{}).newRun(Job{
-		Src: Endpoint{Name: "src", Device: src}, Dst: Endpoint{Name: "dst", Device: dst, Zones: dst}, Ranges: ranges,
+		Src: ends.Endpoint{Name: "src", Device: src}, Dst: ends.Endpoint{Name: "dst", Device: dst, Zones: dst}, Ranges: ranges,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.close() })
-	r.plan = &plan{}
+	r.layout.Follow(&plan.Plan{})
 	return r
-}
-
-// TestZonesProve: in a zone, the pointer shows whether something was written, and how much.
-func TestZonesProve(t *testing.T) {
-	dst := newDisk("dst", 12<<10)
-	r := zonedRun(t, newDisk("src", 0), dst)
-	b := &batch{steps: []Step{{DstOff: testZone, DstLeafOff: testZone, Len: 8 << 10}}}
-	sample := copydomain.Move{Dst: sectors(testZone), Len: sectors(4 << 10)}
-	for _, c := range []struct {
-		at     int64
-		before error
-		passed bool
-	}{{0, nil, false}, {512, errUntold, false}, {4 << 10, errUntold, true}, {8 << 10, errUntold, false}} {
-		dst.at[1] = c.at
-		err := r.differs(t.Context(), nil, nil, b, sample)
-		passed, passedErr := r.passedBy(b, sample)
-		if !errors.Is(err, c.before) || passed != c.passed || passedErr != nil {
-			t.Errorf("%d bytes written: %v, passed %v, %v", c.at, err, passed, passedErr)
-		}
-	}
 }
 
 func TestZonesRefuse(t *testing.T) {
 	for name, tc := range map[string]struct {
-		ranges []Range
+		ranges []byterange.Range
 		says   string
 	}{
-		"whole zones":         {[]Range{{0, 2 * testZone, 12 << 10}, {0, 3 * testZone, 12 << 10}}, ""},
-		"at the pointer":      {[]Range{{0, testZone + 4096, 4096}}, ""},
-		"in pieces":           {[]Range{{0, 2 * testZone, 4096}, {0, 3 * testZone, 512}, {0, 2*testZone + 4096, 4096}}, ""},
-		"out of order":        {[]Range{{0, 2*testZone + 4096, 4096}, {0, 2 * testZone, 4096}}, "takes nothing except at byte 32768"},
-		"behind the pointer":  {[]Range{{0, testZone + 8192, 4096}}, "takes nothing except at byte 20480"},
-		"before the pointer":  {[]Range{{0, testZone, 4096}}, "takes nothing except at byte 20480"},
-		"over the capacity":   {[]Range{{0, 2 * testZone, 12<<10 + 512}}, "ends at byte 45056"},
-		"over the end":        {[]Range{{0, 2 * testZone, testZone + 512}}, "ends at byte 45056"},
-		"full":                {[]Range{{0, 4 * testZone, 512}}, "cannot be written in the zone at byte 65536"},
-		"read only":           {[]Range{{0, 5 * testZone, 512}}, "cannot be written in the zone at byte 81920"},
-		"one of many is full": {[]Range{{0, 2 * testZone, 512}, {0, 4 * testZone, 512}}, "cannot be written"},
+		"whole zones":         {[]byterange.Range{{Src: 0, Dst: 2 * testZone, Len: 12 << 10}, {Src: 0, Dst: 3 * testZone, Len: 12 << 10}}, ""},
+		"at the pointer":      {[]byterange.Range{{Src: 0, Dst: testZone + 4096, Len: 4096}}, ""},
+		"in pieces":           {[]byterange.Range{{Src: 0, Dst: 2 * testZone, Len: 4096}, {Src: 0, Dst: 3 * testZone, Len: 512}, {Src: 0, Dst: 2*testZone + 4096, Len: 4096}}, ""},
+		"out of order":        {[]byterange.Range{{Src: 0, Dst: 2*testZone + 4096, Len: 4096}, {Src: 0, Dst: 2 * testZone, Len: 4096}}, "takes nothing except at byte 32768"},
+		"behind the pointer":  {[]byterange.Range{{Src: 0, Dst: testZone + 8192, Len: 4096}}, "takes nothing except at byte 20480"},
+		"before the pointer":  {[]byterange.Range{{Src: 0, Dst: testZone, Len: 4096}}, "takes nothing except at byte 20480"},
+		"over the capacity":   {[]byterange.Range{{Src: 0, Dst: 2 * testZone, Len: 12<<10 + 512}}, "ends at byte 45056"},
+		"over the end":        {[]byterange.Range{{Src: 0, Dst: 2 * testZone, Len: testZone + 512}}, "ends at byte 45056"},
+		"full":                {[]byterange.Range{{Src: 0, Dst: 4 * testZone, Len: 512}}, "cannot be written in the zone at byte 65536"},
+		"read only":           {[]byterange.Range{{Src: 0, Dst: 5 * testZone, Len: 512}}, "cannot be written in the zone at byte 81920"},
+		"one of many is full": {[]byterange.Range{{Src: 0, Dst: 2 * testZone, Len: 512}, {Src: 0, Dst: 4 * testZone, Len: 512}}, "cannot be written"},
 	} {
 		dst := newDisk("dst", 12<<10)
 		dst.at[1], dst.at[4] = 4096, 12<<10
 		dst.full[5] = true
 		r := zonedRun(t, newDisk("src", 0), dst, tc.ranges...)
 		_, err := r.survey(t.Context())
-		if tc.says == "" && err != nil || tc.says != "" && (!errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), tc.says)) {
+		if tc.says == "" && err != nil || tc.says != "" && (!errors.Is(err, failure.ErrRefused) || !strings.Contains(err.Error(), tc.says)) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -143,13 +127,15 @@ func TestZonesRefuse(t *testing.T) {
 func TestZonesOrder(t *testing.T) {
 	dst := newDisk("dst", testZone)
 	dst.at[1] = 512
-	r := zonedRun(t, newDisk("src", 0), dst, Range{0, testZone + 512, 5*testZone - 512})
-	if err := r.zones.refuse(r.job.Ranges); err != nil {
+	r := zonedRun(t, newDisk("src", 0), dst, byterange.Range{Src: 0, Dst: testZone + 512, Len: 5*testZone - 512})
+	if err := r.zones.Refuse(r.job.Ranges); err != nil {
 		t.Fatal(err)
 	}
-	step := func(from, to int64, m Method) Step { return Step{DstOff: from, Len: to - from, Method: m} }
-	describe := func(steps []Step) (s string) {
-		for _, p := range r.zones.order(steps) {
+	step := func(from, to int64, m account.Method) plan.Step {
+		return plan.Step{DstOff: from, Len: to - from, Method: m}
+	}
+	describe := func(steps []plan.Step) (s string) {
+		for _, p := range r.zones.Order(steps) {
 			s += fmt.Sprintf("%d+%d %s %s;", p.DstOff/testZone, p.DstOff%testZone, p.Method, p.Reason)
 			if p.DstOff/testZone != (p.DstOff+p.Len-1)/testZone {
 				t.Errorf("%+v crosses a boundary", p)
@@ -158,17 +144,17 @@ func TestZonesOrder(t *testing.T) {
 		return s
 	}
 	// The pointer of zone 1 may be known to the kernel; zone 2 begins with the device.
-	got := describe([]Step{
-		step(testZone+512, 2*testZone+1024, MethodNVMeCopy), step(2*testZone+1024, 2*testZone+1536, MethodHost),
-		step(2*testZone+1536, 3*testZone+512, MethodNVMeCopy),
+	got := describe([]plan.Step{
+		step(testZone+512, 2*testZone+1024, account.NVMeCopy), step(2*testZone+1024, 2*testZone+1536, account.Host),
+		step(2*testZone+1536, 3*testZone+512, account.NVMeCopy),
 	})
 	want := "1+512 host zone:order;2+0 nvme-copy ;2+1024 host ;2+1536 host zone:order;3+0 nvme-copy ;"
 	if got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
 	// The next window goes on in zone 3, and a zone that begins with zeroes is the host's.
-	got = describe([]Step{
-		step(3*testZone+512, 4*testZone, MethodNVMeCopy), step(4*testZone, 4*testZone+512, MethodZero), step(4*testZone+512, 5*testZone+512, MethodNVMeCopy),
+	got = describe([]plan.Step{
+		step(3*testZone+512, 4*testZone, account.NVMeCopy), step(4*testZone, 4*testZone+512, account.Zero), step(4*testZone+512, 5*testZone+512, account.NVMeCopy),
 	})
 	if want := "3+512 nvme-copy ;4+0 zero ;4+512 host zone:order;5+0 nvme-copy ;"; got != want {
 		t.Errorf("%s\nwant %s", got, want)
@@ -197,8 +183,8 @@ func TestFromPointers(t *testing.T) {
 			for i := range src.mem {
 				src.mem[i] = byte(i*7 + i>>9)
 			}
-			r := zonedRun(t, src, dst, Range{0, 2 * testZone, length})
-			if err := r.zones.refuse(r.job.Ranges); err != nil {
+			r := zonedRun(t, src, dst, byterange.Range{Src: 0, Dst: 2 * testZone, Len: length})
+			if err := r.zones.Refuse(r.job.Ranges); err != nil {
 				t.Fatal(err)
 			}
 			copy(dst.mem[2*testZone:], src.mem[:length])
@@ -206,16 +192,16 @@ func TestFromPointers(t *testing.T) {
 				dst.mem[2*testZone+tc.wrong] ^= 1
 			}
 			dst.at[2], dst.at[3] = tc.at[0], tc.at[1]
-			steps := []Step{{SrcOff: 1000, DstOff: 2*testZone + 1000, Len: length - 1000, Method: MethodHost}, {DstOff: 2 * testZone, Len: 1000, Method: MethodHost}}
-			left, err := r.fromPointers(t.Context(), steps)
+			steps := []plan.Step{{SrcOff: 1000, DstOff: 2*testZone + 1000, Len: length - 1000, Method: account.Host}, {DstOff: 2 * testZone, Len: 1000, Method: account.Host}}
+			left, err := r.zones.FromPointers(t.Context(), steps)
 			if tc.says != "" {
-				if !errors.Is(err, ErrZone) || !strings.Contains(err.Error(), tc.says) {
+				if !errors.Is(err, zones.ErrZone) || !strings.Contains(err.Error(), tc.says) {
 					t.Errorf("%v", err)
 				}
 				return
 			}
 			var got string
-			for op := range ops(left) {
+			for op := range hostcopy.Ops(left) {
 				for n := int64(0); op.Len > 0; op.Src, op.Dst, op.Len = op.Src+n, op.Dst+n, op.Len-n {
 					n = min(op.Len, testZone-op.Dst%testZone)
 					got += fmt.Sprintf("%d+%d; ", op.Src, n)
@@ -224,18 +210,18 @@ func TestFromPointers(t *testing.T) {
 			if err != nil || got != tc.left {
 				t.Errorf("left %s, want %s (%v)", got, tc.left, err)
 			}
-			if done := r.counters.offloaded.Load(); done != tc.at[0]+tc.at[1] {
+			if done := r.account.Bytes(account.Offloaded); done != tc.at[0]+tc.at[1] {
 				t.Errorf("%d bytes are counted as offloaded", done)
 			}
 		})
 	}
 	t.Run("behind what was done", func(t *testing.T) {
-		r := zonedRun(t, newDisk("src", 0), newDisk("dst", testZone), Range{0, 2 * testZone, testZone})
-		if err := r.zones.refuse(r.job.Ranges); err != nil {
+		r := zonedRun(t, newDisk("src", 0), newDisk("dst", testZone), byterange.Range{Src: 0, Dst: 2 * testZone, Len: testZone})
+		if err := r.zones.Refuse(r.job.Ranges); err != nil {
 			t.Fatal(err)
 		}
-		_, err := r.fromPointers(t.Context(), []Step{{SrcOff: 512, DstOff: 2*testZone + 512, Len: 512, Method: MethodHost}})
-		if !errors.Is(err, ErrZone) || !strings.Contains(err.Error(), "up to byte 32768 instead of 33280") {
+		_, err := r.zones.FromPointers(t.Context(), []plan.Step{{SrcOff: 512, DstOff: 2*testZone + 512, Len: 512, Method: account.Host}})
+		if !errors.Is(err, zones.ErrZone) || !strings.Contains(err.Error(), "up to byte 32768 instead of 33280") {
 			t.Error(err)
 		}
 	})
@@ -247,16 +233,15 @@ func TestZonesAreLost(t *testing.T) {
 	for i := range src.mem {
 		src.mem[i] = byte(i >> 9)
 	}
-	r := zonedRun(t, src, dst, Range{Len: testZone})
-	r.plan = &plan{}
-	r.done.note(r.job.Ranges, account{tally: newTally()})
-	r.doubt = r.job.Ranges
-	if _, _, err := r.review(t.Context(), r.plan, false); !errors.Is(err, ErrZone) {
+	r := zonedRun(t, src, dst, byterange.Range{Len: testZone})
+	r.record.Note(r.job.Ranges, account.Share{})
+	r.record.Doubt(r.job.Ranges)
+	if _, _, err := r.reviewer.review(t.Context(), r.layout.Plan(), false); !errors.Is(err, zones.ErrZone) {
 		t.Errorf("not there: %v", err)
 	}
 	copy(dst.mem, src.mem)
-	r.doubt = r.job.Ranges
-	if again, _, err := r.review(t.Context(), r.plan, false); err != nil || len(again) > 0 {
+	r.record.Doubt(r.job.Ranges)
+	if again, _, err := r.reviewer.review(t.Context(), r.layout.Plan(), false); err != nil || len(again) > 0 {
 		t.Errorf("there: %v, %v", again, err)
 	}
 }
@@ -271,13 +256,13 @@ func TestCopyToZones(t *testing.T) {
 			}
 		}
 		want := bytes.Clone(dst.mem)
-		var ranges []Range
+		var ranges []byterange.Range
 		for z := range int64(testZones) {
 			dst.at[z] = rapid.Int64Range(0, dst.cap/512).Draw(rt, "written") * 512
 			for at := dst.at[z]; at < dst.cap && rapid.Bool().Draw(rt, "range"); {
 				n := rapid.Int64Range(1, (dst.cap-at)/512).Draw(rt, "length") * 512
 				from := rapid.Int64Range(0, (int64(len(src.mem))-n)/512).Draw(rt, "source") * 512
-				ranges = append(ranges, Range{from, z*testZone + at, n})
+				ranges = append(ranges, byterange.Range{Src: from, Dst: z*testZone + at, Len: n})
 				copy(want[z*testZone+at:][:n], src.mem[from:])
 				at += n
 			}
@@ -285,9 +270,9 @@ func TestCopyToZones(t *testing.T) {
 		if len(ranges) == 0 {
 			return
 		}
-		d := New(nil, Options{Sparse: rapid.Bool().Draw(rt, "sparse"), Verify: VerifyFull})
+		d := New(nil, Options{Sparse: rapid.Bool().Draw(rt, "sparse"), Verify: account.VerifyFull})
 		rep, err := d.Copy(t.Context(), Job{
-			Src: Endpoint{Name: "src", Device: src}, Dst: Endpoint{Name: "dst", Device: dst, Zones: dst}, Ranges: ranges,
+			Src: ends.Endpoint{Name: "src", Device: src}, Dst: ends.Endpoint{Name: "dst", Device: dst, Zones: dst}, Ranges: ranges,
 		})
 		if err != nil || rep.Host+rep.Zeroed != rep.Total {
 			rt.Fatalf("%v, %+v", err, rep)
@@ -320,16 +305,16 @@ func TestPassed(t *testing.T) {
 			for i := range src.mem {
 				src.mem[i] = byte(i*7 + i>>9)
 			}
-			ranges := []Range{{0, 2 * testZone, testZone + 4096}}
+			ranges := []byterange.Range{{Src: 0, Dst: 2 * testZone, Len: testZone + 4096}}
 			r := zonedRun(t, src, dst, ranges...)
 			copy(dst.mem[2*testZone:], src.mem[:testZone+4096])
 			if tc.wrong >= 0 {
 				dst.mem[2*testZone+tc.wrong] ^= 1
 			}
 			dst.at[2], dst.at[3] = tc.at[0], tc.at[1]
-			left, there, err := r.passed(t.Context(), ranges)
+			left, there, err := r.zones.Passed(t.Context(), ranges)
 			if tc.says != "" {
-				if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), tc.says) {
+				if !errors.Is(err, failure.ErrRefused) || !strings.Contains(err.Error(), tc.says) {
 					t.Errorf("%v", err)
 				}
 				return
@@ -350,7 +335,7 @@ func TestCopyToZoneFails(t *testing.T) {
 	}
 	failing := &onceBroken{disk: dst, at: 3 * testZone}
 	_, err := New(nil, Options{}).Copy(t.Context(), Job{
-		Src: Endpoint{Name: "src", Device: src}, Dst: Endpoint{Name: "dst", Device: failing, Zones: dst}, Ranges: []Range{{0, 2 * testZone, 5 * testZone}},
+		Src: ends.Endpoint{Name: "src", Device: src}, Dst: ends.Endpoint{Name: "dst", Device: failing, Zones: dst}, Ranges: []byterange.Range{{Src: 0, Dst: 2 * testZone, Len: 5 * testZone}},
 	})
 	if !errors.Is(err, errPointer) || !errors.Is(err, emulation.ErrStopped) {
 		t.Error(err)
@@ -376,21 +361,4 @@ func (b *onceBroken) WriteAt(p []byte, off int64) (int, error) {
 		return 0, errPointer
 	}
 	return b.disk.WriteAt(p[:min(int64(len(p)), testZone-off%testZone)], off)
-}
-
-// A leaf with zones below a device without, and the other way round, is left to the host.
-func TestZonedBelow(t *testing.T) {
-	zonedLeaf := &remap.Node{Leaf: &remap.Leaf{Zoned: hostManaged}}
-	plainLeaf := &remap.Node{Leaf: &remap.Leaf{Zoned: "none"}}
-	for _, tc := range []struct {
-		leaf *remap.Node
-		top  Zoner
-		want remap.Reason
-	}{{zonedLeaf, nil, "domain:zoned"}, {plainLeaf, newDisk("dst", testZone), "domain:zoned"}} {
-		p := &plan{dst: Endpoint{Zones: tc.top}, hold: hold.Trust}
-		s := Step{SrcLeaf: tc.leaf, DstLeaf: tc.leaf, Method: MethodHost}
-		if p.choose(t.Context(), &s); s.Reason != tc.want || s.Method != MethodHost {
-			t.Errorf("%+v", s)
-		}
-	}
 }

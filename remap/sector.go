@@ -18,6 +18,9 @@ type Sector int64
 // Bytes returns the position or length in bytes.
 func (s Sector) Bytes() int64 { return int64(s) * SectorSize }
 
+// Sectors returns how many whole sectors a position or length in bytes has.
+func Sectors(bytes int64) Sector { return Sector(bytes / SectorSize) }
+
 // Dev names a block device by its device number.
 type Dev struct {
 	Major, Minor uint32

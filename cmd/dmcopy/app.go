@@ -16,7 +16,7 @@ import (
 	"github.com/sirupsen/logrus"
 	logrusslog "github.com/sirupsen/logrus/hooks/slog"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 )
 
 // streams are what the program reads and writes.
@@ -130,7 +130,7 @@ type message struct {
 
 func errorMessage(err error) message {
 	m := message{Type: "error", Code: exitCode(err), Text: oneLine(err)}
-	var refusal *dispatch.Refusal
+	var refusal *failure.Refusal
 	if errors.As(err, &refusal) {
 		m.Thing, m.Reason, m.Way = refusal.Thing, refusal.Reason, refusal.Way
 	}

@@ -5,7 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/kernel"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/snapshot"
 )
@@ -34,11 +35,11 @@ func (a *app) runCapture(ctx context.Context, names []string) error {
 	reader := snapshot.NewReader(snapshot.Options{HoldRoots: true, Log: a.log})
 	defer a.hold()() // until the rest is closed
 	defer reader.Close()
-	machine := dispatch.NewMachine(reader, a.log)
+	machine := kernel.New(reader, a.log)
 	defer machine.Close()
 	var devs []remap.Dev
 	for _, name := range names {
-		dev, err := dispatch.FindDevice(thisMachine, name)
+		dev, err := ends.FindDevice(thisMachine, name)
 		if err != nil {
 			return err
 		}

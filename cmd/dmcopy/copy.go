@@ -11,7 +11,12 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/dispatch/hostcopy"
+	"github.com/dmcopy/dmcopy/dispatch/inflight"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/journal"
 )
 
@@ -23,10 +28,10 @@ type copyFlags struct {
 	nice  niceFlag
 	layersFlag
 	freeze  freezeFlags
-	offload choice[dispatch.Policy]
+	offload choice[plan.Policy]
 	hold    choice[hold.Mode]
-	verify  choice[dispatch.Verify]
-	onError choice[dispatch.OnError]
+	verify  choice[account.Verify]
+	onError choice[hostcopy.OnError]
 	sparse  bool
 
 	inFlight   int
@@ -43,10 +48,10 @@ type copyFlags struct {
 
 func newCopyFlags() *copyFlags {
 	return &copyFlags{
-		offload:  choice[dispatch.Policy]{dispatch.OffloadAuto, []dispatch.Policy{dispatch.OffloadAuto, dispatch.OffloadRequire, dispatch.OffloadNever}},
+		offload:  choice[plan.Policy]{plan.OffloadAuto, []plan.Policy{plan.OffloadAuto, plan.OffloadRequire, plan.OffloadNever}},
 		hold:     choice[hold.Mode]{hold.Auto, []hold.Mode{hold.Auto, hold.Trust, hold.None}},
-		verify:   choice[dispatch.Verify]{dispatch.VerifyNone, []dispatch.Verify{dispatch.VerifyNone, dispatch.VerifySample, dispatch.VerifyFull}},
-		onError:  choice[dispatch.OnError]{dispatch.OnErrorStop, []dispatch.OnError{dispatch.OnErrorStop, dispatch.OnErrorContinue}},
+		verify:   choice[account.Verify]{account.VerifyNone, []account.Verify{account.VerifyNone, account.VerifySample, account.VerifyFull}},
+		onError:  choice[hostcopy.OnError]{hostcopy.OnErrorStop, []hostcopy.OnError{hostcopy.OnErrorStop, hostcopy.OnErrorContinue}},
 		progress: choice[string]{progressAuto, []string{progressAuto, progressTTY, progressPlain, progressJSON, progressNone}},
 		inFlight: defaultInFlight,
 	}
@@ -150,7 +155,7 @@ func (a *app) copyCommand() *cobra.Command {
 
 // layers looks through thin pools unless nothing is to be offloaded anyway.
 func (f *copyFlags) layers() layersFlag {
-	return layersFlag{trust: f.trust, roots: f.offload.value != dispatch.OffloadNever}
+	return layersFlag{trust: f.trust, roots: f.offload.value != plan.OffloadNever}
 }
 
 // addPolicy adds the flags that decide the plan.
@@ -177,8 +182,8 @@ func (f *copyFlags) live(a *app, mode copydomain.CrossNamespace) *world {
 }
 
 // open are the options that the ends are opened with.
-func (f *copyFlags) open() dispatch.OpenOptions {
-	return dispatch.OpenOptions{LiveSource: f.liveSource, Freeze: f.freeze.on, Create: f.create}
+func (f *copyFlags) open() ends.OpenOptions {
+	return ends.OpenOptions{LiveSource: f.liveSource, Freeze: f.freeze.on, Create: f.create}
 }
 
 // changes tells whether the source can be expected to be another one with each run.
@@ -251,7 +256,7 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	if err == nil {
 		warnings = append(warnings, a.warn(a.equalUUIDs(ctx, job))...)
 	}
-	if !errors.Is(err, dispatch.ErrStuck) {
+	if !errors.Is(err, inflight.ErrStuck) {
 		if report == nil { // nothing was begun
 			err = errors.Join(err, a.discard(job))
 		}
@@ -265,14 +270,14 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	if report == nil {
 		return explainState(string(f.state.file), err)
 	}
-	if err != nil && report.Result == dispatch.OutcomeOK {
-		report.Result = dispatch.OutcomeFailed
+	if err != nil && report.Result == account.OutcomeOK {
+		report.Result = account.OutcomeFailed
 	}
 	return errors.Join(err, a.printReport(report, job, warnings, err))
 }
 
 // carryOut copies and shows the progress.
-func (a *app) carryOut(ctx context.Context, w *world, job dispatch.Job, opts dispatch.Options, mode string) (*dispatch.Report, error) {
+func (a *app) carryOut(ctx context.Context, w *world, job dispatch.Job, opts dispatch.Options, mode string) (*account.Report, error) {
 	u := newUpdater(a.term, mode)
 	defer u.close()
 	opts.Progress = u.update

@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 )
 
 // crashLoudly keeps a crash from looking like a usage error. The runtime of Go ends the
@@ -31,9 +31,9 @@ func refuseSecure() error {
 	}
 	for _, entry := range vector {
 		if entry[0] == atSecure && entry[1] != 0 {
-			return &dispatch.Refusal{
+			return &failure.Refusal{
 				Thing: "the program file", Reason: "has privileges of its own: whoever may run it could copy any device",
-				Way: "take them away (chmod ug-s, setcap -r), and run it as root", Kind: dispatch.ErrRefused,
+				Way: "take them away (chmod ug-s, setcap -r), and run it as root", Kind: failure.ErrRefused,
 			}
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dmcopy/dmcopy/copydomain"
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -286,7 +286,7 @@ func writePairs(w *bufio.Writer, pairs []copydomain.Pair) {
 	}
 	for _, key := range order {
 		g := groups[key]
-		what := string(dispatch.MethodHost) + ": " + explainReason(g.first.Reason)
+		what := string(account.Host) + ": " + explainReason(g.first.Reason)
 		if g.first.Method != "" {
 			what = string(g.first.Method) + ", " + g.first.Limits
 			if g.first.Detail != "" {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 )
 
 // exit is one line of the table of exit codes.
@@ -23,13 +23,13 @@ const exitFailed = 1
 var exits = []exit{
 	{0, nil, "done"},
 	{exitFailed, nil, "failed; the message says where"},
-	{2, dispatch.ErrUsage, "usage: the request makes no sense; nothing was written"},
+	{2, failure.ErrUsage, "usage: the request makes no sense; nothing was written"},
 	{3, errSaved, "incomplete, state saved: the same command, or dmcopy resume, goes on"},
-	{4, dispatch.ErrLayout, "the layout kept changing; nothing wrong was written"},
-	{5, dispatch.ErrPolicy, "--offload=require or --hold cannot be met"},
-	{6, dispatch.ErrRefused, "refused: in use, mounted, too small, read-only, …; nothing was written"},
-	{7, dispatch.ErrMismatch, "verification found a difference"},
-	{130, dispatch.ErrInterrupted, "interrupted"},
+	{4, failure.ErrLayout, "the layout kept changing; nothing wrong was written"},
+	{5, failure.ErrPolicy, "--offload=require or --hold cannot be met"},
+	{6, failure.ErrRefused, "refused: in use, mounted, too small, read-only, …; nothing was written"},
+	{7, failure.ErrMismatch, "verification found a difference"},
+	{130, failure.ErrInterrupted, "interrupted"},
 }
 
 // exitCode tells how the program ends after an error.

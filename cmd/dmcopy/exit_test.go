@@ -9,7 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 )
 
 func TestExitCodes(t *testing.T) {
@@ -21,14 +22,14 @@ func TestExitCodes(t *testing.T) {
 		{errors.New("anything"), 1},
 		{errTimeout, 1},
 		{usage("wrong"), 2},
-		{&dispatch.Refusal{Thing: "a", Reason: "b", Kind: dispatch.ErrUsage}, 2},
-		{dispatch.ErrLayout, 4},
-		{dispatch.ErrPolicy, 5},
-		{&dispatch.Refusal{Thing: "a", Reason: "b", Kind: dispatch.ErrRefused}, 6},
-		{&dispatch.Refusal{Thing: "a", Reason: "b", Kind: dispatch.ErrMissing}, 6},
-		{dispatch.ErrMismatch, 7},
-		{dispatch.ErrInterrupted, 130},
-		{fmt.Errorf("copy: %w", errors.Join(dispatch.ErrInterrupted, errors.New("close"))), 130},
+		{&failure.Refusal{Thing: "a", Reason: "b", Kind: failure.ErrUsage}, 2},
+		{failure.ErrLayout, 4},
+		{failure.ErrPolicy, 5},
+		{&failure.Refusal{Thing: "a", Reason: "b", Kind: failure.ErrRefused}, 6},
+		{&failure.Refusal{Thing: "a", Reason: "b", Kind: ends.ErrMissing}, 6},
+		{failure.ErrMismatch, 7},
+		{failure.ErrInterrupted, 130},
+		{fmt.Errorf("copy: %w", errors.Join(failure.ErrInterrupted, errors.New("close"))), 130},
 	} {
 		if got := exitCode(c.err); got != c.want {
 			t.Errorf("%v: %d, want %d", c.err, got, c.want)
@@ -49,7 +50,7 @@ func TestExitTable(t *testing.T) {
 			t.Errorf("%v leads to %d, not to %d", e.when, exitCode(e.when), e.code)
 		}
 	}
-	if exitCode(dispatch.ErrFenced) != exitFailed {
+	if exitCode(failure.ErrFenced) != exitFailed {
 		t.Error("a fenced copy is a failed one")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
 	"github.com/dmcopy/dmcopy/snapshot"
 )
 
@@ -35,11 +36,11 @@ func (f *freezeFlags) check(live bool) error {
 }
 
 // source has a copy freeze its source, nil if it is not to.
-func (f *freezeFlags) source(src dispatch.Endpoint) func(context.Context) (dispatch.Frozen, error) {
+func (f *freezeFlags) source(src ends.Endpoint) func(context.Context) (ends.Frozen, error) {
 	if !f.on {
 		return nil
 	}
-	return dispatch.FreezeSource(src, f.limit)
+	return ends.FreezeSource(src, f.limit)
 }
 
 // refuse refuses to freeze what the copy needs itself.
@@ -48,7 +49,7 @@ func (f *freezeFlags) refuse(job dispatch.Job, state string) error {
 		return nil
 	}
 	const elsewhere = "choose another place for it"
-	needs := []dispatch.Needed{
+	needs := []ends.Needed{
 		{What: "the root directory", Path: "/", Way: "copy a snapshot of it (lvcreate -s)", ReadOnly: true},
 		{What: "dmcopy itself", Path: "/proc/self/exe", Way: "run a copy of it from somewhere else", ReadOnly: true},
 		{What: "the working directory", Path: ".", Way: "run it in another directory", ReadOnly: true},
@@ -57,7 +58,7 @@ func (f *freezeFlags) refuse(job dispatch.Job, state string) error {
 		{What: "what dmcopy notes", Path: snapshot.DefaultState, Way: "copy a snapshot of it (lvcreate -s)"},
 	}
 	if state != "" {
-		needs = append(needs, dispatch.Needed{What: "the state " + state, Path: state, Way: elsewhere})
+		needs = append(needs, ends.Needed{What: "the state " + state, Path: state, Way: elsewhere})
 	}
-	return dispatch.RefuseFreeze(thisMachine, job, needs)
+	return ends.RefuseFreeze(thisMachine, job.Src, job.Dst, needs)
 }

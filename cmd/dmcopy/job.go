@@ -6,26 +6,29 @@ import (
 	"fmt"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 )
 
 // openJob opens both ends and checks the ranges. What it fails on is closed
 // again.
-func (a *app) openJob(ctx context.Context, from, to string, chosen []dispatch.Range, opts dispatch.OpenOptions) (dispatch.Job, error) {
-	src, err := dispatch.OpenSource(ctx, thisMachine, from, opts)
+func (a *app) openJob(ctx context.Context, from, to string, chosen []byterange.Range, opts ends.OpenOptions) (dispatch.Job, error) {
+	src, err := ends.OpenSource(ctx, thisMachine, from, opts)
 	if err != nil {
 		return dispatch.Job{}, err
 	}
 	opts.Beside = src
-	dst, err := dispatch.OpenDestination(ctx, thisMachine, to, opts)
-	var ranges []dispatch.Range
+	dst, err := ends.OpenDestination(ctx, thisMachine, to, opts)
+	var ranges []byterange.Range
 	switch {
-	case errors.Is(err, dispatch.ErrMissing):
-		dst, ranges, err = dispatch.CreateDestination(ctx, thisMachine, to, src, chosen, opts)
+	case errors.Is(err, ends.ErrMissing):
+		dst, ranges, err = ends.CreateDestination(ctx, thisMachine, to, src, chosen, opts)
 		if err == nil && opts.Dry {
 			a.term.message("dmcopy: there is no " + to + ": copy would create it as a regular file of " + human(src.Device.Size()))
 		}
 	case err == nil:
-		ranges, err = dispatch.Ranges(src, dst, chosen)
+		ranges, err = ends.Ranges(src, dst, chosen)
 		if err != nil {
 			err = errors.Join(err, dst.Close())
 		}
@@ -54,19 +57,19 @@ func (a *app) discard(job dispatch.Job) error {
 
 // openReading opens both ends for reading only. With opts.Dry the destination need not
 // be there, as long as a copy would create it.
-func openReading(ctx context.Context, from, to string, chosen []dispatch.Range, opts dispatch.OpenOptions) (dispatch.Job, error) {
-	src, err := dispatch.OpenSource(ctx, thisMachine, from, opts)
+func openReading(ctx context.Context, from, to string, chosen []byterange.Range, opts ends.OpenOptions) (dispatch.Job, error) {
+	src, err := ends.OpenSource(ctx, thisMachine, from, opts)
 	if err != nil {
 		return dispatch.Job{}, err
 	}
 	opts.Beside = src
-	dst, err := dispatch.OpenSource(ctx, thisMachine, to, opts)
-	var ranges []dispatch.Range
+	dst, err := ends.OpenSource(ctx, thisMachine, to, opts)
+	var ranges []byterange.Range
 	switch {
-	case errors.Is(err, dispatch.ErrMissing) && opts.Dry:
-		dst, ranges, err = dispatch.CreateDestination(ctx, thisMachine, to, src, chosen, opts)
+	case errors.Is(err, ends.ErrMissing) && opts.Dry:
+		dst, ranges, err = ends.CreateDestination(ctx, thisMachine, to, src, chosen, opts)
 	case err == nil:
-		if ranges, err = dispatch.Ranges(src, dst, chosen); err != nil {
+		if ranges, err = ends.Ranges(src, dst, chosen); err != nil {
 			err = errors.Join(shorter(src, dst, err), dst.Close())
 		}
 	}
@@ -77,14 +80,14 @@ func openReading(ctx context.Context, from, to string, chosen []dispatch.Range, 
 }
 
 // shorter says of what is only read what Ranges says of what is to be written.
-func shorter(src, dst dispatch.Endpoint, err error) error {
+func shorter(src, dst ends.Endpoint, err error) error {
 	have, want := dst.Device.Size(), src.Device.Size()
-	var refusal *dispatch.Refusal
-	if !errors.As(err, &refusal) || !errors.Is(err, dispatch.ErrRefused) || refusal.Thing != dst.Name || have >= want {
+	var refusal *failure.Refusal
+	if !errors.As(err, &refusal) || !errors.Is(err, failure.ErrRefused) || refusal.Thing != dst.Name || have >= want {
 		return err
 	}
-	return &dispatch.Refusal{
-		Thing: dst.Name, Kind: dispatch.ErrRefused,
+	return &failure.Refusal{
+		Thing: dst.Name, Kind: failure.ErrRefused,
 		Reason: fmt.Sprintf("is shorter than %s: it has %d bytes, and not %d", src.Name, have, want),
 		Way:    fmt.Sprintf("compare what both have with --length %d", have),
 	}

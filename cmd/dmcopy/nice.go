@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/pace"
 )
 
 // niceFlag says whether to give way to others, and how long their I/O may take.
@@ -51,9 +51,9 @@ func (f *niceFlag) add(flags *pflag.FlagSet) {
 }
 
 // watching gives way on this machine, or not at all.
-func (f *niceFlag) watching() *dispatch.Nice {
+func (f *niceFlag) watching() *pace.Nice {
 	if !f.on {
 		return nil
 	}
-	return &dispatch.Nice{Bound: f.bound, Stat: thisMachine.IOStat}
+	return &pace.Nice{Bound: f.bound, Stat: thisMachine.IOStat}
 }

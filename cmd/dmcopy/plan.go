@@ -14,6 +14,11 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -53,13 +58,13 @@ Offsets and lengths are bytes, with a suffix (K, M, G, T) where that is exact.`,
 
 // planCopy is copy --dry-run: what copy refuses is refused.
 func (a *app) planCopy(ctx context.Context, from, to string, f *copyFlags) error {
-	return a.planWith(ctx, f, func(chosen []dispatch.Range) (dispatch.Job, error) {
+	return a.planWith(ctx, f, func(chosen []byterange.Range) (dispatch.Job, error) {
 		return a.openDry(ctx, from, to, chosen, f)
 	}, func(err error) error { return err })
 }
 
 // openDry opens what a copy would, and refuses what it would refuse.
-func (a *app) openDry(ctx context.Context, from, to string, chosen []dispatch.Range, f *copyFlags) (dispatch.Job, error) {
+func (a *app) openDry(ctx context.Context, from, to string, chosen []byterange.Range, f *copyFlags) (dispatch.Job, error) {
 	opts := f.open()
 	opts.Dry = true
 	job, err := a.openJob(ctx, from, to, chosen, opts)
@@ -74,12 +79,12 @@ func (a *app) openDry(ctx context.Context, from, to string, chosen []dispatch.Ra
 
 // runPlan is plan: what copy would refuse is a warning.
 func (a *app) runPlan(ctx context.Context, from, to string, f *copyFlags) error {
-	return a.planWith(ctx, f, func(chosen []dispatch.Range) (dispatch.Job, error) {
+	return a.planWith(ctx, f, func(chosen []byterange.Range) (dispatch.Job, error) {
 		job, err := a.openDry(ctx, from, to, chosen, f)
-		if !errors.Is(err, dispatch.ErrRefused) {
+		if !errors.Is(err, failure.ErrRefused) {
 			return job, err
 		}
-		look, lookErr := openReading(ctx, from, to, chosen, dispatch.OpenOptions{LiveSource: true, Dry: true, Create: f.create})
+		look, lookErr := openReading(ctx, from, to, chosen, ends.OpenOptions{LiveSource: true, Dry: true, Create: f.create})
 		if lookErr != nil {
 			return look, err
 		}
@@ -90,7 +95,7 @@ func (a *app) runPlan(ctx context.Context, from, to string, f *copyFlags) error 
 
 // refused makes a warning of what copy would refuse because of the plan.
 func (a *app) refused(err error) error {
-	if errors.Is(err, dispatch.ErrRefused) || errors.Is(err, dispatch.ErrPolicy) {
+	if errors.Is(err, failure.ErrRefused) || errors.Is(err, failure.ErrPolicy) {
 		a.wouldRefuse(err)
 		return nil
 	}
@@ -103,7 +108,7 @@ func (a *app) wouldRefuse(err error) {
 
 // planWith plans a job on this machine, and hands what copy would refuse
 // because of the plan to refused.
-func (a *app) planWith(ctx context.Context, f *copyFlags, open func([]dispatch.Range) (dispatch.Job, error), refused func(error) error) error {
+func (a *app) planWith(ctx context.Context, f *copyFlags, open func([]byterange.Range) (dispatch.Job, error), refused func(error) error) error {
 	opts, err := f.options(a)
 	if err != nil {
 		return err
@@ -156,7 +161,7 @@ func (a *app) planStack(ctx context.Context, from, to string, f *copyFlags, stac
 	if job.Dst, err = w.endpoint(ctx, to); err != nil {
 		return err
 	}
-	if job.Ranges, err = dispatch.Ranges(job.Src, job.Dst, chosen); err != nil {
+	if job.Ranges, err = ends.Ranges(job.Src, job.Dst, chosen); err != nil {
 		return err
 	}
 	for _, why := range w.refusals(job.Src.Dev, job.Dst.Dev) {
@@ -171,23 +176,23 @@ func (a *app) planStack(ctx context.Context, from, to string, f *copyFlags, stac
 
 // totals sum up a plan.
 type totals struct {
-	Total     int64                     `json:"bytes_total"`
-	Offloaded int64                     `json:"bytes_offloaded"`
-	Host      int64                     `json:"bytes_host"`
-	Zeroed    int64                     `json:"bytes_zeroed"`
-	Skipped   int64                     `json:"bytes_skipped"`
-	Pieces    int64                     `json:"pieces"`
-	ByMethod  map[dispatch.Method]int64 `json:"by_method"`
-	Reasons   []dispatch.ReasonBytes    `json:"reasons"`
+	Total     int64                    `json:"bytes_total"`
+	Offloaded int64                    `json:"bytes_offloaded"`
+	Host      int64                    `json:"bytes_host"`
+	Zeroed    int64                    `json:"bytes_zeroed"`
+	Skipped   int64                    `json:"bytes_skipped"`
+	Pieces    int64                    `json:"pieces"`
+	ByMethod  map[account.Method]int64 `json:"by_method"`
+	Reasons   []account.ReasonBytes    `json:"reasons"`
 
 	byReason map[remap.Reason]int64
 }
 
 func newTotals() *totals {
-	return &totals{ByMethod: make(map[dispatch.Method]int64), byReason: make(map[remap.Reason]int64)}
+	return &totals{ByMethod: make(map[account.Method]int64), byReason: make(map[remap.Reason]int64)}
 }
 
-func (t *totals) add(s *dispatch.Step) {
+func (t *totals) add(s *plan.Step) {
 	t.Pieces++
 	t.Total += s.Len
 	t.ByMethod[s.Method] += s.Len
@@ -195,11 +200,11 @@ func (t *totals) add(s *dispatch.Step) {
 		t.byReason[s.Reason] += s.Len
 	}
 	switch s.Method {
-	case dispatch.MethodHost:
+	case account.Host:
 		t.Host += s.Len
-	case dispatch.MethodZero:
+	case account.Zero:
 		t.Zeroed += s.Len
-	case dispatch.MethodSkip:
+	case account.Skip:
 		t.Skipped += s.Len
 	default:
 		t.Offloaded += s.Len
@@ -208,14 +213,14 @@ func (t *totals) add(s *dispatch.Step) {
 
 // close lists the reasons, the most bytes first.
 func (t *totals) close() {
-	t.Reasons = []dispatch.ReasonBytes{}
+	t.Reasons = []account.ReasonBytes{}
 	for _, why := range slices.Sorted(maps.Keys(t.byReason)) {
-		t.Reasons = append(t.Reasons, dispatch.ReasonBytes{Reason: why, Bytes: t.byReason[why]})
+		t.Reasons = append(t.Reasons, account.ReasonBytes{Reason: why, Bytes: t.byReason[why]})
 	}
-	slices.SortStableFunc(t.Reasons, func(a, b dispatch.ReasonBytes) int { return cmp.Compare(b.Bytes, a.Bytes) })
+	slices.SortStableFunc(t.Reasons, func(a, b account.ReasonBytes) int { return cmp.Compare(b.Bytes, a.Bytes) })
 }
 
-func (a *app) printPlan(steps iter.Seq2[*dispatch.Step, error], job dispatch.Job) error {
+func (a *app) printPlan(steps iter.Seq2[*plan.Step, error], job dispatch.Job) error {
 	if a.json {
 		a.answered.Store(true)
 		return a.planJSON(steps)
@@ -225,19 +230,19 @@ func (a *app) printPlan(steps iter.Seq2[*dispatch.Step, error], job dispatch.Job
 
 // pieceJSON is a piece of a plan in JSON. What is not known is null.
 type pieceJSON struct {
-	SrcOffset     int64           `json:"src_offset"`
-	DstOffset     int64           `json:"dst_offset"`
-	Length        int64           `json:"length"`
-	Method        dispatch.Method `json:"method"`
-	Reason        remap.Reason    `json:"reason"`
-	SrcLeaf       *string         `json:"src_leaf"`
-	SrcLeafOffset *int64          `json:"src_leaf_offset"`
-	DstLeaf       *string         `json:"dst_leaf"`
-	DstLeafOffset *int64          `json:"dst_leaf_offset"`
-	Domain        string          `json:"domain"`
+	SrcOffset     int64          `json:"src_offset"`
+	DstOffset     int64          `json:"dst_offset"`
+	Length        int64          `json:"length"`
+	Method        account.Method `json:"method"`
+	Reason        remap.Reason   `json:"reason"`
+	SrcLeaf       *string        `json:"src_leaf"`
+	SrcLeafOffset *int64         `json:"src_leaf_offset"`
+	DstLeaf       *string        `json:"dst_leaf"`
+	DstLeafOffset *int64         `json:"dst_leaf_offset"`
+	Domain        string         `json:"domain"`
 }
 
-func newPieceJSON(s *dispatch.Step) *pieceJSON {
+func newPieceJSON(s *plan.Step) *pieceJSON {
 	p := &pieceJSON{
 		SrcOffset: s.SrcOff, DstOffset: s.DstOff, Length: s.Len, Method: s.Method, Reason: s.Reason, Domain: s.Domain,
 	}
@@ -250,7 +255,7 @@ func newPieceJSON(s *dispatch.Step) *pieceJSON {
 	return p
 }
 
-func (a *app) planJSON(steps iter.Seq2[*dispatch.Step, error]) error {
+func (a *app) planJSON(steps iter.Seq2[*plan.Step, error]) error {
 	out := newObjectWriter(a.out, struct {
 		Schema int `json:"schema"`
 	}{1}, "pieces")
@@ -276,7 +281,7 @@ func (a *app) planJSON(steps iter.Seq2[*dispatch.Step, error]) error {
 	return errors.Join(failed, out.end(tail))
 }
 
-func (a *app) planText(steps iter.Seq2[*dispatch.Step, error], job dispatch.Job) error {
+func (a *app) planText(steps iter.Seq2[*plan.Step, error], job dispatch.Job) error {
 	w := bufio.NewWriter(a.out)
 	const row = "%14s  %14s  %14s  %-13s %-24s  %-24s  %s\n"
 	sum := newTotals()

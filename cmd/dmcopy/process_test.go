@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/internal/blockio/looptest"
 )
@@ -75,8 +75,8 @@ func TestInterrupt(t *testing.T) {
 	if !errors.As(err, &exit) || exit.ExitCode() != 130 {
 		t.Errorf("%v, want exit code 130; it said:\n%s", err, strings.Join(said, "\n"))
 	}
-	var report dispatch.Report
-	if err := json.Unmarshal(stdout.Bytes(), &report); err != nil || report.Result == dispatch.OutcomeOK || len(report.Errors) == 0 {
+	var report account.Report
+	if err := json.Unmarshal(stdout.Bytes(), &report); err != nil || report.Result == account.OutcomeOK || len(report.Errors) == 0 {
 		t.Errorf("%v, %s", err, stdout.Bytes())
 	}
 	if !strings.Contains(strings.Join(said, "\n"), "interrupt again to stop at once") {
@@ -155,8 +155,8 @@ func TestLoopDevices(t *testing.T) {
 	}
 	src, dst := looptest.Attach(t, a, 512), looptest.Attach(t, b, 4096)
 	code, out, errs := dmcopy("copy", "--json", "--verify", "full", src, dst)
-	var report dispatch.Report
-	if err := json.Unmarshal([]byte(out), &report); code != 0 || err != nil || report.Host != 4<<20 || report.Result != dispatch.OutcomeOK {
+	var report account.Report
+	if err := json.Unmarshal([]byte(out), &report); code != 0 || err != nil || report.Host != 4<<20 || report.Result != account.OutcomeOK {
 		t.Fatalf("%d, %v\n%s%s", code, err, out, errs)
 	}
 	if code, out, errs := dmcopy("verify", filepath.Base(src), dst); code != 0 {
@@ -211,7 +211,7 @@ func TestEqualUUIDs(t *testing.T) {
 	} {
 		code, out, errs := dmcopy(append([]string{"copy", "--json"}, c.args...)...)
 		var report reportJSON
-		if err := json.Unmarshal([]byte(out), &report); code != 0 || err != nil || report.Report.Result != dispatch.OutcomeOK {
+		if err := json.Unmarshal([]byte(out), &report); code != 0 || err != nil || report.Report.Result != account.OutcomeOK {
 			t.Fatalf("%s: %d, %v: %s%s", name, code, err, out, errs)
 		}
 		want := dst + " has the UUID of " + src + " now (swap 01020304-0506-0708-090a-0b0c0d0e0f10): do not use both on one machine before one of them has got another: swaplabel --uuid \"$(uuidgen)\" " + dst

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 )
 
 // Ways to show progress.
@@ -38,7 +38,7 @@ type updater struct {
 	start time.Time
 
 	mu     sync.Mutex
-	latest dispatch.Progress
+	latest account.Progress
 	speed  speedometer
 
 	usr1 chan os.Signal
@@ -62,7 +62,7 @@ func newUpdater(t *terminal, mode string) *updater {
 }
 
 // update takes note of a moment. It may be called from any goroutine.
-func (u *updater) update(p dispatch.Progress) {
+func (u *updater) update(p account.Progress) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.latest = p
@@ -118,7 +118,7 @@ func (u *updater) show() {
 
 // moment is what is shown of one moment.
 type moment struct {
-	dispatch.Progress
+	account.Progress
 	elapsed time.Duration
 	speed   float64 // bytes per second
 }
@@ -153,9 +153,9 @@ func (m moment) line() string {
 		percent(m.Offloaded, m.Done), m.eta(), clock(m.elapsed))
 }
 
-func (m moment) phase() dispatch.Phase {
+func (m moment) phase() account.Phase {
 	if m.Phase == "" {
-		return dispatch.PhaseScanning
+		return account.PhaseScanning
 	}
 	return m.Phase
 }
@@ -187,15 +187,15 @@ func whole(part, all int64) string {
 
 // statusMessage is the JSON form, one object a line.
 type statusMessage struct {
-	Type      string         `json:"message_type"`
-	Phase     dispatch.Phase `json:"phase"`
-	Total     int64          `json:"bytes_total"`
-	Done      int64          `json:"bytes_done"`
-	Offloaded int64          `json:"bytes_offloaded"`
-	Host      int64          `json:"bytes_host"`
-	Zeroed    int64          `json:"bytes_zeroed"`
-	Rate      int64          `json:"bytes_per_second"`
-	Elapsed   float64        `json:"seconds_elapsed"`
+	Type      string        `json:"message_type"`
+	Phase     account.Phase `json:"phase"`
+	Total     int64         `json:"bytes_total"`
+	Done      int64         `json:"bytes_done"`
+	Offloaded int64         `json:"bytes_offloaded"`
+	Host      int64         `json:"bytes_host"`
+	Zeroed    int64         `json:"bytes_zeroed"`
+	Rate      int64         `json:"bytes_per_second"`
+	Elapsed   float64       `json:"seconds_elapsed"`
 	// Left is missing as long as there is nothing to estimate it from.
 	Left *float64 `json:"seconds_remaining,omitempty"`
 }
@@ -237,7 +237,7 @@ const speedSpan = 10 * time.Second
 
 // note adds a sample. A new phase that counts from the start, such as
 // verifying, starts over.
-func (s *speedometer) note(at time.Duration, p dispatch.Progress) {
+func (s *speedometer) note(at time.Duration, p account.Progress) {
 	done := p.Done - p.Resumed
 	if n := len(s.samples); n > 0 && done < s.samples[n-1].done {
 		s.samples = s.samples[:0]

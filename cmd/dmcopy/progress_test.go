@@ -10,11 +10,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 )
 
-var half = dispatch.Progress{
-	Phase: dispatch.PhaseCopying, Total: 64 << 30, Done: 32 << 30, Offloaded: 24 << 30, Host: 8 << 30,
+var half = account.Progress{
+	Phase: account.PhaseCopying, Total: 64 << 30, Done: 32 << 30, Offloaded: 24 << 30, Host: 8 << 30,
 }
 
 func TestMoment(t *testing.T) {
@@ -76,16 +76,16 @@ func TestSpeedometer(t *testing.T) {
 		if len(s.samples) > 0 {
 			last = s.samples[len(s.samples)-1].done
 		}
-		s.note(at, dispatch.Progress{Done: last + speed})
+		s.note(at, account.Progress{Done: last + speed})
 	}
 	if s.perSecond != 10 {
 		t.Errorf("%v per second, want the speed of the last seconds", s.perSecond)
 	}
-	s.note(101*time.Second, dispatch.Progress{Done: 5}) // verifying counts again
+	s.note(101*time.Second, account.Progress{Done: 5}) // verifying counts again
 	if s.perSecond != 0 {
 		t.Errorf("%v per second after a new start", s.perSecond)
 	}
-	s.note(102*time.Second, dispatch.Progress{Done: 1 << 40, Resumed: 1<<40 - 8}) // nothing of that was fast
+	s.note(102*time.Second, account.Progress{Done: 1 << 40, Resumed: 1<<40 - 8}) // nothing of that was fast
 	if s.perSecond != 3 {
 		t.Errorf("%v per second after going on", s.perSecond)
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
 	"github.com/dmcopy/dmcopy/journal"
 )
 
@@ -19,22 +19,22 @@ const rangeForm = "SRC:DST:LENGTH, each " + sizeForms + "; an offset that is lef
 
 // parseRange reads one range in any form of copyfilerange(1) of util-linux: each of the
 // three may be left out.
-func parseRange(s string) (dispatch.Range, error) {
+func parseRange(s string) (byterange.Range, error) {
 	fields := strings.Split(s, ":")
 	if len(fields) != 3 {
-		return dispatch.Range{}, fmt.Errorf("%q is not a range: want %s", s, rangeForm)
+		return byterange.Range{}, fmt.Errorf("%q is not a range: want %s", s, rangeForm)
 	}
-	values := [3]int64{dispatch.Follow, dispatch.Follow, 0}
+	values := [3]int64{byterange.Follow, byterange.Follow, 0}
 	for i, field := range fields {
 		if field == "" {
 			continue
 		}
 		var err error
 		if values[i], err = parseSize(field); err != nil {
-			return dispatch.Range{}, fmt.Errorf("range %q: %w", s, err)
+			return byterange.Range{}, fmt.Errorf("range %q: %w", s, err)
 		}
 	}
-	return dispatch.Range{Src: values[0], Dst: values[1], Len: values[2]}, nil
+	return byterange.Range{Src: values[0], Dst: values[1], Len: values[2]}, nil
 }
 
 // Bounds of a list of ranges, which is kept in memory, 24 bytes each: an endless one
@@ -47,12 +47,12 @@ const (
 // readRanges reads one range a line. Empty lines and what follows a # are
 // skipped. A list without any range is an error: no ranges would mean the
 // whole device.
-func readRanges(r io.Reader, name string) ([]dispatch.Range, error) {
+func readRanges(r io.Reader, name string) ([]byterange.Range, error) {
 	return readRangesWithin(r, name, maxRanges, maxRangeBytes)
 }
 
-func readRangesWithin(r io.Reader, name string, most int, bytes int64) ([]dispatch.Range, error) {
-	var ranges []dispatch.Range
+func readRangesWithin(r io.Reader, name string, most int, bytes int64) ([]byterange.Range, error) {
+	var ranges []byterange.Range
 	all := &io.LimitedReader{R: r, N: bytes + 1}
 	lines := bufio.NewScanner(all)
 	number := 0
@@ -85,7 +85,7 @@ func readRangesWithin(r io.Reader, name string, most int, bytes int64) ([]dispat
 }
 
 // rangeList is the flag --range, which may be given more than once.
-type rangeList []dispatch.Range
+type rangeList []byterange.Range
 
 // Set implements pflag.Value.
 func (l *rangeList) Set(s string) error {
@@ -119,7 +119,7 @@ func (f *rangeFlags) add(flags *pflag.FlagSet) {
 }
 
 // ranges returns what was chosen; nil is the whole source.
-func (f *rangeFlags) ranges(stdin io.Reader) ([]dispatch.Range, error) {
+func (f *rangeFlags) ranges(stdin io.Reader) ([]byterange.Range, error) {
 	single := f.srcOffset.set || f.dstOffset.set || f.length.set
 	listed := len(f.list) > 0 || f.file != ""
 	switch {
@@ -132,7 +132,7 @@ func (f *rangeFlags) ranges(stdin io.Reader) ([]dispatch.Range, error) {
 	case f.length.set && f.length.bytes == 0:
 		return nil, usage("--length 0 copies nothing: leave --length out for everything up to the end of the source")
 	case single:
-		return []dispatch.Range{{Src: f.srcOffset.bytes, Dst: f.dstOffset.bytes, Len: f.length.bytes}}, nil
+		return []byterange.Range{{Src: f.srcOffset.bytes, Dst: f.dstOffset.bytes, Len: f.length.bytes}}, nil
 	case f.file == "":
 		return f.list, nil
 	}
@@ -141,7 +141,7 @@ func (f *rangeFlags) ranges(stdin io.Reader) ([]dispatch.Range, error) {
 }
 
 // readDomain makes ranges of what is rescued in a map file.
-func readDomain(name string) ([]dispatch.Range, error) {
+func readDomain(name string) ([]byterange.Range, error) {
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, usage("--domain: %v", err)
@@ -151,10 +151,10 @@ func readDomain(name string) ([]dispatch.Range, error) {
 	if err != nil {
 		return nil, usage("--domain %s: %v", name, err)
 	}
-	var ranges []dispatch.Range
+	var ranges []byterange.Range
 	for _, e := range extents {
 		if e.Status == journal.Done {
-			ranges = append(ranges, dispatch.Range{Src: e.Off, Dst: e.Off, Len: e.Len})
+			ranges = append(ranges, byterange.Range{Src: e.Off, Dst: e.Off, Len: e.Len})
 		}
 	}
 	if len(ranges) == 0 {
@@ -163,7 +163,7 @@ func readDomain(name string) ([]dispatch.Range, error) {
 	return ranges, nil
 }
 
-func (f *rangeFlags) readFile(stdin io.Reader) ([]dispatch.Range, error) {
+func (f *rangeFlags) readFile(stdin io.Reader) ([]byterange.Range, error) {
 	if f.file == "-" {
 		return readRanges(stdin, "stdin")
 	}

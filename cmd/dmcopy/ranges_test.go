@@ -6,13 +6,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 )
 
 func TestReadRanges(t *testing.T) {
 	got, err := readRanges(strings.NewReader("# ranges\n\n0:0:1M\n  1M:4s:512 # tail\n5:6:0\n::\n:7:1K\n3::"), "list")
-	want := []dispatch.Range{{Len: 1 << 20}, {Src: 1 << 20, Dst: 2048, Len: 512}, {Src: 5, Dst: 6},
-		{Src: dispatch.Follow, Dst: dispatch.Follow}, {Src: dispatch.Follow, Dst: 7, Len: 1024}, {Src: 3, Dst: dispatch.Follow}}
+	want := []byterange.Range{{Len: 1 << 20}, {Src: 1 << 20, Dst: 2048, Len: 512}, {Src: 5, Dst: 6},
+		{Src: byterange.Follow, Dst: byterange.Follow}, {Src: byterange.Follow, Dst: 7, Len: 1024}, {Src: 3, Dst: byterange.Follow}}
 	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v, %v; want %v", got, err, want)
 	}
@@ -33,7 +34,7 @@ func TestReadRangesRefuses(t *testing.T) {
 		"0:0:1\n" + strings.Repeat("0", 1<<17): "list, line 2: too long",
 	} {
 		_, err := readRanges(strings.NewReader(text), "list")
-		if !errors.Is(err, dispatch.ErrUsage) || !strings.Contains(err.Error(), says) {
+		if !errors.Is(err, failure.ErrUsage) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%.20q: %v; want %q", text, err, says)
 		}
 	}
@@ -46,7 +47,7 @@ func TestReadRangesMillion(t *testing.T) {
 		fmt.Fprintf(&text, "%dK:%dK:1K\n", 2*i, i)
 	}
 	got, err := readRanges(strings.NewReader(text.String()), "list")
-	if err != nil || len(got) != count || got[count-1] != (dispatch.Range{Src: 2 * (count - 1) << 10, Dst: (count - 1) << 10, Len: 1 << 10}) {
+	if err != nil || len(got) != count || got[count-1] != (byterange.Range{Src: 2 * (count - 1) << 10, Dst: (count - 1) << 10, Len: 1 << 10}) {
 		t.Errorf("%d ranges, %v", len(got), err)
 	}
 }
@@ -68,7 +69,7 @@ func TestReadRangesEndless(t *testing.T) {
 	for text, says := range map[string]string{
 		"0:0:1\n": "more than 1000 ranges", "# nothing\n": "longer than 65536 bytes", "\n": "longer than",
 	} {
-		if _, err := readRangesWithin(&endless{text: text}, "list", 1000, 1<<16); !errors.Is(err, dispatch.ErrUsage) || !strings.Contains(err.Error(), says) {
+		if _, err := readRangesWithin(&endless{text: text}, "list", 1000, 1<<16); !errors.Is(err, failure.ErrUsage) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
@@ -77,7 +78,7 @@ func TestReadRangesEndless(t *testing.T) {
 		t.Errorf("%d ranges, %v", len(got), err)
 	}
 	for _, text := range []string{"0:0:1\x00\n", "\x00", "0\x00:0:1"} {
-		if _, err := readRanges(strings.NewReader(text), "list"); !errors.Is(err, dispatch.ErrUsage) {
+		if _, err := readRanges(strings.NewReader(text), "list"); !errors.Is(err, failure.ErrUsage) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
@@ -91,7 +92,7 @@ func FuzzReadRanges(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		ranges, err := readRanges(strings.NewReader(text), "list")
 		if err != nil {
-			if !errors.Is(err, dispatch.ErrUsage) {
+			if !errors.Is(err, failure.ErrUsage) {
 				t.Fatalf("%v is no usage error", err)
 			}
 			return
@@ -102,7 +103,7 @@ func FuzzReadRanges(f *testing.F) {
 				switch {
 				case v >= 0:
 					printed.WriteString(exact(v))
-				case v != dispatch.Follow || i == 2:
+				case v != byterange.Follow || i == 2:
 					t.Fatalf("negative: %v", r)
 				}
 				printed.WriteString([]string{":", ":", "\n"}[i])

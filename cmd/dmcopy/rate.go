@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/pace"
 )
 
 // rateFlags say how fast to copy.
@@ -100,7 +100,7 @@ func (r *rateFile) read() error {
 	}
 	word := strings.TrimSpace(string(text))
 	if word == "max" {
-		r.rate = dispatch.Unlimited
+		r.rate = pace.Unlimited
 		return nil
 	}
 	rate, err := parseSize(word)

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/pace"
 )
 
 // TestRateFile: the file is read every second, and what cannot be read changes
@@ -43,7 +43,7 @@ func TestRateFile(t *testing.T) {
 			text string
 			want int64
 		}{
-			{"max", dispatch.Unlimited}, {" 512K ", 512 << 10}, {"0", 0}, {"", 0}, {"-1", 0}, {"1s\n", 512}, {"1.55G", 512}, {"max max", 512},
+			{"max", pace.Unlimited}, {" 512K ", 512 << 10}, {"0", 0}, {"", 0}, {"-1", 0}, {"1s\n", 512}, {"1.55G", 512}, {"max max", 512},
 		} {
 			write(c.text)
 			if got := get(); got != last {

@@ -5,7 +5,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -257,7 +257,7 @@ func explainReason(why remap.Reason) string {
 }
 
 // printReasons lists how many bytes were or will be kept from the devices.
-func printReasons(w io.Writer, reasons []dispatch.ReasonBytes, total int64) {
+func printReasons(w io.Writer, reasons []account.ReasonBytes, total int64) {
 	for _, r := range reasons {
 		fmt.Fprintf(w, "  %12s  %7s  %s\n", human(r.Bytes), percent(r.Bytes, total), explainReason(r.Reason))
 	}

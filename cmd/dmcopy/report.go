@@ -11,21 +11,22 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 )
 
 // printReport prints what a copy did.
-func (a *app) printReport(r *dispatch.Report, job dispatch.Job, warnings []string, err error) error {
+func (a *app) printReport(r *account.Report, job dispatch.Job, warnings []string, err error) error {
 	unwritten := a.writeReport(r, job, warnings, err)
 	switch {
 	case unwritten == nil:
 		return nil
-	case r.Result == dispatch.OutcomeOK:
+	case r.Result == account.OutcomeOK:
 		return fmt.Errorf("the copy is complete, but %w: %w", errUnreported, unwritten)
 	}
 	return fmt.Errorf("%w: %w", errUnreported, unwritten)
 }
 
-func (a *app) writeReport(r *dispatch.Report, job dispatch.Job, warnings []string, err error) error {
+func (a *app) writeReport(r *account.Report, job dispatch.Job, warnings []string, err error) error {
 	if a.json {
 		if err != nil {
 			r.Errors = []string{oneLine(err)}
@@ -39,7 +40,7 @@ func (a *app) writeReport(r *dispatch.Report, job dispatch.Job, warnings []strin
 
 // reportJSON is the report of a copy in JSON, and what it was between.
 type reportJSON struct {
-	*dispatch.Report
+	*account.Report
 	Source      string   `json:"source"`
 	Destination string   `json:"destination"`
 	Warnings    []string `json:"warnings"`
@@ -47,7 +48,7 @@ type reportJSON struct {
 	Kernel      string   `json:"kernel"`
 }
 
-func newReportJSON(r *dispatch.Report, job dispatch.Job, warnings []string) *reportJSON {
+func newReportJSON(r *account.Report, job dispatch.Job, warnings []string) *reportJSON {
 	return &reportJSON{
 		Report: r, Source: job.Src.Name, Destination: job.Dst.Name,
 		Warnings: append([]string{}, warnings...), Version: buildInfo().Version, Kernel: kernelRelease(),
@@ -63,11 +64,11 @@ func kernelRelease() string {
 	return unix.ByteSliceToString(name.Release[:])
 }
 
-func reportText(w *bufio.Writer, r *dispatch.Report, job dispatch.Job) {
+func reportText(w *bufio.Writer, r *account.Report, job dispatch.Job) {
 	done := r.Offloaded + r.Host + r.Zeroed + r.Skipped
 	elapsed := time.Duration(r.Seconds * float64(time.Second))
 	head := "copied " + human(done)
-	if r.Result != dispatch.OutcomeOK {
+	if r.Result != account.OutcomeOK {
 		head = fmt.Sprintf("%s: copied %s of %s", r.Result, human(done), human(r.Total))
 	}
 	fmt.Fprintf(w, "%s from %s to %s in %s (%s)\n", head, line(job.Src.Name), line(job.Dst.Name), duration(elapsed), rate(done-r.Skipped, elapsed))
@@ -114,7 +115,7 @@ func reportText(w *bufio.Writer, r *dispatch.Report, job dispatch.Job) {
 }
 
 // writeBad lists what could not be read.
-func writeBad(w *bufio.Writer, r *dispatch.Report, job dispatch.Job) {
+func writeBad(w *bufio.Writer, r *account.Report, job dispatch.Job) {
 	if len(r.Bad) == 0 {
 		return
 	}
@@ -130,20 +131,20 @@ func writeBad(w *bufio.Writer, r *dispatch.Report, job dispatch.Job) {
 }
 
 // verifiedWords say how far the copy was compared.
-var verifiedWords = map[dispatch.Verify]string{
-	dispatch.VerifyNone:   "not verified",
-	dispatch.VerifySample: "verified in samples",
-	dispatch.VerifyFull:   "verified: every byte was read back and compared",
+var verifiedWords = map[account.Verify]string{
+	account.VerifyNone:   "not verified",
+	account.VerifySample: "verified in samples",
+	account.VerifyFull:   "verified: every byte was read back and compared",
 }
 
 // commands says which methods were used.
-func commands(r *dispatch.Report) string {
+func commands(r *account.Report) string {
 	if r.Commands == 0 {
 		return ""
 	}
 	var methods []string
 	for _, m := range slices.Sorted(maps.Keys(r.ByMethod)) {
-		if m != dispatch.MethodHost && m != dispatch.MethodZero && m != dispatch.MethodSkip {
+		if m != account.Host && m != account.Zero && m != account.Skip {
 			methods = append(methods, string(m))
 		}
 	}

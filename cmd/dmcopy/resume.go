@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 	"github.com/dmcopy/dmcopy/journal"
 )
 
@@ -66,11 +66,11 @@ func (a *app) resume(ctx context.Context, file string, flags *pflag.FlagSet) err
 	flagged := overrides(path, flags) // before they are defaults again
 	again := a.rootCommand()
 	if cmd, _, err := again.Find(command); err != nil || cmd.Name() != "copy" {
-		return &dispatch.Refusal{Thing: "the state " + file, Reason: "is not of a copy", Kind: dispatch.ErrRefused}
+		return &failure.Refusal{Thing: "the state " + file, Reason: "is not of a copy", Kind: failure.ErrRefused}
 	}
 	if err := os.Chdir(directory); err != nil {
-		return &dispatch.Refusal{Thing: "the state " + file, Reason: fmt.Sprintf("was begun in a directory that cannot be entered: %v", err),
-			Way: "run the copy itself", Kind: dispatch.ErrRefused}
+		return &failure.Refusal{Thing: "the state " + file, Reason: fmt.Sprintf("was begun in a directory that cannot be entered: %v", err),
+			Way: "run the copy itself", Kind: failure.ErrRefused}
 	}
 	a.args = withFlags(command, flagged)
 	again.SetArgs(a.args)

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 )
 
 // leaveAfter is how long the program may take to say what it leaves behind, and to
@@ -97,7 +97,7 @@ func (w *warden) told(received os.Signal, insists bool) {
 func (w *warden) leave(received os.Signal) {
 	w.a.term.setStatus("")
 	w.a.fail(interrupted(&signalError{received}), w.asJSON)
-	quit(exitCode(dispatch.ErrInterrupted))
+	quit(exitCode(failure.ErrInterrupted))
 }
 
 // hold says that there is something to be given back, and returns what says that it was.
@@ -107,7 +107,7 @@ func (a *app) hold() (release func()) {
 }
 
 // interrupted is the end of a command whose context has ended for a reason.
-func interrupted(cause error) error { return fmt.Errorf("%w: %w", dispatch.ErrInterrupted, cause) }
+func interrupted(cause error) error { return fmt.Errorf("%w: %w", failure.ErrInterrupted, cause) }
 
 // errUnreported: what a copy has done was not told.
 var errUnreported = errors.New("the report could not be written")
@@ -133,7 +133,7 @@ func (a *app) isUnread() bool {
 // quiet tells whether an error is none to speak of: who has read enough of a list closes
 // the pipe. How a copy ends is always told.
 func (a *app) quiet(err error) bool {
-	return a.isUnread() && !a.copying.Load() && errors.Is(err, dispatch.ErrInterrupted)
+	return a.isUnread() && !a.copying.Load() && errors.Is(err, failure.ErrInterrupted)
 }
 
 // quit ends the program. Threads that the kernel keeps stay, and with them what is
@@ -143,9 +143,9 @@ func quit(code int) {
 	os.Exit(code)
 }
 
-// signalError is why a run was canceled. It is a dispatch.ErrInterrupted.
+// signalError is why a run was canceled. It is a failure.ErrInterrupted.
 type signalError struct{ signal os.Signal }
 
 func (e *signalError) Error() string { return "by signal (" + e.signal.String() + ")" }
 
-func (e *signalError) Unwrap() error { return dispatch.ErrInterrupted }
+func (e *signalError) Unwrap() error { return failure.ErrInterrupted }

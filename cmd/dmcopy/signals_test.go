@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 )
 
 // A crash has an exit code of its own: that of a usage error says that nothing was
@@ -105,9 +105,9 @@ func TestHangup(t *testing.T) {
 	for lines.Scan() {
 	}
 	_ = cmd.Wait()
-	var report dispatch.Report
+	var report account.Report
 	err := json.Unmarshal([]byte(out.String()), &report)
-	if code := cmd.ProcessState.ExitCode(); code != 130 || err != nil || report.Result != dispatch.OutcomeIncomplete {
+	if code := cmd.ProcessState.ExitCode(); code != 130 || err != nil || report.Result != account.OutcomeIncomplete {
 		t.Errorf("exit code %d, %v: %s", code, err, out.String())
 	}
 }
@@ -160,9 +160,9 @@ func TestUnread(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	var report dispatch.Report
+	var report account.Report
 	err = json.Unmarshal([]byte(out.String()), &report)
-	if code := cmd.ProcessState.ExitCode(); code != 130 || err != nil || report.Result != dispatch.OutcomeIncomplete {
+	if code := cmd.ProcessState.ExitCode(); code != 130 || err != nil || report.Result != account.OutcomeIncomplete {
 		t.Errorf("exit code %d, %v: %s", code, err, out.String())
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -140,7 +140,7 @@ type usageError struct{ text string }
 func (e *usageError) Error() string { return e.text }
 
 // Unwrap makes it a usage error for the table of exit codes.
-func (e *usageError) Unwrap() error { return dispatch.ErrUsage }
+func (e *usageError) Unwrap() error { return failure.ErrUsage }
 
 func usage(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}

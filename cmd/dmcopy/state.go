@@ -12,6 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/inflight"
 	"github.com/dmcopy/dmcopy/journal"
 )
 
@@ -47,12 +50,12 @@ func (a *app) openState(f *stateFlags, job dispatch.Job, live bool) (*journal.Fi
 		return nil, nil
 	}
 	path := string(f.file)
-	for _, e := range []dispatch.Endpoint{job.Src, job.Dst} {
+	for _, e := range []ends.Endpoint{job.Src, job.Dst} {
 		if sameFile(path, e.Device.Name()) {
 			return nil, usage("--state %s: this is %s, which is to be copied", path, e.Name)
 		}
 	}
-	plan, ranges, err := dispatch.Describe(thisMachine, job, live)
+	plan, ranges, err := ends.Describe(thisMachine, job.Src, job.Dst, job.Ranges, live)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +98,7 @@ func explainState(path string, err error) error {
 	if named := (*fs.PathError)(nil); errors.As(why, &named) {
 		why = named.Err
 	}
-	refusal := &dispatch.Refusal{Thing: "the state " + path, Kind: dispatch.ErrRefused}
+	refusal := &failure.Refusal{Thing: "the state " + path, Kind: failure.ErrRefused}
 	const anew = "or begin anew with --restart"
 	switch {
 	case errors.Is(err, journal.ErrDiffers):
@@ -128,7 +131,7 @@ func (a *app) closeState(state *journal.File, begun bool, err error) error {
 	if state == nil {
 		return nil
 	}
-	stuck := errors.Is(err, dispatch.ErrStuck)
+	stuck := errors.Is(err, inflight.ErrStuck)
 	if begun && err != nil && (stuck || state.Unfinished()) {
 		a.term.message(fmt.Sprintf("dmcopy: %s keeps what is done: to go on, run the same command again, or: dmcopy resume %s",
 			state.Path(), state.Path()))
@@ -162,7 +165,7 @@ func full(err error) bool {
 
 // saved marks the error of a copy that can go on where it has ended.
 func saved(err error) error {
-	if full(err) || errors.Is(err, errTimeout) || errors.Is(err, dispatch.ErrUnread) || errors.Is(err, dispatch.ErrThawed) {
+	if full(err) || errors.Is(err, errTimeout) || errors.Is(err, failure.ErrUnread) || errors.Is(err, failure.ErrThawed) {
 		return fmt.Errorf("%w: %w", errSaved, err)
 	}
 	return err

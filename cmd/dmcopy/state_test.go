@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/journal"
 )
 
@@ -96,7 +96,7 @@ func (h *halfway) copied(t *testing.T, out string, code int) {
 	if code != 0 || err != nil || !bytes.Equal(data, h.data) {
 		t.Errorf("exit code %d, %v: %s", code, err, out)
 	}
-	var report dispatch.Report
+	var report account.Report
 	if i := strings.IndexByte(out, '{'); i < 0 || json.Unmarshal([]byte(out[i:]), &report) != nil || report.Skipped != halfSize || report.Host != halfSize {
 		t.Errorf("not half of it: %s", out)
 	}

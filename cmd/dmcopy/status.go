@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/journal"
 )
 
@@ -38,7 +38,7 @@ type badRange struct {
 
 func newStatus(s *journal.State, running bool) *status {
 	st := &status{
-		Schema: dispatch.Schema, Stage: s.Stage, Running: running, Created: s.Created,
+		Schema: account.Schema, Stage: s.Stage, Running: running, Created: s.Created,
 		Source: s.Plan.Source.Name, Destination: s.Plan.Destination.Name,
 		Total: s.Plan.Ranges.Bytes, ByMethod: make(map[string]int64), Bad: []badRange{},
 		Directory: s.Directory, Command: s.Command,

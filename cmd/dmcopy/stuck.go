@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/inflight"
 	"github.com/dmcopy/dmcopy/internal/background"
 )
 
 // waiting says what a copy waits for that is to end.
-func (a *app) waiting(calls []dispatch.Call) {
-	a.term.message("dmcopy: waiting for " + dispatch.Waiting(calls))
+func (a *app) waiting(calls []inflight.Call) {
+	a.term.message("dmcopy: waiting for " + inflight.Waiting(calls))
 }
 
 // openWait and closeWait bound calls that take no time at all where nothing is wrong.
@@ -34,7 +35,7 @@ func within[T any](ctx context.Context, what string, do func() (T, error)) (T, e
 		return call.Result()
 	}
 	var none T
-	return none, fmt.Errorf("%w: the %s", dispatch.ErrStuck, what)
+	return none, fmt.Errorf("%w: the %s", inflight.ErrStuck, what)
 }
 
 // release closes everything that a copy has used. What was done is to be reported

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -146,13 +146,13 @@ func (a *allowance) add(e *remap.Extent, op remap.Op) {
 		a.Disk += bytes
 	case e.Kind == remap.Replica && op == remap.Write:
 		a.Host += bytes
-		why = dispatch.ReasonRedundant
+		why = plan.ReasonRedundant
 	case e.Kind == remap.Replica:
 		a.Host += bytes
-		why = dispatch.ReasonNoLeg
+		why = plan.ReasonNoLeg
 	case e.Kind == remap.Cipher:
 		a.Host += bytes
-		why = dispatch.ReasonCipher
+		why = plan.ReasonCipher
 	default:
 		a.Host += bytes
 	}

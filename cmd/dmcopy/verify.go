@@ -10,6 +10,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/inflight"
 	"github.com/dmcopy/dmcopy/emulation"
 )
 
@@ -63,7 +66,7 @@ func (a *app) runVerify(ctx context.Context, from, to string, f *verifyFlags) er
 	ctx, cancel := deadline(ctx, f.timeout)
 	defer cancel()
 	job, err := within(ctx, fmt.Sprintf("opening of %s and %s", from, to), func() (dispatch.Job, error) {
-		return openReading(ctx, from, to, chosen, dispatch.OpenOptions{LiveSource: f.liveSource})
+		return openReading(ctx, from, to, chosen, ends.OpenOptions{LiveSource: f.liveSource})
 	})
 	if err != nil {
 		return explain(ctx, f.timeout, err)
@@ -72,14 +75,14 @@ func (a *app) runVerify(ctx context.Context, from, to string, f *verifyFlags) er
 	started := time.Now()
 	found, err := a.compare(ctx, w, job, f)
 	err = errors.Join(err, failures(found.Failures))
-	if !errors.Is(err, dispatch.ErrStuck) {
+	if !errors.Is(err, inflight.ErrStuck) {
 		err = errors.Join(err, release(job, w.close))
 	}
 	err = explain(ctx, f.timeout, err)
 	v := newVerdict(found, job, err)
 	v.Seconds = time.Since(started).Seconds()
 	if err == nil && v.Result == verdictDifferent {
-		err = fmt.Errorf("%w: %s and %s", dispatch.ErrMismatch, from, to)
+		err = fmt.Errorf("%w: %s and %s", failure.ErrMismatch, from, to)
 	}
 	if a.json {
 		return errors.Join(err, a.print(v))

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
 	"github.com/dmcopy/dmcopy/internal/superblock"
 	"github.com/dmcopy/dmcopy/snapshot"
 )
@@ -30,7 +31,7 @@ var renewals = map[superblock.Kind]string{
 func (a *app) equalUUIDs(ctx context.Context, job dispatch.Job) (warnings []string) {
 	ctx, cancel := context.WithTimeout(ctx, closeWait)
 	defer cancel()
-	found, err := within(ctx, "reading of "+job.Dst.Name, func() ([]superblock.Found, error) { return dispatch.EqualUUIDs(ctx, job) })
+	found, err := within(ctx, "reading of "+job.Dst.Name, func() ([]superblock.Found, error) { return ends.EqualUUIDs(ctx, job.Src, job.Dst, job.Ranges) })
 	if err != nil {
 		a.log.Warn("the destination was not looked at for UUIDs", "error", err)
 		return nil
@@ -85,7 +86,7 @@ func exhausted(f *snapshot.Filling, job dispatch.Job) string {
 }
 
 // deviceName is a name of the end that every program understands.
-func deviceName(e dispatch.Endpoint) string {
+func deviceName(e ends.Endpoint) string {
 	if strings.HasPrefix(e.Name, "/") {
 		return e.Name
 	}

@@ -10,8 +10,11 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/dmcopy/dmcopy/copydomain"
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/dispatch/kernel"
+	"github.com/dmcopy/dmcopy/dispatch/machine"
 	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/snapshot"
@@ -23,7 +26,7 @@ const thisMachine = sysblock.FS("")
 
 // world is the machine that a command looks at: this one, or a snapshot.
 type world struct {
-	dispatch.Machine
+	machine.Machine
 	find  func(name string) (remap.Dev, error)
 	close func() error
 	// finder is asked which disks can copy.
@@ -72,13 +75,13 @@ func (a *app) world(f stackFlag, l layersFlag) (*world, error) {
 // live is this machine.
 func (a *app) live(l layersFlag) *world {
 	reader := snapshot.NewReader(snapshot.Options{HoldRoots: l.roots, Trust: l.trust, Log: a.log})
-	machine := dispatch.NewMachine(reader, a.log)
+	machine := kernel.New(reader, a.log)
 	given := a.hold()
 	return &world{
 		Machine:  machine,
 		fillings: reader.Fillings,
 		finder:   machine.Finder,
-		find:     func(name string) (remap.Dev, error) { return dispatch.FindDevice(thisMachine, name) },
+		find:     func(name string) (remap.Dev, error) { return ends.FindDevice(thisMachine, name) },
 		close: func() error {
 			defer given()
 			return errors.Join(machine.Close(), reader.Close())
@@ -137,7 +140,7 @@ type captured struct {
 	finder  *copydomain.Finder
 }
 
-var _ dispatch.Machine = (*captured)(nil)
+var _ machine.Machine = (*captured)(nil)
 
 func newCaptured(s *snapshot.Snapshot, file string) (*world, error) {
 	st, err := s.Stack()
@@ -151,9 +154,9 @@ func newCaptured(s *snapshot.Snapshot, file string) (*world, error) {
 	find := func(name string) (remap.Dev, error) {
 		dev, err := s.Lookup(name)
 		if err != nil {
-			err = &dispatch.Refusal{
+			err = &failure.Refusal{
 				Thing: name, Reason: "is not in the snapshot " + file,
-				Way: "dmcopy tree --stack " + file + " lists what is", Kind: dispatch.ErrMissing,
+				Way: "dmcopy tree --stack " + file + " lists what is", Kind: ends.ErrMissing,
 			}
 		}
 		return dev, err
@@ -161,19 +164,19 @@ func newCaptured(s *snapshot.Snapshot, file string) (*world, error) {
 	return &world{Machine: c, finder: c.finder, find: find, close: c.finder.Close, refusals: newRefusals(s, st).settle}, nil
 }
 
-// Stack implements [dispatch.Layout].
+// Stack implements [machine.Layout].
 func (c *captured) Stack(context.Context, ...remap.Dev) (*remap.Stack, error) { return c.stack, nil }
 
-// Changes implements [dispatch.Layout].
+// Changes implements [machine.Layout].
 func (c *captured) Changes(context.Context, *remap.Stack) ([]remap.Change, error) { return nil, nil }
 
-// Renew implements [dispatch.Layout].
+// Renew implements [machine.Layout].
 func (c *captured) Renew() error { return nil }
 
 // reasonNotCaptured: the snapshot was made without looking at the disk.
 const reasonNotCaptured remap.Reason = "domain:not-captured"
 
-// Pair implements [dispatch.Machine] from what was found out at the time of
+// Pair implements [machine.Machine] from what was found out at the time of
 // the capture.
 func (c *captured) Pair(ctx context.Context, src, dst *remap.Node) copydomain.Pair {
 	if copydomain.InFile(src) && copydomain.InFile(dst) {
@@ -192,32 +195,32 @@ func (c *captured) Pair(ctx context.Context, src, dst *remap.Node) copydomain.Pa
 	}
 }
 
-// Copier implements [dispatch.Machine].
+// Copier implements [machine.Machine].
 func (c *captured) Copier(context.Context, copydomain.Pair, copydomain.CopyOptions) (copydomain.Copier, error) {
 	return nil, errOffline
 }
 
-// OpenLeaf implements [dispatch.Machine].
-func (c *captured) OpenLeaf(context.Context, *remap.Node) (dispatch.Leaf, error) {
+// OpenLeaf implements [machine.Machine].
+func (c *captured) OpenLeaf(context.Context, *remap.Node) (machine.Leaf, error) {
 	return nil, errOffline
 }
 
-// Holder implements [dispatch.Machine].
-func (c *captured) Holder(hold.Mode, *remap.Node) dispatch.Holder { return offlineHolder{} }
+// Holder implements [machine.Machine].
+func (c *captured) Holder(hold.Mode, *remap.Node) machine.Holder { return offlineHolder{} }
 
-// Watch implements [dispatch.Machine].
-func (c *captured) Watch() dispatch.Watch { return dispatch.Deaf{} }
+// Watch implements [machine.Machine].
+func (c *captured) Watch() machine.Watch { return machine.Deaf{} }
 
-// DropCaches implements [dispatch.Machine].
-func (c *captured) DropCaches(context.Context, *remap.Node, dispatch.Part) error { return errOffline }
+// DropCaches implements [machine.Machine].
+func (c *captured) DropCaches(context.Context, *remap.Node, machine.Part) error { return errOffline }
 
 // endpoint is an end of a plan on a snapshot.
-func (w *world) endpoint(ctx context.Context, name string) (dispatch.Endpoint, error) {
+func (w *world) endpoint(ctx context.Context, name string) (ends.Endpoint, error) {
 	st, devs, err := w.stack(ctx, []string{name})
 	if err != nil {
-		return dispatch.Endpoint{}, err
+		return ends.Endpoint{}, err
 	}
-	return dispatch.Endpoint{Name: name, Dev: devs[0], Device: offlineDevice{node: st.Node(devs[0])}}, nil
+	return ends.Endpoint{Name: name, Dev: devs[0], Device: offlineDevice{node: st.Node(devs[0])}}, nil
 }
 
 // offlineHolder holds nothing.
@@ -246,14 +249,14 @@ func (d offlineDevice) ID() string                       { return "block:" + d.n
 
 // unreadable explains why a layout cannot be read.
 func unreadable(err error) error {
-	if errors.Is(err, os.ErrNotExist) && dispatch.WithoutSys(thisMachine) != nil {
-		return dispatch.WithoutSys(thisMachine)
+	if errors.Is(err, os.ErrNotExist) && ends.WithoutSys(thisMachine) != nil {
+		return ends.WithoutSys(thisMachine)
 	}
 	if !errors.Is(err, os.ErrPermission) {
 		return err
 	}
-	return &dispatch.Refusal{
+	return &failure.Refusal{
 		Thing: "the layout of this machine", Reason: fmt.Sprintf("cannot be read (%v)", err),
-		Way: "run as root, or look at a snapshot with --stack", Kind: dispatch.ErrRefused,
+		Way: "run as root, or look at a snapshot with --stack", Kind: failure.ErrRefused,
 	}
 }

@@ -459,8 +459,9 @@ func drawFault(t *rapid.T) (f Fault, held bool) {
 // The heart: whatever the device does, every block is accounted for, what is said
 // of it is true, and redoing what may be redone gives the copy outside the fences.
 func TestCopyLosesNothing(t *testing.T) {
-	var fenced, redone, refreshed int
+	var trials, fenced, redone, refreshed int
 	rapid.Check(t, func(rt *rapid.T) {
+		trials++
 		limits, pieces := drawLimits(rt), drawPieces(rt, testHalf)
 		input := rapid.Permutation(pieces).Draw(rt, "order")
 		inFlight := rapid.IntRange(1, 4).Draw(rt, "in flight")
@@ -512,7 +513,7 @@ func TestCopyLosesNothing(t *testing.T) {
 			rt.Fatal(failure)
 		}
 	})
-	if fenced == 0 || redone == 0 || refreshed == 0 {
+	if few := trials < 20; !few && (fenced == 0 || redone == 0 || refreshed == 0) { // there are few under the race detector
 		t.Errorf("the trials were too kind: %d fences, %d redone, %d refreshes", fenced, redone, refreshed)
 	}
 }

@@ -7,6 +7,11 @@ import (
 	"time"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/kernel"
+	"github.com/dmcopy/dmcopy/dispatch/machine"
 	"github.com/dmcopy/dmcopy/snapshot"
 	"github.com/dmcopy/dmcopy/sysblock"
 )
@@ -17,32 +22,32 @@ const Patience = 5 * time.Minute
 // A Way is what a copy is made with. The zero value is what most copies need.
 type Way struct {
 	Reader  snapshot.Options
-	Between func(dispatch.Machine) dispatch.Machine // puts something between the copy and the machine; nil puts nothing
+	Between func(machine.Machine) machine.Machine // puts something between the copy and the machine; nil puts nothing
 }
 
 // Copy copies as the command does, and lets both ends go before it returns. Without ranges it copies all.
-func Copy(src, dst string, opts dispatch.Options, ranges ...dispatch.Range) (*dispatch.Report, error) {
+func Copy(src, dst string, opts dispatch.Options, ranges ...byterange.Range) (*account.Report, error) {
 	return Way{}.Copy(src, dst, opts, ranges...)
 }
 
 // Copy is [Copy] with what the way says.
-func (w Way) Copy(src, dst string, opts dispatch.Options, ranges ...dispatch.Range) (report *dispatch.Report, err error) {
+func (w Way) Copy(src, dst string, opts dispatch.Options, ranges ...byterange.Range) (report *account.Report, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
-	from, err := dispatch.OpenSource(ctx, sysblock.FS(""), src, dispatch.OpenOptions{})
+	from, err := ends.OpenSource(ctx, sysblock.FS(""), src, ends.OpenOptions{})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	to, err := dispatch.OpenDestination(ctx, sysblock.FS(""), dst, dispatch.OpenOptions{Beside: from})
+	to, err := ends.OpenDestination(ctx, sysblock.FS(""), dst, ends.OpenOptions{Beside: from})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
 	reader := snapshot.NewReader(w.Reader)
-	kernel := dispatch.NewMachine(reader, opts.Log)
+	kernel := kernel.New(reader, opts.Log)
 	defer func() { err = errors.Join(err, kernel.Close(), reader.Close()) }()
-	var machine dispatch.Machine = kernel
+	var machine machine.Machine = kernel
 	if w.Between != nil {
 		machine = w.Between(kernel)
 	}
@@ -50,6 +55,6 @@ func (w Way) Copy(src, dst string, opts dispatch.Options, ranges ...dispatch.Ran
 }
 
 // AddsUp tells whether a report accounts for each byte once.
-func AddsUp(r *dispatch.Report) bool {
+func AddsUp(r *account.Report) bool {
 	return r.Offloaded+r.Host+r.Zeroed+r.Skipped == r.Total
 }

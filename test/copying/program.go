@@ -8,11 +8,11 @@ import (
 	"os/exec"
 	"testing"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 )
 
 // Program copies by the program, and returns its report, what it says besides and its exit code.
-func Program(t testing.TB, args ...string) (report *dispatch.Report, says string, code int) {
+func Program(t testing.TB, args ...string) (report *account.Report, says string, code int) {
 	t.Helper()
 	report, says, code, err := Run(exec.Command("dmcopy", append([]string{"copy", "--json"}, args...)...))
 	if err != nil {
@@ -22,8 +22,8 @@ func Program(t testing.TB, args ...string) (report *dispatch.Report, says string
 }
 
 // Run runs a command that prints a report; one that fails need not print any. That it fails is no error.
-func Run(cmd *exec.Cmd) (report *dispatch.Report, says string, code int, err error) {
-	report = new(dispatch.Report)
+func Run(cmd *exec.Cmd) (report *account.Report, says string, code int, err error) {
+	report = new(account.Report)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	var exit *exec.ExitError

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/machine"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -119,8 +119,8 @@ func (m *Machine) WriteBack() {
 	}
 }
 
-// DropCaches implements dispatch.Machine.
-func (m *Machine) DropCaches(_ context.Context, n *remap.Node, part dispatch.Part) error {
+// DropCaches implements machine.Machine.
+func (m *Machine) DropCaches(_ context.Context, n *remap.Node, part machine.Part) error {
 	number := m.call("drop")
 	if m.Hooks.Drop != nil {
 		m.Hooks.Drop(number, n.Dev)
@@ -138,7 +138,7 @@ func (m *Machine) DropCaches(_ context.Context, n *remap.Node, part dispatch.Par
 		m.moved.Wait()
 	}
 	devices := []*device{d}
-	if part == dispatch.PartDestination {
+	if part == machine.PartDestination {
 		for _, p := range m.order {
 			if p.kind == partition && p.table.below()[0] == n.Dev {
 				devices = append(devices, p)
@@ -147,7 +147,7 @@ func (m *Machine) DropCaches(_ context.Context, n *remap.Node, part dispatch.Par
 	}
 	for _, d := range devices {
 		d.cache.writeBack(m, d.dev)
-		if d.cache.drop(); part != dispatch.PartSource {
+		if d.cache.drop(); part != machine.PartSource {
 			d.cache.forget(0, int64(d.size))
 		}
 	}

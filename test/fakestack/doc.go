@@ -1,6 +1,6 @@
 // Package fakestack is a machine in memory: disks with volatile caches, mapped
 // devices whose tables can be swapped at any moment, page caches, and holds. It
-// implements dispatch.Machine, so that copies can be tested without a kernel and
+// implements machine.Machine, so that copies can be tested without a kernel and
 // with everything that could go wrong placed at an exact point.
 //
 // What becomes of a sector is decided sector by sector, by recursion over the

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/dispatch/machine"
 	"github.com/dmcopy/dmcopy/internal/boottime"
 	"github.com/dmcopy/dmcopy/remap"
 )
@@ -15,19 +15,19 @@ import (
 // expiry is how long an anchor holds by itself, as that of package hold.
 const expiry = 4 * time.Second
 
-// holder implements dispatch.Holder.
+// holder implements machine.Holder.
 type holder struct {
 	m    *Machine
 	mode hold.Mode
 	dst  remap.Dev
 }
 
-// Holder implements dispatch.Machine.
-func (m *Machine) Holder(mode hold.Mode, dst *remap.Node) dispatch.Holder {
+// Holder implements machine.Machine.
+func (m *Machine) Holder(mode hold.Mode, dst *remap.Node) machine.Holder {
 	return &holder{m, mode, dst.Dev}
 }
 
-// Ready implements dispatch.Holder.
+// Ready implements machine.Holder.
 func (h *holder) Ready() error {
 	if h.mode == hold.None || h.mode == hold.Auto && h.m.NoAnchor {
 		return &hold.Error{Means: "anchor", On: h.dst.String(), Err: hold.ErrUnavailable}
@@ -35,7 +35,7 @@ func (h *holder) Ready() error {
 	return nil
 }
 
-// Close implements dispatch.Holder.
+// Close implements machine.Holder.
 func (h *holder) Close() error {
 	if h.m.anchoredAtAll() {
 		return fmt.Errorf("fakestack: holder closed while an anchor is in flight")
@@ -49,7 +49,7 @@ func (m *Machine) anchoredAtAll() bool {
 	return m.anyHeld()
 }
 
-// Hold implements dispatch.Holder.
+// Hold implements machine.Holder.
 func (h *holder) Hold(_ context.Context, req hold.Request) (hold.Held, error) {
 	n := h.m.call("hold")
 	if hook := h.m.Hooks.Hold; hook != nil {

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -214,9 +214,9 @@ func (m *Machine) Open(dev remap.Dev) *Top {
 }
 
 // Endpoint opens a device as an end of a copy.
-func (m *Machine) Endpoint(dev remap.Dev) dispatch.Endpoint {
+func (m *Machine) Endpoint(dev remap.Dev) ends.Endpoint {
 	top := m.Open(dev)
-	return dispatch.Endpoint{Name: top.Name(), Dev: dev, Device: top}
+	return ends.Endpoint{Name: top.Name(), Dev: dev, Device: top}
 }
 
 // Name implements emulation.Device.

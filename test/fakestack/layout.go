@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/machine"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-// Stack implements dispatch.Layout.
+// Stack implements machine.Layout.
 func (m *Machine) Stack(ctx context.Context, devs ...remap.Dev) (*remap.Stack, error) {
 	if n := m.call("stack"); m.Hooks.Stack != nil {
 		m.Hooks.Stack(n)
@@ -39,7 +39,7 @@ func (m *Machine) Stack(ctx context.Context, devs ...remap.Dev) (*remap.Stack, e
 	return remap.New(nodes)
 }
 
-// Changes implements dispatch.Layout, as package snapshot does.
+// Changes implements machine.Layout, as package snapshot does.
 func (m *Machine) Changes(ctx context.Context, st *remap.Stack) ([]remap.Change, error) {
 	n := m.call("changes")
 	if hook := m.Hooks.BeforeChanges; hook != nil {
@@ -135,8 +135,8 @@ func (d *device) print() remap.Fingerprint {
 	return sha256.Sum256([]byte(text))
 }
 
-// OpenLeaf implements dispatch.Machine.
-func (m *Machine) OpenLeaf(_ context.Context, n *remap.Node) (dispatch.Leaf, error) {
+// OpenLeaf implements machine.Machine.
+func (m *Machine) OpenLeaf(_ context.Context, n *remap.Node) (machine.Leaf, error) {
 	return m.Open(n.Dev), nil
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/machine"
 	"github.com/dmcopy/dmcopy/internal/boottime"
 	"github.com/dmcopy/dmcopy/remap"
 )
@@ -53,7 +53,7 @@ type Machine struct {
 // so be the one of a bubble (testing/synctest).
 func (m *Machine) Now() boottime.Instant { return boottime.Instant(time.Now().UnixNano()) }
 
-var _ dispatch.Machine = (*Machine)(nil)
+var _ machine.Machine = (*Machine)(nil)
 
 // Hooks are called with the number of the call, counted from 0. All may be nil.
 type Hooks struct {

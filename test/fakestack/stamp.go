@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -55,16 +55,16 @@ func (m *Machine) tell(p []byte) string {
 type Expectation struct {
 	m        *Machine
 	src, dst remap.Dev
-	ranges   []dispatch.Range
+	ranges   []byterange.Range
 	want     [][]byte
 }
 
 // Expect looks at the source, and at all disks, before a copy of the ranges,
 // which are in bytes; none means all of the source. Later calls of Move are
 // taken into account.
-func (m *Machine) Expect(src, dst remap.Dev, ranges ...dispatch.Range) *Expectation {
+func (m *Machine) Expect(src, dst remap.Dev, ranges ...byterange.Range) *Expectation {
 	if len(ranges) == 0 {
-		ranges = []dispatch.Range{{Len: m.device(src).size.Bytes()}}
+		ranges = []byterange.Range{{Len: m.device(src).size.Bytes()}}
 	}
 	e := &Expectation{m: m, src: src, dst: dst, ranges: ranges}
 	for _, r := range ranges {

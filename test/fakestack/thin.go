@@ -90,7 +90,7 @@ func (t table) granule() remap.Sector {
 	return 0
 }
 
-// Renew implements dispatch.Layout.
+// Renew implements machine.Layout.
 func (m *Machine) Renew() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -3,20 +3,20 @@ package fakestack
 import (
 	"slices"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/machine"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-// watch implements dispatch.Watch.
+// watch implements machine.Watch.
 type watch struct {
 	m     *Machine
 	devs  []remap.Dev
 	woken chan struct{}
 }
 
-// Watch implements dispatch.Machine. Nothing is heard of swaps by itself: as in the
+// Watch implements machine.Machine. Nothing is heard of swaps by itself: as in the
 // kernel they may come to be known late, or never.
-func (m *Machine) Watch() dispatch.Watch {
+func (m *Machine) Watch() machine.Watch {
 	w := &watch{m: m, woken: make(chan struct{}, 1)}
 	m.change(func() { m.watches[w] = true })
 	return w
@@ -47,15 +47,15 @@ func (m *Machine) Watches() int {
 	return len(m.watches)
 }
 
-// Concern implements dispatch.Watch.
+// Concern implements machine.Watch.
 func (w *watch) Concern(devs []remap.Dev) {
 	w.m.change(func() { w.devs = slices.Clone(devs) })
 }
 
-// Woken implements dispatch.Watch.
+// Woken implements machine.Watch.
 func (w *watch) Woken() <-chan struct{} { return w.woken }
 
-// Close implements dispatch.Watch.
+// Close implements machine.Watch.
 func (w *watch) Close() error {
 	w.m.change(func() { delete(w.m.watches, w) })
 	return nil

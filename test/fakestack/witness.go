@@ -10,7 +10,7 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -23,7 +23,7 @@ import (
 // task is a copy that is expected.
 type task struct {
 	dst    remap.Dev
-	ranges []dispatch.Range
+	ranges []byterange.Range
 	// spots are where its destination lies and may be written below, as far as the
 	// tables were asked.
 	spots map[place]bool

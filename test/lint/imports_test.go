@@ -47,9 +47,24 @@ var rooms = []room{
 	{"dispatch/hold", []string{"remap", "internal/background", "internal/boottime"}, "holding a layout still works for whoever needs it held"},
 	{"dispatch/freeze", []string{"remap"}, "freezing a file system works for whoever needs it frozen, and knows nothing of copies"},
 	{"journal", nil, "what a copy has done is kept without knowing what it is between, or how it is done"},
-	{"dispatch", []string{"remap", "internal/...", "sysblock", "snapshot", "snapshot/watch", "emulation", "copydomain", "dispatch/hold", "dispatch/freeze", "journal"},
-		"carries copies out; commands reach devices through copydomain only"},
-	{"cmd/dmcopy", []string{"remap", "internal/background", "internal/superblock", "sysblock", "snapshot", "emulation", "copydomain", "dispatch", "dispatch/hold", "dispatch/freeze", "journal"},
+	{"dispatch/failure", nil, "how a copy can end is known everywhere, and knows nothing"},
+	{"dispatch/byterange", nil, "the arithmetic of ranges knows nothing of what they are of"},
+	{"dispatch/inflight", []string{"dispatch/failure", "emulation", "internal/background"}, "calls are counted without knowing what they are for"},
+	{"dispatch/machine", []string{"copydomain", "dispatch/hold", "emulation", "remap"}, "what a copy needs of a machine is said apart from the machine there is"},
+	{"dispatch/kernel", []string{"copydomain", "dispatch/hold", "dispatch/machine", "emulation", "internal/blockio", "remap", "snapshot", "snapshot/watch", "sysblock"}, "the machine that there is knows nothing of copies"},
+	{"dispatch/ends", []string{"dispatch/byterange", "dispatch/failure", "dispatch/freeze", "emulation", "internal/blockio", "internal/superblock", "journal", "remap", "sysblock"}, "opening the ends of a copy is done before anything is known of how they are copied"},
+	{"dispatch/account", []string{"copydomain", "dispatch/failure", "remap"}, "counting knows nothing of what is counted"},
+	{"dispatch/plan", []string{"copydomain", "dispatch/account", "dispatch/byterange", "dispatch/ends", "dispatch/failure", "dispatch/hold", "dispatch/machine", "emulation", "internal/blockio", "remap", "sysblock"}, "a plan says how to copy, and writes nothing"},
+	{"dispatch/window", []string{"copydomain", "dispatch/account", "dispatch/byterange", "dispatch/hold", "dispatch/plan", "internal/boottime", "remap"}, "a window is steps of a plan, and does nothing"},
+	{"dispatch/track", []string{"dispatch/byterange", "dispatch/failure", "dispatch/machine", "dispatch/plan", "remap"}, "following a layout is no copying"},
+	{"dispatch/hostcopy", []string{"dispatch/account", "dispatch/byterange", "dispatch/ends", "dispatch/failure", "dispatch/plan", "emulation"}, "the host copies through the top, and knows nothing of holds and commands"},
+	{"dispatch/zones", []string{"dispatch/account", "dispatch/byterange", "dispatch/ends", "dispatch/failure", "dispatch/hostcopy", "dispatch/plan", "emulation", "internal/blockio"}, "what is special about zones is in one place"},
+	{"dispatch/record", []string{"dispatch/account", "dispatch/byterange", "dispatch/failure", "dispatch/inflight", "dispatch/plan", "dispatch/window", "journal", "remap"}, "what was done is recorded without knowing by whom"},
+	{"dispatch/pace", []string{"dispatch/account", "dispatch/failure", "dispatch/plan", "dispatch/window", "remap", "sysblock"}, "how fast something goes is decided without knowing what it is"},
+	{"dispatch/proof", []string{"copydomain", "dispatch/account", "dispatch/byterange", "dispatch/ends", "dispatch/failure", "dispatch/hostcopy", "dispatch/machine", "dispatch/plan", "dispatch/window", "dispatch/zones", "emulation", "internal/blockio", "remap"}, "pairs are proven at their leaves"},
+	{"dispatch/offload", []string{"copydomain", "dispatch/account", "dispatch/byterange", "dispatch/failure", "dispatch/hold", "dispatch/machine", "dispatch/plan", "dispatch/proof", "dispatch/track", "dispatch/window", "internal/boottime", "remap"}, "commands reach devices through copydomain only"},
+	{"dispatch", []string{"copydomain", "dispatch/...", "emulation", "internal/blockio", "journal", "remap"}, "carries copies out, and knows no kernel"},
+	{"cmd/dmcopy", []string{"remap", "internal/background", "internal/superblock", "sysblock", "snapshot", "emulation", "copydomain", "dispatch", "dispatch/...", "journal"},
 		"words, flags and exit codes; nothing imports it"},
 }
 
@@ -59,9 +74,10 @@ var support = []room{
 	{"dmtable/dmtest", []string{"remap"}, "a fake device-mapper must not share code with what it tests"},
 	{"mdraid/mdraidtest", nil, "fixtures must not share code with what reads them"},
 	{"sysblock/sysblocktest", []string{"remap", "sysblock"}, "machines to read facts of"},
+	{"dispatch/plan/plantest", []string{"remap"}, "stacks for the tests of plans"},
 	{"emulation/enginetest", []string{"internal/...", "emulation"}, "the suite that every engine has to pass"},
 	{"test/vm", nil, "a guest, and what tools build in it, know nothing of what is tested there"},
-	{"test/copying", []string{"sysblock", "snapshot", "dispatch"}, "makes copies as the command does, wherever it is run"},
+	{"test/copying", []string{"sysblock", "snapshot", "dispatch", "dispatch/..."}, "makes copies as the command does, wherever it is run"},
 	{"test/...", []string{"..."}, "tests of the whole may use the whole"},
 }
 
@@ -73,7 +89,7 @@ type dependency struct {
 }
 
 // tests are the files that are linked into no program.
-var tests = []string{"*_test.go", "internal/blockio/looptest/...", "dmtable/dmtest/...", "mdraid/mdraidtest/...", "sysblock/sysblocktest/...", "emulation/enginetest/...", "test/..."}
+var tests = []string{"*_test.go", "internal/blockio/looptest/...", "dmtable/dmtest/...", "mdraid/mdraidtest/...", "sysblock/sysblocktest/...", "emulation/enginetest/...", "dispatch/plan/plantest/...", "test/..."}
 
 // dependencies are everything outside of the standard library, and the parts
 // of it that not everybody may use. The first line that matches counts.

@@ -4,7 +4,7 @@ package main
 var mutants = []mutant{
 	{
 		guard: "legs of replicas that are not readable",
-		file:  "dispatch/plan.go", old: "if leg.Readable {", new: "if leg.Readable || true {",
+		file:  "dispatch/plan/plan.go", old: "if leg.Readable {", new: "if leg.Readable || true {",
 		in: "./dispatch", tests: "TestOffloadEqualsHost",
 	},
 	{
@@ -29,12 +29,12 @@ var mutants = []mutant{
 	},
 	{
 		guard: "layers: what may be made of the other end is refused",
-		file:  "dispatch/survey.go", old: "case blind && upper.Dev != lower.Dev:", new: "case blind && upper.Dev == lower.Dev:",
+		file:  "dispatch/plan/survey.go", old: "case blind && upper.Dev != lower.Dev:", new: "case blind && upper.Dev == lower.Dev:",
 		in: "./dispatch", tests: "TestOddAbove",
 	},
 	{
 		guard: "layers: a device that was not read as a whole is copied through the kernel",
-		file:  "dispatch/plan.go", old: "sectorAligned(r) && p.unread() == nil }", new: "sectorAligned(r) }",
+		file:  "dispatch/plan/plan.go", old: "return p.Stack != nil && sectorAligned(r) && p.unread() == nil", new: "return p.Stack != nil && sectorAligned(r)",
 		in: "./dispatch", tests: "TestOddDevice",
 	},
 	{
@@ -44,8 +44,8 @@ var mutants = []mutant{
 	},
 	{
 		guard: "layers: who is suspended for a moment is waited for",
-		file:  "dispatch/open.go", old: "case time.Now().After(deadline):\n			return o.suspendedRefusal(f)", new: "case !deadline.IsZero():\n			return o.suspendedRefusal(f)",
-		in: "./dispatch", tests: "TestOpenWaits",
+		file:  "dispatch/ends/open.go", old: "case time.Now().After(deadline):\n			return o.suspendedRefusal(f)", new: "case !deadline.IsZero():\n			return o.suspendedRefusal(f)",
+		in: "./dispatch/ends", tests: "TestOpenWaits",
 	},
 	{
 		guard: "layers: members that are being rebuilt are not read",
@@ -59,53 +59,52 @@ var mutants = []mutant{
 	},
 	{
 		guard: "layers: a disk that is gone is said to be gone",
-		file:  "dispatch/offload.go", old: "if r.onlyGone(moved, through(steps)) {", new: "if r.onlyGone(nil, through(steps)) {",
+		file:  "dispatch/offload/held.go", old: "if o.layout.OnlyGone(moved, steps.Through()) {", new: "if o.layout.OnlyGone(nil, steps.Through()) {",
 		in: "./dispatch", tests: "TestDiskGone",
 	},
 	{
 		guard: "layers: what is under way for good was not copied",
-		file:  "dispatch/offload.go", old: "				out.offloaded -= s.Len // of a fenced run\n", new: "",
+		file:  "dispatch/offload/issue.go", old: "			take(f, func(plan.Step) {})\n", new: "			_ = f\n",
 		in: "./dispatch", tests: "TestLostCompletion",
 	},
 	{
 		guard: "layers: nothing is copied through what a file system bypasses",
-		file:  "dispatch/survey.go", old: "		if s.wrongThrough() {\n			through = s.bypassed", new: "		if s.wrongThrough() && s.Len == 0 {\n			through = s.bypassed",
+		file:  "dispatch/plan/survey.go", old: "		if s.wrongThrough() {\n			through = s.bypassed", new: "		if s.wrongThrough() && s.Len == 0 {\n			through = s.bypassed",
 		in: "./dispatch", tests: "TestBypassed",
 	},
 	{
 		guard: "layers: a failed command is not made up for through what a file system bypasses",
-		file:  "dispatch/host.go", old: "	if err := mayPass(steps); err != nil {", new: "	if err := mayPass(steps[:0]); err != nil {",
+		file:  "dispatch/window.go", old: "	if err := plan.MayPass(steps); err != nil {", new: "	if err := plan.MayPass(steps[:0]); err != nil {",
 		in: "./dispatch", tests: "TestBypassedFails",
 	},
 	{
 		guard: "layers: a file is no way past what a file system bypasses",
-		file:  "dispatch/bypass.go", old: "	if p.stack != nil {\n		return nil\n	}\n	for _, end", new: "	if p != nil {\n		return nil\n	}\n	for _, end",
+		file:  "dispatch/plan/bypass.go", old: "	if p.Stack != nil {\n		return nil\n	}\n	for _, end", new: "	if p != nil {\n		return nil\n	}\n	for _, end",
 		in: "./dispatch", tests: "TestBypassedBelow",
 	},
 	{
 		guard: "overlap below",
-		file:  "dispatch/survey.go", old: "if !shared.any() {", new: "if true {",
+		file:  "dispatch/plan/survey.go", old: "if !shared.any() {", new: "if true {",
 		in: "./dispatch", tests: "TestSharedBlocks|TestTwiceBelow",
 	},
 	{
 		guard: "equal ciphers",
-		file:  "dispatch/plan.go", old: "cipher := remap.SameCipher(src, dst)", new: "cipher := src.Kind == remap.Cipher && dst.Kind == remap.Cipher",
+		file:  "dispatch/plan/plan.go", old: "cipher := remap.SameCipher(src, dst)", new: "cipher := src.Kind == remap.Cipher && dst.Kind == remap.Cipher",
 		in: "./dispatch", tests: "TestCiphertext",
 	},
 	{
 		guard: "hold",
-		file:  "dispatch/offload.go", old: "held, err := r.holder.Hold(ctx, request(r.plan.stack, steps, min(holdWait, r.opts.Patience)))",
-		new: "held, err := r.holder.Hold(ctx, hold.Request{})",
-		in:  "./dispatch", tests: "TestHoldUnavailable|TestMoves|TestSwapWaits",
+		file:  "dispatch/offload/offload.go", old: "held, err := o.holder.Hold(ctx, steps.Request(o.layout.Plan().Stack, min(holdWait, o.opts.Patience)))", new: "held, err := o.holder.Hold(ctx, hold.Request{})",
+		in: "./dispatch", tests: "TestHoldUnavailable|TestMoves|TestSwapWaits",
 	},
 	{
 		guard: "hold still on after the commands",
-		file:  "dispatch/offload.go", old: "lostHold := errors.Join(stopExtending(), held.Check())", new: "lostHold := stopExtending()",
+		file:  "dispatch/offload/held.go", old: "errors.Join(stopExtending(), held.Check())", new: "stopExtending()",
 		in: "./dispatch", tests: "TestHoldLost",
 	},
 	{
 		guard: "no command when the hold is about to end",
-		file:  "dispatch/offload.go", old: "NotAfter: st.notAfter,", new: "NotAfter: nil,",
+		file:  "dispatch/offload/pair.go", old: "NotAfter: st.notAfter,", new: "NotAfter: nil,",
 		in: "./dispatch", tests: "TestStopped|TestStoppedInEveryKind",
 	},
 	{
@@ -115,12 +114,12 @@ var mutants = []mutant{
 	},
 	{
 		guard: "hold still on between the comparison and the first command",
-		file:  "dispatch/offload.go", old: "if err := held.Check(); err != nil {\n\t\tr.log.Info(\"the hold ended before", new: "if err := error(nil); err != nil {\n\t\tr.log.Info(\"the hold ended before",
+		file:  "dispatch/offload/held.go", old: "if err := held.Check(); err != nil {\n		o.log.Info(\"the hold ended before", new: "if err := error(nil); err != nil {\n		o.log.Info(\"the hold ended before",
 		in: "./dispatch", tests: "TestHoldLost",
 	},
 	{
 		guard: "what was not begun in time is planned again",
-		file:  "dispatch/deadline.go", old: "return proven && r.zones.zoner == nil", new: "return false",
+		file:  "dispatch/offload/deadline.go", old: "return proven && !o.opts.InOrder", new: "return false",
 		in: "./dispatch", tests: "TestStopped",
 	},
 	{
@@ -130,102 +129,102 @@ var mutants = []mutant{
 	},
 	{
 		guard: "hold extended for slow commands",
-		file:  "dispatch/offload.go", old: "if err := held.Extend(); err != nil {", new: "if err := error(nil); err != nil {",
+		file:  "dispatch/offload/underway.go", old: "if err := held.Extend(); err != nil {", new: "if err := error(nil); err != nil {",
 		in: "./dispatch", tests: "TestSlowCommand",
 	},
 	{
 		guard: "comparison before the commands",
-		file:  "dispatch/offload.go", old: "if err != nil || len(changed) > 0 {", new: "if err != nil {",
+		file:  "dispatch/offload/held.go", old: "if err != nil || len(changed) > 0 {", new: "if err != nil {",
 		in: "./dispatch", tests: "TestMoves|TestMovesLower",
 	},
 	{
 		guard: "comparison after the commands",
-		file:  "dispatch/offload.go", old: "moved := remap.Moved(slices.Concat(seen, changed))", new: "moved := remap.Moved(slices.Concat(seen, changed)[:0])",
+		file:  "dispatch/offload/held.go", old: "moved := remap.Moved(slices.Concat(seen, changed))", new: "moved := remap.Moved(slices.Concat(seen, changed)[:0])",
 		in: "./dispatch", tests: "TestCiphertextMoves|TestMoves|TestUnsafeSwap",
 	},
 	{
 		guard: "what was seen while commands were under way",
-		file:  "dispatch/offload.go", old: "seen := stopWatching()", new: "seen := stopWatching()[:0]",
+		file:  "dispatch/offload/held.go", old: "seen = stopWatching()", new: "seen = stopWatching()[:0]",
 		in: "./dispatch", tests: "TestThereAndBack",
 	},
 	{
 		guard: "what was not begun is left to be copied",
-		file:  "dispatch/dispatch.go", old: "rest = slices.Concat(unbegun, skip(rest, done))", new: "rest = slices.Concat(unbegun[:0], skip(rest, done))",
+		file:  "dispatch/windows.go", old: "rest = slices.Concat(unbegun, byterange.Skip(rest, done))", new: "rest = slices.Concat(unbegun[:0], byterange.Skip(rest, done))",
 		in: "./dispatch", tests: "TestNewsOfSource",
 	},
 	{
 		guard: "what was not begun is not said to be done",
-		file:  "dispatch/watch.go", old: "steps[res.key] = without(steps[res.key], res.unbegun)", new: "steps[res.key] = without(steps[res.key], nil)",
+		file:  "dispatch/window/offload.go", old: "o[key] = plan.Without(o[key], unbegun)", new: "o[key] = plan.Without(o[key], nil)",
 		in: "./dispatch", tests: "TestNewsOfSource",
 	},
 	{
 		guard: "zones are written to their end",
-		file:  "dispatch/watch.go", old: "if r.zones.zoner != nil {", new: "if false {",
-		in: "./dispatch", tests: "TestZonesAreNotCut",
+		file:  "dispatch/offload/underway.go", old: "if o.opts.InOrder {", new: "if false {",
+		in: "./dispatch/offload", tests: "TestInOrderIsNotCut",
 	},
 	{
 		guard: "a destination that changed below commands is told of",
-		file:  "dispatch/offload.go", old: "if i < 0 || lostHold == nil && r.stillThere(ctx, held, steps) {", new: "if true {",
+		file:  "dispatch/offload/held.go", old: "if i < 0 || lost == nil && o.stillThere(ctx, held, steps) {", new: "if true {",
 		in: "./dispatch", tests: "TestUnsafeSwap",
 	},
 	{
 		guard: "where the destination lay is known only while the hold is on",
-		file:  "dispatch/suspicion.go", old: "return held.Check() == nil", new: "return true",
+		file:  "dispatch/offload/held.go", old: "return held.Check() == nil", new: "return true",
 		in: "./dispatch", tests: "TestNoVerdictWithoutHold",
 	},
 	{
 		guard: "a trusted destination gets no second chance",
-		file:  "dispatch/suspicion.go", old: "if r.opts.Hold != hold.Auto {", new: "if false {",
+		file:  "dispatch/offload/held.go", old: "if o.opts.Hold != hold.Auto {", new: "if false {",
 		in: "./dispatch", tests: "TestSwapToTheSamePlace",
 	},
 	{
 		guard: "what is done is shown when the destination is moved",
-		file:  "dispatch/moved.go", old: "if len(suspects) == 0 {", new: "if true {",
+		file:  "dispatch/review.go", old: "if len(suspects) == 0 {", new: "if true {",
 		in: "./dispatch", tests: "TestLeavesWithoutData",
 	},
 	{
 		guard: "a move after the last window",
-		file:  "dispatch/finish.go", old: "if again, _, err := r.lookAgain(ctx); err != nil || len(again) > 0 {", new: "if again, err := []Range(nil), error(nil); err != nil || len(again) > 0 {",
+		file:  "dispatch/run.go", old: "if again, _, err := r.windows.lookAgain(ctx); err != nil || len(again) > 0 {", new: "if again, err := []byterange.Range(nil), error(nil); err != nil || len(again) > 0 {",
 		in: "./dispatch", tests: "TestLeavesAtTheEnd",
 	},
 	{
 		guard: "a move during the verification",
-		file:  "dispatch/finish.go", old: "again, moved, err := r.lookAgain(ctx)", new: "again, moved, err := []Range(nil), false, error(nil)",
+		file:  "dispatch/run.go", old: "again, moved, err := r.windows.lookAgain(ctx)", new: "again, moved, err := []byterange.Range(nil), false, error(nil)",
 		in: "./dispatch", tests: "TestLeavesAtTheEnd",
 	},
 	{
 		guard: "a destination that was elsewhere and is back",
-		file:  "dispatch/moved.go", old: "heard := r.hasNews()", new: "heard := false",
+		file:  "dispatch/review.go", old: "heard := r.layout.HasNews()", new: "heard := false",
 		in: "./dispatch", tests: "TestLeavesAndReturns",
 	},
 	{
 		guard: "all of what another layer keeps is compared",
-		file:  "dispatch/moved.go", old: "if d.Relayered {", new: "if false {",
+		file:  "dispatch/plan/places.go", old: "if d.Relayered {", new: "if false {",
 		in: "./dispatch", tests: "TestLayerTakenAway",
 	},
 	{
 		guard: "a destination that comes to lie on its source",
-		file:  "dispatch/dispatch.go", old: "if len(again) == 0 && len(moved) > 0 {", new: "if false {",
+		file:  "dispatch/windows.go", old: "if len(again) == 0 && len(moved) > 0 {", new: "if false {",
 		in: "./dispatch", tests: "TestMovesOntoSource",
 	},
 	{
 		guard: "a source that was thawed shows nothing",
-		file:  "dispatch/moved.go", old: "if r.opts.Freeze != nil && r.frozen == nil {", new: "if false {",
+		file:  "dispatch/review.go", old: "if r.source.thawed() {", new: "if false {",
 		in: "./dispatch", tests: "TestLeavesAfterThaw",
 	},
 	{
 		guard: "zones are not written again",
-		file:  "dispatch/moved.go", old: "if r.zones.zoner != nil {", new: "if false {",
+		file:  "dispatch/review.go", old: "if r.zones.Any() {", new: "if false {",
 		in: "./dispatch", tests: "TestZonesAreLost",
 	},
 	{
 		guard: "the state says nothing of what was moved",
-		file:  "dispatch/moved.go", old: "if len(recorded) == 0 {", new: "if true {",
+		file:  "dispatch/record/record.go", old: "if len(recorded) == 0 {", new: "if true {",
 		in: "./dispatch", tests: "TestStateOfMoved",
 	},
 	{
 		guard: "what is flushed is where it was written, before it is recorded",
-		file:  "dispatch/ledger.go", old: "if err == nil && !still {\n		err = errReplan", new: "if err == nil && !still && false {\n		err = errReplan",
+		file:  "dispatch/destination.go", old: "if err == nil && !still {\n		err = errReplan", new: "if err == nil && !still && false {\n		err = errReplan",
 		in: "./dispatch", tests: "TestLeavesAndReturns",
 	},
 	{
@@ -240,22 +239,22 @@ var mutants = []mutant{
 	},
 	{
 		guard: "second look at sources that drift",
-		file:  "dispatch/drift.go", old: "if !r.plan.stack.Drifts(r.job.Src.Dev) {", new: "if true {",
+		file:  "dispatch/window.go", old: "if !w.layout.Plan().Stack.Drifts(w.job.Src.Dev) {", new: "if true {",
 		in: "./dispatch", tests: "TestDrifts",
 	},
 	{
 		guard: "second look at what was zeroed",
-		file:  "dispatch/run.go", old: "if len(zeroed) == 0 {", new: "if true {",
+		file:  "dispatch/window.go", old: "if len(zeroed) == 0 {", new: "if true {",
 		in: "./dispatch", tests: "TestZeroSourceSwapped",
 	},
 	{
 		guard: "second look at what was left alone",
-		file:  "dispatch/run.go", old: "s.Method == MethodZero || s.Method == MethodSkip", new: "s.Method == MethodZero",
+		file:  "dispatch/window.go", old: "s.Method == account.Zero || s.Method == account.Skip", new: "s.Method == account.Zero",
 		in: "./dispatch", tests: "TestSkippedInVain",
 	},
 	{
 		guard: "only whole blocks are left alone",
-		file:  "dispatch/zeroes.go", old: "{head + body, whole.Len - head - body, MethodZero}", new: "{head + body, whole.Len - head - body, MethodSkip}",
+		file:  "dispatch/plan/zeroes.go", old: "{head + body, whole.Len - head - body, account.Zero}", new: "{head + body, whole.Len - head - body, account.Skip}",
 		in: "./dispatch", tests: "TestThinPartOfABlock",
 	},
 	{
@@ -270,17 +269,17 @@ var mutants = []mutant{
 	},
 	{
 		guard: "thin volumes as they are now",
-		file:  "dispatch/dispatch.go", old: "if !r.job.Src.Dev.IsZero() && !r.job.Dst.Dev.IsZero() {", new: "if false {",
+		file:  "dispatch/run.go", old: "if !r.job.Src.Dev.IsZero() && !r.job.Dst.Dev.IsZero() {", new: "if false {",
 		in: "./dispatch", tests: "TestThinStaysThin",
 	},
 	{
 		guard: "no holes within a file",
-		file:  "dispatch/zeroes.go", old: "return p.src.Holes != nil && p.src.Device.ID() != p.dst.Device.ID()", new: "return p.src.Holes != nil",
+		file:  "dispatch/plan/zeroes.go", old: "return p.src.Holes != nil && p.src.Device.ID() != p.Dst.Device.ID()", new: "return p.src.Holes != nil",
 		in: "./dispatch", tests: "TestHolesWithinAFile",
 	},
 	{
 		guard: "nothing but the planned extents",
-		file:  "dispatch/offload.go", old: "b == nil || !b.covers(dst.Bytes(), length.Bytes())", new: "b == nil && length == 0",
+		file:  "dispatch/offload/pair.go", old: "b == nil || !b.Covers(dst.Bytes(), length.Bytes())", new: "b == nil && length == 0",
 		in: "./dispatch", tests: "TestGuard",
 	},
 	{
@@ -295,52 +294,52 @@ var mutants = []mutant{
 	},
 	{
 		guard: "proof",
-		file:  "dispatch/offload.go", old: "	if p.sample.Len > 0 {\n		first", new: "	if false {\n		first",
+		file:  "dispatch/offload/issue.go", old: "	if o.prover.Due(key) {\n		first", new: "	if false {\n		first",
 		in: "./dispatch", tests: "TestProof|TestProofWhereEqual",
 	},
 	{
 		guard: "mark where source and destination are equal",
-		file:  "dispatch/prove.go", old: "err = r.mark(ctx, b, sample)", new: "err = nil",
+		file:  "dispatch/proof/proof.go", old: "err = v.mark(ctx, b, sample)", new: "err = nil",
 		in: "./dispatch", tests: "TestProofTells",
 	},
 	{
 		guard: "a mark that is gone proves nothing",
-		file:  "dispatch/prove.go", old: "	equal, err := r.same(ctx, src, dst, sample)\n	if err == nil && equal {\n		err = errUntold", new: "	equal, err := r.same(ctx, src, dst, sample)\n	if false && equal {\n		err = errUntold",
+		file:  "dispatch/proof/proof.go", old: "	equal, err := v.same(ctx, src, dst, sample)\n	if err == nil && equal {\n		err = ErrUntold", new: "	equal, err := v.same(ctx, src, dst, sample)\n	if false && equal {\n		err = ErrUntold",
 		in: "./dispatch", tests: "TestMarkUndone",
 	},
 	{
 		guard: "a mark is taken back",
-		file:  "dispatch/dispatch.go", old: "r.unmark(context.WithoutCancel(ctx), err)", new: "",
+		file:  "dispatch/run.go", old: "r.windows.prover.Unmark(context.WithoutCancel(ctx), r.layout.Changes, err)", new: "",
 		in: "./dispatch", tests: "TestMarkTakenBack",
 	},
 	{
 		guard: "a mark behind a fence is not",
-		file:  "dispatch/mark.go", old: "if !errors.Is(ended, ErrFenced) {", new: "if true {",
+		file:  "dispatch/proof/mark.go", old: "if !errors.Is(ended, failure.ErrFenced) {", new: "if true {",
 		in: "./dispatch", tests: "TestMarkBehindFence",
 	},
 	{
 		guard: "zeroes that arrive do not tell where they were read",
-		file:  "dispatch/prove.go", old: "p.sure || p.unlike", new: "true",
+		file:  "dispatch/proof/proof.go", old: "p.sure || p.unlike", new: "true",
 		in: "./dispatch", tests: "TestProofLooksForMore",
 	},
 	{
 		guard: "write pointers that have passed by the sample",
-		file:  "dispatch/prove.go", old: "return pointer == at+sample.Len.Bytes(), err", new: "return pointer >= at, err",
-		in: "./dispatch", tests: "TestZonesProve",
+		file:  "dispatch/proof/proof.go", old: "return pointer == at+sample.Len.Bytes(), err", new: "return pointer >= at, err",
+		in: "./dispatch/proof", tests: "TestZonesProve",
 	},
 	{
 		guard: "dirty pages written before",
-		file:  "dispatch/dispatch.go", old: "if err := r.dropCaches(ctx); err != nil {", new: "if err := error(nil); err != nil {",
+		file:  "dispatch/run.go", old: "if err := r.caches.drop(ctx); err != nil {", new: "if err := error(nil); err != nil {",
 		in: "./dispatch", tests: "TestDirtySource|TestDirtyDestination",
 	},
 	{
 		guard: "stale pages dropped afterwards",
-		file:  "dispatch/ledger.go", old: "r.inPlace(), r.dropStale(ctx))", new: "r.inPlace())",
+		file:  "dispatch/destination.go", old: "d.inPlace(), d.caches.dropStale(ctx))", new: "d.inPlace())",
 		in: "./dispatch", tests: "TestStaleCache|TestStaleMappings",
 	},
 	{
 		guard: "flush before the state is recorded",
-		file:  "dispatch/ledger.go", old: "	if err := r.flush(ctx); err != nil {\n		return wrap(\"flush\", err)\n	}\n	if err := r.standing", new: "	if err := r.standing",
+		file:  "dispatch/destination.go", old: "	if err := d.flush(ctx); err != nil {\n		return failure.During(\"flush\", err)\n	}\n	if err := d.standing", new: "	if err := d.standing",
 		in: "./dispatch", tests: "TestCrashAnywhere",
 	},
 	{
@@ -635,27 +634,27 @@ var mutants = []mutant{
 	},
 	{
 		guard: "a second is left of the hold for each command",
-		file:  "dispatch/deadline.go", old: "held.Deadline().Add(-spare)", new: "held.Deadline()",
-		in: "./dispatch", tests: "TestNotAfter",
+		file:  "dispatch/offload/deadline.go", old: "held.Deadline().Add(-spare)", new: "held.Deadline()",
+		in: "./dispatch/offload", tests: "TestNotAfter",
 	},
 	{
 		guard: "nothing is begun without a batch",
-		file:  "dispatch/deadline.go", old: "return 0\n", new: "return boottime.Forever\n",
-		in: "./dispatch", tests: "TestNotAfter",
+		file:  "dispatch/offload/pair.go", old: "return 0\n", new: "return boottime.Forever\n",
+		in: "./dispatch/offload", tests: "TestNotAfter",
 	},
 	{
 		guard: "what was not begun in zones goes through the host",
-		file:  "dispatch/deadline.go", old: "&& r.zones.zoner == nil\n", new: "\n",
-		in: "./dispatch", tests: "TestUnbegun",
+		file:  "dispatch/offload/deadline.go", old: "&& !o.opts.InOrder\n", new: "\n",
+		in: "./dispatch/offload", tests: "TestUnbegun",
 	},
 	{
 		guard: "what was not begun of a pair that is not proven goes through the host",
-		file:  "dispatch/deadline.go", old: "return proven &&", new: "return",
-		in: "./dispatch", tests: "TestUnbegun",
+		file:  "dispatch/offload/deadline.go", old: "return proven &&", new: "return",
+		in: "./dispatch/offload", tests: "TestUnbegun",
 	},
 	{
 		guard: "losses of a destination that moves on and on",
-		file:  "dispatch/moved.go", old: "r.losses > maxLosses", new: "r.losses > 10*maxLosses",
+		file:  "dispatch/record/suspect.go", old: "r.losses > maxLosses", new: "r.losses > 10*maxLosses",
 		in: "./dispatch", tests: "TestLeavesForGood",
 	},
 	{
@@ -670,22 +669,22 @@ var mutants = []mutant{
 	},
 	{
 		guard: "state: flush of the destination before the entry",
-		file:  "dispatch/ledger.go", old: "errors.Join(r.job.Dst.Device.Flush(), r.flushLeaves(ctx)", new: "errors.Join(r.flushLeaves(ctx)",
+		file:  "dispatch/destination.go", old: "errors.Join(d.job.Dst.Device.Flush(), d.offload.Flush(ctx)", new: "errors.Join(d.offload.Flush(ctx)",
 		in: "./dispatch", tests: "TestCrashAnywhere",
 	},
 	{
 		guard: "flush of the leaves",
-		file:  "dispatch/ledger.go", old: "if err := st.copier.Flush(ctx); err != nil {", new: "if err := error(nil); st == nil {",
-		in: "./dispatch", tests: "TestFlushByAnyPath|TestFlushFails",
+		file:  "dispatch/offload/offload.go", old: "if err := st.copier.Flush(ctx); err != nil {", new: "if err := error(nil); st == nil {",
+		in: "./dispatch", tests: "TestFlushFails",
 	},
 	{
 		guard: "state: nothing is entered after a flush that failed",
-		file:  "dispatch/ledger.go", old: "\tif err != nil {\n\t\tr.ledger.unsaved = journal.Map{}\n\t}\n", new: "",
+		file:  "dispatch/destination.go", old: "	if err != nil {\n		d.record.Drop()\n	}\n", new: "",
 		in: "./dispatch", tests: "TestFlushFailedOnce",
 	},
 	{
 		guard: "state: only what is done is left out",
-		file:  "dispatch/resume.go", old: "if e.Status != journal.Done {", new: "if false {",
+		file:  "dispatch/resume.go", old: "if e.Status == journal.Done {", new: "if true {",
 		in: "./dispatch", tests: "TestReadAgain",
 	},
 	{
@@ -705,8 +704,8 @@ var mutants = []mutant{
 	},
 	{
 		guard: "a misspelt device does not become a file",
-		file:  "dispatch/create.go", old: `if !bare && !strings.Contains(name, "/") {`, new: "if false {",
-		in: "./dispatch", tests: "TestCreateBareNames",
+		file:  "dispatch/ends/create.go", old: "if !bare && !strings.Contains(name, \"/\") {", new: "if false {",
+		in: "./dispatch/ends", tests: "TestCreateBareNames",
 	},
 	{
 		guard: "what a refused copy has created is removed",
@@ -715,8 +714,8 @@ var mutants = []mutant{
 	},
 	{
 		guard: "nothing is removed but what was created, and is as it was",
-		file:  "dispatch/create.go", old: "case fileID(&st) != m.id || st.Size != m.size || st.Mtim != m.written:", new: "case false:",
-		in: "./dispatch", tests: "TestDiscard",
+		file:  "dispatch/ends/create.go", old: "case fileID(&st) != m.id || st.Size != m.size || st.Mtim != m.written:", new: "case false:",
+		in: "./dispatch/ends", tests: "TestDiscard",
 	},
 	{
 		guard: "names of device-mapper are decoded once",
@@ -750,8 +749,8 @@ var mutants = []mutant{
 	},
 	{
 		guard: "a range goes on where the one before ended",
-		file:  "dispatch/refuse_ranges.go", old: "r.Dst = last.Dst + last.Len", new: "r.Dst = last.Dst",
-		in: "./dispatch", tests: "TestRangesFollow",
+		file:  "dispatch/byterange/byterange.go", old: "Dst = last.Dst + last.Len", new: "r.Dst = last.Dst",
+		in: "./dispatch/ends", tests: "TestRangesFollow",
 	},
 	{
 		guard: "control characters in names are escaped in what is printed",
@@ -785,7 +784,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "state: what differs is forgotten",
-		file:  "dispatch/ledger.go", old: "wrap(\"state\", r.opts.Journal.Forget())", new: "nil",
+		file:  "dispatch/run.go", old: "failure.During(\"state\", r.opts.Journal.Forget())", new: "nil",
 		in: "./dispatch", tests: "TestMismatchForgets",
 	},
 	{
@@ -825,17 +824,17 @@ var mutants = []mutant{
 	},
 	{
 		guard: "bad sectors: only those of the source",
-		file:  "dispatch/salvage.go", old: "&& r.readFailure(f) && emulation.IsMediaError(f.Err)", new: "",
+		file:  "dispatch/hostcopy/bad.go", old: "&& h.ReadFailure(f) && emulation.IsMediaError(f.Err)", new: "",
 		in: "./dispatch", tests: "TestUnbearable",
 	},
 	{
 		guard: "bad sectors: zeroes",
-		file:  "dispatch/salvage.go", old: "return r.blank(ctx, failures)", new: "return nil",
+		file:  "dispatch/hostcopy/bad.go", old: "return h.blank(ctx, failures)", new: "return nil",
 		in: "./dispatch", tests: "TestUnreadable",
 	},
 	{
 		guard: "bad sectors: a disk that is gone has none",
-		file:  "dispatch/salvage.go", old: "if err := r.meanwhile(ctx); err != nil {", new: "if err := error(nil); err != nil {",
+		file:  "dispatch/hostcopy/bad.go", old: "if err := h.explain(ctx); err != nil {", new: "if err := error(nil); err != nil {",
 		in: "./dispatch", tests: "TestVanished",
 	},
 	{
@@ -865,7 +864,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "nothing holds loop devices",
-		file:  "dispatch/files.go", old: "return s.DstLeaf.Mutable", new: "return false",
+		file:  "dispatch/plan/fileends.go", old: "return s.DstLeaf.Mutable", new: "return false",
 		in: "./dispatch", tests: "TestLoops",
 	},
 	{
@@ -875,12 +874,12 @@ var mutants = []mutant{
 	},
 	{
 		guard: "disks of one name count as one",
-		file:  "dispatch/overlap.go", old: "!o.told.apart(all) {", new: "!o.told.apart(all) && len(all) > 9 {",
-		in: "./dispatch", tests: "TestPathsToOneDisk|TestPathsOfOneDisk",
+		file:  "dispatch/plan/overlap.go", old: "!o.known.apart(all) {", new: "!o.known.apart(all) && len(all) > 9 {",
+		in: "./dispatch", tests: "TestPathsToOneDisk",
 	},
 	{
 		guard: "disks of one name are looked at twice",
-		file:  "dispatch/twins.go", old: "bytes.Equal(looks[0], looks[2]) && bytes.Equal(looks[1], looks[3]) && ", new: "",
+		file:  "dispatch/plan/duplicate.go", old: "bytes.Equal(looks[0], looks[2]) && bytes.Equal(looks[1], looks[3]) && ", new: "",
 		in: "./dispatch", tests: "TestPathsToOneDisk",
 	},
 	{
@@ -925,38 +924,38 @@ var mutants = []mutant{
 	},
 	{
 		guard: "freeze: a copy whose source was thawed too early is none",
-		file:  "dispatch/freeze.go", old: "if err := s.Thaw(); err != nil {", new: "if err := s.Thaw(); err != nil && s == nil {",
+		file:  "dispatch/source.go", old: "if err := frozen.Thaw(); err != nil {", new: "if err := frozen.Thaw(); err != nil && s == nil {",
 		in: "./dispatch", tests: "TestThawFails",
 	},
 	{
 		guard: "freeze: it ends when its source is thawed",
-		file:  "dispatch/freeze.go", old: "		end(ErrThawed)\n", new: "",
+		file:  "dispatch/source.go", old: "		end(failure.ErrThawed)\n", new: "",
 		in: "./dispatch", tests: "TestThawedTooEarly",
 	},
 	{
 		guard: "freeze: what was copied of another moment is compared",
-		file:  "dispatch/resume.go", old: "if r.frozen != nil && len(done) > 0 {", new: "if false {",
+		file:  "dispatch/resume.go", old: "if r.source.frozen != nil && len(done) > 0 {", new: "if false {",
 		in: "./dispatch", tests: "TestFrozenAgain",
 	},
 	{
 		guard: "freeze: a state of a frozen source is for one that is frozen",
-		file:  "dispatch/describe.go", old: "plan.Source.Version = frozenVersion", new: "_ = frozenVersion",
-		in: "./dispatch", tests: "TestDescribeDevice",
+		file:  "dispatch/ends/describe.go", old: "plan.Source.Version = frozenVersion", new: "_ = frozenVersion",
+		in: "./dispatch/ends", tests: "TestDescribeDevice",
 	},
 	{
 		guard: "a state of a live source is for a live one",
-		file:  "dispatch/describe.go", old: "plan.Source.Version = liveVersion", new: "_ = liveVersion",
-		in: "./dispatch", tests: "TestDescribeFiles",
+		file:  "dispatch/ends/describe.go", old: "plan.Source.Version = liveVersion", new: "_ = liveVersion",
+		in: "./dispatch/ends", tests: "TestDescribeFiles",
 	},
 	{
 		guard: "nice: others are given way to",
-		file:  "dispatch/nice.go", old: "if others && busy.mean() > n.bound() {", new: "if others && busy.mean() > n.bound() && n.log == nil {",
-		in: "./dispatch", tests: "TestNiceGivesWay",
+		file:  "dispatch/pace/nice.go", old: "if others && busy.mean() > n.bound() {", new: "if others && busy.mean() > n.bound() && n.log == nil {",
+		in: "./dispatch/pace", tests: "TestNiceGivesWay",
 	},
 	{
 		guard: "nice: the copy comes to its end",
-		file:  "dispatch/nice.go", old: "max(n.limit/2, niceFloor)", new: "n.limit / 2",
-		in: "./dispatch", tests: "TestNiceGoesOn",
+		file:  "dispatch/pace/nice.go", old: "max(n.limit/2, niceFloor)", new: "n.limit / 2",
+		in: "./dispatch/pace", tests: "TestNiceGoesOn",
 	},
 	{
 		guard: "edges of a file are written exactly",
@@ -965,7 +964,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "a plan sees what another copy writes to",
-		file:  "dispatch/fileends.go", old: "l.write(l.dst.CheckToWrite, l.dst.CheckRange, ranges)", new: "l.write(l.dst.CheckToWrite, l.dst.CheckRange, nil)",
+		file:  "dispatch/ends/fileends.go", old: "l.write(l.dst.CheckToWrite, l.dst.CheckRange, ranges)", new: "l.write(l.dst.CheckToWrite, l.dst.CheckRange, nil)",
 		in: "./cmd/dmcopy", tests: "TestLockedFiles",
 	},
 	{
@@ -995,17 +994,17 @@ var mutants = []mutant{
 	},
 	{
 		guard: "two copies do not write to the same bytes",
-		file:  "dispatch/fileends.go", old: "for _, run := range runsOf(ranges) {", new: "for _, run := range runsOf(ranges)[:0] {",
+		file:  "dispatch/ends/fileends.go", old: "for _, run := range bounded(byterange.Runs(ranges)) {", new: "for _, run := range bounded(byterange.Runs(ranges))[:0] {",
 		in: "./cmd/dmcopy", tests: "TestLockedFiles",
 	},
 	{
 		guard: "files are locked before they are copied",
-		file:  "dispatch/dispatch.go", old: "if err := r.files.take(r.job.Ranges); err != nil {", new: "if err := error(nil); err != nil {",
+		file:  "dispatch/run.go", old: "if err := r.dest.files.Lock(r.job.Ranges); err != nil {", new: "if err := error(nil); err != nil {",
 		in: "./cmd/dmcopy", tests: "TestLockedFiles",
 	},
 	{
 		guard: "a destination file is in its place in the end",
-		file:  "dispatch/ledger.go", old: "r.flushLeaves(ctx), r.inPlace(),", new: "r.flushLeaves(ctx),",
+		file:  "dispatch/destination.go", old: "d.offload.Flush(ctx), d.inPlace(),", new: "d.offload.Flush(ctx),",
 		in: "./dispatch", tests: "TestDestinationFileIsTaken",
 	},
 	{
@@ -1015,12 +1014,12 @@ var mutants = []mutant{
 	},
 	{
 		guard: "a source file is as it was",
-		file:  "dispatch/dispatch.go", old: "errors.Join(err, r.files.unmodified())", new: "err",
+		file:  "dispatch/run.go", old: "errors.Join(err, r.dest.files.Unmodified())", new: "err",
 		in: "./dispatch", tests: "TestSourceFileChanges",
 	},
 	{
 		guard: "a failure ends its batch",
-		file:  "dispatch/host.go", old: "				stop(errUnbearable)\n", new: "",
+		file:  "dispatch/hostcopy/host.go", old: "				stop(errUnbearable)\n", new: "",
 		in: "./dispatch", tests: "TestNoSpace",
 	},
 	{
@@ -1030,13 +1029,13 @@ var mutants = []mutant{
 	},
 	{
 		guard: "windows end somewhere",
-		file:  "dispatch/job.go", old: "min(max(o.Window, 1), maxWindow)", new: "max(o.Window, 1)",
-		in: "./dispatch", tests: "TestHugeWindow",
+		file:  "dispatch/window/size.go", old: "min(max(bytes, 1), Max)", new: "max(bytes, 1)",
+		in: "./dispatch/window", tests: "TestHugeWindow",
 	},
 	{
 		guard: "the largest number is the largest",
-		file:  "dispatch/pace.go", old: "if f >= math.MaxInt64 {", new: "if f > 0 && f < 0 {",
-		in: "./dispatch", tests: "TestHugeRates",
+		file:  "dispatch/window/size.go", old: "if f >= math.MaxInt64 {", new: "if f > 0 && f < 0 {",
+		in: "./dispatch/pace", tests: "TestHugeRates",
 	},
 	{
 		guard: "the last block of the longest file",
@@ -1045,23 +1044,23 @@ var mutants = []mutant{
 	},
 	{
 		guard: "in use: the ends are claimed",
-		file:  "dispatch/claim.go", old: "facts.Dev.Minor, blockio.Exclusive)", new: "facts.Dev.Minor, 0)",
-		in: "./dispatch", tests: "TestClaims",
+		file:  "dispatch/ends/claim.go", old: "facts.Dev.Minor, blockio.Exclusive)", new: "facts.Dev.Minor, 0)",
+		in: "./dispatch/ends", tests: "TestClaims",
 	},
 	{
 		guard: "in use: a source is claimed",
-		file:  "dispatch/inuse.go", old: "err := c.still(ctx, o.facts)", new: "err := error(nil)",
-		in: "./dispatch", tests: "TestClaims",
+		file:  "dispatch/ends/inuse.go", old: "err := c.still(ctx, o.facts)", new: "err := error(nil)",
+		in: "./dispatch/ends", tests: "TestClaims",
 	},
 	{
 		guard: "in use: what is written to is no source of others",
-		file:  "dispatch/claim.go", old: "return has.Unmark(readMark)", new: "return nil",
-		in: "./dispatch", tests: "TestClaims",
+		file:  "dispatch/ends/claim.go", old: "return has.Unmark(readMark)", new: "return nil",
+		in: "./dispatch/ends", tests: "TestClaims",
 	},
 	{
 		guard: "in use: a source that others may write to",
-		file:  "dispatch/inuse.go", old: "if u.Kind.Writes() && (worst", new: "if u.Kind == sysblock.MountedRW && (worst",
-		in: "./dispatch", tests: "TestOpenRefuses",
+		file:  "dispatch/ends/inuse.go", old: "if u.Kind.Writes() && (worst", new: "if u.Kind == sysblock.MountedRW && (worst",
+		in: "./dispatch/ends", tests: "TestOpenRefuses",
 	},
 	{
 		guard: "in use: other mount namespaces",
@@ -1086,7 +1085,7 @@ var mutants = []mutant{
 	{
 		guard: "in use: files of loop devices are known by their numbers",
 		file:  "sysblock/loop.go", old: "l.storage = bound.ID", new: "l.storage = \"\"",
-		in: "./dispatch", tests: "TestLoopWithoutName",
+		in: "./dispatch/ends", tests: "TestLoopWithoutName",
 	},
 	{
 		guard: "in use: targets of the kernel",
@@ -1125,17 +1124,17 @@ var mutants = []mutant{
 	},
 	{
 		guard: "gone: what is done on a disk that is gone stays done",
-		file:  "dispatch/moved.go", old: "if lost && r.onLost(was, suspects) {", new: "if false && r.onLost(was, suspects) {",
+		file:  "dispatch/review.go", old: "if lost && r.layout.OnLost(was, moved) {", new: "if false && r.layout.OnLost(was, moved) {",
 		in: "./dispatch", tests: "TestDiskGoneInBetween",
 	},
 	{
 		guard: "gone: what is recorded of a disk that is gone stays recorded",
-		file:  "dispatch/moved.go", old: "if r.lost(ctx) {", new: "if r.lost(ctx) && false {",
+		file:  "dispatch/review.go", old: "if r.layout.Lost(ctx) {", new: "if r.layout.Lost(ctx) && false {",
 		in: "./dispatch", tests: "TestDiskGoneInBetween",
 	},
 	{
 		guard: "gone: a copy that fails looks whether a disk is gone",
-		file:  "dispatch/gone.go", old: "if r.plan != nil {", new: "if false {",
+		file:  "dispatch/track/layout.go", old: "if l.plan != nil {", new: "if false {",
 		in: "./dispatch", tests: "TestDiskGoneInBetween",
 	},
 	{
@@ -1145,22 +1144,22 @@ var mutants = []mutant{
 	},
 	{
 		guard: "gone: nothing is copied again to a disk that is gone",
-		file:  "dispatch/moved.go", old: "if lost {", new: "if lost && false {",
+		file:  "dispatch/review.go", old: "if lost {", new: "if lost && false {",
 		in: "./dispatch", tests: "TestDiskGoneInBetween",
 	},
 	{
 		guard: "mapped pages dropped at every level",
-		file:  "dispatch/finish.go", old: "max(part, r.touched[n.Dev].part)", new: "min(part, PartSource)",
+		file:  "dispatch/caches.go", old: "max(part, c.touched[n.Dev].part)", new: "min(part, machine.PartSource)",
 		in: "./dispatch", tests: "TestStaleMappings",
 	},
 	{
 		guard: "stale pages dropped when a copy ends early",
-		file:  "dispatch/ledger.go", old: "return wrap(\"flush\", r.dropStale(ctx))", new: "return nil",
+		file:  "dispatch/destination.go", old: "return failure.During(\"flush\", d.caches.dropStale(ctx))", new: "return nil",
 		in: "./dispatch", tests: "TestStaleMappings",
 	},
 	{
 		guard: "stale pages of partitions dropped",
-		file:  "dispatch/finish.go", old: "part = PartDestination", new: "part = PartBelow",
+		file:  "dispatch/caches.go", old: "part = machine.PartDestination", new: "part = machine.PartBelow",
 		in: "./dispatch", tests: "TestStalePartitions",
 	},
 	{
@@ -1175,7 +1174,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "a flush is not called off",
-		file:  "dispatch/ledger.go", old: "	ctx = context.WithoutCancel(ctx)\n	err := errors.Join", new: "	err := errors.Join",
+		file:  "dispatch/destination.go", old: "	ctx = context.WithoutCancel(ctx)\n	err := errors.Join", new: "	err := errors.Join",
 		in: "./dispatch", tests: "TestInterruptedFlush",
 	},
 }

@@ -12,6 +12,10 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/kernel"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/snapshot"
 	"github.com/dmcopy/dmcopy/sysblock"
@@ -49,9 +53,9 @@ func againstBareLoop(b *testing.B, limit int64) {
 	vm.Stamp(b, src, 1, 0, copySize)
 	vm.Slowly(b, fast, limit)
 	ways := []func() error{
-		func() error { return byDmcopy(src, dst, dispatch.OffloadRequire) },
+		func() error { return byDmcopy(src, dst, plan.OffloadRequire) },
 		func() error { return byLoop(vm.Device(b, fast)) },
-		func() error { return byDmcopy(src, dst, dispatch.OffloadNever) },
+		func() error { return byDmcopy(src, dst, plan.OffloadNever) },
 	}
 	speeds := make([][]float64, len(ways))
 	for round := 0; b.Loop(); round++ {
@@ -74,7 +78,7 @@ func againstBareLoop(b *testing.B, limit int64) {
 }
 
 // byDmcopy does what the command does, from opening to closing.
-func byDmcopy(src, dst string, policy dispatch.Policy) error {
+func byDmcopy(src, dst string, policy plan.Policy) error {
 	_, err := copying.Copy(src, dst, dispatch.Options{Offload: policy, InFlight: inFlight})
 	return err
 }
@@ -141,11 +145,11 @@ func BenchmarkStriped(b *testing.B) {
 				b.Fatal(err)
 			}
 			var speeds []float64
-			var report *dispatch.Report
+			var report *account.Report
 			for round := 0; b.Loop(); round++ {
 				vm.Stamp(b, dst, uint64(100+round), 0, 8*mib)
 				began := time.Now()
-				if report, err = copying.Copy(src, dst, dispatch.Options{Offload: dispatch.OffloadRequire, InFlight: inFlight}); err != nil {
+				if report, err = copying.Copy(src, dst, dispatch.Options{Offload: plan.OffloadRequire, InFlight: inFlight}); err != nil {
 					b.Fatal(err)
 				}
 				speeds = append(speeds, float64(size.Bytes())/mib/time.Since(began).Seconds())
@@ -169,18 +173,18 @@ func striped(b *testing.B, name string, n, chunk, start remap.Sector) string {
 // countPieces tells how many commands it would take without sharing.
 func countPieces(src, dst string) (pieces int, err error) {
 	ctx := context.Background()
-	from, err := dispatch.OpenSource(ctx, sysblock.FS(""), src, dispatch.OpenOptions{})
+	from, err := ends.OpenSource(ctx, sysblock.FS(""), src, ends.OpenOptions{})
 	if err != nil {
 		return 0, err
 	}
 	defer from.Close()
-	to, err := dispatch.OpenDestination(ctx, sysblock.FS(""), dst, dispatch.OpenOptions{Dry: true, Beside: from})
+	to, err := ends.OpenDestination(ctx, sysblock.FS(""), dst, ends.OpenOptions{Dry: true, Beside: from})
 	if err != nil {
 		return 0, err
 	}
 	defer to.Close()
 	reader := snapshot.NewReader(snapshot.Options{})
-	machine := dispatch.NewMachine(reader, nil)
+	machine := kernel.New(reader, nil)
 	defer func() { err = errors.Join(err, machine.Close(), reader.Close()) }()
 	for _, err := range dispatch.New(machine, dispatch.Options{}).Plan(ctx, dispatch.Job{Src: from, Dst: to}) {
 		if err != nil {

@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -206,11 +206,11 @@ func TestCommand(t *testing.T) {
 		if code != 0 {
 			t.Fatalf("exit code %d: %s", code, stderr)
 		}
-		var report dispatch.Report
+		var report account.Report
 		if err := json.Unmarshal([]byte(stdout), &report); err != nil {
 			t.Fatalf("%v in %s", err, stdout)
 		}
-		if report.Result != dispatch.OutcomeOK || report.Offloaded != size || report.Host != 0 || report.Verified != dispatch.VerifyFull {
+		if report.Result != account.OutcomeOK || report.Offloaded != size || report.Host != 0 || report.Verified != account.VerifyFull {
 			t.Errorf("%s", stdout)
 		}
 		vm.CheckStamp(t, dst, 8, 0, 0, size)
@@ -320,11 +320,11 @@ func TestInterrupt(t *testing.T) {
 	if !errors.As(err, &exit) || exit.ExitCode() != 130 {
 		t.Fatalf("%v, want exit code 130", err)
 	}
-	var report dispatch.Report
+	var report account.Report
 	if err := json.Unmarshal(stdout.Bytes(), &report); err != nil {
 		t.Fatalf("%v in %s", err, stdout.Bytes())
 	}
-	if report.Result != dispatch.OutcomeIncomplete || report.Offloaded == 0 || report.Offloaded >= faultSectors*512 {
+	if report.Result != account.OutcomeIncomplete || report.Offloaded == 0 || report.Offloaded >= faultSectors*512 {
 		t.Errorf("%s", stdout.Bytes())
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -73,7 +74,7 @@ func TestFairHold(t *testing.T) {
 	vm.Settle(t)
 	vm.Slowly(t, alpha2, fairSpeed)
 	began := time.Now()
-	ended := backgroundUntil(src, dst, dispatch.Options{}, func(p dispatch.Progress) bool { return p.Offloaded > 0 })
+	ended := backgroundUntil(src, dst, dispatch.Options{}, func(p account.Progress) bool { return p.Offloaded > 0 })
 	during := func(name string, args ...string) {
 		t.Helper()
 		start := time.Now()
@@ -113,7 +114,7 @@ func TestFairHold(t *testing.T) {
 		t.Fatalf("copy: %v (%+v)", r.err, r.report)
 	}
 	t.Logf("%.1f s: %+v", time.Since(began).Seconds(), *r.report)
-	if r.report.Seconds < 60 || r.report.LayoutChanges == 0 || r.report.Offloaded < fairSize/2 || r.report.Result != dispatch.OutcomeOK {
+	if r.report.Seconds < 60 || r.report.LayoutChanges == 0 || r.report.Offloaded < fairSize/2 || r.report.Result != account.OutcomeOK {
 		t.Errorf("%+v", *r.report)
 	}
 	if err := vm.Throttle(alpha2, 0, 0); err != nil {

@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -28,8 +31,8 @@ func TestWithoutCopy(t *testing.T) {
 	src, dst := pairOn(t, vm.Device(t, plain))
 	vm.Stamp(t, src, 1, 0, faultSectors*512)
 	vm.Stamp(t, dst, 2, 0, faultSectors*512)
-	_, err := copying.Copy(src, dst, dispatch.Options{Offload: dispatch.OffloadRequire})
-	if !errors.Is(err, dispatch.ErrPolicy) {
+	_, err := copying.Copy(src, dst, dispatch.Options{Offload: plan.OffloadRequire})
+	if !errors.Is(err, failure.ErrPolicy) {
 		t.Errorf("require: %v, want ErrPolicy", err)
 	}
 	vm.CheckStamp(t, dst, 2, 0, 0, faultSectors*512)
@@ -47,7 +50,7 @@ func TestLimitsOfOneBlock(t *testing.T) {
 	src := vm.Mapped(t, "src", fmt.Sprintf("0 %d linear %s 2048", n, disk))
 	dst := vm.Mapped(t, "dst", fmt.Sprintf("0 %d linear %s %d", n, disk, 2048+n))
 	vm.Stamp(t, src, 1, 0, n*512)
-	report := mustCopy(t, src, dst, dispatch.Options{Offload: dispatch.OffloadRequire})
+	report := mustCopy(t, src, dst, dispatch.Options{Offload: plan.OffloadRequire})
 	vm.CheckStamp(t, dst, 1, 0, 0, n*512)
 	if report.Commands != n {
 		t.Errorf("%d commands for %d blocks", report.Commands, n)
@@ -95,8 +98,8 @@ func TestCommandFailsUnderRequire(t *testing.T) {
 	vm.Stamp(t, src, 1, 0, faultSectors*512)
 	vm.Stamp(t, dst, 2, 0, faultSectors*512)
 	breakDisk(t, alpha, vm.Fault{IOType: "read", Sector: 2048 + faultSectors/2, Once: true})
-	report, err := copying.Copy(src, dst, dispatch.Options{Offload: dispatch.OffloadRequire})
-	if !errors.Is(err, dispatch.ErrPolicy) || report.Result != dispatch.OutcomeFailed {
+	report, err := copying.Copy(src, dst, dispatch.Options{Offload: plan.OffloadRequire})
+	if !errors.Is(err, failure.ErrPolicy) || report.Result != account.OutcomeFailed {
 		t.Errorf("%v, %+v", err, report)
 	}
 }
@@ -129,7 +132,7 @@ func TestDeviceDisappears(t *testing.T) {
 	}
 	r := <-ended
 	t.Log(r.err)
-	if r.err == nil || !strings.Contains(r.err.Error(), source) || !strings.Contains(r.err.Error(), "gone") || r.report.Result != dispatch.OutcomeFailed {
+	if r.err == nil || !strings.Contains(r.err.Error(), source) || !strings.Contains(r.err.Error(), "gone") || r.report.Result != account.OutcomeFailed {
 		t.Errorf("%v, %+v", r.err, r.report)
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -16,8 +18,8 @@ func TestLinearInOneNamespace(t *testing.T) {
 	a, b := vm.Volume(t, "vg", "a", size), vm.Volume(t, "vg", "b", size)
 	vm.Stamp(t, a, 1, 0, size)
 	vm.Settle(t)
-	var report *dispatch.Report
-	host := vm.Crossed(t, func() { report = mustCopy(t, a, b, dispatch.Options{Offload: dispatch.OffloadRequire}) }, disk)
+	var report *account.Report
+	host := vm.Crossed(t, func() { report = mustCopy(t, a, b, dispatch.Options{Offload: plan.OffloadRequire}) }, disk)
 	vm.CheckStamp(t, b, 1, 0, 0, size)
 	if report.Offloaded != size || report.Host != 0 {
 		t.Errorf("report: %+v", report)
@@ -44,7 +46,7 @@ func TestLinearInOneNamespaceShared(t *testing.T) {
 	}
 	defer os.Remove(pid)
 	report := mustCopy(t, a, b, dispatch.Options{})
-	if report.Offloaded != 0 || len(report.Reasons) != 1 || report.Reasons[0].Reason != dispatch.ReasonHoldShared {
+	if report.Offloaded != 0 || len(report.Reasons) != 1 || report.Reasons[0].Reason != plan.ReasonHoldShared {
 		t.Errorf("report: %+v", report)
 	}
 	vm.CheckStamp(t, b, 1, 0, 0, size)

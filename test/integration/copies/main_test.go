@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
@@ -46,7 +48,7 @@ func TestMain(m *testing.M) {
 }
 
 // mustCopy copies what can be copied.
-func mustCopy(t *testing.T, src, dst string, opts dispatch.Options, ranges ...dispatch.Range) *dispatch.Report {
+func mustCopy(t *testing.T, src, dst string, opts dispatch.Options, ranges ...byterange.Range) *account.Report {
 	t.Helper()
 	report, err := copying.Copy(src, dst, opts, ranges...)
 	if err != nil {

@@ -8,6 +8,9 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/pace"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -26,7 +29,7 @@ func (m *mover) leave() {
 
 // disturbed copies src to dst, and calls each of the disturbances once so many bytes
 // are done. No window is begun meanwhile: else the copy could be over sooner.
-func disturbed(t *testing.T, src, dst string, opts dispatch.Options, every int64, disturbances ...func()) *dispatch.Report {
+func disturbed(t *testing.T, src, dst string, opts dispatch.Options, every int64, disturbances ...func()) *account.Report {
 	t.Helper()
 	reached := make(chan struct{}, len(disturbances))
 	var paused atomic.Bool
@@ -34,11 +37,11 @@ func disturbed(t *testing.T, src, dst string, opts dispatch.Options, every int64
 		if paused.Load() {
 			return 0
 		}
-		return dispatch.Unlimited
+		return pace.Unlimited
 	}
 	told := 0
-	such := func(p dispatch.Progress) bool {
-		if p.Phase == dispatch.PhaseCopying && told < len(disturbances) && p.Done >= int64(told+1)*every {
+	such := func(p account.Progress) bool {
+		if p.Phase == account.PhaseCopying && told < len(disturbances) && p.Done >= int64(told+1)*every {
 			told++
 			paused.Store(true)
 			reached <- struct{}{}
@@ -68,7 +71,7 @@ func TestDestinationLeaves(t *testing.T) {
 	src := stay(t, "src", disk)
 	m := newMover(t, disk)
 	for seed, opts := range []dispatch.Options{
-		{}, {Offload: dispatch.OffloadNever}, {Verify: dispatch.VerifyFull}, {Offload: dispatch.OffloadNever, Verify: dispatch.VerifyFull},
+		{}, {Offload: plan.OffloadNever}, {Verify: account.VerifyFull}, {Offload: plan.OffloadNever, Verify: account.VerifyFull},
 	} {
 		vm.Stamp(t, src, uint64(350+seed), 0, movedSectors*512)
 		opts.Window = mib / 4

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
@@ -19,23 +20,23 @@ import (
 
 // result is how a copy in the background ended.
 type result struct {
-	report *dispatch.Report
+	report *account.Report
 	err    error
 }
 
 // background starts a copy and returns when it has planned and begins to copy,
 // or has failed to.
 func background(src, dst string, opts dispatch.Options) <-chan result {
-	return backgroundUntil(src, dst, opts, func(p dispatch.Progress) bool { return p.Phase == dispatch.PhaseCopying })
+	return backgroundUntil(src, dst, opts, func(p account.Progress) bool { return p.Phase == account.PhaseCopying })
 }
 
 // backgroundUntil starts a copy and returns when its progress is such, or when
 // it has ended.
-func backgroundUntil(src, dst string, opts dispatch.Options, such func(dispatch.Progress) bool) <-chan result {
+func backgroundUntil(src, dst string, opts dispatch.Options, such func(account.Progress) bool) <-chan result {
 	ended := make(chan result, 1)
 	begun := make(chan struct{})
 	var once sync.Once
-	opts.Progress = func(p dispatch.Progress) {
+	opts.Progress = func(p account.Progress) {
 		if such(p) {
 			once.Do(func() { close(begun) })
 		}
@@ -117,7 +118,7 @@ func (m *mover) checkForeign() {
 
 // raced copies again and again while disturb runs, until it has run often
 // enough, and checks the destination after each copy.
-func raced(t *testing.T, src, dst string, seed uint64, disturb func(), enough func() bool) (total dispatch.Report) {
+func raced(t *testing.T, src, dst string, seed uint64, disturb func(), enough func() bool) (total account.Report) {
 	t.Helper()
 	for round := 0; !enough() && round < 40 && !t.Failed(); round++ {
 		size := int64(movedSectors * 512)
@@ -201,8 +202,8 @@ func TestSwapBetweenPlanAndIssue(t *testing.T) {
 	vm.Stamp(t, src, 77, 0, movedSectors*512)
 	// The copying phase begins when the plan is made and nothing is held.
 	moved := false
-	report := mustCopy(t, src, "/dev/mapper/moving", dispatch.Options{Progress: func(p dispatch.Progress) {
-		if p.Phase == dispatch.PhaseCopying && !moved {
+	report := mustCopy(t, src, "/dev/mapper/moving", dispatch.Options{Progress: func(p account.Progress) {
+		if p.Phase == account.PhaseCopying && !moved {
 			moved = true
 			m.move()
 		}
@@ -217,7 +218,7 @@ func TestSwapBetweenPlanAndIssue(t *testing.T) {
 // lvmRace runs an LVM command during a copy within a volume group and returns
 // the report. The rest of both disks belongs to others: volumes that were there
 // before, and one that gets free space in the middle of the copy.
-func lvmRace(t *testing.T, command func(t *testing.T)) *dispatch.Report {
+func lvmRace(t *testing.T, command func(t *testing.T)) *account.Report {
 	one, two := vm.Device(t, alpha2), vm.Device(t, beta)
 	vm.Group(t, "vg", one, two)
 	const size, foreignSize = 192 * mib, 128 * mib
@@ -229,7 +230,7 @@ func lvmRace(t *testing.T, command func(t *testing.T)) *dispatch.Report {
 	vm.Stamp(t, src, 5, 0, size)
 	vm.Settle(t)
 	vm.Slowly(t, alpha2, 96*mib)
-	ended := backgroundUntil(src, dst, dispatch.Options{}, func(p dispatch.Progress) bool { return p.Offloaded > 0 })
+	ended := backgroundUntil(src, dst, dispatch.Options{}, func(p account.Progress) bool { return p.Offloaded > 0 })
 	began := time.Now()
 	command(t)
 	t.Logf("the command took %v", time.Since(began))
@@ -285,7 +286,7 @@ func TestMoveDuringCopy(t *testing.T) {
 }
 
 // movedAlong demands of a copy that pvmove was noticed and had nothing copied again.
-func movedAlong(t *testing.T, report *dispatch.Report) {
+func movedAlong(t *testing.T, report *account.Report) {
 	t.Helper()
 	if report.LayoutChanges == 0 || report.Offloaded == 0 || report.Recopied != 0 {
 		t.Errorf("pvmove went unnoticed, or for a loss: %+v", report)

@@ -8,6 +8,9 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -194,7 +197,7 @@ func TestStacks(t *testing.T) {
 			for _, d := range c.disks {
 				disks = append(disks, vm.Device(t, d))
 			}
-			var report *dispatch.Report
+			var report *account.Report
 			host := vm.Crossed(t, func() { report = mustCopy(t, src, dst, dispatch.Options{}) }, disks...)
 			got, err := vm.Hash(dst, 0, size)
 			if err != nil {
@@ -217,13 +220,13 @@ func TestStacks(t *testing.T) {
 	}
 }
 
-func checkReasons(t *testing.T, report *dispatch.Report, want []remap.Reason) {
+func checkReasons(t *testing.T, report *account.Report, want []remap.Reason) {
 	t.Helper()
 	given := make(map[remap.Reason]int64)
 	for _, r := range report.Reasons {
 		given[r.Reason] = r.Bytes
 	}
-	delete(given, dispatch.ReasonZeroSource)
+	delete(given, plan.ReasonZeroSource)
 	for _, r := range want {
 		if given[r] != report.Host {
 			t.Errorf("reason %s for %d bytes, want %d", r, given[r], report.Host)
@@ -242,7 +245,7 @@ func TestStripedCommands(t *testing.T) {
 	const size, stripes, limit = 512 * mib, 2, 8 * mib
 	a, b := vm.Volume(t, "vg", "a", size, "-i2", "-I64k"), vm.Volume(t, "vg", "b", size, "-i2", "-I64k")
 	vm.Stamp(t, a, 3, 0, size)
-	report := mustCopy(t, a, b, dispatch.Options{Offload: dispatch.OffloadRequire})
+	report := mustCopy(t, a, b, dispatch.Options{Offload: plan.OffloadRequire})
 	vm.CheckStamp(t, b, 3, 0, 0, size)
 	fewest := int64(stripes * (size / stripes / limit))
 	t.Logf("%d commands, %d at the least, %d windows", report.Commands, fewest, report.Windows)
@@ -270,8 +273,8 @@ func TestBoundaries(t *testing.T) {
 				if to < 0 || to+length > 40000 {
 					continue
 				}
-				r := dispatch.Range{Src: start * 512, Dst: to * 512, Len: length * 512}
-				mustCopy(t, src, dst, dispatch.Options{Offload: dispatch.OffloadRequire, Hold: "trust"}, r)
+				r := byterange.Range{Src: start * 512, Dst: to * 512, Len: length * 512}
+				mustCopy(t, src, dst, dispatch.Options{Offload: plan.OffloadRequire, Hold: "trust"}, r)
 				vm.CheckStamp(t, dst, 9, r.Dst, r.Src, r.Len)
 				if t.Failed() {
 					t.Fatalf("range %+v", r)
@@ -290,7 +293,7 @@ func TestLarge(t *testing.T) {
 	for _, p := range places {
 		vm.Stamp(t, a, 4, p, 2*mib)
 	}
-	report := mustCopy(t, a, b, dispatch.Options{Offload: dispatch.OffloadRequire})
+	report := mustCopy(t, a, b, dispatch.Options{Offload: plan.OffloadRequire})
 	if report.Offloaded != size {
 		t.Errorf("%+v", report)
 	}

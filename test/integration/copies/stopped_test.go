@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -81,7 +81,7 @@ func TestStopped(t *testing.T) {
 				way.resume(p)
 				p.wait("the end", p.ended)
 				m.checkForeign()
-				var report dispatch.Report
+				var report account.Report
 				if err := json.Unmarshal([]byte(p.answer()), &report); err != nil {
 					t.Fatal(err)
 				}

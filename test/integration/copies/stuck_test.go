@@ -16,7 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/inflight"
 	"github.com/dmcopy/dmcopy/journal"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -369,11 +370,11 @@ func (c *stuckCase) check(p *program, j jam) {
 		p.t.Error("it has ended: nothing was stuck")
 	}
 	p.t.Log(out)
-	var report dispatch.Report
-	if err := json.Unmarshal([]byte(out), &report); err != nil || !strings.Contains(out, says) || !strings.Contains(out, dispatch.ErrStuck.Error()) {
+	var report account.Report
+	if err := json.Unmarshal([]byte(out), &report); err != nil || !strings.Contains(out, says) || !strings.Contains(out, inflight.ErrStuck.Error()) {
 		p.t.Errorf("%v: it does not say %q", err, says)
 	}
-	if report.Result != "" && (report.Result != dispatch.OutcomeIncomplete || report.Offloaded+report.Host > stuckSize) {
+	if report.Result != "" && (report.Result != account.OutcomeIncomplete || report.Offloaded+report.Host > stuckSize) {
 		p.t.Errorf("%+v", report)
 	}
 }

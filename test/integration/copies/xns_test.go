@@ -13,7 +13,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -70,7 +70,7 @@ func checkTold(t *testing.T, controllers map[string]*nvme.File, want bool) {
 
 // across copies by the command, demands equal bytes, and that all of it went one
 // way.
-func across(t *testing.T, src, dst string, size int64, seed uint64, method dispatch.Method, flags ...string) {
+func across(t *testing.T, src, dst string, size int64, seed uint64, method account.Method, flags ...string) {
 	t.Helper()
 	vm.Stamp(t, src, seed, 0, size)
 	vm.Settle(t)
@@ -79,14 +79,14 @@ func across(t *testing.T, src, dst string, size int64, seed uint64, method dispa
 	if code != 0 {
 		t.Fatalf("%v: exit code %d: %s", args, code, stderr)
 	}
-	var report dispatch.Report
+	var report account.Report
 	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
 		t.Fatalf("%v in %s", err, stdout)
 	}
 	if report.ByMethod[method] != size {
 		t.Errorf("%v: %s", args, stdout)
 	}
-	if method == dispatch.MethodHost && (len(report.Reasons) != 1 || report.Reasons[0].Reason != copydomain.ReasonCrossDisabled) {
+	if method == account.Host && (len(report.Reasons) != 1 || report.Reasons[0].Reason != copydomain.ReasonCrossDisabled) {
 		t.Errorf("%v: %s", args, stdout)
 	}
 	vm.CheckStamp(t, dst, seed, 0, 0, size)
@@ -114,7 +114,7 @@ func TestCrossNamespace(t *testing.T) {
 			t.Logf("Set Features for Host Behavior Support passes: %v", passes)
 			checkTold(t, controllers, false)
 
-			across(t, src, dst, size, 1, dispatch.MethodHost)
+			across(t, src, dst, size, 1, account.Host)
 			checkTold(t, controllers, false)
 			stdout, stderr, code := run(t, "plan", "--enable-cross-namespace", src, dst)
 			if code != 0 || !strings.Contains(stdout, "nvme-copy-xns") || strings.Count(stderr, "has to be told first") != c.controllers {
@@ -122,20 +122,20 @@ func TestCrossNamespace(t *testing.T) {
 			}
 			checkTold(t, controllers, false)
 			if !passes {
-				across(t, src, dst, size, 2, dispatch.MethodHost, "--enable-cross-namespace")
+				across(t, src, dst, size, 2, account.Host, "--enable-cross-namespace")
 				checkTold(t, controllers, false)
 				return
 			}
 			disks := []string{one, two}
 			host := vm.Crossed(t, func() {
-				across(t, src, dst, size, 2, dispatch.MethodNVMeCopyXNS, "--enable-cross-namespace", "--offload", "require")
+				across(t, src, dst, size, 2, account.NVMeCopyXNS, "--enable-cross-namespace", "--offload", "require")
 			}, disks...)
 			// Stamps are written and read, and the copy is verified: that is four times.
 			if host > 4*size/512+size/512/10 {
 				t.Errorf("%d sectors crossed the host", host)
 			}
 			checkTold(t, controllers, false)
-			across(t, dst, src, size, 3, dispatch.MethodNVMeCopyXNS, "--enable-cross-namespace")
+			across(t, dst, src, size, 3, account.NVMeCopyXNS, "--enable-cross-namespace")
 			checkTold(t, controllers, false)
 
 			// A copy that is refused tells the controllers nothing for long.
@@ -149,9 +149,9 @@ func TestCrossNamespace(t *testing.T) {
 
 			// What others have enabled is used, and stays.
 			tell(t, controllers, true)
-			across(t, src, dst, size, 4, dispatch.MethodNVMeCopyXNS)
+			across(t, src, dst, size, 4, account.NVMeCopyXNS)
 			checkTold(t, controllers, true)
-			across(t, src, dst, size, 5, dispatch.MethodNVMeCopyXNS, "--enable-cross-namespace")
+			across(t, src, dst, size, 5, account.NVMeCopyXNS, "--enable-cross-namespace")
 			checkTold(t, controllers, true)
 			tell(t, controllers, false)
 		})

@@ -7,7 +7,7 @@ import (
 	"os/exec"
 	"testing"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 
 // ended is what became of a copy.
 type ended struct {
-	report *dispatch.Report
+	report *account.Report
 	stderr string
 	code   int
 	err    error
@@ -51,7 +51,7 @@ func begin(args ...string) <-chan ended {
 }
 
 // mustCopy copies in the foreground.
-func mustCopy(t *testing.T, args ...string) *dispatch.Report {
+func mustCopy(t *testing.T, args ...string) *account.Report {
 	t.Helper()
 	report, stderr, code := copying.Program(t, args...)
 	if code != 0 {

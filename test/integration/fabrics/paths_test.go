@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -197,7 +197,7 @@ func TestPathIsLost(t *testing.T) {
 	vm.LosePath(t, lost)
 	e := <-done
 	t.Logf("%s was lost: exit code %d: %s", lost, e.code, e.stderr)
-	if e.code != 1 || !strings.Contains(e.stderr, "sectors at sector") || e.report.Result != dispatch.OutcomeFailed {
+	if e.code != 1 || !strings.Contains(e.stderr, "sectors at sector") || e.report.Result != account.OutcomeFailed {
 		t.Errorf("exit code %d, %v: %+v", e.code, e.err, e.report)
 	}
 	// Before and after the command lands, the bytes are those of before or of the copy.

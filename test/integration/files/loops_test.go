@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/vm"
@@ -215,7 +215,7 @@ func TestPlan(t *testing.T) {
 	src, dst := write(t, content(1, 4*mib), dir, "src"), truncate(t, 4*mib, dir, "dst")
 	out := vm.Run(t, "dmcopy", "plan", "--json", src, dst)
 	for _, want := range []string{
-		fmt.Sprintf("%q:%q", "method", dispatch.MethodFileReflink), fmt.Sprintf("%q:%q", "src_leaf", src), fmt.Sprintf("%q:%q", "dst_leaf", dst), `"domain":"btrfs:`,
+		fmt.Sprintf("%q:%q", "method", account.FileReflink), fmt.Sprintf("%q:%q", "src_leaf", src), fmt.Sprintf("%q:%q", "dst_leaf", dst), `"domain":"btrfs:`,
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %s in %s", want, out)

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
@@ -72,7 +72,7 @@ func mounted(t *testing.T, disk vm.Disk, mkfs ...string) string {
 }
 
 // run copies with the program, and fails if the program does.
-func run(t *testing.T, args ...string) *dispatch.Report {
+func run(t *testing.T, args ...string) *account.Report {
 	t.Helper()
 	report, stderr, code := tryRun(t, args...)
 	if code != 0 {
@@ -81,7 +81,7 @@ func run(t *testing.T, args ...string) *dispatch.Report {
 	return report
 }
 
-func tryRun(t *testing.T, args ...string) (report *dispatch.Report, stderr string, code int) {
+func tryRun(t *testing.T, args ...string) (report *account.Report, stderr string, code int) {
 	t.Helper()
 	report, stderr, code = copying.Program(t, args...)
 	t.Logf("%v: exit code %d: %+v", args, code, *report)
@@ -130,7 +130,7 @@ func holds(t *testing.T, path string, want []byte) {
 }
 
 // reason is how many bytes were kept from the file system for a reason.
-func reason(r *dispatch.Report, why string) int64 {
+func reason(r *account.Report, why string) int64 {
 	for _, one := range r.Reasons {
 		if string(one.Reason) == why {
 			return one.Bytes
@@ -140,9 +140,9 @@ func reason(r *dispatch.Report, why string) int64 {
 }
 
 // expect checks the way that the bytes went.
-func expect(t *testing.T, r *dispatch.Report, shared, host int64, why string) {
+func expect(t *testing.T, r *account.Report, shared, host int64, why string) {
 	t.Helper()
-	if r.Offloaded != shared || r.ByMethod[dispatch.MethodFileReflink] != shared || r.Host != host || reason(r, why) != host {
+	if r.Offloaded != shared || r.ByMethod[account.FileReflink] != shared || r.Host != host || reason(r, why) != host {
 		t.Errorf("want %d bytes shared, and %d through the host for %s: %+v", shared, host, why, r)
 	}
 }

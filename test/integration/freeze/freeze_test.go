@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/journal"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -41,7 +41,7 @@ func TestFrozenCopies(t *testing.T) {
 				report, says, code := run(t, append(append([]string{"copy", "--json", "--freeze"}, c.flags...), l.src, c.dst)...)
 				after := w.written.Load()
 				wants(t, code, 0, says)
-				if report.Result != dispatch.OutcomeOK || report.Frozen <= 0 || report.Total != size {
+				if report.Result != account.OutcomeOK || report.Frozen <= 0 || report.Total != size {
 					t.Errorf("%+v", report)
 				}
 				w.goesOn()
@@ -147,7 +147,7 @@ func TestDeadline(t *testing.T) {
 			for _, limit := range []string{"1ms", "2s", "5s"} { // whatever the copy does by then
 				report, says, code := run(t, "copy", "--json", "--freeze", "--freeze-timeout", limit, "--rate", slowly, l.src, l.dst)
 				wants(t, code, 1, says, "is not consistent", "the time for it to be frozen was over")
-				if report.Result != "" && report.Result != dispatch.OutcomeIncomplete || report.Frozen != 0 || l.frozen() {
+				if report.Result != "" && report.Result != account.OutcomeIncomplete || report.Frozen != 0 || l.frozen() {
 					t.Errorf("%+v, %v", report, l.frozen())
 				}
 				t.Logf("%s: %d bytes were copied, %s", limit, report.Offloaded+report.Host, says)

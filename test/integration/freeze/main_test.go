@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -234,7 +234,7 @@ func (l *lake) check(device string, least, most int64) {
 }
 
 // run runs dmcopy to its end.
-func run(t *testing.T, args ...string) (report dispatch.Report, says string, code int) {
+func run(t *testing.T, args ...string) (report account.Report, says string, code int) {
 	t.Helper()
 	cmd := exec.Command("dmcopy", args...)
 	var out, errs bytes.Buffer

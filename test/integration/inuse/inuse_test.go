@@ -10,7 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 	"github.com/dmcopy/dmcopy/sysblock"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -82,17 +83,17 @@ func TestUses(t *testing.T) {
 		t.Run(u.name, func(t *testing.T) {
 			thing := u.of(t)
 			vm.Settle(t)
-			dst, err := dispatch.OpenDestination(t.Context(), here, thing, dispatch.OpenOptions{})
+			dst, err := ends.OpenDestination(t.Context(), here, thing, ends.OpenOptions{})
 			refused(t, "as destination", u.dst, dst, err)
-			src, err := dispatch.OpenSource(t.Context(), here, thing, dispatch.OpenOptions{})
+			src, err := ends.OpenSource(t.Context(), here, thing, ends.OpenOptions{})
 			refused(t, "as source", u.src, src, err)
-			src, err = dispatch.OpenSource(t.Context(), here, thing, dispatch.OpenOptions{LiveSource: true})
+			src, err = ends.OpenSource(t.Context(), here, thing, ends.OpenOptions{LiveSource: true})
 			refused(t, "as live source", "", src, err)
 		})
 	}
 }
 
-func refused(t *testing.T, as, want string, end dispatch.Endpoint, err error) {
+func refused(t *testing.T, as, want string, end ends.Endpoint, err error) {
 	t.Helper()
 	switch {
 	case err == nil:
@@ -102,7 +103,7 @@ func refused(t *testing.T, as, want string, end dispatch.Endpoint, err error) {
 		if err := end.Close(); err != nil {
 			t.Error(err)
 		}
-	case want == "" || !errors.Is(err, dispatch.ErrRefused) || !strings.Contains(err.Error(), want):
+	case want == "" || !errors.Is(err, failure.ErrRefused) || !strings.Contains(err.Error(), want):
 		t.Errorf("%s: %q does not say %q", as, err, want)
 	default:
 		t.Logf("%s: %v", as, err)

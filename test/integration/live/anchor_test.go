@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/vm"
@@ -128,7 +129,7 @@ func TestArrayGrows(t *testing.T) {
 			vm.Slowly(t, alpha, pace)
 			begun := make(chan struct{})
 			var once sync.Once
-			ended := start(t, src, a.path, dispatch.Options{Window: window, Progress: func(p dispatch.Progress) {
+			ended := start(t, src, a.path, dispatch.Options{Window: window, Progress: func(p account.Progress) {
 				if p.Offloaded > 0 || p.Host > 0 {
 					once.Do(func() { close(begun) })
 				}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -180,15 +181,15 @@ var troubles = []trouble{
 }
 
 // copy copies between an array and another device while the trouble goes on.
-func (a *array) copy(src, dst string, what trouble) *dispatch.Report {
+func (a *array) copy(src, dst string, what trouble) *account.Report {
 	t := a.t
 	t.Helper()
 	a.recoverSlowly()
 	fast := vm.Slowly(t, alpha, pace)
 	begun := make(chan struct{})
 	var once sync.Once
-	ended := start(t, src, dst, dispatch.Options{Window: window / 2, Progress: func(p dispatch.Progress) {
-		if p.Phase == dispatch.PhaseCopying {
+	ended := start(t, src, dst, dispatch.Options{Window: window / 2, Progress: func(p account.Progress) {
+		if p.Phase == account.PhaseCopying {
 			once.Do(func() { what.first(a); close(begun) })
 		}
 	}})

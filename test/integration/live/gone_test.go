@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/track"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -24,7 +26,7 @@ func TestUnplugged(t *testing.T) {
 	var once sync.Once
 	ended := start(t, src, dst, dispatch.Options{
 		Window: mib, Rate: func() int64 { return mib },
-		Progress: func(p dispatch.Progress) {
+		Progress: func(p account.Progress) {
 			if p.Done >= enough {
 				once.Do(func() { close(begun) })
 			}
@@ -40,10 +42,10 @@ func TestUnplugged(t *testing.T) {
 	}
 	r := <-ended
 	t.Logf("%v, %+v", r.err, r.report)
-	if !errors.Is(r.err, dispatch.ErrGone) || !strings.Contains(r.err.Error(), filepath.Base(disk)) || strings.Contains(r.err.Error(), "what else lives") {
+	if !errors.Is(r.err, track.ErrGone) || !strings.Contains(r.err.Error(), filepath.Base(disk)) || strings.Contains(r.err.Error(), "what else lives") {
 		t.Errorf("%v", r.err)
 	}
-	if r.report.Result != dispatch.OutcomeFailed || r.report.Offloaded < enough || r.report.Offloaded >= size {
+	if r.report.Result != account.OutcomeFailed || r.report.Offloaded < enough || r.report.Offloaded >= size {
 		t.Errorf("%+v", r.report)
 	}
 }

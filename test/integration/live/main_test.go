@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/snapshot"
@@ -83,7 +84,7 @@ func clean(t *testing.T, path string) {
 const state = "/run/dmcopy-live"
 
 // copyAll copies as the command does, within this process.
-func copyAll(t *testing.T, src, dst string, opts dispatch.Options) (*dispatch.Report, error) {
+func copyAll(t *testing.T, src, dst string, opts dispatch.Options) (*account.Report, error) {
 	opts.Log = slog.New(slog.NewTextHandler(logWriter{t}, nil))
 	return copying.Way{Reader: snapshot.Options{HoldRoots: true, State: state, Log: opts.Log}}.Copy(src, dst, opts)
 }
@@ -98,7 +99,7 @@ func (w logWriter) Write(line []byte) (int, error) {
 
 // result is how a copy ended.
 type result struct {
-	report *dispatch.Report
+	report *account.Report
 	err    error
 }
 
@@ -113,12 +114,12 @@ func start(t *testing.T, src, dst string, opts dispatch.Options) <-chan result {
 }
 
 // must is the report of a copy that succeeds.
-func (r result) must(t *testing.T) *dispatch.Report {
+func (r result) must(t *testing.T) *account.Report {
 	t.Helper()
 	if r.err != nil {
 		t.Fatalf("copy: %v (%+v)", r.err, r.report)
 	}
-	if !copying.AddsUp(r.report) || r.report.Result != dispatch.OutcomeOK {
+	if !copying.AddsUp(r.report) || r.report.Result != account.OutcomeOK {
 		t.Errorf("report does not add up: %+v", r.report)
 	}
 	t.Logf("%+v", *r.report)
@@ -126,7 +127,7 @@ func (r result) must(t *testing.T) *dispatch.Report {
 }
 
 // because is how many bytes were not offloaded for a reason.
-func because(report *dispatch.Report, why remap.Reason) int64 {
+func because(report *account.Report, why remap.Reason) int64 {
 	for _, r := range report.Reasons {
 		if r.Reason == why {
 			return r.Bytes

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -41,9 +42,9 @@ func TestSnapshotOverflows(t *testing.T) {
 			vm.Slowly(t, alpha, pace)
 			var once sync.Once
 			var flight sync.WaitGroup
-			ended := start(t, s.snap, s.dst, dispatch.Options{Window: window, Progress: func(p dispatch.Progress) {
+			ended := start(t, s.snap, s.dst, dispatch.Options{Window: window, Progress: func(p account.Progress) {
 				switch {
-				case p.Phase != dispatch.PhaseCopying:
+				case p.Phase != account.PhaseCopying:
 				case when == "in flight":
 					once.Do(func() { flight.Go(func() { s.overflow(t, w) }) })
 				case when == "before the first window" || p.Offloaded > 0:
@@ -57,7 +58,7 @@ func TestSnapshotOverflows(t *testing.T) {
 				holds(t, s.dst, s.seed, copySize)
 				return
 			}
-			if r.report == nil || r.report.Result == dispatch.OutcomeOK {
+			if r.report == nil || r.report.Result == account.OutcomeOK {
 				t.Errorf("report of a failed copy: %+v", r.report)
 			}
 			if text := r.err.Error(); !strings.Contains(text, s.name) && !strings.Contains(text, kernelName(t, s.name)) {

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -76,7 +78,7 @@ func TestGrowingReshape(t *testing.T) {
 			t.Errorf("%v: %v\n%s", args, err, says)
 		}
 	}
-	for _, opts := range []dispatch.Options{{}, {Offload: dispatch.OffloadNever}} {
+	for _, opts := range []dispatch.Options{{}, {Offload: plan.OffloadNever}} {
 		vm.Stamp(t, target, 2, 0, raidSize)
 		report, err := copyAll(t, path, target, opts)
 		if err != nil || report.Host != raidSize {
@@ -100,13 +102,13 @@ func TestReshapeMeetsCopy(t *testing.T) {
 	begun := make(chan struct{})
 	started := false
 	ended := make(chan struct{})
-	var report *dispatch.Report
+	var report *account.Report
 	var err error
 	go func() {
 		defer close(ended)
 		report, err = copying.Copy(path, target, dispatch.Options{
 			Window: mib, Rate: func() int64 { return 2 * mib },
-			Progress: func(p dispatch.Progress) {
+			Progress: func(p account.Progress) {
 				if p.Done > 2*mib && !started {
 					started = true
 					close(begun)

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -55,13 +57,13 @@ func lvmSnapshotOf(d *disk, chunk, store int64, seed uint64) *snapshotted {
 // copy copies the snapshot while its origin is written, in the background, and
 // at set moments: every unit that at names is written after the plan was made and
 // before its place is copied.
-func (s *snapshotted) copy(t *testing.T, w *writer, at ...int64) *dispatch.Report {
+func (s *snapshotted) copy(t *testing.T, w *writer, at ...int64) *account.Report {
 	t.Helper()
 	vm.Slowly(t, alpha, pace)
 	var once sync.Once
 	var stop func()
-	ended := start(t, s.snap, s.dst, dispatch.Options{Window: window, Progress: func(p dispatch.Progress) {
-		if p.Phase != dispatch.PhaseCopying {
+	ended := start(t, s.snap, s.dst, dispatch.Options{Window: window, Progress: func(p account.Progress) {
+		if p.Phase != account.PhaseCopying {
 			return
 		}
 		once.Do(func() {
@@ -79,12 +81,12 @@ func (s *snapshotted) copy(t *testing.T, w *writer, at ...int64) *dispatch.Repor
 
 // check compares the copy with what was frozen. What was written at set moments
 // must have been noticed.
-func (s *snapshotted) check(t *testing.T, report *dispatch.Report, w *writer, least int64) {
+func (s *snapshotted) check(t *testing.T, report *account.Report, w *writer, least int64) {
 	t.Helper()
 	holds(t, s.dst, s.seed, copySize)
 	holds(t, s.snap, s.seed, copySize)
 	t.Logf("%d writes, status %s", w.writes, strings.TrimSpace(vm.Run(t, "dmsetup", "status", s.name)))
-	if drifted := because(report, dispatch.ReasonDrifted); drifted < least || report.Offloaded == 0 {
+	if drifted := because(report, plan.ReasonDrifted); drifted < least || report.Offloaded == 0 {
 		t.Errorf("%d bytes drifted, want %d; %d were offloaded", drifted, least, report.Offloaded)
 	}
 }

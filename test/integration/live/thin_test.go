@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -150,8 +151,8 @@ func TestThinOrigin(t *testing.T) {
 			vm.Slowly(t, alpha, pace)
 			var once sync.Once
 			var stops []func()
-			ended := start(t, s.snap, s.dst, dispatch.Options{Window: window, Progress: func(p dispatch.Progress) {
-				if p.Phase != dispatch.PhaseCopying {
+			ended := start(t, s.snap, s.dst, dispatch.Options{Window: window, Progress: func(p account.Progress) {
+				if p.Phase != account.PhaseCopying {
 					return
 				}
 				once.Do(func() {

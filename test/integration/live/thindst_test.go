@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -32,7 +34,7 @@ func TestSnapshotOfDestination(t *testing.T) {
 	var done atomic.Int64
 	var once sync.Once
 	begun := make(chan struct{})
-	ended := start(t, src, dst, dispatch.Options{Window: window, Progress: func(p dispatch.Progress) {
+	ended := start(t, src, dst, dispatch.Options{Window: window, Progress: func(p account.Progress) {
 		done.Store(p.Done)
 		if p.Offloaded > 0 {
 			once.Do(func() { close(begun) })
@@ -65,7 +67,7 @@ func TestPrime(t *testing.T) {
 	src := vm.Volume(t, "vg", "src", copySize)
 	vm.Run(t, "lvcreate", "-y", "-qq", "-Wn", "-V", fmt.Sprintf("%db", copySize), "-n", "thin", "--thinpool", "vg/pool")
 	vm.Stamp(t, src, newSeed, 0, copySize)
-	r := <-start(t, src, "/dev/vg/thin", dispatch.Options{Prime: true, Offload: dispatch.OffloadRequire})
+	r := <-start(t, src, "/dev/vg/thin", dispatch.Options{Prime: true, Offload: plan.OffloadRequire})
 	report := r.must(t)
 	holds(t, "/dev/vg/thin", newSeed, copySize)
 	rootFree(t, "vg-pool-tpool")

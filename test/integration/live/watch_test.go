@@ -12,6 +12,9 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/machine"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/snapshot/watch"
 	"github.com/dmcopy/dmcopy/sysblock"
@@ -44,7 +47,7 @@ func listen(t *testing.T, paths ...string) *ear {
 	})
 	e := &ear{w, t, nil}
 	for _, path := range paths {
-		dev, err := dispatch.FindDevice(sysblock.FS(""), path)
+		dev, err := ends.FindDevice(sysblock.FS(""), path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,7 +139,7 @@ func TestArrayHeard(t *testing.T) {
 // of commands, the first of which is the proof. The copier waits then until it is told
 // that no further command is to be begun.
 type disturbed struct {
-	dispatch.Machine
+	machine.Machine
 	t      *testing.T
 	happen func()
 
@@ -144,7 +147,7 @@ type disturbed struct {
 	begun   int64 // bytes, until then
 }
 
-// Copier implements [dispatch.Machine].
+// Copier implements [machine.Machine].
 func (d *disturbed) Copier(ctx context.Context, pair copydomain.Pair, opt copydomain.CopyOptions) (copydomain.Copier, error) {
 	c, err := d.Machine.Copier(ctx, pair, opt)
 	return disturbedCopier{c, d}, err
@@ -199,14 +202,14 @@ func cutShort(t *testing.T, src, dst string, size int64, happen func()) {
 	t.Helper()
 	vm.Stamp(t, dst, cutSeed+1, 0, size) // what is equal before proves nothing, and is never cut
 	d := &disturbed{t: t, happen: happen}
-	way := copying.Way{Between: func(m dispatch.Machine) dispatch.Machine { d.Machine = m; return d }}
+	way := copying.Way{Between: func(m machine.Machine) machine.Machine { d.Machine = m; return d }}
 	report, err := way.Copy(src, dst, dispatch.Options{Log: verbose(t)})
 	if err != nil {
 		t.Fatalf("%v, %+v", err, report)
 	}
 	t.Logf("%+v", *report)
 	vm.CheckStamp(t, dst, cutSeed, 0, 0, size)
-	if report.LayoutChanges != 1 || report.Redone != d.begun || report.Offloaded != size-d.begun || because(report, dispatch.ReasonLayoutChanged) != d.begun {
+	if report.LayoutChanges != 1 || report.Redone != d.begun || report.Offloaded != size-d.begun || because(report, plan.ReasonLayoutChanged) != d.begun {
 		t.Errorf("%d bytes were begun, %+v", d.begun, report)
 	}
 }

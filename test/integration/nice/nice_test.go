@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -106,14 +106,14 @@ func (r *reader) end() string {
 
 // copied copies, with a reader beside it if there is to be one, and fails the test
 // unless all of it is there.
-func copied(t *testing.T, beside bool, flags ...string) dispatch.Report {
+func copied(t *testing.T, beside bool, flags ...string) account.Report {
 	t.Helper()
 	vm.Stamp(t, "/dev/vg/dst", 2, 0, size)
 	vm.Settle(t) // nobody else shall look at it
 	cmd := exec.Command("dmcopy", append(append([]string{"copy", "--json"}, flags...), "/dev/vg/src", "/dev/vg/dst")...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	var report dispatch.Report
+	var report account.Report
 	var r *reader
 	if beside {
 		r = newReader(t)

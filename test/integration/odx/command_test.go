@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/target"
 	"github.com/dmcopy/dmcopy/test/vm"
@@ -32,11 +34,11 @@ func TestCommand(t *testing.T) {
 	if !strings.Contains(plan, "scsi-odx") {
 		t.Errorf("no scsi-odx in\n%s", plan)
 	}
-	var report dispatch.Report
+	var report account.Report
 	if err := json.Unmarshal([]byte(vm.Run(t, "dmcopy", "copy", "--json", "--verify", "full", "--progress", "none", src, dst)), &report); err != nil {
 		t.Fatal(err)
 	}
-	if report.Result != dispatch.OutcomeOK || report.ByMethod[odx] != size || report.Verified != dispatch.VerifyFull {
+	if report.Result != account.OutcomeOK || report.ByMethod[odx] != size || report.Verified != account.VerifyFull {
 		t.Errorf("%+v", report)
 	}
 	vm.CheckStamp(t, dst, 1, 0, 0, size)
@@ -69,7 +71,7 @@ func TestConnectionBreaks(t *testing.T) {
 	close(over)
 	<-broken
 	t.Logf("%+v, %v", report, err)
-	if !errors.Is(err, dispatch.ErrFenced) {
+	if !errors.Is(err, failure.ErrFenced) {
 		t.Fatal(err)
 	}
 	if err := c.Clear(); err != nil {

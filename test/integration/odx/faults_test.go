@@ -8,6 +8,8 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/target"
@@ -82,8 +84,8 @@ func TestFaults(t *testing.T) {
 		{name: "a token is never given", faults: []target.Fault{{Command: populate, Skip: 2, Times: 1, Drop: true}}, reason: "device:host-0x03", host: oneToken, silent: true},
 		{name: "data are corrupt", faults: []target.Fault{{Command: write, Corrupt: true}}, reason: "domain:proof-failed", host: faultySize},
 
-		{name: "data are corrupt later", faults: []target.Fault{{Command: write, Skip: 3, Times: 1, Corrupt: true}}, fails: dispatch.ErrMismatch},
-		{name: "a write is lost", faults: []target.Fault{{Command: write, Skip: 2, Times: 1, Drop: true}}, fails: dispatch.ErrFenced, silent: true},
+		{name: "data are corrupt later", faults: []target.Fault{{Command: write, Skip: 3, Times: 1, Corrupt: true}}, fails: failure.ErrMismatch},
+		{name: "a write is lost", faults: []target.Fault{{Command: write, Skip: 2, Times: 1, Drop: true}}, fails: failure.ErrFenced, silent: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if tc.silent {
@@ -104,8 +106,8 @@ func (c *cabinet) faulty(t *testing.T, tc faultyCase, src, dst string, opts disp
 	if tc.change != nil {
 		tc.change(c.Target)
 	}
-	if tc.fails == dispatch.ErrMismatch {
-		opts.Verify = dispatch.VerifyFull
+	if tc.fails == failure.ErrMismatch {
+		opts.Verify = account.VerifyFull
 	}
 	report, err := copying.Copy(src, dst, opts)
 	if cleared := c.Clear(); cleared != nil {

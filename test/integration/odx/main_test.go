@@ -9,7 +9,9 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/target"
 	"github.com/dmcopy/dmcopy/test/target/initiator"
@@ -20,7 +22,7 @@ import (
 const mib = 1 << 20
 
 // odx is the method that everything here is about.
-const odx = dispatch.Method(copydomain.SCSIODX)
+const odx = account.Method(copydomain.SCSIODX)
 
 func TestMain(m *testing.M) {
 	if hold.IsHelper() {
@@ -70,14 +72,14 @@ func attach(t *testing.T, edit func(*target.Config), before func(*target.Target)
 }
 
 // offloaded copies between stamped volumes, which the target has to do all alone.
-func (c *cabinet) offloaded(t *testing.T, src, dst string, size int64) *dispatch.Report {
+func (c *cabinet) offloaded(t *testing.T, src, dst string, size int64) *account.Report {
 	t.Helper()
 	vm.Stamp(t, src, 1, 0, size)
 	vm.Stamp(t, dst, 2, 0, size)
 	vm.Settle(t)
-	var report *dispatch.Report
+	var report *account.Report
 	var err error
-	through := vm.Crossed(t, func() { report, err = copying.Copy(src, dst, dispatch.Options{Offload: dispatch.OffloadRequire}) }, c.disks...)
+	through := vm.Crossed(t, func() { report, err = copying.Copy(src, dst, dispatch.Options{Offload: plan.OffloadRequire}) }, c.disks...)
 	if err != nil {
 		t.Fatalf("%v: %+v", err, report)
 	}
@@ -127,7 +129,7 @@ func TestBothMethods(t *testing.T) {
 	c := attach(t, withinUnits, nil, 24*mib, 24*mib)
 	vm.GroupOf(t, "vg", "1m", c.disks...)
 	report := c.offloaded(t, vm.Volume(t, "vg", "from", 8*mib, "-i", "2", "-I", "64k"), vm.Volume(t, "vg", "to", 8*mib, c.disks[1]), 8*mib)
-	if report.ByMethod[odx] != 4*mib || report.ByMethod[dispatch.Method(copydomain.SCSIXCopy)] != 4*mib {
+	if report.ByMethod[odx] != 4*mib || report.ByMethod[account.Method(copydomain.SCSIXCopy)] != 4*mib {
 		t.Errorf("%+v", report)
 	}
 }

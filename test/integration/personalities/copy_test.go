@@ -8,7 +8,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
@@ -39,9 +39,9 @@ func host(reasons ...remap.Reason) *outcome { return &outcome{noneRaw, reasons} 
 func partly(reasons ...remap.Reason) *outcome { return &outcome{someRaw, reasons} }
 
 // try runs the program and returns its report, and what it says besides.
-func try(args ...string) (*dispatch.Report, string, error) {
+func try(args ...string) (*account.Report, string, error) {
 	report, says, code, err := copying.Run(exec.Command("dmcopy", append([]string{"copy", "--json"}, args...)...))
-	if err == nil && (code != 0 || report.Result != dispatch.OutcomeOK || !copying.AddsUp(report)) {
+	if err == nil && (code != 0 || report.Result != account.OutcomeOK || !copying.AddsUp(report)) {
 		err = fmt.Errorf("%v: exit code %d: %s%+v", args, code, says, *report)
 	}
 	return report, says, err
@@ -74,7 +74,7 @@ func (b *bench) run(x transfer) {
 
 // once copies. The destination must hold the source where it was written, and
 // what it held before everywhere else; the source must hold what it held.
-func (b *bench) once(x transfer) *dispatch.Report {
+func (b *bench) once(x transfer) *account.Report {
 	b.Helper()
 	srcBefore, want := b.read(x.src, 0, b.size(x.src)), b.read(x.dst, 0, b.size(x.dst))
 	copied := srcBefore[x.srcAt : x.srcAt+x.length]
@@ -96,7 +96,7 @@ func (b *bench) once(x transfer) *dispatch.Report {
 }
 
 // check compares a report with what has to become of the copy.
-func (o *outcome) check(t *testing.T, r *dispatch.Report) {
+func (o *outcome) check(t *testing.T, r *account.Report) {
 	t.Helper()
 	var got share
 	switch {

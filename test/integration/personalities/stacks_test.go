@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -126,7 +126,7 @@ func TestPathsByTurns(t *testing.T) {
 		b.fill(dst)
 		report := b.once(transfer{src: src, dst: dst, length: volumeSize})
 		for _, why := range report.Reasons {
-			if why.Reason != dispatch.ReasonHoldUnavailable && why.Reason != dispatch.ReasonHoldLost {
+			if why.Reason != plan.ReasonHoldUnavailable && why.Reason != plan.ReasonHoldLost {
 				t.Errorf("%d bytes went through the host: %s", why.Bytes, why.Reason)
 			}
 		}

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -36,7 +36,7 @@ func TestBadSectors(t *testing.T) {
 			if err := vm.SetFaults(leaf); err != nil {
 				t.Fatal(err)
 			}
-			if code != 3 || report.Result != dispatch.OutcomeIncomplete || report.Failed != 4*512 {
+			if code != 3 || report.Result != account.OutcomeIncomplete || report.Failed != 4*512 {
 				t.Fatalf("exit code %d: %s%+v", code, says, report)
 			}
 			if name == "offloaded" && report.Offloaded == 0 {

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/journal"
 	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
@@ -50,7 +50,7 @@ func (j *job) command(flags ...string) *exec.Cmd {
 }
 
 // end runs the copy to its end.
-func (j *job) end(t *testing.T, flags ...string) (report *dispatch.Report, says string, code int) {
+func (j *job) end(t *testing.T, flags ...string) (report *account.Report, says string, code int) {
 	t.Helper()
 	report, says, code, err := copying.Run(j.command(flags...))
 	if err != nil {
@@ -61,7 +61,7 @@ func (j *job) end(t *testing.T, flags ...string) (report *dispatch.Report, says 
 
 // complete runs the copy to its end, which has to be a good one, and copies no
 // more than what the state says to be left.
-func (j *job) complete(t *testing.T) *dispatch.Report {
+func (j *job) complete(t *testing.T) *account.Report {
 	t.Helper()
 	done := j.done(t)
 	if done == j.size && j.read(t).Stage == journal.Complete {

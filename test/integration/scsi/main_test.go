@@ -18,7 +18,10 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
@@ -37,24 +40,24 @@ func TestMain(m *testing.M) {
 }
 
 // copyAll copies one device to another.
-func copyAll(src, dst string, offload dispatch.Policy) (*dispatch.Report, error) {
+func copyAll(src, dst string, offload plan.Policy) (*account.Report, error) {
 	return copying.Copy(src, dst, dispatch.Options{Offload: offload})
 }
 
 // offloaded copies between stamped volumes, which the target has to do all alone.
-func offloaded(t *testing.T, src, dst string, size int64, disks ...string) *dispatch.Report {
+func offloaded(t *testing.T, src, dst string, size int64, disks ...string) *account.Report {
 	t.Helper()
 	vm.Stamp(t, src, 1, 0, size)
 	vm.Stamp(t, dst, 2, 0, size)
 	vm.Settle(t)
-	var report *dispatch.Report
+	var report *account.Report
 	var err error
-	through := vm.Crossed(t, func() { report, err = copyAll(src, dst, dispatch.OffloadRequire) }, disks...)
+	through := vm.Crossed(t, func() { report, err = copyAll(src, dst, plan.OffloadRequire) }, disks...)
 	if err != nil {
 		t.Fatalf("%v: %+v", err, report)
 	}
 	vm.CheckStamp(t, dst, 1, 0, 0, size)
-	if report.Offloaded != size || report.ByMethod[dispatch.Method(copydomain.SCSIXCopy)] != size {
+	if report.Offloaded != size || report.ByMethod[account.Method(copydomain.SCSIXCopy)] != size {
 		t.Errorf("%+v", report)
 	}
 	t.Logf("%+v; %d sectors through the host", report, through)
@@ -103,18 +106,18 @@ func TestOneNameTwice(t *testing.T) {
 	if _, s := scsi.Span(probe(t, disks[0]), probe(t, disks[1])); s.Reason != string(copydomain.ReasonDuplicate) {
 		t.Errorf("%+v", s)
 	}
-	if report, err := copyAll(disks[0], disks[1], dispatch.OffloadRequire); !errors.Is(err, dispatch.ErrPolicy) {
+	if report, err := copyAll(disks[0], disks[1], plan.OffloadRequire); !errors.Is(err, failure.ErrPolicy) {
 		t.Errorf("%v: %+v", err, report)
 	}
 	vm.CheckStamp(t, disks[1], 2, 0, 0, size)
 	throughHost(t, disks[0], disks[1], size, copydomain.ReasonDuplicate)
-	if report, err := copyAll(disks[0], disks[1], dispatch.OffloadAuto); !errors.Is(err, dispatch.ErrRefused) {
+	if report, err := copyAll(disks[0], disks[1], plan.OffloadAuto); !errors.Is(err, failure.ErrRefused) {
 		t.Errorf("%v: %+v", err, report)
 	}
 	// Within a unit there is one name and two who could be meant.
 	vm.Group(t, "vg", disks[0])
 	to := vm.Volume(t, "vg", "to", 4*mib)
-	report, err := copyAll(vm.Volume(t, "vg", "from", 4*mib), to, dispatch.OffloadAuto)
+	report, err := copyAll(vm.Volume(t, "vg", "from", 4*mib), to, plan.OffloadAuto)
 	if err != nil || report.Offloaded != 0 || len(report.Reasons) != 1 || report.Reasons[0].Reason != copydomain.ReasonDuplicate {
 		t.Errorf("within one of them: %v, %+v", err, report)
 	}
@@ -130,7 +133,7 @@ func throughHost(t *testing.T, src, dst string, size int64, why remap.Reason) {
 	vm.Stamp(t, src, 1, 0, size)
 	vm.Stamp(t, dst, 2, 0, size)
 	vm.Settle(t)
-	report, err := copyAll(src, dst, dispatch.OffloadAuto)
+	report, err := copyAll(src, dst, plan.OffloadAuto)
 	if err != nil || report.Host != size || report.Commands != 0 || len(report.Reasons) != 1 || report.Reasons[0].Reason != why {
 		t.Errorf("%v: %+v", err, report)
 	}
@@ -180,7 +183,7 @@ func TestWithoutThirdPartyCopy(t *testing.T) {
 	for _, unit := range []string{"a", "b"} {
 		able(unit, "0")
 		throughHost(t, disks[0], disks[1], size, "domain:no-copy-command")
-		if report, err := copyAll(disks[0], disks[1], dispatch.OffloadRequire); !errors.Is(err, dispatch.ErrPolicy) {
+		if report, err := copyAll(disks[0], disks[1], plan.OffloadRequire); !errors.Is(err, failure.ErrPolicy) {
 			t.Errorf("%v: %+v", err, report)
 		}
 		able(unit, "1")

@@ -5,7 +5,7 @@ import (
 	"sync"
 
 	"github.com/dmcopy/dmcopy/copydomain"
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/machine"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -23,16 +23,16 @@ type onlooker struct {
 }
 
 // in returns the machine with the onlooker before it.
-func (o *onlooker) in(m dispatch.Machine) dispatch.Machine {
+func (o *onlooker) in(m machine.Machine) machine.Machine {
 	return seen{m, o}
 }
 
 type seen struct {
-	dispatch.Machine
+	machine.Machine
 	by *onlooker
 }
 
-// Copier implements [dispatch.Machine].
+// Copier implements [machine.Machine].
 func (m seen) Copier(ctx context.Context, pair copydomain.Pair, opt copydomain.CopyOptions) (copydomain.Copier, error) {
 	allowed := opt.Allowed
 	opt.Allowed = func(dst, length remap.Sector) error {

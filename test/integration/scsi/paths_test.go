@@ -9,6 +9,8 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -90,9 +92,9 @@ func TestMultipath(t *testing.T) {
 func TestMultipathOfRequests(t *testing.T) {
 	const size = 8 * mib
 	u := units(t, requests, 16*mib)
-	throughHost(t, u[0].top, u[1].top, 16*mib, dispatch.ReasonHoldUnavailable)
+	throughHost(t, u[0].top, u[1].top, 16*mib, plan.ReasonHoldUnavailable)
 	vm.Group(t, "vg", u[0].top, u[1].top)
-	throughHost(t, vm.Volume(t, "vg", "from", size, u[0].top), vm.Volume(t, "vg", "to", size, u[1].top), size, dispatch.ReasonHoldUnavailable)
+	throughHost(t, vm.Volume(t, "vg", "from", size, u[0].top), vm.Volume(t, "vg", "to", size, u[1].top), size, plan.ReasonHoldUnavailable)
 }
 
 // A path that is not used any more: the commands go over the other one, what was
@@ -153,7 +155,7 @@ func TestPortLostUnderACommand(t *testing.T) {
 		}
 	}}
 	report, err := copying.Way{Between: between.in}.Copy(src, dst, dispatch.Options{Window: 2 * mib})
-	if !errors.Is(err, dispatch.ErrFenced) || report == nil || report.Offloaded == 0 || report.Offloaded+report.Host >= size {
+	if !errors.Is(err, failure.ErrFenced) || report == nil || report.Offloaded == 0 || report.Offloaded+report.Host >= size {
 		t.Errorf("%v: %+v", err, report)
 	}
 	t.Logf("%v: %+v", err, report)

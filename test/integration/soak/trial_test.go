@@ -17,7 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/journal"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -239,7 +239,7 @@ type process struct {
 	cmd            *exec.Cmd
 	stdout, stderr bytes.Buffer
 	over           chan struct{}
-	report         *dispatch.Report // nil if it printed none
+	report         *account.Report // nil if it printed none
 }
 
 func (s *trial) start() *process {
@@ -287,7 +287,7 @@ func (p *process) wait(t *testing.T) {
 		stack, _ := os.ReadFile("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/stack")
 		t.Fatalf("a copy hangs: %s\n%s", p.stderr.Bytes(), stack)
 	}
-	report := new(dispatch.Report)
+	report := new(account.Report)
 	if json.Unmarshal(p.stdout.Bytes(), report) == nil {
 		p.report = report
 	}

@@ -6,7 +6,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/remap"
@@ -65,7 +65,7 @@ func pointer(t *testing.T, device string, off int64) int64 {
 }
 
 // copyTo runs dmcopy copy.
-func copyTo(t *testing.T, args ...string) (report *dispatch.Report, stderr string, code int) {
+func copyTo(t *testing.T, args ...string) (report *account.Report, stderr string, code int) {
 	t.Helper()
 	report, stderr, code = copying.Program(t, args...)
 	t.Logf("%q: exit code %d, %d offloaded in %d commands, %d through the host %v %s",

@@ -1,0 +1,120 @@
+package failure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// How a copy can end other than well. Each has an exit code of its own.
+var (
+	// ErrRefused: the copy was not begun; nothing was written. It arrives as
+	// a [Refusal].
+	ErrRefused = errors.New("refused")
+	// ErrUsage: the request makes no sense.
+	ErrUsage = errors.New("usage")
+	// ErrPolicy: --offload=require or --hold cannot be met.
+	ErrPolicy = errors.New("policy cannot be met")
+	// ErrLayout: the layout kept changing; nothing wrong was written.
+	ErrLayout = errors.New("the layout kept changing")
+	// ErrMismatch: verification found a difference.
+	ErrMismatch = errors.New("verification found a difference")
+	// ErrFenced: a command never came back. Its destination must not be
+	// touched until the device has been reset.
+	ErrFenced = errors.New("a command of unknown fate may still be running")
+	// ErrUnread: everything is copied but for parts that could not be read.
+	ErrUnread = errors.New("parts of the source could not be read")
+	// ErrSourceChanged: somebody wrote to the source while it was copied, so that the
+	// copy can be one of no moment.
+	ErrSourceChanged = errors.New("the source changed while it was copied")
+	// ErrInterrupted: the caller ended the copy.
+	ErrInterrupted = errors.New("interrupted")
+	// ErrThawed: the file system of the source did not stand still until the end of
+	// the copy, which is a copy of no moment.
+	ErrThawed = errors.New("the file system of the source was not frozen all the time, and what was copied is not consistent")
+)
+
+// Refusal says what is refused, why, and what to do about it.
+type Refusal struct {
+	Thing  string // "/dev/vg/home"
+	Reason string // "is mounted on /home"
+	Way    string // "unmount it first", may be empty
+	// Kind is ErrRefused or ErrUsage.
+	Kind error
+}
+
+func (r *Refusal) Error() string {
+	// A name that has several lines is no reason to print more than one.
+	text := strings.ReplaceAll(r.Thing, "\n", `\n`) + " " + r.Reason
+	if r.Way != "" {
+		text += ": " + r.Way
+	}
+	return text
+}
+
+// Unwrap gives access to the sentinel.
+func (r *Refusal) Unwrap() error { return r.Kind }
+
+func Refuse(thing, reason, way string, args ...any) error {
+	return &Refusal{Thing: thing, Reason: fmt.Sprintf(reason, args...), Way: way, Kind: ErrRefused}
+}
+
+func Misuse(thing, reason, way string, args ...any) error {
+	return &Refusal{Thing: thing, Reason: fmt.Sprintf(reason, args...), Way: way, Kind: ErrUsage}
+}
+
+// Error says at which step of a copy something went wrong.
+type Error struct {
+	Op  string // "plan", "hold", "offload", "copy", "flush", "verify"
+	Err error
+}
+
+func (e *Error) Error() string { return e.Op + ": " + e.Err.Error() }
+
+// Unwrap gives access to what is behind.
+func (e *Error) Unwrap() error { return e.Err }
+
+func During(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Op: op, Err: err}
+}
+
+// Ended makes an interruption of an error that is one: what was called while
+// the context ended says so in its own words.
+func Ended(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil || errors.Is(err, ErrInterrupted) || errors.Is(err, ErrThawed) {
+		return err
+	}
+	cause := context.Cause(ctx)
+	switch {
+	case !errors.Is(err, ctx.Err()) && !errors.Is(err, cause):
+		return err
+	case errors.Is(cause, ErrThawed):
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return fmt.Errorf("%w: %w", ErrInterrupted, err)
+}
+
+// Interrupted is the end of a copy whose context has ended. If that is because the
+// source does not stand still any more, nobody has interrupted anything.
+func Interrupted(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	if errors.Is(cause, ErrThawed) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", ErrInterrupted, cause)
+}
+
+// Errno is the number in an error, without the path that it is about.
+func Errno(err error) error {
+	var number unix.Errno
+	if errors.As(err, &number) {
+		return number
+	}
+	return err
+}

@@ -1,0 +1,2 @@
+// Package machine says what a copy needs of the system around it.
+package machine

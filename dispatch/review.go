@@ -1,0 +1,141 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/dispatch/plan"
+	"github.com/dmcopy/dmcopy/dispatch/record"
+	"github.com/dmcopy/dmcopy/dispatch/zones"
+	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// A table can be swapped for one that maps the destination to another place, where
+// nothing of what was copied is. What is done is done only as far as it can be shown:
+// whenever the layout of the destination is another one, what is done and does not lie
+// where it lay is compared with the source. pvmove, which takes the data along, costs no
+// more than that. If anything is different, all of it is copied again.
+
+// reviewer shows what is done anew.
+type reviewer struct {
+	*base
+	source *source
+	caches *caches
+}
+
+// errThawedMove: the source moves again, and nothing tells any more what was copied of it.
+var errThawedMove = fmt.Errorf("%w: the destination was moved after the source was thawed", failure.ErrLayout)
+
+// review compares what is done with the source, as far as it does not lie where it lay
+// when was was planned with, or may have been written elsewhere. It returns what is to
+// be copied again, and what was moved. If disks below the destination are lost, it is not
+// copied again. No hold is on.
+func (r *reviewer) review(ctx context.Context, was *plan.Plan, lost bool) (again, moved []byterange.Range, err error) {
+	suspects := r.record.Suspects(was, r.layout.Plan(), r.job.Dst.Dev)
+	if len(suspects) == 0 {
+		return nil, nil, nil
+	}
+	var all []byterange.Range
+	for _, s := range suspects {
+		moved, all = append(moved, s.Moved...), append(all, s.Ranges()...)
+	}
+	if lost && r.layout.OnLost(was, moved) {
+		return nil, nil, failure.During("copy", r.layout.Missed())
+	}
+	claims, err := r.record.Withdraw(all)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.account.Count(account.Moved, byterange.Length(moved))
+	if r.source.thawed() {
+		return nil, nil, failure.During("verify", errThawedMove)
+	}
+	if len(moved) > 0 {
+		if err := r.caches.drop(ctx); err != nil {
+			return nil, nil, failure.During("flush", err)
+		}
+	}
+	there, err := r.shown(ctx, record.Sampled(suspects))
+	if err != nil {
+		return nil, nil, err
+	}
+	if there {
+		r.record.Restore(claims)
+		return nil, moved, nil
+	}
+	if lost {
+		return nil, nil, failure.During("copy", r.layout.Missed())
+	}
+	again, err = r.lose(suspects)
+	return again, moved, err
+}
+
+// shown tells whether the destination holds in these places what the source holds. What
+// cannot be read does not show it.
+func (r *reviewer) shown(ctx context.Context, places []byterange.Range) (bool, error) {
+	found, err := r.host.CompareRanges(ctx, r.host.Readable(places), emulation.Observer{})
+	if ctx.Err() != nil {
+		return false, failure.Interrupted(ctx)
+	}
+	if err != nil {
+		r.log.Info("what was moved cannot be compared", "error", err)
+	}
+	return err == nil && len(found.Failures)+len(found.Mismatches) == 0, nil
+}
+
+// lose forgets that the suspects are done, and returns what they have copied.
+func (r *reviewer) lose(suspects []record.Suspect) ([]byterange.Range, error) {
+	if r.zones.Any() {
+		return nil, failure.During("zones", fmt.Errorf("%w: the destination was moved", zones.ErrZone))
+	}
+	again, err := r.record.Lose(suspects)
+	if err != nil {
+		return nil, err
+	}
+	r.host.Forget(again)
+	return again, nil
+}
+
+// stands tells whether the layout is still the one of the plan. If it is not, or was not
+// for a moment, as far as something was heard, what went through the host in the window
+// can have gone elsewhere.
+func (r *reviewer) stands(ctx context.Context) (bool, error) {
+	heard := r.layout.HasNews()
+	changed, err := r.layout.Changes(ctx)
+	if err != nil {
+		return false, failure.During("plan", err)
+	}
+	moved := remap.Moved(changed)
+	if (heard || r.layout.Plan().OfDestination(moved)) && len(r.window.ByHost) > 0 {
+		r.record.Doubt(r.window.ByHost)
+		return false, nil
+	}
+	return len(moved) == 0, nil
+}
+
+// disown takes back what was said to be done and does not lie where it lay. A layout
+// that cannot be read shows nothing: nothing more is recorded then.
+func (r *reviewer) disown(ctx context.Context) error {
+	if r.layout.Lost(ctx) { // it cannot be looked at, and may come back
+		r.record.Drop()
+		return nil
+	}
+	now, err := r.layout.Again(ctx)
+	if err != nil {
+		r.record.Drop()
+		r.log.Warn("what was done since the last entry is not entered: the layout cannot be read", "error", err)
+		return nil
+	}
+	was := r.layout.Plan()
+	r.layout.Follow(now)
+	var moved []byterange.Range
+	for _, s := range r.record.Suspects(was, now, r.job.Dst.Dev) {
+		moved = append(moved, s.Ranges()...)
+	}
+	_, err = r.record.Withdraw(moved)
+	return err
+}

@@ -1,0 +1,5 @@
+package account
+
+import (
+	_ "github.com/dmcopy/dmcopy/dispatch" // upwards
+)

@@ -1,0 +1,5 @@
+package byterange
+
+import (
+	_ "github.com/dmcopy/dmcopy/dispatch" // upwards
+)

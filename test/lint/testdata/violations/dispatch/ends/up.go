@@ -1,0 +1,5 @@
+package ends
+
+import (
+	_ "github.com/dmcopy/dmcopy/dispatch" // upwards
+)

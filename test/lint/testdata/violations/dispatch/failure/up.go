@@ -1,0 +1,5 @@
+package failure
+
+import (
+	_ "github.com/dmcopy/dmcopy/dispatch" // upwards
+)

@@ -1,0 +1,5 @@
+package hostcopy
+
+import (
+	_ "github.com/dmcopy/dmcopy/dispatch" // upwards
+)

@@ -1,0 +1,5 @@
+package inflight
+
+import (
+	_ "github.com/dmcopy/dmcopy/dispatch" // upwards
+)

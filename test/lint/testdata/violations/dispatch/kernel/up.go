@@ -1,0 +1,5 @@
+package kernel
+
+import (
+	_ "github.com/dmcopy/dmcopy/dispatch" // upwards
+)

@@ -1,0 +1,5 @@
+package machine
+
+import (
+	_ "github.com/dmcopy/dmcopy/dispatch" // upwards
+)

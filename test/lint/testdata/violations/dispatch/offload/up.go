@@ -1,0 +1,5 @@
+package offload
+
+import (
+	_ "github.com/dmcopy/dmcopy/dispatch" // upwards
+)

@@ -1,0 +1,5 @@
+package pace
+
+import (
+	_ "github.com/dmcopy/dmcopy/dispatch" // upwards
+)

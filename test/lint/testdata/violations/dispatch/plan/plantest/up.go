@@ -1,0 +1,5 @@
+package plantest
+
+import (
+	_ "github.com/dmcopy/dmcopy/dispatch" // upwards
+)

@@ -1,0 +1,5 @@
+package plan
+
+import (
+	_ "github.com/dmcopy/dmcopy/dispatch" // upwards
+)

@@ -1,0 +1,5 @@
+package record
+
+import (
+	_ "github.com/dmcopy/dmcopy/dispatch" // upwards
+)

@@ -1,0 +1,5 @@
+package track
+
+import (
+	_ "github.com/dmcopy/dmcopy/dispatch" // upwards
+)

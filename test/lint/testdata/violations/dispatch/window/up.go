@@ -1,0 +1,5 @@
+package window
+
+import (
+	_ "github.com/dmcopy/dmcopy/dispatch" // upwards
+)

@@ -1,0 +1,5 @@
+package zones
+
+import (
+	_ "github.com/dmcopy/dmcopy/dispatch" // upwards
+)
