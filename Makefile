@@ -61,8 +61,8 @@ test-long: guest ## all suites in guests with all trials: every kind of layer, l
 .PHONY: race
 race: go gcc ## run the unit tests under the race detector (needs gcc)
 	$(call say,'races')
-	CGO_ENABLED=1 go test -race -count=1 -short -timeout 30m $(steady_packages)
-	CGO_ENABLED=1 go test -race -count=1 -short -timeout 30m $(random_packages) -rapid.checks=5
+	CGO_ENABLED=1 go test -race -count=1 -short -timeout 60m $(steady_packages)
+	CGO_ENABLED=1 go test -race -count=1 -short -timeout 60m $(random_packages) -rapid.checks=5
 
 .PHONY: demo
 demo: guest ## boot a guest with NVMe disks and show what dmcopy does, with proofs (as root the first time)

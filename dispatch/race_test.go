@@ -6,5 +6,5 @@ package dispatch_test
 // otherwise: two for each fragment.
 const (
 	fragments     = 1 << 18
-	fragmentBytes = 16 << 20
+	fragmentBytes = 20 << 20
 )
