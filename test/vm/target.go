@@ -190,11 +190,11 @@ func removeConfig(t testing.TB, path string) {
 	}
 }
 
-// Eventually calls check until it returns nil, and ends the test with its last error after half a minute. For what the
+// Eventually calls check until it returns nil, and ends the test with its last error after two minutes. For what the
 // kernel does on its own time and announces to nobody.
 func Eventually(t testing.TB, what string, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		err := check()
 		if err == nil {
