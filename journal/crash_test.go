@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"testing"
@@ -41,9 +42,14 @@ func (d *disk) create(name string) (file, error) {
 	if err := d.call(); err != nil {
 		return nil, err
 	}
+	if d.names[name] != nil {
+		return nil, fs.ErrExist
+	}
 	d.names[name] = &inode{disk: d}
 	return d.names[name], nil
 }
+
+func (d *disk) unchanged(string, file) error { return nil }
 
 func (d *disk) rename(from, to string) error {
 	if err := d.call(); err != nil {
@@ -97,7 +103,7 @@ func TestPowerLoss(t *testing.T) {
 	const updates = 3
 	for calls := range updates*5 + 1 {
 		d := newDisk(calls)
-		f := &File{name: name, dir: d, state: example(), held: d}
+		f := &File{name: name, dir: d, state: example(), held: &inode{disk: d}}
 		written := [][]byte{nil}
 		confirmed := 0
 		for i := range updates {
@@ -137,7 +143,7 @@ func TestMethodsForgotten(t *testing.T) {
 	d := newDisk(1 << 20)
 	s := example()
 	s.Map = Map{}
-	f := &File{name: "state", dir: d, state: s, held: d}
+	f := &File{name: "state", dir: d, state: s, held: &inode{disk: d}}
 	var extents []Extent
 	for i := range int64(3 * manyExtents / 2) {
 		extents = append(extents, Extent{Off: 1<<20 + i*512, Len: 512, Status: Done, Method: fmt.Sprintf("m%d", i%2)})

@@ -11,9 +11,11 @@ import (
 
 // directory is what replacing a file needs of a file system.
 type directory interface {
-	// create makes a new, empty file that its maker has locked. What had the
-	// name is gone.
+	// create makes a new, empty file that its maker has locked, under a name that
+	// nothing has.
 	create(name string) (file, error)
+	// unchanged fails if by now the name is that of another file than the one that is held.
+	unchanged(name string, held file) error
 	rename(from, to string) error
 	remove(name string) error
 	// sync makes names durable.
@@ -59,19 +61,34 @@ func lockable(st *unix.Stat_t) error {
 func (d osDirectory) fd() int { return int(d.Fd()) }
 
 func (d osDirectory) create(name string) (file, error) {
-	if err := d.remove(name); err != nil && !errors.Is(err, unix.ENOENT) {
-		return nil, err
-	}
 	fd, err := unix.Openat(d.fd(), name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	f := os.NewFile(uintptr(fd), name)
 	if err := lock(f); err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, errors.Join(err, d.remove(name), f.Close())
 	}
 	return f, nil
 }
+
+// unchanged also accepts that nothing has the name.
+func (d osDirectory) unchanged(name string, held file) error {
+	var opened, at unix.Stat_t
+	if err := unix.Fstat(int(held.(*os.File).Fd()), &opened); err != nil {
+		return err
+	}
+	err := unix.Fstatat(d.fd(), name, &at, unix.AT_SYMLINK_NOFOLLOW)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return nil
+	case err == nil && !same(&at, &opened):
+		return ErrReplaced
+	}
+	return err
+}
+
+func same(a, b *unix.Stat_t) bool { return a.Ino == b.Ino && a.Dev == b.Dev }
 
 func (d osDirectory) rename(from, to string) error {
 	return unix.Renameat(d.fd(), from, d.fd(), to)
@@ -117,9 +134,16 @@ func (d osDirectory) openOnce(name string) (f *os.File, made bool, err error) {
 	if err != nil && !made {
 		return nil, false, err
 	}
-	fd, err := unix.Openat(d.fd(), name, unix.O_RDONLY|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
-	if errors.Is(err, unix.ELOOP) {
+	flags := unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
+	if made {
+		flags |= unix.O_CREAT | unix.O_EXCL // what somebody else makes is not ours to remove
+	}
+	fd, err := unix.Openat(d.fd(), name, flags, 0o600)
+	switch {
+	case errors.Is(err, unix.ELOOP):
 		return nil, false, fmt.Errorf("%w: a symbolic link", ErrUnsafe)
+	case errors.Is(err, unix.EEXIST), errors.Is(err, unix.ENOENT):
+		return nil, false, errReplaced
 	}
 	if err != nil {
 		return nil, false, err
@@ -147,7 +171,7 @@ func (d osDirectory) claim(f *os.File, name string, at *unix.Stat_t) error {
 		return err
 	}
 	err := unix.Fstatat(d.fd(), name, at, unix.AT_SYMLINK_NOFOLLOW)
-	if errors.Is(err, unix.ENOENT) || err == nil && (at.Ino != opened.Ino || at.Dev != opened.Dev) {
+	if errors.Is(err, unix.ENOENT) || err == nil && !same(at, &opened) {
 		return errReplaced
 	}
 	return err

@@ -23,14 +23,11 @@ type File struct {
 	self       Process
 
 	mu    sync.Mutex
-	held  io.Closer // the file that is locked
-	state *State    // nil: nothing was begun
+	held  file   // the one that is locked
+	state *State // nil: nothing was begun
 	// made tells that the file was made by this process, and is empty.
 	made bool
 }
-
-// newName is what a file is called until it is complete.
-func newName(name string) string { return name + ".new" }
 
 // Open opens the state file, and claims it. One that does not exist, or is
 // empty, is one of which nothing was begun.
@@ -69,6 +66,9 @@ func claim(path string, p proc, anew bool) (*File, error) {
 	err = f.load(held, p)
 	if anew && (errors.Is(err, ErrDamaged) || errors.Is(err, ErrVersion)) {
 		err = nil
+	}
+	if err == nil {
+		err = dir.removeLeftovers(name)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -149,9 +149,21 @@ func (f *File) Close() error {
 	defer f.mu.Unlock()
 	var err error
 	if f.made {
-		err = f.dir.remove(f.name)
+		err = f.discard()
 	}
 	return errors.Join(err, f.held.Close(), f.dir.Close())
+}
+
+// discard removes the empty file, unless its name has become that of another one.
+func (f *File) discard() error {
+	err := f.dir.unchanged(f.name, f.held)
+	switch {
+	case errors.Is(err, ErrReplaced):
+		return nil
+	case err != nil:
+		return err
+	}
+	return f.dir.remove(f.name)
 }
 
 // Path is what the file was opened as.
@@ -311,6 +323,9 @@ func (f *File) replace(data []byte) error {
 	_, err = next.Write(data)
 	if err == nil {
 		err = next.Sync()
+	}
+	if err == nil {
+		err = f.dir.unchanged(f.name, f.held)
 	}
 	if err == nil {
 		err = f.dir.rename(name, f.name)

@@ -391,25 +391,124 @@ func TestUnsafeDirectory(t *testing.T) {
 	}
 }
 
-// TestNewNameTaken: what lies where the next state is to be written is removed
-// and not followed.
-func TestNewNameTaken(t *testing.T) {
+// TestOthersStay: whatever lies beside the file, by whatever name, stays what it is.
+func TestOthersStay(t *testing.T) {
 	dir := t.TempDir()
 	path, victim := filepath.Join(dir, "state"), filepath.Join(dir, "victim")
-	if err := errors.Join(os.WriteFile(victim, []byte("mine"), 0o600), os.Symlink(victim, newName(path))); err != nil {
+	state := string(encode(t, example()))
+	files := map[string]string{
+		"victim": "mine", "state.new": "precious", "state.new-": state, "state.new-0123456789abcde": state, "state.new-0123456789abcdeg": state,
+		"state.new-0123456789ABCDEF": state, "state.new-0123456789abcdef": "precious", "state.new-0123456789abcdee": "",
+		"state2.new-0123456789abcdef": state, "state.new-0123456789abcdef0": state,
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	others := []string{"state.new-1111111111111111", "state.new-2222222222222222", "state.new-3333333333333333", "state.new-4444444444444444"}
+	at := func(i int) string { return filepath.Join(dir, others[i]) }
+	running, err := os.OpenFile(at(3), os.O_RDWR|os.O_CREATE, 0o600)
+	if err == nil {
+		defer running.Close()
+		_, err = running.WriteString(state)
+	}
+	err = errors.Join(err, lock(running), os.Symlink(victim, at(0)), os.Mkdir(at(1), 0o700), os.WriteFile(at(2), []byte(state), 0o600), os.Chmod(at(2), 0o620))
+	if err != nil {
 		t.Fatal(err)
 	}
 	closed(t, begin(t, path))
-	if text, err := os.ReadFile(victim); err != nil || string(text) != "mine" {
-		t.Errorf("%v, %q", err, text)
+	closed(t, mustOpen(t, path))
+	for name, text := range files {
+		if left, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(left) != text {
+			t.Errorf("%s: %v, %q", name, err, left)
+		}
 	}
-	if err := os.Mkdir(newName(path), 0o700); err != nil {
+	for _, name := range others {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestNeverOver: what has a name already is not replaced by a new file.
+func TestNeverOver(t *testing.T) {
+	at := t.TempDir()
+	dir, err := openDirectory(at)
+	if err != nil {
 		t.Fatal(err)
 	}
-	f := mustOpen(t, path)
+	defer dir.Close()
+	if err := os.WriteFile(filepath.Join(at, "taken"), []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := dir.create("taken"); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("%v, %v", f, err)
+	}
+	if text, err := os.ReadFile(filepath.Join(at, "taken")); err != nil || string(text) != "mine" {
+		t.Errorf("%v, %q", err, text)
+	}
+	if a, b := newName("state"), newName("state"); a == b || !isNewName(a, "state") {
+		t.Errorf("%s and %s", a, b)
+	}
+}
+
+// TestLeftover: what a copy that was killed has left behind is removed by the next
+// one that has the file, and by no other.
+func TestLeftover(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	f := begin(t, path)
+	leftover := newName(path)
+	if err := os.WriteFile(leftover, encode(t, example()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(path); !errors.Is(err, ErrBusy) {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(leftover); err != nil {
+		t.Error(err)
+	}
+	closed(t, f)
+	closed(t, mustOpen(t, path))
+	if _, err := os.Lstat(leftover); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+// TestNameGivenAway: a file that gets the name while a copy goes on is neither replaced
+// nor removed.
+func TestNameGivenAway(t *testing.T) {
+	for what, use := range map[string]func(*testing.T, *File){
+		"before anything is begun": func(*testing.T, *File) {},
+		"by the next state": func(t *testing.T, f *File) {
+			p, _ := plan()
+			f.Begin(p, "/", nil)
+			if err := f.Begun(nil); !errors.Is(err, ErrReplaced) {
+				t.Errorf("%v", err)
+			}
+		},
+	} {
+		dir := t.TempDir()
+		path, other := filepath.Join(dir, "state"), filepath.Join(dir, "other")
+		f := mustOpen(t, path)
+		if err := errors.Join(os.WriteFile(other, []byte("mine"), 0o600), os.Rename(other, path)); err != nil {
+			t.Fatal(err)
+		}
+		use(t, f)
+		closed(t, f)
+		if text, err := os.ReadFile(path); err != nil || string(text) != "mine" {
+			t.Errorf("%s: %v, %q", what, err, text)
+		}
+		if names, err := os.ReadDir(dir); err != nil || len(names) != 1 {
+			t.Errorf("%s: %v, %v", what, err, names)
+		}
+	}
+	// A file that was removed is written again.
+	path := filepath.Join(t.TempDir(), "state")
+	f := begin(t, path)
 	defer closed(t, f)
-	if p, ranges := plan(); f.Resume(p, ranges) != nil || f.Record(nil) == nil {
-		t.Error("a directory was replaced")
+	if err := errors.Join(os.Remove(path), f.Record(nil)); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -804,8 +804,28 @@ var mutants = []mutant{
 	},
 	{
 		guard: "state: the file that is locked is the one of the name",
-		file:  "journal/directory.go", old: "at.Ino != opened.Ino || at.Dev != opened.Dev", new: "false",
+		file:  "journal/directory.go", old: "err == nil && !same(at, &opened) {", new: "false {",
 		in: "./journal", tests: "TestNobodySlipsIn",
+	},
+	{
+		guard: "state: it is written under a name that nothing has",
+		file:  "journal/directory.go", old: "unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|", new: "unix.O_RDWR|unix.O_CREAT|unix.O_TRUNC|",
+		in: "./journal", tests: "TestNeverOver",
+	},
+	{
+		guard: "state: what lies beside it and is no leftover stays",
+		file:  "journal/leftover.go", old: " || !beginsAsState(f)", new: "",
+		in: "./journal", tests: "TestOthersStay",
+	},
+	{
+		guard: "state: a leftover is known by its name",
+		file:  "journal/leftover.go", old: "if isNewName(candidate, name) {", new: "if strings.HasPrefix(candidate, name) && candidate != name {",
+		in: "./journal", tests: "TestOthersStay",
+	},
+	{
+		guard: "state: another file that has got the name stays",
+		file:  "journal/directory.go", old: "case err == nil && !same(&at, &opened):", new: "case false:",
+		in: "./journal", tests: "TestNameGivenAway",
 	},
 	{
 		guard: "state: a predecessor that lives",
