@@ -6,9 +6,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Process is a running program.
@@ -115,10 +118,7 @@ func (f FS) writers(mounts []Mount) ([]writer, error) {
 		if strconv.Itoa(pid) == own {
 			continue
 		}
-		ids, err := f.written(filepath.Join("proc", strconv.Itoa(pid)), far)
-		if hidden(err) {
-			continue
-		}
+		ids, err := f.writtenByAny(pid, far)
 		if err != nil {
 			return nil, err
 		}
@@ -127,6 +127,45 @@ func (f FS) writers(mounts []Mount) ([]writer, error) {
 		}
 	}
 	return all, nil
+}
+
+// writtenByAny lists what any thread of a process has open for writing. Threads can have
+// descriptors of their own (unshare(2), CLONE_FILES), and the first one can have ended
+// before the others, which leaves the directory of the process empty.
+func (f FS) writtenByAny(pid int, far map[uint64]bool) ([]string, error) {
+	process := filepath.Join("proc", strconv.Itoa(pid))
+	all, err := f.written(process, far)
+	if err != nil && !hidden(err) {
+		return nil, err
+	}
+	tids, err := f.numbers(filepath.Join(process, "task"))
+	if err != nil && !hidden(err) {
+		return nil, err
+	}
+	for _, tid := range tids {
+		if tid == pid || f.shareFiles(pid, tid) {
+			continue
+		}
+		ids, err := f.written(filepath.Join(process, "task", strconv.Itoa(tid)), far)
+		if err != nil && !hidden(err) {
+			return nil, err
+		}
+		all = append(all, ids...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
+
+// kcmpFiles has kcmp(2) compare tables of descriptors (include/uapi/linux/kcmp.h).
+const kcmpFiles = 2
+
+// shareFiles tells whether two threads are known to have one table of descriptors.
+func (f FS) shareFiles(a, b int) bool {
+	if f != "" {
+		return false // these are not threads of this machine
+	}
+	order, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), kcmpFiles, 0, 0, 0)
+	return errno == 0 && order == 0
 }
 
 // written lists what a process has open for writing.
@@ -145,7 +184,11 @@ func (f FS) written(process string, far map[uint64]bool) ([]string, error) {
 		if err != nil {
 			continue // closed since
 		}
-		if id := idOf(info); id != "" {
+		id := idOf(info)
+		if info.Mode()&fs.ModeCharDevice != 0 {
+			id = f.idBehind(rdev(info))
+		}
+		if id != "" {
 			ids = append(ids, id)
 		}
 	}
@@ -154,13 +197,36 @@ func (f FS) written(process string, far map[uint64]bool) ([]string, error) {
 
 // isAnother tells whether a process lives and runs another program than this one does.
 func (f FS) isAnother(p Process) bool {
-	other, err := os.Stat(f.path("proc", strconv.Itoa(p.PID), "exe"))
-	if vanished(err) || errors.Is(err, syscall.ESRCH) {
-		return false // it has ended, and nothing is open any more
+	other, err := f.program(p)
+	if ended(err) {
+		return false // nothing is open any more
 	}
 	mine, mineErr := os.Stat(f.path("proc/self/exe"))
 	return err != nil || mineErr != nil || !os.SameFile(mine, other)
 }
+
+// program is the file that a process runs. A thread that has ended has none any more,
+// while those that it has begun go on.
+func (f FS) program(p Process) (fs.FileInfo, error) {
+	process := filepath.Join("proc", strconv.Itoa(p.PID))
+	info, err := os.Stat(f.path(process, "exe"))
+	if !ended(err) {
+		return info, err
+	}
+	tids, listErr := f.numbers(filepath.Join(process, "task"))
+	if listErr != nil {
+		return nil, listErr
+	}
+	for _, tid := range tids {
+		if info, err = os.Stat(f.path(process, "task", strconv.Itoa(tid), "exe")); !ended(err) {
+			return info, err
+		}
+	}
+	return nil, err
+}
+
+// ended tells whether an error is what asking about a process gives that has ended.
+func ended(err error) bool { return vanished(err) || errors.Is(err, syscall.ESRCH) }
 
 // writable tells whether a descriptor is one of something that has a name, and was
 // opened for writing: the link has these permissions (fs/proc/fd.c, tid_fd_mode).

@@ -140,7 +140,7 @@ func idAt(t *testing.T, m *sysblocktest.Machine, path string) string {
 func TestFileUsers(t *testing.T) {
 	m := sysblocktest.New(t)
 	users := func(path string) []string {
-		uses, err := m.FS().FileUsers(idAt(t, m, path))
+		uses, err := m.FS().FileUsers(filepath.Join(string(m.FS()), path), idAt(t, m, path))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,10 +1,14 @@
 package sysblock
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/remap"
 )
@@ -34,10 +38,18 @@ const (
 	Exported UseKind = "exported"
 	// Opened: a process has it open for writing.
 	Opened UseKind = "open for writing"
+	// Unseen: somebody has it open for writing who does not show as a process.
+	Unseen UseKind = "open for writing, unseen"
+	// Locked: a process has locked it as a whole for itself (flock(2)).
+	Locked UseKind = "locked"
+	// LockedRO: a process has locked it against those who write.
+	LockedRO UseKind = "locked against writers"
 )
 
 // Writes tells whether whoever uses a device so may write to it.
-func (k UseKind) Writes() bool { return k != MountedRO && k != HeldRO && k != StoredRO }
+func (k UseKind) Writes() bool {
+	return k != MountedRO && k != HeldRO && k != StoredRO && k != LockedRO
+}
 
 // Use is one use of a device or a file.
 type Use struct {
@@ -108,17 +120,81 @@ func (f FS) subsystem(facts *Facts) (string, error) {
 	return facts.Disk.NVMe.SubsystemNQN, nil
 }
 
-// FileUsers lists who uses a regular file, which package blockio calls by that ID: as
-// the storage of loop devices, and whatever is made of these, as swap space, or for writing.
-// Processes that run this same program are left out: copies lock what they write, and can
-// share a file.
-func (f FS) FileUsers(id string) ([]Use, error) {
+// FileUsers lists who uses a regular file, which package blockio calls by that ID and
+// this process by that path: as the storage of loop devices, and whatever is made of these, as
+// swap space, for writing, or by a lock (flock(2)). Processes that run this same program are left
+// out: copies lock what they write, and can share a file.
+func (f FS) FileUsers(path, id string) ([]Use, error) {
 	u, err := f.newUsers()
 	if err != nil {
 		return nil, err
 	}
-	u.writers = slices.DeleteFunc(u.writers, func(w writer) bool { return w.id == id && !f.isAnother(w.Process) })
-	return u.uses, u.stored(id, &Facts{})
+	copies := false
+	u.writers = slices.DeleteFunc(u.writers, func(w writer) bool {
+		is := w.id == id && !f.isAnother(w.Process)
+		copies = copies || is
+		return is
+	})
+	if err := u.stored(id, &Facts{}); err != nil {
+		return nil, err
+	}
+	file, err := f.openToAsk(path, id)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EWOULDBLOCK) {
+		return u.uses, nil // for who opens it to copy
+	}
+	if err != nil {
+		return nil, &Error{path, err}
+	}
+	return u.uses, errors.Join(u.asked(file, id, copies), file.Close())
+}
+
+// asked adds the users of a file who show when the file itself is asked.
+func (u *users) asked(file *openFile, id string, copies bool) error {
+	locks, err := u.fs.locksOf(file, u.mounts)
+	if err != nil {
+		return err
+	}
+	for _, l := range locks {
+		if p := u.fs.process(l.pid); u.fs.isAnother(p) {
+			u.add(l.kind, &Facts{}, p.String())
+		}
+	}
+	if len(u.uses) > 0 || copies {
+		return nil
+	}
+	return u.outOfSight(file, id)
+}
+
+// looks is how often somebody has to be out of sight to be so, and not just on his way.
+const looks = 3
+
+// outOfSight adds somebody who has a file open for writing and is none of those who are
+// seen: another one, who comes or goes at the same time, is found by looking again.
+func (u *users) outOfSight(file *openFile, id string) error {
+	for range looks {
+		if !file.written(u.mounts) {
+			return nil
+		}
+		own, err := u.fs.written("proc/self", nil)
+		if err != nil || slices.Contains(own, id) {
+			return err
+		}
+		now, err := u.fs.writers(u.mounts)
+		if err != nil {
+			return err
+		}
+		for _, w := range now {
+			if w.id != id {
+				continue
+			}
+			if u.fs.isAnother(w.Process) {
+				u.add(Opened, &Facts{}, w.String())
+			}
+			return nil
+		}
+	}
+	u.add(Unseen, &Facts{}, "somebody who does not show in /proc")
+	return nil
 }
 
 // users walks a device, its partitions and everything that is made of them.

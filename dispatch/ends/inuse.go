@@ -103,7 +103,7 @@ func severity(kind sysblock.UseKind) int {
 	switch kind {
 	case sysblock.MountedRW, sysblock.Swap, sysblock.Member:
 		return 2
-	case sysblock.Opened, sysblock.Exported:
+	case sysblock.Opened, sysblock.Unseen, sysblock.Locked, sysblock.Exported:
 		return 1
 	}
 	return 0
@@ -178,6 +178,10 @@ func (o *opener) describe(u sysblock.Use) string {
 		return subject + " is exported by " + u.Detail
 	case sysblock.Opened:
 		return u.Detail + " has " + subject + " open for writing"
+	case sysblock.Unseen:
+		return u.Detail + " has " + subject + " open for writing: another namespace of processes, a target of the kernel, or a process that has mapped it or was just handed it"
+	case sysblock.Locked, sysblock.LockedRO:
+		return u.Detail + " has " + subject + " " + string(u.Kind) + " (flock)"
 	}
 	return subject + " is " + string(u.Kind) + " on " + u.Detail
 }
@@ -208,8 +212,10 @@ func (o *opener) wayOutOfUse(u sysblock.Use) string {
 		return "run swapoff first"
 	case sysblock.Exported:
 		return "take it out of the configuration of that target first"
-	case sysblock.Opened:
+	case sysblock.Opened, sysblock.Locked, sysblock.LockedRO:
 		return "end that process first"
+	case sysblock.Unseen:
+		return "look for it in containers, among the targets of this machine, and with: grep -l NAME /proc/*/maps"
 	case sysblock.Stored, sysblock.StoredRO:
 		return fmt.Sprintf("name /dev/%[1]s instead, or run: losetup --detach /dev/%[1]s", u.Detail)
 	}
@@ -218,7 +224,7 @@ func (o *opener) wayOutOfUse(u sysblock.Use) string {
 
 func (o *opener) uses() (uses []sysblock.Use, err error) {
 	if o.facts == nil {
-		uses, err = o.sys.FileUsers(o.id)
+		uses, err = o.sys.FileUsers(o.path, o.id)
 	} else {
 		uses, err = o.sys.Users(o.facts.Dev)
 	}

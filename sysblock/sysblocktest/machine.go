@@ -264,6 +264,25 @@ func (m *Machine) Opens(pid, fd int, path string, mount int) {
 	m.File(fmt.Sprintf("proc/%d/fdinfo/%d", pid, fd), fmt.Sprintf("pos:\t0\nflags:\t0100002\nmnt_id:\t%d\nino:\t1", mount))
 }
 
+// OpensInThread is [Machine.Opens] for a thread that has descriptors of its own.
+func (m *Machine) OpensInThread(pid, tid, fd int, path string, mount int) {
+	m.t.Helper()
+	m.Opens(pid, fd, path, mount)
+	for _, kind := range []string{"fd", "fdinfo"} {
+		thread := fmt.Sprintf("proc/%d/task/%d/%s", pid, tid, kind)
+		m.dir(thread)
+		if err := os.Rename(m.path(fmt.Sprintf("proc/%d/%s/%d", pid, kind, fd)), m.path(fmt.Sprintf("%s/%d", thread, fd))); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+}
+
+// OpensNode has a process open a node of this very machine for writing.
+func (m *Machine) OpensNode(pid, fd int, node string) {
+	m.t.Helper()
+	m.symlink(fmt.Sprintf("proc/%d/fd/%d", pid, fd), node)
+}
+
 // Loop makes a loop device of a file of the machine. There is no node to ask it.
 func (m *Machine) Loop(name, dev, path string) {
 	m.t.Helper()

@@ -1118,6 +1118,46 @@ var mutants = []mutant{
 		in: "./sysblock", tests: "TestFileUsers",
 	},
 	{
+		guard: "in use: threads with descriptors of their own",
+		file:  "sysblock/process.go", old: "if tid == pid || f.shareFiles(pid, tid) {", new: "if true {",
+		in: "./sysblock", tests: "TestWritersOfThreads",
+	},
+	{
+		guard: "in use: tables of descriptors are compared",
+		file:  "sysblock/process.go", old: "return errno == 0 && order == 0", new: "return errno == 0 || order == 0",
+		in: "./sysblock", tests: "TestWriters",
+	},
+	{
+		guard: "in use: a process lives as long as any of its threads",
+		file:  "sysblock/process.go", old: "	if !ended(err) {\n		return info, err\n	}\n	tids", new: "	if true {\n		return info, err\n	}\n	tids",
+		in: "./sysblock", tests: "TestWriters",
+	},
+	{
+		guard: "in use: disks by character devices",
+		file:  "sysblock/process.go", old: "id = f.idBehind(rdev(info))", new: "id = \"\"",
+		in: "./sysblock", tests: "TestWritersByCommands",
+	},
+	{
+		guard: "in use: whoever has it open for writing, out of sight",
+		file:  "sysblock/users.go", old: "if !file.written(u.mounts) {", new: "if true {",
+		in: "./sysblock", tests: "TestWriters",
+	},
+	{
+		guard: "in use: what this process has open is no use by others",
+		file:  "sysblock/users.go", old: "if err != nil || slices.Contains(own, id) {", new: "if err != nil || len(own) < 0 {",
+		in: "./sysblock", tests: "TestOwnDescriptor",
+	},
+	{
+		guard: "in use: whoever has locked it (flock)",
+		file:  "sysblock/users.go", old: "p := u.fs.process(l.pid); u.fs.isAnother(p)", new: "p := u.fs.process(l.pid); false",
+		in: "./sysblock", tests: "TestFlocks",
+	},
+	{
+		guard: "in use: who locks to read does not write",
+		file:  "sysblock/locks.go", old: "if words[3] == \"READ\" {", new: "if false {",
+		in: "./sysblock", tests: "TestWriters",
+	},
+	{
 		guard: "in use: swap files",
 		file:  "sysblock/users.go", old: "if slices.Contains(s.ids, id) {", new: "if false {",
 		in: "./sysblock", tests: "TestFileUsers",
