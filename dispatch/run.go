@@ -192,6 +192,9 @@ func (r *run) ready(mapped bool) error {
 
 // copy goes window by window.
 func (r *run) copy(ctx context.Context, pending []byterange.Range) error {
+	if err := r.dest.files.Begin(); err != nil {
+		return err
+	}
 	if err := r.caches.drop(ctx); err != nil {
 		return failure.During("flush", err)
 	}

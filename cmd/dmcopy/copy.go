@@ -242,7 +242,8 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 		state, err = a.openState(&f.state, job, f.changes())
 	}
 	if err != nil {
-		return errors.Join(err, job.Dst.Discard(), job.Dst.Close(), job.Src.Close())
+		_, failed := job.Dst.Discard()
+		return errors.Join(err, failed, job.Dst.Close(), job.Src.Close())
 	}
 	kept := false // something that earlier runs have done
 	if state != nil {

@@ -48,9 +48,12 @@ func (a *app) created(job dispatch.Job) {
 
 // discard takes back what was created for a copy that was refused.
 func (a *app) discard(job dispatch.Job) error {
-	err := job.Dst.Discard()
-	if job.Dst.Created() && err == nil {
+	removed, err := job.Dst.Discard()
+	switch {
+	case removed:
 		a.term.message("dmcopy: removed " + job.Dst.Name + " again")
+	case job.Dst.Created() && err == nil:
+		a.term.message("dmcopy: did not remove " + job.Dst.Name + " again: somebody else has it by now")
 	}
 	return err
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/dmcopy/dmcopy/dispatch/byterange"
 	"github.com/dmcopy/dmcopy/dispatch/failure"
 	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/sysblock"
 )
@@ -40,13 +41,13 @@ func CreateDestination(ctx context.Context, sys sysblock.FS, name string, src En
 		dst, err := draft(name, planned)
 		return dst, ranges, err
 	}
-	made, err := create(name, src.Device.Size())
+	made, err := create(sys, name, src.Device.Size())
 	if err != nil {
 		return Endpoint{}, nil, err
 	}
 	dst, err := openCreated(ctx, sys, made)
 	if err != nil {
-		return Endpoint{}, nil, errors.Join(err, made.remove())
+		return Endpoint{}, nil, errors.Join(err, made.removeClosed())
 	}
 	return dst, ranges, nil
 }
@@ -98,13 +99,14 @@ func refuseShort(name string, err error) error {
 
 // A madeFile is a file that was created to be written to, and how it was then.
 type madeFile struct {
+	sys      sysblock.FS
 	name, id string
 	size     int64
 	written  unix.Timespec
 }
 
 // create makes a file of the given length, or none at all.
-func create(name string, size int64) (*madeFile, error) {
+func create(sys sysblock.FS, name string, size int64) (*madeFile, error) {
 	o := opener{name: name, path: name}
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	switch {
@@ -118,7 +120,7 @@ func create(name string, size int64) (*madeFile, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.Remove(name))
 	}
-	return &madeFile{name, fileID(&st), size, st.Mtim}, nil
+	return &madeFile{sys, name, fileID(&st), size, st.Mtim}, nil
 }
 
 // stretch gives a new file its length.
@@ -130,30 +132,66 @@ func stretch(name string, f *os.File, size int64) error {
 	return failure.During("open", err)
 }
 
-// remove removes the file, unless it is another one by now, or has been written to.
-func (m *madeFile) remove() error {
-	var st unix.Stat_t
-	switch err := unix.Lstat(m.name, &st); {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return failure.During("open", err)
-	case fileID(&st) != m.id || st.Size != m.size || st.Mtim != m.written:
-		return nil // somebody else's, or with something in it
+// unshared is a file that can be taken away from under its name as long as nobody else has
+// it.
+type unshared interface {
+	ID() string
+	Alone(remove func() error) error
+}
+
+// remove removes the file, by the descriptor that it may be locked with, unless it is
+// another one by now, has been written to, or somebody else has it: a copy that has
+// locked it, or any program that has it open for writing.
+func (m *madeFile) remove(f unshared) (removed bool, err error) {
+	uses, err := m.sys.FileUsers(m.name, m.id)
+	if err != nil || len(uses) > 0 || f.ID() != m.id {
+		return false, failure.During("open", err)
 	}
-	return os.Remove(m.name)
+	err = f.Alone(func() error {
+		var st unix.Stat_t
+		if err := unix.Lstat(m.name, &st); err != nil {
+			return err
+		}
+		if fileID(&st) != m.id || st.Size != m.size || st.Mtim != m.written {
+			return nil
+		}
+		removed = true
+		return os.Remove(m.name)
+	})
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, blockio.ErrLocked), errors.Is(err, blockio.ErrNoLocks):
+		return false, nil
+	case err != nil:
+		return false, failure.During("open", err)
+	}
+	return removed, nil
+}
+
+// removeClosed is remove for a file that is not open.
+func (m *madeFile) removeClosed() error {
+	f, err := blockio.Open(m.name, blockio.Write|blockio.Buffered)
+	if err != nil {
+		return nil // it is not what it was, or not there
+	}
+	_, err = m.remove(f)
+	return errors.Join(err, f.Close())
 }
 
 // Created tells whether the end is a file that was made for the copy.
 func (e Endpoint) Created() bool { return e.made != nil }
 
-// Discard removes the file that was created for this end, if nobody has written to it.
-// It is for a copy that was refused, before the end is closed.
-func (e Endpoint) Discard() error {
+// Discard removes the file that was created for this end, if nobody has written to it
+// and nobody else has it, and tells whether it did. It is for a copy that was refused,
+// before the end is closed.
+func (e Endpoint) Discard() (removed bool, err error) {
 	if e.made == nil {
-		return nil
+		return false, nil
 	}
-	return e.made.remove()
+	f, ok := e.Device.(unshared)
+	if !ok {
+		return false, nil
+	}
+	return e.made.remove(f)
 }
 
 // draft makes a file without a name where the destination would be, so that a plan

@@ -3,13 +3,18 @@ package ends
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/blockio"
 )
 
 func TestCreateDestination(t *testing.T) {
@@ -57,7 +62,7 @@ func TestCreateRefuses(t *testing.T) {
 // The file that was made is the destination, and not what has its name afterwards.
 func TestCreateSwapped(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "new")
-	made, err := create(name, 4096)
+	made, err := create(here, name, 4096)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +121,7 @@ func TestDiscard(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			name := filepath.Join(t.TempDir(), "new")
-			made, err := create(name, 4096)
+			made, err := create(here, name, 4096)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -125,8 +130,13 @@ func TestDiscard(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer dst.Close()
-			if err := errors.Join(c.meanwhile(name), dst.Discard()); err != nil {
-				t.Error(err)
+			if err := c.meanwhile(name); err != nil {
+				t.Fatal(err)
+			}
+			_, err = os.Lstat(name)
+			there := err == nil
+			if removed, err := dst.Discard(); err != nil || removed != (there && !c.stays) {
+				t.Errorf("removed: %v, %v", removed, err)
 			}
 			if _, err := os.Lstat(name); (err == nil) != c.stays {
 				t.Errorf("it stays: %v; want %v", err == nil, c.stays)
@@ -140,11 +150,149 @@ func TestDiscard(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dst.Close()
-	if err := dst.Discard(); err != nil {
-		t.Error(err)
+	if removed, err := dst.Discard(); err != nil || removed {
+		t.Errorf("removed: %v, %v", removed, err)
 	}
 	if _, err := os.Lstat(there); err != nil {
 		t.Error(err)
+	}
+}
+
+// A file that somebody else has got hold of stays, whatever becomes of the copy that has made
+// it.
+func TestDiscardShared(t *testing.T) {
+	for name, c := range map[string]struct {
+		hold  func(f *blockio.File) error
+		stays bool
+	}{
+		"nobody":                  {func(*blockio.File) error { return nil }, false},
+		"a copy to it":            {(*blockio.File).LockToWrite, true},
+		"a copy from it":          {(*blockio.File).LockToRead, true},
+		"a copy to a place in it": {func(f *blockio.File) error { return f.LockRange(512, 512) }, true},
+	} {
+		for _, locked := range []bool{false, true} {
+			path := filepath.Join(t.TempDir(), "new")
+			made, err := create(here, path, 4096)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dst, err := openCreated(t.Context(), here, made)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer dst.Close()
+			other, err := blockio.Open(path, blockio.Write)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer other.Close()
+			if err := c.hold(other); err != nil {
+				t.Fatal(err)
+			}
+			if err := dst.Device.(regular).LockToWrite(); locked && err != nil && !errors.Is(err, blockio.ErrLocked) {
+				t.Fatal(err)
+			}
+			if removed, err := dst.Discard(); err != nil || removed == c.stays {
+				t.Errorf("%s: removed: %v, %v", name, removed, err)
+			}
+			if _, err := os.Lstat(path); (err == nil) != c.stays {
+				t.Errorf("%s: it stays: %v; want %v", name, err == nil, c.stays)
+			}
+		}
+	}
+}
+
+// Many copies to one new file at a time: one makes it, and whoever is refused takes it
+// away from nobody.
+func TestCreatedByMany(t *testing.T) {
+	src := fileEnd("f", 4096)
+	for range 12 {
+		path := filepath.Join(t.TempDir(), "new")
+		var copied, made atomic.Int32
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				dst, err := OpenDestination(t.Context(), here, path, OpenOptions{})
+				if errors.Is(err, ErrMissing) {
+					dst, _, err = CreateDestination(t.Context(), here, path, src, nil, OpenOptions{})
+				}
+				if err != nil {
+					if !errors.Is(err, failure.ErrRefused) {
+						t.Error(err)
+					}
+					return
+				}
+				defer dst.Close()
+				if dst.Created() {
+					made.Add(1)
+				}
+				files := FilesOf(src, dst, false, slog.New(slog.DiscardHandler))
+				if err := files.Lock([]byterange.Range{{Len: 4096}}); err != nil {
+					if !errors.Is(err, failure.ErrRefused) {
+						t.Error(err)
+					}
+					if _, err := dst.Discard(); err != nil {
+						t.Error(err)
+					}
+					return
+				}
+				copied.Add(1)
+				if err := errors.Join(files.Begin(), files.InPlace()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if _, err := os.Lstat(path); copied.Load() > 0 && err != nil {
+			t.Errorf("%d copies, made %d times: %v", copied.Load(), made.Load(), err)
+		}
+	}
+}
+
+// A copy of holes writes nothing, and what it has made is a copy all the same.
+func TestDiscardCopied(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new")
+	made, err := create(here, path, 4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dst, err := openCreated(t.Context(), here, made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dst.Close()
+	other, err := OpenDestination(t.Context(), here, path, OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := FilesOf(fileEnd("f", 4096), other, false, slog.New(slog.DiscardHandler))
+	if err := errors.Join(files.Lock([]byterange.Range{{Len: 4096}}), files.Begin(), other.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if removed, err := dst.Discard(); err != nil || removed {
+		t.Errorf("removed: %v, %v", removed, err)
+	}
+}
+
+// What has lost its name before it was locked is no end of a copy.
+func TestLockedAway(t *testing.T) {
+	for _, which := range []string{"source", "destination"} {
+		src, dst := file(t, 4096), file(t, 4096)
+		from, err := OpenSource(t.Context(), here, src, OpenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer from.Close()
+		to, err := OpenDestination(t.Context(), here, dst, OpenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer to.Close()
+		if err := os.Remove(map[string]string{"source": src, "destination": dst}[which]); err != nil {
+			t.Fatal(err)
+		}
+		err = FilesOf(from, to, false, slog.New(slog.DiscardHandler)).Lock([]byterange.Range{{Len: 4096}})
+		wantRefusal(t, err, []string{"not under its name any more", "try again"})
 	}
 }
 

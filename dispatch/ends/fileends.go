@@ -21,6 +21,8 @@ type regular interface {
 	InPlace() error
 	// Unmodified fails if the file was written to since it was opened.
 	Unmodified() error
+	// Touch changes the time of modification.
+	Touch() error
 }
 
 // maxLocks bounds how many runs of the destination are locked one by one.
@@ -53,12 +55,34 @@ func storageID(e Endpoint) string {
 	return e.File.ID
 }
 
-// Lock locks both ends, the destination for the ranges, until they are closed.
+// Lock locks both ends, the destination for the ranges, until they are closed. What a
+// copy that was refused has removed, before it was locked, is no end.
 func (l Files) Lock(ranges []byterange.Range) error {
 	if err := l.read(l.src, l.srcName); err != nil || l.dst == nil {
 		return err
 	}
-	return l.write(l.dst.LockToWrite, l.dst.LockRange, ranges)
+	if err := l.write(l.dst.LockToWrite, l.dst.LockRange, ranges); err != nil {
+		return err
+	}
+	return refuseAway(l.dst, l.dstName)
+}
+
+func refuseAway(f regular, name string) error {
+	if err := named(name, f.InPlace()); errors.Is(err, blockio.ErrAway) {
+		return failure.Refuse(name, "is %v", "try again", blockio.ErrAway)
+	} else if err != nil {
+		return failure.During("open", err)
+	}
+	return nil
+}
+
+// Begin tells by the time of modification that the destination is a copy from now on, also
+// one of holes only: whoever has made the file does not remove it then.
+func (l Files) Begin() error {
+	if l.dst == nil {
+		return nil
+	}
+	return failure.During("copy", named(l.dstName, l.dst.Touch()))
 }
 
 // CheckLocks refuses what take would refuse, as far as that shows without locks.
@@ -93,7 +117,11 @@ func (l Files) read(f regular, name string) error {
 	if f == nil || l.live {
 		return nil
 	}
-	return l.refuse(f.LockToRead(), name, "may change while it is read", ", or accept an inconsistent copy with --live-source")
+	err := l.refuse(f.LockToRead(), name, "may change while it is read", ", or accept an inconsistent copy with --live-source")
+	if err != nil {
+		return err
+	}
+	return refuseAway(f, name)
 }
 
 func (l Files) refuse(err error, name, what, orElse string) error {

@@ -359,6 +359,10 @@ func (o *opener) refuseUnopened(err error) error {
 		return failure.Refuse(o.name, "is in use as a program or as swap space", "choose another file")
 	case errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOMEDIUM):
 		return failure.Refuse(o.name, "has disappeared (%v)", "check the hardware and try again", err)
+	case errors.Is(err, fs.ErrNotExist) && o.facts == nil:
+		return failure.Refuse(o.name, "was removed while it was opened", "try again")
+	case errors.Is(err, fs.ErrExist):
+		return failure.Refuse(o.name, "was created by somebody else meanwhile", "try again")
 	case errors.Is(err, fs.ErrNotExist):
 		return failure.Refuse(o.name, "has no node at %s", "let udev make it (udevadm settle), or check the name", o.path)
 	case errors.Is(err, blockio.ErrFileType):

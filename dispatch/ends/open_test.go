@@ -250,7 +250,7 @@ func TestOpenFiles(t *testing.T) {
 
 // Every errno that opening gives is explained.
 func TestRefuseUnopened(t *testing.T) {
-	o := opener{name: "/dev/vg/home", path: "/dev/dm-0"}
+	o := opener{name: "/dev/vg/home", path: "/dev/dm-0", facts: &sysblock.Facts{}}
 	for errno, text := range map[unix.Errno]string{
 		unix.EBUSY:     "exclusively by somebody else: find out who holds it: fuser -v /dev/dm-0",
 		unix.EACCES:    "permission denied",
@@ -261,9 +261,12 @@ func TestRefuseUnopened(t *testing.T) {
 		unix.ENODEV:    "disappeared",
 		unix.ENOMEDIUM: "disappeared",
 		unix.ENOENT:    "has no node at /dev/dm-0",
+		unix.EEXIST:    "created by somebody else",
 	} {
 		wantRefusal(t, o.refuseUnopened(errno), []string{"/dev/vg/home", text})
 	}
+	file := opener{name: "f", path: "f"}
+	wantRefusal(t, file.refuseUnopened(unix.ENOENT), []string{"f was removed while it was opened", "try again"})
 	if err := o.refuseUnopened(unix.EIO); errors.Is(err, failure.ErrRefused) || !errors.Is(err, unix.EIO) {
 		t.Errorf("an I/O error is no refusal: %v", err)
 	}

@@ -31,7 +31,7 @@ const (
 // Copies tell each other from QEMU by bytes far behind all data, and share a file if
 // they write to different places of it.
 const (
-	// copyGate is locked by a copy while it takes the others.
+	// copyGate is locked by a copy while it takes the others, or takes the file's name away.
 	copyGate = 1<<62 - 2
 	// copyWrites is locked by a copy that has found nobody but copies.
 	copyWrites = 1<<62 - 1
@@ -63,6 +63,10 @@ const gateWait = 2 * time.Second
 // anywhere in it; ErrNoLocks.
 func (f *File) LockToRead() error {
 	return f.locking(func(fd int) error {
+		if err := enterGate(fd, unix.F_RDLCK); err != nil {
+			return err
+		}
+		defer lock(fd, unix.F_UNLCK, copyGate, 1)
 		if err := vacant(fd, unix.F_RDLCK, 0, copyGate); err != nil {
 			return err
 		}
@@ -80,7 +84,7 @@ func (f *File) LockToRead() error {
 // [File.LockRange]. ErrLocked, ErrNoLocks.
 func (f *File) LockToWrite() error {
 	return f.locking(func(fd int) error {
-		if err := enterGate(fd); err != nil {
+		if err := enterGate(fd, unix.F_WRLCK); err != nil {
 			return err
 		}
 		defer lock(fd, unix.F_UNLCK, copyGate, 1)
@@ -94,6 +98,25 @@ func (f *File) LockToWrite() error {
 		}
 		return lock(fd, unix.F_RDLCK, copyWrites, 1)
 	})
+}
+
+// Alone calls remove if nobody else has locked the file at all. Copies that come
+// meanwhile wait until it returns: what they have locked then may have lost its name. The
+// file has to be open for writing. ErrLocked, ErrNoLocks, or the error of remove.
+func (f *File) Alone(remove func() error) error {
+	var failed error
+	err := f.locking(func(fd int) error {
+		if err := enterGate(fd, unix.F_WRLCK); err != nil {
+			return err
+		}
+		defer lock(fd, unix.F_UNLCK, copyGate, 1)
+		err := errors.Join(vacant(fd, unix.F_WRLCK, 0, copyGate), vacant(fd, unix.F_WRLCK, copyGate+1, 0)) // 0: whatever comes
+		if err == nil {
+			failed = remove()
+		}
+		return err
+	})
+	return errors.Join(err, failed)
 }
 
 // CheckToWrite looks whether [File.LockToWrite] would succeed. It needs no file that
@@ -136,10 +159,11 @@ func (f *File) locking(call func(fd int) error) error {
 	})
 }
 
-// enterGate waits until no other copy is taking its locks.
-func enterGate(fd int) error {
+// enterGate waits until no other copy is taking its locks; those of readers do not
+// exclude each other.
+func enterGate(fd int, kind int16) error {
 	for deadline := time.Now().Add(gateWait); ; time.Sleep(time.Millisecond) {
-		err := lock(fd, unix.F_WRLCK, copyGate, 1)
+		err := lock(fd, kind, copyGate, 1)
 		if err == nil || !errors.Is(err, ErrLocked) || time.Now().After(deadline) {
 			return err
 		}

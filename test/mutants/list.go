@@ -713,8 +713,23 @@ var mutants = []mutant{
 		in: "./cmd/dmcopy", tests: "TestScripts/files",
 	},
 	{
+		guard: "what was created and somebody else has locked is not removed",
+		file:  "internal/blockio/lock.go", old: "err := errors.Join(vacant(fd, unix.F_WRLCK, 0, copyGate), vacant(fd, unix.F_WRLCK, copyGate+1, 0))", new: "err := error(nil)",
+		in: "./dispatch/ends", tests: "TestDiscardShared",
+	},
+	{
+		guard: "what was created and is a copy is not removed, also one of holes",
+		file:  "dispatch/ends/fileends.go", old: "return failure.During(\"copy\", named(l.dstName, l.dst.Touch()))", new: "return nil",
+		in: "./dispatch/ends", tests: "TestDiscardCopied",
+	},
+	{
+		guard: "a file that lost its name before it was locked is no end",
+		file:  "dispatch/ends/fileends.go", old: "errors.Is(err, blockio.ErrAway) {", new: "errors.Is(err, blockio.ErrAway) {\n\t\treturn nil\n\t} else if false {",
+		in: "./dispatch/ends", tests: "TestLockedAway",
+	},
+	{
 		guard: "nothing is removed but what was created, and is as it was",
-		file:  "dispatch/ends/create.go", old: "case fileID(&st) != m.id || st.Size != m.size || st.Mtim != m.written:", new: "case false:",
+		file:  "dispatch/ends/create.go", old: "if fileID(&st) != m.id || st.Size != m.size || st.Mtim != m.written {", new: "if false {",
 		in: "./dispatch/ends", tests: "TestDiscard",
 	},
 	{
