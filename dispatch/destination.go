@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/dmcopy/dmcopy/dispatch/ends"
 	"github.com/dmcopy/dmcopy/dispatch/failure"
@@ -18,7 +19,11 @@ type destination struct {
 	reviewer *reviewer
 	files    ends.Files
 	offload  *offload.Offloader // whose disks are flushed; nil before there is one
+	looked   time.Time          // for users
 }
+
+// usersEvery is how often it is looked, at the end of windows, who uses the destination.
+const usersEvery = 5 * time.Second
 
 // flush makes everything durable that was written so far, and visible. After one that
 // has failed nobody knows what is: a later one that succeeds says nothing about it. So
@@ -26,7 +31,7 @@ type destination struct {
 // that, and how long it takes is looked after by whoever waits for the copy.
 func (d *destination) flush(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
-	err := errors.Join(d.job.Dst.Device.Flush(), d.offload.Flush(ctx), d.inPlace(), d.caches.dropStale(ctx))
+	err := errors.Join(d.job.Dst.Device.Flush(), d.offload.Flush(ctx), d.inPlace(), d.stillUnused(ctx), d.caches.dropStale(ctx))
 	if err != nil {
 		d.record.Drop()
 	}
@@ -37,6 +42,13 @@ func (d *destination) flush(ctx context.Context) error {
 func (d *destination) inPlace() error {
 	defer d.calls.Begin("looking at", d.job.Dst.Name, inflight.Nowhere)()
 	return d.files.InPlace()
+}
+
+// stillUnused fails if somebody has begun to use the destination.
+func (d *destination) stillUnused(ctx context.Context) error {
+	defer d.calls.Begin("looking for users of", d.job.Dst.Name, inflight.Nowhere)()
+	d.looked = time.Now()
+	return d.job.Dst.StillUnused(ctx, d.log)
 }
 
 // checkpoint saves what is done if that is due. What is flushed is looked for where it was
@@ -57,6 +69,11 @@ func (d *destination) checkpoint(ctx context.Context) error {
 // settled looks whether the destination is where the window was written, and saves
 // what is done. If it is not, the plan is stale. No hold is on.
 func (d *destination) settled(ctx context.Context) error {
+	if time.Since(d.looked) >= usersEvery {
+		if err := d.stillUnused(ctx); err != nil {
+			return err
+		}
+	}
 	switch {
 	case d.record.Due():
 		return d.checkpoint(ctx)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/dispatch/byterange"
@@ -67,7 +68,7 @@ func (d *Dispatcher) newRun(job Job) (*run, error) {
 	r.verifier = &verifier{r.base}
 	r.reviewer = &reviewer{r.base, r.source, r.caches}
 	r.resumer = &resumer{r.base, r.source, r.caches, r.verifier}
-	r.dest = &destination{base: r.base, caches: r.caches, reviewer: r.reviewer, files: files}
+	r.dest = &destination{base: r.base, caches: r.caches, reviewer: r.reviewer, files: files, looked: time.Now()}
 	r.windows = &windows{
 		base: r.base, caches: r.caches, reviewer: r.reviewer, dest: r.dest, size: min(window.First, r.opts.Window),
 		prover: proof.New(r.leaves, engine, job.Dst, r.zones, r.known, r.account, r.log),

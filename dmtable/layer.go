@@ -165,6 +165,19 @@ func (m *tableMap) Map(op remap.Op, s, n remap.Sector) remap.Place {
 	return m.lines[i].place(op, s-m.starts[i], min(n, m.starts[i+1]-s))
 }
 
+// Reach implements [remap.Reacher], for lines that are striped.
+func (m *tableMap) Reach(s remap.Sector) (remap.Sector, []remap.Range) {
+	if s < 0 || s >= m.starts[len(m.lines)] {
+		return s, nil
+	}
+	i := m.find(s)
+	striped, ok := m.lines[i].(*striped)
+	if !ok {
+		return s, nil
+	}
+	return m.starts[i+1], striped.reach(m.starts[i+1] - m.starts[i])
+}
+
 // Below implements [remap.Layer].
 func (m *tableMap) Below() []remap.Dev { return m.lower }
 

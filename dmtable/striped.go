@@ -28,3 +28,12 @@ func (m *striped) place(_ remap.Op, off, n remap.Sector) remap.Place {
 	stripe := m.stripes[chunk%width]
 	return data("dm:striped", stripe.dev, stripe.start+chunk/width*m.chunk+inside, min(n, m.chunk-inside))
 }
+
+// reach is where so many sectors of the line, from its beginning, lie.
+func (m *striped) reach(n remap.Sector) (runs []remap.Range) {
+	row := m.chunk * remap.Sector(len(m.stripes))
+	for _, s := range m.stripes {
+		runs = append(runs, remap.Range{Dev: s.dev, Start: s.start, Len: (n + row - 1) / row * m.chunk})
+	}
+	return runs
+}

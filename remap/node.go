@@ -19,6 +19,12 @@ type Node struct {
 	// Unread tells that something about the device could not be read, or contradicts
 	// itself: all of it is opaque, and its size may be wrong.
 	Unread bool
+	// Blind tells that what the device is made of is not known, or not all of it.
+	Blind bool
+	// Arranged are the devices below that what maps this one shares with others like it:
+	// it sees to it that none of them is in the way of another (the pool of a thin volume,
+	// what snapshots are of, members of arrays).
+	Arranged []Dev
 	// Leaf describes a leaf, nil for every other device.
 	Leaf *Leaf
 	// Owner tells who manages a mapped device, and hence whom to ask to keep

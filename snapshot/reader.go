@@ -203,8 +203,21 @@ func (r *Reader) control() (*dmtable.Control, error) {
 // as well, opaque and with the reason: it is no reason not to see the others. Only
 // a device that was asked for and is gone is an error, sysblock.ErrGone.
 func (r *Reader) Read(ctx context.Context, devs ...remap.Dev) (*Snapshot, error) {
+	return r.steadily(ctx, devs, func(s *Snapshot) error { return r.addMetadata(ctx, s) })
+}
+
+// Tables reads the given devices and everything below them by tables alone: whatever has a
+// map on disk is opaque, and nothing is read of any device. What is gone is left out, and
+// what may not be asked for is opaque.
+func (r *Reader) Tables(ctx context.Context, devs ...remap.Dev) (*Snapshot, error) {
+	return r.steadily(ctx, devs, nil)
+}
+
+// steadily reads until nothing changes meanwhile. Without complete, tables are all that is
+// read.
+func (r *Reader) steadily(ctx context.Context, devs []remap.Dev, complete func(*Snapshot) error) (*Snapshot, error) {
 	for attempt := 1; ; attempt++ {
-		s, err := r.readOnce(ctx, devs)
+		s, err := r.readOnce(ctx, devs, complete)
 		var raced error
 		switch {
 		case err == nil:
@@ -242,7 +255,7 @@ func isRace(err error) bool {
 		errors.Is(err, bcache.ErrGone) || errors.Is(err, bcache.ErrUnsteady) || errors.Is(err, bcache.ErrNotBcache)
 }
 
-func (r *Reader) readOnce(ctx context.Context, devs []remap.Dev) (*Snapshot, error) {
+func (r *Reader) readOnce(ctx context.Context, devs []remap.Dev, complete func(*Snapshot) error) (*Snapshot, error) {
 	kernel, err := r.fs.Kernel()
 	if err != nil {
 		return nil, err
@@ -264,7 +277,12 @@ func (r *Reader) readOnce(ctx context.Context, devs []remap.Dev) (*Snapshot, err
 			return nil, err
 		}
 		n, err := r.node(queue[0])
+		if errors.Is(err, errDenied) && complete == nil {
+			n, err = r.denied(queue[0], err)
+		}
 		switch {
+		case errors.Is(err, sysblock.ErrGone) && complete == nil && slices.Contains(devs, queue[0]):
+			continue
 		case errors.Is(err, sysblock.ErrGone) && !slices.Contains(devs, queue[0]):
 			s.raced = err // it has gone since it was listed, or was found below another one
 			continue
@@ -279,7 +297,21 @@ func (r *Reader) readOnce(ctx context.Context, devs []remap.Dev) (*Snapshot, err
 	}
 	slices.SortFunc(s.Nodes, func(a, b Node) int { return sysblock.CompareDevs(a.Dev, b.Dev) })
 	s.ground()
-	return s, r.addMetadata(ctx, s)
+	if complete == nil {
+		return s, nil
+	}
+	return s, complete(s)
+}
+
+// denied is a device that may not be asked for.
+func (r *Reader) denied(dev remap.Dev, why error) (*Node, error) {
+	facts, err := r.fs.Facts(dev)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{Facts: *facts}
+	n.mistrust(why)
+	return n, nil
 }
 
 // node reads one device. The error is sysblock.ErrGone, or about the machine as a

@@ -129,13 +129,15 @@ func (n *Node) node(trust Trust) (*remap.Node, error) {
 	if t := n.DM; t != nil {
 		node.Layer, node.Drifts, node.Locked = t.TrustedLayer(trust), t.Drifts(), t.Locks()
 		node.Notes, node.Granule, node.Bypassed = t.Notes(), t.Granule(), t.Bypassed()
-		node.Label, node.Owner, node.Transition = t.Label(), t.Owner(), t.Transition()
+		node.Label, node.Owner, node.Transition, node.Arranged = t.Label(), t.Owner(), t.Transition(), t.Arranged()
 	}
 	if a := n.MD; a != nil {
 		node.Layer, node.Owner, node.Transition, node.Notes = a.Layer(), remap.Owner{Manager: "md"}, a.Transition(), a.Notes()
+		node.Arranged = a.Below()
 	}
 	if b := n.Bcache; b != nil {
 		node.Layer, node.Owner, node.Transition, node.Notes = b.Layer(), remap.Owner{Manager: "bcache"}, b.Transition(), b.Notes()
+		node.Arranged = b.Below()
 	}
 	if l := n.Loop; l != nil {
 		node.Layer = remap.OpaqueLayer{Layer: string(n.Kind), Reason: "layer:loop", Lower: n.below()}

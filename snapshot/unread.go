@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/sysblock"
 )
 
 // A device that could not be read, or contradicts itself, stays in its snapshot: it
@@ -32,7 +33,7 @@ func (n *Node) mistrust(cause error) {
 func (n *Node) unread() *remap.Node {
 	node := &remap.Node{
 		Dev: n.Dev, Name: n.Name, Path: n.Path(), Size: n.Size, BlockSize: max(n.LogicalBlock, remap.SectorSize), ReadOnly: n.ReadOnly,
-		Unread: true, Layer: n.Layer(), Mutable: true, Notes: []string{"not understood: " + n.Unread},
+		Unread: true, Blind: n.Blind || n.Kind == sysblock.Loop, Layer: n.Layer(), Mutable: true, Notes: []string{"not understood: " + n.Unread},
 	}
 	if n.Raced {
 		node.Transition = moving

@@ -64,6 +64,11 @@ type Use struct {
 	// is another one with the name of the disk asked about, and so is taken for another
 	// path to it.
 	Path string
+	// What [FS.Used] tells besides: what package blockio calls the device or file, and of
+	// what a process has open, which one, and whether it runs this same program.
+	ID  string
+	PID int
+	Own bool
 }
 
 func (u Use) String() string {

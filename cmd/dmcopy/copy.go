@@ -250,7 +250,7 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 		opts.Journal, kept = state, state.Done() > 0
 	}
 	w := f.live(a, copydomain.CrossEnable)
-	warnings := a.warn(a.exhausts(w, job))
+	warnings := a.warn(append(a.unseen(job), a.exhausts(w, job)...))
 	a.created(job)
 	report, err := a.carryOut(ctx, w, job, opts, f.progress.value)
 	err = noRoom(err, job, string(f.state.file))

@@ -123,7 +123,7 @@ func (a *app) planWith(ctx context.Context, f *copyFlags, open func([]byterange.
 	}
 	w := f.live(a, copydomain.CrossForecast)
 	d := dispatch.New(w, opts)
-	a.warn(a.exhausts(w, job))
+	a.warn(append(a.unseen(job), a.exhausts(w, job)...))
 	err = a.printPlan(d.Plan(ctx, job), job)
 	a.forecast(w)
 	if err == nil {

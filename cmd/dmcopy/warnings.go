@@ -47,6 +47,36 @@ func (a *app) equalUUIDs(ctx context.Context, job dispatch.Job) (warnings []stri
 	return warnings
 }
 
+// unseen warns that not all who may have the ends open for writing are known: a process of
+// another user, or out of this namespace of users, may not be looked into.
+func (a *app) unseen(job dispatch.Job) []string {
+	n, all, err := thisMachine.Unseen()
+	if err != nil {
+		a.log.Warn("whether all processes can be looked into was not found out", "error", err)
+		return nil
+	}
+	return unseenProcesses(n, all, job)
+}
+
+func unseenProcesses(n int, all bool, job dispatch.Job) []string {
+	what := "the open files of " + processes(n) + " may not be looked at"
+	switch {
+	case !all:
+		what = "the processes of others do not show"
+	case n == 0:
+		return nil
+	}
+	return []string{fmt.Sprintf("whether somebody has %s or %s open for writing is not known for sure: %s: run as root, outside of containers",
+		job.Src.Name, job.Dst.Name, what)}
+}
+
+func processes(n int) string {
+	if n == 1 {
+		return "1 process"
+	}
+	return fmt.Sprintf("%d processes", n)
+}
+
 // exhausts warns of snapshots whose store may be full before the copy is done: what LVM
 // then does is to invalidate them.
 func (a *app) exhausts(w *world, job dispatch.Job) (warnings []string) {

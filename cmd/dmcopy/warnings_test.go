@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
@@ -27,6 +28,26 @@ func TestExhausted(t *testing.T) {
 		f := &snapshot.Filling{Name: "vg/snap", SnapshotUse: dmtable.SnapshotUse{Chunk: 8, Used: remap.Sector(c.used), Total: 1024}}
 		if got := exhausted(f, dispatch.Job{Dst: ends.Endpoint{Name: "vg/home"}, Ranges: c.ranges}); got != c.want {
 			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+// What cannot be looked into is told of, with how much that is.
+func TestUnseenProcesses(t *testing.T) {
+	job := dispatch.Job{Src: ends.Endpoint{Name: "a"}, Dst: ends.Endpoint{Name: "b"}}
+	const text = "whether somebody has a or b open for writing is not known for sure: "
+	for _, c := range []struct {
+		n    int
+		all  bool
+		want string
+	}{
+		{0, true, ""},
+		{1, true, text + "the open files of 1 process may not be looked at: run as root, outside of containers"},
+		{12, true, text + "the open files of 12 processes may not be looked at: run as root, outside of containers"},
+		{0, false, text + "the processes of others do not show: run as root, outside of containers"},
+	} {
+		if got := strings.Join(unseenProcesses(c.n, c.all, job), "; "); got != c.want {
+			t.Errorf("%d, %v: %s", c.n, c.all, got)
 		}
 	}
 }

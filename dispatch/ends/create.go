@@ -69,20 +69,31 @@ func refuseCreation(name string, bare bool) error {
 		return &failure.Refusal{Thing: name, Reason: reason, Way: way, Kind: ErrMissing}
 	}
 	const check = "check the name (lsblk lists all devices)"
+	const activate = check + ", or activate the volume first (lvchange --activate y)"
 	if _, err := remap.ParseDev(name); err == nil {
 		return missing("is the number of no device", check)
 	}
 	dir, err := filepath.EvalSymlinks(filepath.Dir(name))
 	if err != nil {
-		return missing(fmt.Sprintf("cannot be found, neither as a device nor as a file: there is no directory %s", filepath.Dir(name)), check)
+		way := check
+		if volumeName(name) {
+			way = activate
+		}
+		return missing(fmt.Sprintf("cannot be found, neither as a device nor as a file: there is no directory %s", filepath.Dir(name)), way)
 	}
 	if abs, err := filepath.Abs(dir); err != nil || within(abs, "/dev") && !within(abs, "/dev/shm") {
-		return missing("does not exist", check)
+		return missing("does not exist", activate)
 	}
 	if !bare && !strings.Contains(name, "/") {
 		return missing("cannot be found, neither as a device nor as a file", check+"; for a new file, write ./"+name+" or add --create")
 	}
 	return nil
+}
+
+// volumeName tells whether a name may be that of a volume which is not active: "vg/lv", or
+// the link to its node, below a directory that udev removes with the last one of the group.
+func volumeName(name string) bool {
+	return within(name, "/dev") || strings.Count(name, "/") == 1 && !strings.HasPrefix(name, ".") && !strings.HasPrefix(name, "/")
 }
 
 func within(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }

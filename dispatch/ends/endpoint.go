@@ -1,10 +1,13 @@
 package ends
 
 import (
+	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"strings"
 
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 	"github.com/dmcopy/dmcopy/dispatch/freeze"
 	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/internal/blockio"
@@ -36,6 +39,18 @@ type Endpoint struct {
 	draft io.Closer
 	// claims keep others from using it; nil if it is not claimed.
 	claims *claims
+	// used fails with ErrTaken if somebody uses a destination that nobody used when
+	// it was opened; nil if that is not looked for.
+	used func(context.Context, *slog.Logger) error
+}
+
+// StillUnused fails with [failure.ErrTaken] if somebody uses a destination that nobody used
+// when it was opened.
+func (e Endpoint) StillUnused(ctx context.Context, log *slog.Logger) error {
+	if e.used == nil {
+		return nil
+	}
+	return failure.During("copy", e.used(ctx, log))
 }
 
 // storedIn tells whether the end is a loop device on the other end.

@@ -1,6 +1,7 @@
 package ends
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,8 +20,8 @@ import (
 const anotherWay = "copy a snapshot of it (lvcreate -s), or accept an inconsistent copy with --live-source"
 
 // openFreezable opens a source together with the file system on it.
-func (o *opener) openFreezable() (Endpoint, error) {
-	mounted, err := o.freezable()
+func (o *opener) openFreezable(ctx context.Context) (Endpoint, error) {
+	mounted, err := o.freezable(ctx)
 	if err != nil {
 		return Endpoint{}, err
 	}
@@ -34,7 +35,7 @@ func (o *opener) openFreezable() (Endpoint, error) {
 
 // freezable opens the file system that keeps the source from changing once it is
 // frozen. There has to be one, and nobody else who may write.
-func (o *opener) freezable() (*freeze.FileSystem, error) {
+func (o *opener) freezable(ctx context.Context) (*freeze.FileSystem, error) {
 	if o.facts == nil {
 		return nil, failure.Refuse(o.name, "cannot be frozen: it is a regular file", "name the device that it is in, or leave out --freeze")
 	}
@@ -56,6 +57,9 @@ func (o *opener) freezable() (*freeze.FileSystem, error) {
 	}
 	if dev.IsZero() {
 		return nil, failure.Refuse(o.name, "is not mounted read-write: there is nothing to freeze", "leave out --freeze")
+	}
+	if err := o.refuseSharedFrozen(ctx, uses); err != nil {
+		return nil, err
 	}
 	return o.mounted(dev)
 }

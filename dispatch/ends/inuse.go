@@ -15,9 +15,10 @@ import (
 	"github.com/dmcopy/dmcopy/sysblock"
 )
 
-// Who uses a device is asked twice. What the kernel shows of users is looked through,
+// Who uses a device is asked three times. What the kernel shows of users is looked through,
 // because not all of them claim what they use: loop devices, targets that export a disk,
-// programs that serve one. Then the device is claimed, because not all who have
+// programs that serve one. Whoever uses anything on the machine is looked for where the
+// device lies: sharers.go. Then the device is claimed, because not all who have
 // claimed it show: a mount in a namespace without processes does not.
 
 // liveWay is what can be done about a source that is written to.
@@ -26,6 +27,9 @@ const liveWay = "or accept an inconsistent copy with --live-source"
 // claimStill refuses a source that may change while it is read, and claims it.
 func (o *opener) claimStill(ctx context.Context, c *claims) error {
 	if err := o.refuseLive(); err != nil || o.facts == nil {
+		return err
+	}
+	if err := o.refuseSharedSource(ctx); err != nil {
 		return err
 	}
 	err := c.still(ctx, o.facts)
@@ -42,6 +46,9 @@ func (o *opener) claimStill(ctx context.Context, c *claims) error {
 // claimUnused refuses a destination that somebody relies on, and claims it.
 func (o *opener) claimUnused(ctx context.Context, c *claims) error {
 	if err := o.refuseUsed(); err != nil || o.facts == nil {
+		return err
+	}
+	if err := o.refuseSharedDestination(ctx); err != nil {
 		return err
 	}
 	err := c.unused(ctx, o.facts)
@@ -165,9 +172,17 @@ func (o *opener) describe(u sysblock.Use) string {
 	default:
 		subject += " (by " + u.Path + ", another path to it)"
 	}
+	if u.Kind == sysblock.Held || u.Kind == sysblock.HeldRO {
+		u.Detail = o.mappedName(u.Detail)
+	}
+	return describeAs(subject, u)
+}
+
+// describeAs says so of what is called like that.
+func describeAs(subject string, u sysblock.Use) string {
 	switch u.Kind {
 	case sysblock.Held, sysblock.HeldRO:
-		return o.mappedName(u.Detail) + " is made of " + subject
+		return u.Detail + " is made of " + subject
 	case sysblock.Stored, sysblock.StoredRO:
 		return subject + " is the storage of " + u.Detail
 	case sysblock.Member:
@@ -222,7 +237,12 @@ func (o *opener) wayOutOfUse(u sysblock.Use) string {
 	return "deactivate what is made of it first"
 }
 
+// uses lists who uses the device or the file. Without /sys nobody shows who has built on
+// either.
 func (o *opener) uses() (uses []sysblock.Use, err error) {
+	if err := refuseWithoutSys(o.sys, o.name); err != nil {
+		return nil, err
+	}
 	if o.facts == nil {
 		uses, err = o.sys.FileUsers(o.path, o.id)
 	} else {

@@ -91,7 +91,8 @@ func refuseMade(name, path string) error {
 	return nil
 }
 
-// refuseWithoutSys explains that nothing is known of devices where /sys is not.
+// refuseWithoutSys explains that nothing is known of devices, and of who uses a file, where
+// /sys is not.
 func refuseWithoutSys(sys sysblock.FS, name string) error {
 	if isMissing(filepath.Join("/", string(sys), "sys/dev/block")) {
 		return failure.Refuse(name, "cannot be looked at: /sys is not there, which tells what devices are", "mount it (mount -t sysfs sysfs /sys), or give it to the container")

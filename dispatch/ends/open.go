@@ -55,7 +55,7 @@ func OpenSource(ctx context.Context, sys sysblock.FS, name string, opts OpenOpti
 		return Endpoint{}, err
 	}
 	if opts.Freeze {
-		return o.openFreezable()
+		return o.openFreezable(ctx)
 	}
 	if opts.LiveSource {
 		return o.open(0)
@@ -75,12 +75,14 @@ func OpenDestination(ctx context.Context, sys sysblock.FS, name string, opts Ope
 	if opts.Dry {
 		mode = 0
 	}
-	return o.openClaimed(opts.Beside, mode, func(c *claims) error {
+	end, err := o.openClaimed(opts.Beside, mode, func(c *claims) error {
 		if err := o.claimUnused(ctx, c); err != nil || !opts.Dry {
 			return err
 		}
 		return o.refuseUnwritable()
 	})
+	end.used = o.stillUnused
+	return end, err
 }
 
 // openClaimed opens what could be claimed.

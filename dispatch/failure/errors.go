@@ -30,6 +30,9 @@ var (
 	// ErrSourceChanged: somebody wrote to the source while it was copied, so that the
 	// copy can be one of no moment.
 	ErrSourceChanged = errors.New("the source changed while it was copied")
+	// ErrTaken: somebody began to use the destination while it was written. What they see,
+	// and what they write, is not what was copied.
+	ErrTaken = errors.New("somebody began to use the destination while it was written")
 	// ErrInterrupted: the caller ended the copy.
 	ErrInterrupted = errors.New("interrupted")
 	// ErrThawed: the file system of the source did not stand still until the end of

@@ -52,7 +52,7 @@ var rooms = []room{
 	{"dispatch/inflight", []string{"dispatch/failure", "emulation", "internal/background"}, "calls are counted without knowing what they are for"},
 	{"dispatch/machine", []string{"copydomain", "dispatch/hold", "emulation", "remap"}, "what a copy needs of a machine is said apart from the machine there is"},
 	{"dispatch/kernel", []string{"copydomain", "dispatch/hold", "dispatch/machine", "emulation", "internal/blockio", "remap", "snapshot", "snapshot/watch", "sysblock"}, "the machine that there is knows nothing of copies"},
-	{"dispatch/ends", []string{"dispatch/byterange", "dispatch/failure", "dispatch/freeze", "emulation", "internal/blockio", "internal/superblock", "journal", "remap", "sysblock"}, "opening the ends of a copy is done before anything is known of how they are copied"},
+	{"dispatch/ends", []string{"dispatch/byterange", "dispatch/failure", "dispatch/freeze", "emulation", "internal/blockio", "internal/superblock", "journal", "remap", "snapshot", "sysblock"}, "opening the ends of a copy is done before anything is known of how they are copied"},
 	{"dispatch/account", []string{"copydomain", "dispatch/failure", "remap"}, "counting knows nothing of what is counted"},
 	{"dispatch/plan", []string{"copydomain", "dispatch/account", "dispatch/byterange", "dispatch/ends", "dispatch/failure", "dispatch/hold", "dispatch/machine", "emulation", "internal/blockio", "remap", "sysblock"}, "a plan says how to copy, and writes nothing"},
 	{"dispatch/window", []string{"copydomain", "dispatch/account", "dispatch/byterange", "dispatch/hold", "dispatch/plan", "internal/boottime", "remap"}, "a window is steps of a plan, and does nothing"},
