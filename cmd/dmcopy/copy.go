@@ -76,9 +76,9 @@ before ended.
 Safety:
   * Everything in the destination range is overwritten. There is no undo; run
     dmcopy plan, or --dry-run, to see what would happen.
-  * A destination in use is refused, and so is a source that is mounted
-    read-write, or that others may write to in any other way: its copy would be
-    inconsistent. --live-source accepts that.
+  * A destination in use is refused, also by a device that shares sectors with it;
+    and so is a source that is mounted read-write, or that others may write to in
+    any other way: its copy would be inconsistent. --live-source accepts that.
   * --freeze freezes the file system of a mounted source until all of it was read.
     The copy is one of that moment, and whoever writes there waits: it is for short
     copies. It is thawed at the end, if dmcopy dies, and after --freeze-timeout;

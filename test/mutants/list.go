@@ -1193,6 +1193,56 @@ var mutants = []mutant{
 		in: "./sysblock", tests: "TestDiskOfPartition",
 	},
 	{
+		guard: "in use: who shares storage with a destination",
+		file:  "dispatch/ends/inuse.go", old: "if err := o.refuseSharedDestination(ctx); err != nil {", new: "if err := error(nil); err != nil {",
+		in: "./dispatch/ends", tests: "TestShared TestSharedLoops",
+	},
+	{
+		guard: "in use: who shares storage with a source",
+		file:  "dispatch/ends/inuse.go", old: "if err := o.refuseSharedSource(ctx); err != nil {", new: "if err := error(nil); err != nil {",
+		in: "./dispatch/ends", tests: "TestShared TestSharedLoops",
+	},
+	{
+		guard: "in use: who has the file of a loop device open",
+		file:  "sysblock/used.go", old: "u.use(w.id, Use{", new: "u.use(\"\", Use{",
+		in: "./dispatch/ends", tests: "TestSharedLoops",
+	},
+	{
+		guard: "in use: what is not understood may lie anywhere below",
+		file:  "remap/footprint.go", old: "f.enterAll(n, below, nil)\n", new: "",
+		in: "./remap", tests: "TestFootprint",
+	},
+	{
+		guard: "in use: what is not known where it lies is everywhere",
+		file:  "remap/footprint.go", old: "if f.blind || o.blind {", new: "if false {",
+		in: "./remap", tests: "TestFootprintUnknown",
+	},
+	{
+		guard: "in use: devices of one pool are in nobody's way",
+		file:  "remap/footprint.go", old: "|| a.arranged && b.arranged", new: "",
+		in: "./snapshot", tests: "TestWhoSharesArranged",
+	},
+	{
+		guard: "in use: stripes lie beside what is beside them",
+		file:  "dmtable/striped.go", old: "Len: (n + row - 1) / row * m.chunk", new: "Len: n + 0*row",
+		in: "./snapshot", tests: "TestWhoShares",
+	},
+	{
+		guard: "in use: who builds on a destination while it is written",
+		file:  "dispatch/destination.go", old: "d.inPlace(), d.stillUnused(ctx), d.", new: "d.inPlace(), d.",
+		in: "./dispatch", tests: "TestTaken",
+	},
+	{
+		guard: "in use: files, where /sys is missing",
+		file:  "dispatch/ends/inuse.go", old: "if err := refuseWithoutSys(o.sys, o.name); err != nil {", new: "if err := error(nil); err != nil {",
+		in: "./dispatch/ends", tests: "TestFilesWithoutSys",
+	},
+	{
+		guard: "in use: what may not be looked into is told of",
+		file:  "sysblock/used.go", old: "!f.isKernelThread(process) {\n\t\t\tn++", new: "!f.isKernelThread(process) {\n\t\t\tn += 0",
+		in: "./sysblock", tests: "TestUnseen",
+	},
+	{
 		guard: "a mapped device that is being removed",
 		file:  "sysblock/fs.go", old: "if errors.Is(err, syscall.EINVAL) && strings.HasPrefix(attr, \"dm/\") {", new: "if false {",
 		in: "./sysblock", tests: "TestLeavingBeside",

@@ -73,6 +73,19 @@ var uses = []use{
 	{"a file served by a program", fileServed, "(cat) has it open for writing", "(cat) has it open for writing"},
 	{"a swap file", swapFile, "it is swap space: run swapoff first", "it is swap space: run swapoff first"},
 	{"a swap file in another namespace", swapFileElsewhere, "it is swap space", "it is swap space"},
+	// by other devices that share storage with it
+	{"another loop device on its file is mounted", twinMounted, ", which shares sectors of /dev/shm/", " with it, is mounted read-write on"},
+	{"another loop device on its file is mounted read-only", twinMountedRO, " with it, is mounted read-only on", ""},
+	{"a loop device elsewhere on its file is mounted", neighbourMounted, "", ""},
+	{"a mapped device on the disk of the loop device is mounted", mappedBelowLoop, "(inuse), which shares sectors of", "(inuse), which shares sectors of"},
+	{"a mapped device that overlaps is mounted", overlapMounted, "(inuse), which shares sectors of", "(inuse), which shares sectors of"},
+	{"a mapped device beside is mounted", besideMounted, "", ""},
+	{"another volume of the group is mounted", volumeMounted, "", ""},
+	{"the origin of the snapshot is mounted", originMounted, "", ""},
+	{"another thin volume of the pool is mounted", thinMounted, "", ""},
+	{"the file of the loop device is served by a program", loopServed, "(cat) has the file that it is stored in open for writing", "(cat) has the file that it is stored in open for writing"},
+	{"the loop device below it is mounted", loopBelowMounted, ", on which it rests, is mounted read-write", ", on which it rests, is mounted read-write"},
+	{"the file of the loop device is swap space", loopOnSwap, "the file that it is stored in is swap space", "the file that it is stored in is swap space"},
 }
 
 // TestUses: whatever is in use is refused, as destination, and as source if its user may
@@ -412,6 +425,100 @@ func swapFileElsewhere(t *testing.T) string {
 	t.Cleanup(func() { vm.Run(t, "swapoff", f) })
 	return f
 }
+
+func twinMounted(t *testing.T) string {
+	f := file(t)
+	format(t, f)
+	mount(t, attach(t, f))
+	return attach(t, f)
+}
+
+func twinMountedRO(t *testing.T) string {
+	f := file(t)
+	format(t, f)
+	mount(t, attach(t, f, "--read-only"))
+	return attach(t, f)
+}
+
+func neighbourMounted(t *testing.T) string {
+	f := file(t)
+	one := attach(t, f, "--sizelimit", fmt.Sprint(size/2))
+	format(t, one)
+	mount(t, one)
+	return attach(t, f, "--offset", fmt.Sprint(size/2))
+}
+
+// mappedOn maps sectors of a device, and has a file system on that mounted.
+func mappedOn(t *testing.T, device string, start, sectors int) {
+	t.Helper()
+	vm.Map(t, "inuse", fmt.Sprintf("0 %d linear %s %d", sectors, device, start))
+	vm.Unmap(t, "inuse")
+	format(t, "/dev/mapper/inuse")
+	mount(t, "/dev/mapper/inuse")
+}
+
+func mappedBelowLoop(t *testing.T) string {
+	_, one, _ := halves(t)
+	mappedOn(t, one, 0, 8192)
+	return attach(t, one)
+}
+
+func overlapMounted(t *testing.T) string {
+	d := fresh(t)
+	mappedOn(t, d, 0, 8192)
+	vm.Map(t, "other", fmt.Sprintf("0 1024 linear %s 8191", d))
+	vm.Unmap(t, "other")
+	return "/dev/mapper/other"
+}
+
+func besideMounted(t *testing.T) string {
+	d := fresh(t)
+	mappedOn(t, d, 0, 8192)
+	vm.Map(t, "other", fmt.Sprintf("0 1024 linear %s 8192", d))
+	vm.Unmap(t, "other")
+	return "/dev/mapper/other"
+}
+
+func volumeMounted(t *testing.T) string {
+	vm.GroupOf(t, "inuse", "1m", fresh(t))
+	one := vm.Volume(t, "inuse", "one", 4*mib)
+	format(t, one)
+	mount(t, one)
+	return vm.Volume(t, "inuse", "two", 4*mib)
+}
+
+func originMounted(t *testing.T) string {
+	vm.GroupOf(t, "inuse", "1m", fresh(t))
+	one := vm.Volume(t, "inuse", "one", 4*mib)
+	format(t, one)
+	mount(t, one)
+	vm.Run(t, "lvcreate", "-y", "-s", "-L", "4m", "-n", "snap", "inuse/one")
+	return "/dev/inuse/snap"
+}
+
+func thinMounted(t *testing.T) string {
+	vm.GroupOf(t, "inuse", "1m", fresh(t))
+	vm.Run(t, "lvcreate", "-y", "--type", "thin-pool", "-L", "4m", "--poolmetadatasize", "2m", "--poolmetadataspare", "n", "-n", "pool", "inuse")
+	for _, name := range []string{"one", "two"} {
+		vm.Run(t, "lvcreate", "-y", "-V", "4m", "--thinpool", "pool", "-n", name, "inuse")
+	}
+	format(t, "/dev/inuse/one")
+	mount(t, "/dev/inuse/one")
+	return "/dev/inuse/two"
+}
+
+func loopServed(t *testing.T) string { f := file(t); loop := attach(t, f); serve(t, f); return loop }
+
+func loopBelowMounted(t *testing.T) string {
+	f := file(t)
+	format(t, f)
+	lower := attach(t, f)
+	upper := attach(t, lower)
+	mount(t, lower)
+	return upper
+}
+
+func loopOnSwap(t *testing.T) string { return attach(t, swapFile(t)) }
 
 // TestClaimed: what is being copied cannot be mounted, by whatever path; and can be
 // copied by somebody else at the same time, unless it is written to.
