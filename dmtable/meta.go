@@ -37,6 +37,12 @@ func (t *Target) SnapshotUse() (u SnapshotUse, ok bool) {
 	return SnapshotUse{m.origin, m.chunk, remap.Sector(used), remap.Sector(total)}, line.done()
 }
 
+// SnapshotLost tells whether the target is a snapshot that the kernel has given up, because
+// its store was full or failed (dm-snap.c, snapshot_status).
+func (t *Target) SnapshotLost() bool {
+	return t.Type == typeSnapshot && (t.Status == "Invalid" || t.Status == "Overflow")
+}
+
 // SnapshotOrigin tells whose snapshots are written to before the target is.
 func (t *Target) SnapshotOrigin() (origin remap.Dev, ok bool) {
 	if t.Type != "snapshot-origin" {
@@ -59,6 +65,18 @@ func (t *Target) ThinVolume() (v ThinVolume, ok bool) {
 	a.reset(t.Params)
 	m := readThin(&a)
 	return ThinVolume{m.pool, m.id, m.origin, m.external}, a.done()
+}
+
+// ThinUse is how much of a thin volume that works is mapped, in sectors (dm-thin.c,
+// thin_status).
+func (t *Target) ThinUse() (pool remap.Dev, mapped remap.Sector, ok bool) {
+	v, ok := t.ThinVolume()
+	if !ok {
+		return remap.Dev{}, 0, false
+	}
+	var a args
+	a.reset(t.Status)
+	return v.Pool, remap.Sector(a.big()), true
 }
 
 // ThinVolume is a thin volume in its pool.

@@ -82,8 +82,8 @@ type PoolStatus struct {
 	// HeldRoot is the block of a metadata snapshot that somebody has taken,
 	// 0 for none.
 	HeldRoot uint64
-	// DataBlocks are the blocks that there are.
-	DataBlocks uint64
+	// DataBlocks are the blocks that there are, UsedBlocks those that are mapped.
+	DataBlocks, UsedBlocks uint64
 	// Mode is "rw", "ro" or "out_of_data_space".
 	Mode       string
 	NeedsCheck bool
@@ -98,7 +98,7 @@ func ParsePoolStatus(line string) (PoolStatus, error) {
 	var s PoolStatus
 	s.Transaction = a.big()
 	a.ratio()
-	_, s.DataBlocks = a.ratio()
+	s.UsedBlocks, s.DataBlocks = a.ratio()
 	if word := a.word(); word != "-" {
 		n, err := strconv.ParseUint(word, 10, 64)
 		if err != nil || n == 0 {

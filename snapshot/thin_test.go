@@ -730,3 +730,20 @@ func TestConcurrentReads(t *testing.T) {
 	r.close(t)
 	r.sent(t, 1, 1)
 }
+
+// TestRooms: what is left of the pool of a volume, and how much the volume lacks.
+func TestRooms(t *testing.T) {
+	r := newThinRig(t)
+	rooms, err := r.reader.Rooms(r.Dev("dm-6"))
+	status, statusErr := dmtable.ParsePoolStatus(r.pool.status())
+	if err != nil || statusErr != nil || len(rooms) != 1 {
+		t.Fatal(rooms, err, statusErr)
+	}
+	want := snapshot.Room{Pool: "pool", Block: 128, Free: remap.Sector(status.DataBlocks-status.UsedBlocks) * 128, Total: poolData * 128, Unmapped: 1280 - 384}
+	if rooms[0] != want || want.Free == want.Total {
+		t.Errorf("%+v, want %+v", rooms[0], want)
+	}
+	if rooms, err := r.reader.Rooms(r.Dev("dm-4")); err != nil || len(rooms) > 0 {
+		t.Errorf("of the pool's own: %+v, %v", rooms, err)
+	}
+}

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/ends"
@@ -89,24 +92,89 @@ func (a *app) exhausts(w *world, job dispatch.Job) (warnings []string) {
 		return nil
 	}
 	for i := range fillings {
-		if text := exhausted(&fillings[i], job); text != "" {
+		text := exhausted(&fillings[i], job)
+		if fillings[i].Itself {
+			text = overflows(&fillings[i], job)
+		}
+		if text != "" {
+			warnings = append(warnings, text)
+		}
+	}
+	rooms, err := w.rooms(job.Dst.Dev)
+	if err != nil {
+		a.log.Warn("the room in the thin pool of the destination was not looked at", "error", err)
+	}
+	for _, room := range rooms {
+		if text := lacksRoom(room, job); text != "" {
 			warnings = append(warnings, text)
 		}
 	}
 	return warnings
 }
 
-// exhausted says what a snapshot needs and has, if that may be too little: each chunk
-// that is written to, and 16 bytes for each of them (drivers/md/dm-snap-persistent.c,
-// struct disk_exception), in whole chunks.
+// lacksRoom says what a thin volume needs of its pool, if that may be more than there is:
+// a block for each that is written to, as far as the volume lacks blocks. Those that it
+// shares with snapshots of it are not counted.
+func lacksRoom(room snapshot.Room, job dispatch.Job) string {
+	need, free := min(unitsOf(job, room.Block.Bytes())*room.Block.Bytes(), room.Unmapped.Bytes()), room.Free.Bytes()
+	if need <= free {
+		return ""
+	}
+	return fmt.Sprintf("writing to %s takes up to %s of its thin pool %s, which has %s of %s left: when that is full, writes wait or fail: make room there first (lvextend, or remove volumes), or copy less",
+		job.Dst.Name, human(need), room.Pool, human(free), human(room.Total.Bytes()))
+}
+
+// unitsOf is how many units, in bytes, of the destination are written to.
+func unitsOf(job dispatch.Job, unit int64) (units int64) {
+	unit = max(unit, 1)
+	for _, r := range job.Ranges {
+		units += (r.Dst+r.Len-1)/unit - r.Dst/unit + 1
+	}
+	return units
+}
+
+// withEntries is how much of its store a snapshot takes for so many chunks: each of them,
+// and 16 bytes for each (drivers/md/dm-snap-persistent.c, struct disk_exception), in whole chunks.
+func withEntries(chunks, chunk int64) int64 {
+	entries := max(chunk/16, 1)
+	return (chunks + (chunks+entries-1)/entries) * chunk
+}
+
+// overflows says what a snapshot that is written to needs and has, if that may be too little.
+func overflows(f *snapshot.Filling, job dispatch.Job) string {
+	chunk := max(f.Chunk.Bytes(), 1)
+	most := withEntries((f.Size.Bytes()+chunk-1)/chunk, chunk) - f.Used.Bytes()
+	need, free := min(withEntries(unitsOf(job, chunk), chunk), most), f.Free().Bytes()
+	if need <= free {
+		return ""
+	}
+	return fmt.Sprintf("%s lies on the snapshot %s, which keeps what is written to it: that takes up to %s, and it has %s of %s left: when that is full the snapshot is lost: extend it first (lvextend -L +%dk %s), or copy less",
+		job.Dst.Name, f.Name, human(need), human(free), human(f.Total.Bytes()), (need-free+1023)/1024, f.Name)
+}
+
+// lostSnapshot says of an end that can be neither read nor written that it is a snapshot
+// which is lost, and what to do.
+func (w *world) lostSnapshot(err error, job dispatch.Job) error {
+	if !errors.Is(err, unix.EIO) {
+		return err
+	}
+	for _, end := range []ends.Endpoint{job.Dst, job.Src} {
+		if end.Dev.IsZero() {
+			continue
+		}
+		lost, lookErr := w.lost(end.Dev)
+		if lookErr == nil && len(lost) > 0 {
+			return fmt.Errorf("%s lies on the snapshot %s, which is lost, because it is full or its store failed: remove it (lvremove %s), take a larger one, and copy again: %w",
+				end.Name, lost[0], lost[0], err)
+		}
+	}
+	return err
+}
+
+// exhausted says what a snapshot of the destination needs and has, if that may be too little.
 func exhausted(f *snapshot.Filling, job dispatch.Job) string {
 	chunk := max(f.Chunk.Bytes(), 1)
-	var chunks int64
-	for _, r := range job.Ranges {
-		chunks += (r.Dst+r.Len-1)/chunk - r.Dst/chunk + 1
-	}
-	entries := max(chunk/16, 1)
-	need := (chunks + (chunks+entries-1)/entries) * chunk
+	need := withEntries(unitsOf(job, chunk), chunk)
 	free := f.Free().Bytes()
 	if need <= free {
 		return ""

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/byterange"
@@ -49,5 +52,67 @@ func TestUnseenProcesses(t *testing.T) {
 		if got := strings.Join(unseenProcesses(c.n, c.all, job), "; "); got != c.want {
 			t.Errorf("%d, %v: %s", c.n, c.all, got)
 		}
+	}
+}
+
+// A snapshot of 512 KiB with chunks of 4 KiB that is written to itself.
+func TestOverflows(t *testing.T) {
+	for name, c := range map[string]struct {
+		used, total int64 // sectors
+		length      int64
+		want        string
+	}{
+		"room":         {16, 1056, 512 << 10, ""},
+		"too little":   {16, 512, 512 << 10, "vg/snap lies on the snapshot vg/snap, which keeps what is written to it: that takes up to 508.0 KiB, and it has 248.0 KiB of 256.0 KiB left: when that is full the snapshot is lost: extend it first (lvextend -L +260k vg/snap), or copy less"},
+		"enough of it": {16, 512, 128 << 10, ""},
+		"all is there": {1032, 1032, 512 << 10, ""},
+	} {
+		f := &snapshot.Filling{Name: "vg/snap", Itself: true, Size: 1024, SnapshotUse: dmtable.SnapshotUse{Chunk: 8, Used: remap.Sector(c.used), Total: remap.Sector(c.total)}}
+		if got := overflows(f, dispatch.Job{Dst: ends.Endpoint{Name: "vg/snap"}, Ranges: []byterange.Range{{Len: c.length}}}); got != c.want {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+// A pool with blocks of 64 KiB, 1 MiB of which is left.
+func TestLacksRoom(t *testing.T) {
+	for name, c := range map[string]struct {
+		unmapped int64 // sectors
+		ranges   []byterange.Range
+		want     string
+	}{
+		"room":            {8192, []byterange.Range{{Len: 1 << 20}}, ""},
+		"all is mapped":   {0, []byterange.Range{{Len: 4 << 20}}, ""},
+		"less is lacking": {2048, []byterange.Range{{Len: 4 << 20}}, ""},
+		"parts of blocks": {8192, []byterange.Range{{Dst: 4096, Len: 1 << 20}}, "writing to vg/thin takes up to 1.1 MiB of its thin pool vg/pool, which has 1.0 MiB of 16.0 MiB left: when that is full, writes wait or fail: make room there first (lvextend, or remove volumes), or copy less"},
+	} {
+		room := snapshot.Room{Pool: "vg/pool", Block: 128, Free: 2048, Total: 32768, Unmapped: remap.Sector(c.unmapped)}
+		if got := lacksRoom(room, dispatch.Job{Dst: ends.Endpoint{Name: "vg/thin"}, Ranges: c.ranges}); got != c.want {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+// An end that cannot be used because it is a snapshot that is lost is told of as such.
+func TestLostSnapshot(t *testing.T) {
+	lost := remap.Dev{Major: 253, Minor: 1}
+	w := &world{lost: func(dev remap.Dev) ([]string, error) {
+		if dev == lost {
+			return []string{"vg/snap"}, nil
+		}
+		return nil, nil
+	}}
+	job := dispatch.Job{Src: ends.Endpoint{Name: "a", Dev: remap.Dev{Major: 8}}, Dst: ends.Endpoint{Name: "b", Dev: lost}}
+	err := w.lostSnapshot(unix.EIO, job)
+	const want = "b lies on the snapshot vg/snap, which is lost, because it is full or its store failed: remove it (lvremove vg/snap), take a larger one, and copy again: "
+	if !errors.Is(err, unix.EIO) || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("%v", err)
+	}
+	if err := w.lostSnapshot(unix.ENOSPC, job); err != unix.ENOSPC {
+		t.Errorf("%v", err)
+	}
+	job.Dst.Dev = job.Src.Dev
+	if err := w.lostSnapshot(unix.EIO, job); err != unix.EIO {
+		t.Errorf("%v", err)
 	}
 }

@@ -33,6 +33,10 @@ type world struct {
 	finder *copydomain.Finder
 	// fillings are the snapshots that writing to a device fills.
 	fillings func(dev remap.Dev) ([]snapshot.Filling, error)
+	// rooms are what is left of the thin pools that it takes blocks of, lost the snapshots
+	// below a device that cannot be used any more.
+	rooms func(dev remap.Dev) ([]snapshot.Room, error)
+	lost  func(dev remap.Dev) ([]string, error)
 	// refusals is what a snapshot knows of why copy would refuse two ends; nil for this
 	// machine.
 	refusals func(src, dst remap.Dev) []string
@@ -80,6 +84,8 @@ func (a *app) live(l layersFlag) *world {
 	return &world{
 		Machine:  machine,
 		fillings: reader.Fillings,
+		rooms:    reader.Rooms,
+		lost:     reader.Lost,
 		finder:   machine.Finder,
 		find:     func(name string) (remap.Dev, error) { return ends.FindDevice(thisMachine, name) },
 		close: func() error {
