@@ -1195,12 +1195,12 @@ var mutants = []mutant{
 	{
 		guard: "in use: who shares storage with a destination",
 		file:  "dispatch/ends/inuse.go", old: "if err := o.refuseSharedDestination(ctx); err != nil {", new: "if err := error(nil); err != nil {",
-		in: "./dispatch/ends", tests: "TestShared TestSharedLoops",
+		in: "./dispatch/ends", tests: "TestShared|TestSharedLoops",
 	},
 	{
 		guard: "in use: who shares storage with a source",
 		file:  "dispatch/ends/inuse.go", old: "if err := o.refuseSharedSource(ctx); err != nil {", new: "if err := error(nil); err != nil {",
-		in: "./dispatch/ends", tests: "TestShared TestSharedLoops",
+		in: "./dispatch/ends", tests: "TestShared|TestSharedLoops",
 	},
 	{
 		guard: "in use: who has the file of a loop device open",
