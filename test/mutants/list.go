@@ -334,7 +334,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "stale pages dropped afterwards",
-		file:  "dispatch/destination.go", old: "d.inPlace(), d.caches.dropStale(ctx))", new: "d.inPlace())",
+		file:  "dispatch/destination.go", old: "d.stillUnused(ctx), d.caches.dropStale(ctx))", new: "d.stillUnused(ctx))",
 		in: "./dispatch", tests: "TestStaleCache|TestStaleMappings",
 	},
 	{
@@ -794,8 +794,18 @@ var mutants = []mutant{
 	},
 	{
 		guard: "the space of a snapshot is counted in whole chunks",
-		file:  "cmd/dmcopy/warnings.go", old: "chunks += (r.Dst+r.Len-1)/chunk - r.Dst/chunk + 1", new: "chunks += r.Len / chunk",
+		file:  "cmd/dmcopy/warnings.go", old: "units += (r.Dst+r.Len-1)/unit - r.Dst/unit + 1", new: "units += r.Len / unit",
 		in: "./cmd/dmcopy", tests: "TestExhausted",
+	},
+	{
+		guard: "a thin pool without room is told of",
+		file:  "cmd/dmcopy/warnings.go", old: "room.Unmapped.Bytes()), room.Free.Bytes()", new: "room.Free.Bytes()), room.Free.Bytes()",
+		in: "./cmd/dmcopy", tests: "TestLacksRoom",
+	},
+	{
+		guard: "a snapshot that overflows when it is written to is told of",
+		file:  "snapshot/filling.go", old: "if use, ok := table.Targets[i].SnapshotUse(); ok {", new: "if use, ok := table.Targets[i].SnapshotUse(); ok && false {",
+		in: "./snapshot", tests: "TestFillings",
 	},
 	{
 		guard: "state: what differs is forgotten",
