@@ -103,13 +103,29 @@ func (f FS) Unseen() (n int, all bool, err error) {
 	}
 	for _, pid := range pids {
 		process := filepath.Join("proc", strconv.Itoa(pid))
-		if _, err := f.numbers(filepath.Join(process, "fd")); errors.Is(err, fs.ErrPermission) && !f.isKernelThread(process) {
+		if f.closed(process) && !f.isKernelThread(process) {
 			n++
 		}
 	}
 	// In every namespace of processes there is a first one.
 	_, err = os.Lstat(f.path("proc/1"))
 	return n, err == nil, nil
+}
+
+// closed tells whether a process may not be looked into: its descriptors are not listed, or,
+// from another namespace of users, do not tell what they are of (fs/proc/base.c,
+// proc_fd_access_allowed).
+func (f FS) closed(process string) bool {
+	fds, err := f.numbers(filepath.Join(process, "fd"))
+	for _, fd := range fds {
+		if _, err = os.Readlink(f.path(process, "fd", strconv.Itoa(fd))); err == nil {
+			return false
+		}
+		if errors.Is(err, fs.ErrPermission) {
+			break
+		}
+	}
+	return errors.Is(err, fs.ErrPermission)
 }
 
 // isKernelThread tells whether a process belongs to the kernel, and has no files
