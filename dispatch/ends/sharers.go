@@ -196,8 +196,11 @@ func (o *opener) stillUnused(ctx context.Context, log *slog.Logger) error {
 	}
 	texts, ways := []string(nil), []string(nil)
 	for _, u := range uses {
-		if u.Kind == sysblock.Opened {
+		switch u.Kind {
+		case sysblock.Opened:
 			log.Warn("somebody has opened the destination for writing while it was written", "destination", o.name, "who", u.Detail)
+			continue
+		case sysblock.Unseen, sysblock.Locked, sysblock.LockedRO: // this copy has it open itself
 			continue
 		}
 		texts, ways = append(texts, o.describe(u)), append(ways, o.wayOutOfUse(u))
