@@ -154,21 +154,23 @@ type unshared interface {
 // another one by now, has been written to, or somebody else has it: a copy that has
 // locked it, or any program that has it open for writing.
 func (m *madeFile) remove(f unshared) (removed bool, err error) {
-	uses, err := m.sys.FileUsers(m.name, m.id)
-	if err != nil || len(uses) > 0 || f.ID() != m.id {
+	asMade, err := m.asMade()
+	if err != nil || !asMade || f.ID() != m.id {
 		return false, failure.During("open", err)
 	}
-	err = f.Alone(func() error {
-		var st unix.Stat_t
-		if err := unix.Lstat(m.name, &st); err != nil {
-			return err
-		}
-		if fileID(&st) != m.id || st.Size != m.size || st.Mtim != m.written {
-			return nil
-		}
-		removed = true
-		return os.Remove(m.name)
-	})
+	uses, err := m.sys.FileUsers(m.name, m.id)
+	if errors.Is(err, sysblock.ErrGone) || len(uses) > 0 {
+		return false, nil
+	}
+	if err == nil {
+		err = f.Alone(func() error {
+			if asMade, err := m.asMade(); err != nil || !asMade {
+				return err
+			}
+			removed = true
+			return os.Remove(m.name)
+		})
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, blockio.ErrLocked), errors.Is(err, blockio.ErrNoLocks):
 		return false, nil
@@ -176,6 +178,16 @@ func (m *madeFile) remove(f unshared) (removed bool, err error) {
 		return false, failure.During("open", err)
 	}
 	return removed, nil
+}
+
+// asMade tells whether the name is still that of the file, to which nobody has written.
+func (m *madeFile) asMade() (bool, error) {
+	var st unix.Stat_t
+	err := unix.Lstat(m.name, &st)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && fileID(&st) == m.id && st.Size == m.size && st.Mtim == m.written, err
 }
 
 // removeClosed is remove for a file that is not open.

@@ -729,7 +729,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "nothing is removed but what was created, and is as it was",
-		file:  "dispatch/ends/create.go", old: "if fileID(&st) != m.id || st.Size != m.size || st.Mtim != m.written {", new: "if false {",
+		file:  "dispatch/ends/create.go", old: "return err == nil && fileID(&st) == m.id && st.Size == m.size && st.Mtim == m.written, err", new: "return err == nil, err",
 		in: "./dispatch/ends", tests: "TestDiscard",
 	},
 	{
