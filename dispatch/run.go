@@ -208,7 +208,9 @@ func (r *run) copy(ctx context.Context, pending []byterange.Range) error {
 		}
 		again, err := r.finish(ctx)
 		if len(again) == 0 && (err == nil || errors.Is(err, failure.ErrMismatch)) {
-			return errors.Join(err, r.dest.files.Unmodified())
+			err = errors.Join(err, r.dest.files.Unmodified())
+			r.account.SetSourceChanged(r.dest.files.Changed())
+			return err
 		}
 		if err != nil {
 			return err

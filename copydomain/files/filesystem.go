@@ -71,6 +71,19 @@ var kinds = map[int64]kind{
 	unix.F2FS_SUPER_MAGIC:      {"f2fs", nil},
 	unix.TMPFS_MAGIC:           {"tmpfs", nil},
 	unix.OVERLAYFS_SUPER_MAGIC: {"overlay", nil},
+
+	// Those whose files the kernel makes, for the name.
+	unix.PROC_SUPER_MAGIC:    {"proc", nil},
+	unix.SYSFS_MAGIC:         {"sysfs", nil},
+	unix.CGROUP_SUPER_MAGIC:  {"cgroup", nil},
+	unix.CGROUP2_SUPER_MAGIC: {"cgroup2", nil},
+	unix.DEBUGFS_MAGIC:       {"debugfs", nil},
+	unix.TRACEFS_MAGIC:       {"tracefs", nil},
+	unix.RAMFS_MAGIC:         {"ramfs", nil},
+	unix.SQUASHFS_MAGIC:      {"squashfs", nil},
+	unix.ISOFS_SUPER_MAGIC:   {"iso9660", nil},
+	unix.MSDOS_SUPER_MAGIC:   {"vfat", nil},
+	unix.EXFAT_SUPER_MAGIC:   {"exfat", nil},
 }
 
 // identify tells what an open file is on.

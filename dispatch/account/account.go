@@ -62,8 +62,10 @@ type Account struct {
 
 	verified Verify
 	frozen   time.Duration
-	began    time.Time
-	cpu      time.Duration
+	// sourceChanged: as was accepted.
+	sourceChanged bool
+	began         time.Time
+	cpu           time.Duration
 }
 
 // New begins to count, and tells the progress.
@@ -111,6 +113,9 @@ func (a *Account) Withdraw(m Method, why remap.Reason, bytes int64) {
 
 // SetVerified notes how the copy was verified.
 func (a *Account) SetVerified(v Verify) { a.verified = v }
+
+// SetSourceChanged notes that the source was written to meanwhile, as was accepted.
+func (a *Account) SetSourceChanged(changed bool) { a.sourceChanged = changed }
 
 // SetFrozen notes for how long the source stood still, to the end.
 func (a *Account) SetFrozen(d time.Duration) { a.frozen = d }

@@ -69,7 +69,10 @@ type Report struct {
 	Backoffs int64 `json:"backoffs,omitempty"`
 	// Frozen is for how many seconds the file system of the source stood still. It
 	// is 0 unless it did until all of it was read: the copy is one of that moment.
-	Frozen   float64  `json:"frozen_seconds,omitempty"`
+	Frozen float64 `json:"frozen_seconds,omitempty"`
+	// SourceChanged: a source file was written to while it was copied, as was accepted.
+	SourceChanged bool `json:"source_changed,omitempty"`
+
 	Verified Verify   `json:"verified"`
 	Seconds  float64  `json:"duration_seconds"`
 	CPU      float64  `json:"cpu_seconds"`
@@ -98,7 +101,7 @@ func (a *Account) Report(bad []Bad, err error) *Report {
 		Bad: append([]Bad{}, bad...), Commands: a.Counted(Commands), ByMethod: a.byMethod(), Reasons: reasons,
 		Windows: a.Counted(Windows), LayoutChanges: a.Counted(LayoutChanges), Moved: a.Counted(Moved), Recopied: a.Counted(Recopied), Primed: a.Counted(Primed),
 		ReadBack: a.Counted(ReadBack), Redone: a.Counted(Redone), Postponed: a.Counted(Postponed), Fallbacks: a.Counted(Fallbacks), Backoffs: a.Counted(Backoffs),
-		Frozen: a.frozen.Seconds(), Verified: a.verified, Errors: []string{},
+		SourceChanged: a.sourceChanged, Frozen: a.frozen.Seconds(), Verified: a.verified, Errors: []string{},
 	}
 	a.spend(rep)
 	rep.fail(err)

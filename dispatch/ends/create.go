@@ -24,6 +24,11 @@ import (
 // checked before, and returned as by [Ranges]. With opts.Dry, a file without a name
 // stands for it. See [Endpoint.Discard].
 func CreateDestination(ctx context.Context, sys sysblock.FS, name string, src Endpoint, ranges []byterange.Range, opts OpenOptions) (Endpoint, []byterange.Range, error) {
+	end, ranges, err := createDestination(ctx, sys, name, src, ranges, opts)
+	return end, ranges, unopened(sys, name, err)
+}
+
+func createDestination(ctx context.Context, sys sysblock.FS, name string, src Endpoint, ranges []byterange.Range, opts OpenOptions) (Endpoint, []byterange.Range, error) {
 	if err := refuseCreation(name, opts.Create); err != nil {
 		return Endpoint{}, nil, err
 	}
@@ -73,6 +78,9 @@ func refuseCreation(name string, bare bool) error {
 	if _, err := remap.ParseDev(name); err == nil {
 		return missing("is the number of no device", check)
 	}
+	if strings.HasSuffix(name, "/") {
+		return missing("cannot be found, and ends with a slash, as only a directory does", "leave the slash out")
+	}
 	dir, err := filepath.EvalSymlinks(filepath.Dir(name))
 	if err != nil {
 		way := check
@@ -85,7 +93,7 @@ func refuseCreation(name string, bare bool) error {
 		return missing("does not exist", activate)
 	}
 	if !bare && !strings.Contains(name, "/") {
-		return missing("cannot be found, neither as a device nor as a file", check+"; for a new file, write ./"+name+" or add --create")
+		return missing("cannot be found, neither as a device nor as a file", check+"; for a new file, write "+failure.Word("./"+name)+" or add --create")
 	}
 	return nil
 }
@@ -105,7 +113,7 @@ func refuseShort(name string, err error) error {
 		return err
 	}
 	return failure.Refuse(name, "does not exist, and with the length of the source it %s",
-		"make it first, as long as it has to be: truncate --size=BYTES "+name, refusal.Reason)
+		"make it first, as long as it has to be: truncate --size=BYTES "+failure.Word(name), refusal.Reason)
 }
 
 // A madeFile is a file that was created to be written to, and how it was then.

@@ -34,6 +34,7 @@ type Files struct {
 	src, dst         regular
 	srcName, dstName string
 	live             bool // the source may be written to
+	changed          bool // and was
 	log              *slog.Logger
 }
 
@@ -148,8 +149,8 @@ func (l Files) InPlace() error {
 }
 
 // Unmodified fails if the source was written to while it was copied, unless that is
-// accepted: then it is told.
-func (l Files) Unmodified() error {
+// accepted: then it is noted.
+func (l *Files) Unmodified() error {
 	if l.src == nil {
 		return nil
 	}
@@ -157,13 +158,16 @@ func (l Files) Unmodified() error {
 	changed := errors.Is(err, blockio.ErrModified) || errors.Is(err, blockio.ErrResized)
 	switch err = named(l.srcName, err); {
 	case changed && l.live:
-		l.log.Warn("the source changed while it was copied", "error", err)
+		l.changed = true
 		return nil
 	case changed:
 		return failure.During("copy", fmt.Errorf("%w: %w", failure.ErrSourceChanged, err))
 	}
 	return failure.During("copy", err)
 }
+
+// Changed tells whether the source was written to, as was accepted.
+func (l *Files) Changed() bool { return l.changed }
 
 // named calls a file as the user does.
 func named(name string, err error) error {

@@ -232,7 +232,7 @@ func (o *opener) wayOutOfUse(u sysblock.Use) string {
 	case sysblock.Unseen:
 		return "look for it in containers, among the targets of this machine, and with: grep -l NAME /proc/*/maps"
 	case sysblock.Stored, sysblock.StoredRO:
-		return fmt.Sprintf("name /dev/%[1]s instead, or run: losetup --detach /dev/%[1]s", u.Detail)
+		return fmt.Sprintf("name /dev/%[1]s instead, unless that is the other end, or run: losetup --detach /dev/%[1]s", u.Detail)
 	}
 	return "deactivate what is made of it first"
 }

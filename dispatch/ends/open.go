@@ -50,6 +50,11 @@ type OpenOptions struct {
 // device on it, until the endpoint is closed. Nothing is read from a device
 // that could hang. What is not acceptable is a [Refusal].
 func OpenSource(ctx context.Context, sys sysblock.FS, name string, opts OpenOptions) (Endpoint, error) {
+	end, err := openSource(ctx, sys, name, opts)
+	return end, unopened(sys, name, err)
+}
+
+func openSource(ctx context.Context, sys sysblock.FS, name string, opts OpenOptions) (Endpoint, error) {
 	o := opener{sys: sys, name: name, patience: cmp.Or(opts.Patience, DefaultPatience)}
 	if err := o.find(ctx); err != nil {
 		return Endpoint{}, err
@@ -67,6 +72,11 @@ func OpenSource(ctx context.Context, sys sysblock.FS, name string, opts OpenOpti
 // device is claimed: nobody can mount it or build another device on it until
 // the endpoint is closed. A regular file must exist; see [CreateDestination].
 func OpenDestination(ctx context.Context, sys sysblock.FS, name string, opts OpenOptions) (Endpoint, error) {
+	end, err := openDestination(ctx, sys, name, opts)
+	return end, unopened(sys, name, err)
+}
+
+func openDestination(ctx context.Context, sys sysblock.FS, name string, opts OpenOptions) (Endpoint, error) {
 	o := opener{sys: sys, name: name, patience: cmp.Or(opts.Patience, DefaultPatience)}
 	if err := o.find(ctx); err != nil {
 		return Endpoint{}, err
@@ -376,6 +386,11 @@ func (o *opener) refuseUnopened(err error) error {
 // FindDevice finds the block device that a name means, for looking at it only.
 // The errors are those of [OpenSource].
 func FindDevice(sys sysblock.FS, name string) (remap.Dev, error) {
+	dev, err := findDevice(sys, name)
+	return dev, unopened(sys, name, err)
+}
+
+func findDevice(sys sysblock.FS, name string) (remap.Dev, error) {
 	o := opener{sys: sys, name: name}
 	if err := refuseNoName(name); err != nil {
 		return remap.Dev{}, err

@@ -339,7 +339,7 @@ func TestLoopWithoutName(t *testing.T) {
 	}
 	says := "it is the storage of " + filepath.Base(loop)
 	_, err := OpenDestination(t.Context(), here, again, OpenOptions{})
-	wantRefusal(t, err, []string{"is in use: " + says, "name " + loop + " instead, or run: losetup --detach " + loop})
+	wantRefusal(t, err, []string{"is in use: " + says, "name " + loop + " instead, unless that is the other end, or run: losetup --detach " + loop})
 	_, err = OpenSource(t.Context(), here, again, OpenOptions{})
 	wantRefusal(t, err, []string{"may change while it is read: " + says, "--live-source"})
 }

@@ -66,6 +66,8 @@ func (c *rangeCheck) fits() error {
 		return failure.Misuse(c.thing(), "has a negative offset", "offsets count from 0")
 	case r.Len < 0:
 		return failure.Misuse(c.thing(), "has a negative length", "lengths count from 1, and 0 means the rest of the source")
+	case srcSize == 0:
+		return failure.Misuse(c.thing(), "cannot be copied: %s is empty", "name another source, or leave out which part of it to copy", c.src.Name)
 	case r.Src >= srcSize:
 		return failure.Misuse(c.thing(), "begins at byte %d, but %s ends at byte %d", "choose a smaller source offset",
 			r.Src, c.src.Name, srcSize)

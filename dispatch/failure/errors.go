@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,15 +45,15 @@ type Refusal struct {
 	Thing  string // "/dev/vg/home"
 	Reason string // "is mounted on /home"
 	Way    string // "unmount it first", may be empty
-	// Kind is ErrRefused or ErrUsage.
+	// Kind is ErrRefused, ErrUsage or ErrPolicy.
 	Kind error
 }
 
 func (r *Refusal) Error() string {
 	// A name that has several lines is no reason to print more than one.
-	text := strings.ReplaceAll(r.Thing, "\n", `\n`) + " " + r.Reason
+	text := Shown(r.Thing) + " " + r.Reason
 	if r.Way != "" {
-		text += ": " + r.Way
+		text += ": " + onOneLine(r.Way)
 	}
 	return text
 }
@@ -61,12 +61,30 @@ func (r *Refusal) Error() string {
 // Unwrap gives access to the sentinel.
 func (r *Refusal) Unwrap() error { return r.Kind }
 
+// Refuse is a refusal, whose reason is put together as by [fmt.Sprintf].
 func Refuse(thing, reason, way string, args ...any) error {
-	return &Refusal{Thing: thing, Reason: fmt.Sprintf(reason, args...), Way: way, Kind: ErrRefused}
+	return newRefusal(ErrRefused, thing, reason, way, args)
 }
 
+// Misuse is a refusal of what makes no sense.
 func Misuse(thing, reason, way string, args ...any) error {
-	return &Refusal{Thing: thing, Reason: fmt.Sprintf(reason, args...), Way: way, Kind: ErrUsage}
+	return newRefusal(ErrUsage, thing, reason, way, args)
+}
+
+// Unmet is a refusal because of what was asked for.
+func Unmet(thing, reason, way string, args ...any) error {
+	return newRefusal(ErrPolicy, thing, reason, way, args)
+}
+
+// newRefusal puts a sentence together, in which names stay on its line.
+func newRefusal(kind error, thing, reason, way string, args []any) *Refusal {
+	args = slices.Clone(args)
+	for i, arg := range args {
+		if name, ok := arg.(string); ok {
+			args[i] = onOneLine(name)
+		}
+	}
+	return &Refusal{Thing: thing, Reason: fmt.Sprintf(reason, args...), Way: way, Kind: kind}
 }
 
 // Error says at which step of a copy something went wrong.
@@ -80,9 +98,10 @@ func (e *Error) Error() string { return e.Op + ": " + e.Err.Error() }
 // Unwrap gives access to what is behind.
 func (e *Error) Unwrap() error { return e.Err }
 
+// During adds the step. A refusal says all that there is to say by itself.
 func During(op string, err error) error {
-	if err == nil {
-		return nil
+	if _, refused := err.(*Refusal); refused || err == nil {
+		return err
 	}
 	return &Error{Op: op, Err: err}
 }

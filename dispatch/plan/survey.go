@@ -3,7 +3,6 @@ package plan
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/dmcopy/dmcopy/dispatch/account"
@@ -78,7 +77,8 @@ func (p *Plan) Survey(ctx context.Context, ranges []byterange.Range) (*Summary, 
 		}
 	}
 	if host := sv.Methods[account.Host] - sv.primable; p.policy == OffloadRequire && host > 0 {
-		return sv, fmt.Errorf("%w: %d of %d bytes cannot be offloaded (%s)", failure.ErrPolicy, host, sv.Total, sv.Sorted()[0].Reason)
+		return sv, failure.Unmet("--offload=require", "cannot be met: %d of %d bytes cannot be offloaded (%s)",
+			"leave it out, and they are copied through this machine (dmcopy plan shows which, and why)", host, sv.Total, sv.Sorted()[0].Reason)
 	}
 	if !shared.any() {
 		return sv, nil

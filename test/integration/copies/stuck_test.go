@@ -173,9 +173,10 @@ func (p *program) listen(stderr io.Reader) {
 	for lines := bufio.NewScanner(stderr); lines.Scan(); {
 		line := lines.Text()
 		var status struct {
-			Done int64 `json:"bytes_done"`
+			Type string `json:"message_type"`
+			Done int64  `json:"bytes_done"`
 		}
-		progress := json.Unmarshal([]byte(line), &status) == nil
+		progress := json.Unmarshal([]byte(line), &status) == nil && status.Type == "status"
 		if !progress {
 			p.said = append(p.said, line)
 		}
