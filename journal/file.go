@@ -201,6 +201,16 @@ func (f *File) Empty() bool {
 	return f.state == nil
 }
 
+// Finished is the copy of the file, if that is complete.
+func (f *File) Finished() (Plan, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.state == nil || f.state.Stage != Complete {
+		return Plan{}, false
+	}
+	return f.state.Plan, true
+}
+
 // Begin starts a new copy. What the file held is forgotten when its first state
 // is written.
 func (f *File) Begin(plan Plan, directory string, command []string) {

@@ -14,8 +14,9 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
-	logrusslog "github.com/sirupsen/logrus/hooks/slog"
+	"github.com/spf13/pflag"
 
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/dispatch/failure"
 )
 
@@ -30,6 +31,8 @@ type streams struct {
 type app struct {
 	in  io.Reader
 	out io.Writer
+	// outlet is what out leads to.
+	outlet *outlet
 	// term is stderr: messages, logs and the progress share it.
 	term *terminal
 	log  *slog.Logger
@@ -60,9 +63,14 @@ func run(args []string, s streams) int {
 	defer cancel(nil)
 	a := newApp(args, s)
 	defer a.onSignals(cancel, wantsJSON(args))()
+	a.term.asObjects(wantsObjects(args))
 	root := a.rootCommand()
 	root.SetArgs(args)
-	err := a.cutShort(root.ExecuteContext(ctx))
+	err := root.ExecuteContext(ctx)
+	if err == nil && a.outlet.failed != nil { // cobra does not tell
+		err = fmt.Errorf("the output could not be written: %w", a.outlet.failed)
+	}
+	err = a.cutShort(err)
 	if err != nil {
 		a.fail(err, wantsJSON(args))
 	}
@@ -72,18 +80,37 @@ func run(args []string, s streams) int {
 func newApp(args []string, s streams) *app {
 	a := &app{in: s.in, args: args, log: slog.New(slog.DiscardHandler), giveUp: make(chan struct{}), unread: make(chan struct{})}
 	gone := sync.OnceFunc(func() { close(a.unread) })
-	a.out, a.term = &filter{w: &outlet{s.out, gone}}, newTerminal(s.err)
-	a.term.w = &outlet{a.term.w, gone}
+	a.outlet = &outlet{w: s.out, gone: gone}
+	a.out, a.term = &filter{w: a.outlet}, newTerminal(s.err)
+	a.term.w = &outlet{w: a.term.w, gone: gone}
 	return a
 }
 
 // wantsJSON looks for --json by hand: the error to print can be that the
 // flags were not understood.
-func wantsJSON(args []string) bool {
+func wantsJSON(args []string) bool { return hasFlag(args, "--json") || hasFlag(args, "--json=true") }
+
+// wantsObjects looks for what has all of stderr be JSON, for the same reason.
+func wantsObjects(args []string) bool {
+	for _, flag := range []string{"--progress", "--log-format"} {
+		if hasFlag(args, flag+"=json") || hasFlag(args, flag, "json") {
+			return true
+		}
+	}
+	return false
+}
+
+// hasFlag tells whether words follow one another before those that are no flags.
+func hasFlag(args []string, words ...string) bool {
 	if i := slices.Index(args, "--"); i >= 0 {
 		args = args[:i]
 	}
-	return slices.Contains(args, "--json") || slices.Contains(args, "--json=true")
+	for i := range args {
+		if len(args)-i >= len(words) && slices.Equal(args[i:i+len(words)], words) {
+			return true
+		}
+	}
+	return false
 }
 
 // errTimeout: the time given with --timeout is over.
@@ -120,6 +147,7 @@ func (e *timeoutError) Unwrap() error { return errTimeout }
 
 // message is an error in JSON.
 type message struct {
+	Schema int    `json:"schema"`
 	Type   string `json:"message_type"`
 	Code   int    `json:"exit_code"`
 	Text   string `json:"message"`
@@ -129,7 +157,7 @@ type message struct {
 }
 
 func errorMessage(err error) message {
-	m := message{Type: "error", Code: exitCode(err), Text: oneLine(err)}
+	m := message{Schema: account.Schema, Type: "error", Code: exitCode(err), Text: oneLine(err)}
 	var refusal *failure.Refusal
 	if errors.As(err, &refusal) {
 		m.Thing, m.Reason, m.Way = refusal.Thing, refusal.Reason, refusal.Way
@@ -143,7 +171,7 @@ func (a *app) fail(err error, asJSON bool) {
 	if a.quiet(err) {
 		return
 	}
-	a.term.message("dmcopy: " + oneLine(err))
+	a.term.fail(errorMessage(err))
 	if asJSON && !a.answered.Swap(true) {
 		_ = json.NewEncoder(a.out).Encode(errorMessage(err)) // there is nobody left to tell
 	}
@@ -163,18 +191,21 @@ func (a *app) print(v any) error {
 	return enc.Encode(v)
 }
 
-// setUpLog makes the only logrus logger of the program.
-func (a *app) setUpLog() error {
+// note tells something that is no error.
+func (a *app) note(format string, args ...any) { a.term.say(kindNote, fmt.Sprintf(format, args...)) }
+
+// setUpLog begins to log, and to write objects to stderr if it is a program that reads
+// them.
+func (a *app) setUpLog(flags *pflag.FlagSet) error {
 	level, err := logrus.ParseLevel(a.logLevel.value)
 	if err != nil {
 		return err
 	}
-	sink := logrus.New()
-	sink.SetOutput(a.term)
-	sink.SetLevel(level)
-	if a.logFormat.value == "json" {
-		sink.SetFormatter(&logrus.JSONFormatter{})
+	objects := a.logFormat.value == "json"
+	if progress := flags.Lookup("progress"); progress != nil {
+		objects = objects || progress.Value.String() == progressJSON
 	}
-	a.log = slog.New(logrusslog.NewHandler(sink, nil))
+	a.term.asObjects(objects)
+	a.log = newLog(a.term, level, objects)
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // completeDevices completes the names of block devices for the first most
@@ -43,4 +44,19 @@ func deviceNames() []string {
 		}
 	}
 	return found
+}
+
+// completeChoices completes the words that flags take.
+func completeChoices(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		completeChoices(sub)
+	}
+	for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
+		flags.VisitAll(func(flag *pflag.Flag) {
+			if c, ok := flag.Value.(interface{ completions() []string }); ok {
+				// It fails only where a flag has one already, which is the same.
+				_ = cmd.RegisterFlagCompletionFunc(flag.Name, cobra.FixedCompletions(c.completions(), cobra.ShellCompDirectiveNoFileComp))
+			}
+		})
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -40,7 +39,7 @@ type copyFlags struct {
 	dryRun     bool
 	liveSource bool
 	create     bool
-	timeout    time.Duration
+	timeout    timeFlag
 
 	crossNamespace bool
 	primeThin      bool
@@ -54,6 +53,8 @@ func newCopyFlags() *copyFlags {
 		onError:  choice[hostcopy.OnError]{hostcopy.OnErrorStop, []hostcopy.OnError{hostcopy.OnErrorStop, hostcopy.OnErrorContinue}},
 		progress: choice[string]{progressAuto, []string{progressAuto, progressTTY, progressPlain, progressJSON, progressNone}},
 		inFlight: defaultInFlight,
+		timeout:  timeout(),
+		freeze:   newFreezeFlags(),
 	}
 }
 
@@ -62,7 +63,9 @@ const defaultInFlight = 8
 
 const copyLong = `Copy SRC to DST: all of it, or ranges of it. Both are block devices by any name
 or regular files; a destination file that does not exist is created with the
-length of the source, if its name has a slash (./new) or --create is given.
+length of the source, for its owner alone (mode 0600), if its name has a slash
+(./new) or --create is given. One that is longer than what is copied keeps what
+lies behind; where the source has holes, so has the copy, whatever was there before.
 
 What lies on one disk on both sides is copied by the disk itself, where it can,
 and files on one file system by that, if it can share blocks; everything else is read and written through this machine. At the end everything
@@ -94,9 +97,14 @@ Safety:
   * With --state FILE, a copy that was interrupted or killed, or has lost its
     machine, goes on when the same command is run again: what is in FILE is done,
     and durable. It is refused if source or destination are not what they were.
+    Once the copy is complete, the same command copies again from the beginning;
+    dmcopy resume leaves a complete copy alone.
   * Sectors that cannot be read end the copy. With --on-error=continue they are
     listed, zeroes are written instead, and everything else is copied; the exit code
     is 1, or 3 with --state, and the same command tries them again.
+  * --rate moves half of a second's worth at a time, 64K at least, and waits after
+    each for as long as it takes at that rate: the first goes at once, and with --rate 1
+    the second, 18 hours later.
   * --nice pauses for a moment once a second, and looks at what others do on the disks
     below meanwhile. If there is somebody, and reads and writes take more than twice as
     long during the copy, on average (--nice=20ms: more than that), it goes on at half
@@ -104,7 +112,8 @@ Safety:
   * Interrupt once (Ctrl-C) to stop when everything in flight has come back, and
     twice to stop at once. A terminal that goes away, and a pipe that nobody reads
     any more, do the same as one interrupt; nohup keeps the copy going. SIGUSR1
-    prints the progress.
+    prints the progress. The exit code is 130, also with --state, which keeps what is
+    done; that of --timeout with --state is 3.
   * What the kernel does not give back (of a device that is suspended, without a path
     or full) is named and left behind a while after --timeout or an interrupt. The
     process itself can only be gone when the kernel lets go of it.`
@@ -119,7 +128,7 @@ func (a *app) copyCommand() *cobra.Command {
   dmcopy copy --verify full /dev/nvme0n1p2 /dev/nvme0n1p3
   dmcopy copy --offload require --length 64G /dev/vg/db /dev/vg/db-clone
   dmcopy copy --range 0:1G:512M --range 4G:8G:1G vg/a vg/b
-  dmcopy copy --json --progress json /dev/vg/a /dev/vg/b >report.json 2>progress.jsonl
+  dmcopy copy --json --progress json /dev/vg/a /dev/vg/b >report.json 2>lines.jsonl
   dmcopy copy --state /var/lib/move.state vg/a vg/b
   echo 50M >/run/rate; dmcopy copy --rate-file /run/rate vg/a vg/b
   dmcopy copy --on-error continue --state rescue.state /dev/sdb /dev/vg/rescue
@@ -146,8 +155,8 @@ func (a *app) copyCommand() *cobra.Command {
 	f.state.add(flags)
 	f.rate.add(flags)
 	f.nice.add(flags)
-	flags.Var(&f.progress, "progress", "how to show progress on stderr; auto: tty on a terminal, else none")
-	flags.DurationVar(&f.timeout, "timeout", 0, "give up after this `TIME`, such as 90s or 2h30m (default: never)")
+	flags.Var(&f.progress, "progress", "how to show progress on stderr; auto: tty on a terminal, else none; json: all of stderr is JSON, an object a line")
+	flags.Var(&f.timeout, "timeout", "give up after this `TIME`, such as 90s or 2h30m (default never)")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "check everything, print the plan, write nothing")
 	a.addJSON(flags, "the report")
 	return cmd
@@ -197,8 +206,6 @@ func (f *copyFlags) options(a *app) (dispatch.Options, error) {
 		return dispatch.Options{}, usage("--in-flight %d: want 1 to 1024", f.inFlight)
 	case f.window.set && (f.window.bytes < minWindow || f.window.bytes%4096 != 0):
 		return dispatch.Options{}, usage("--window %s: want at least 1M, in multiples of 4K", exact(f.window.bytes))
-	case f.timeout < 0:
-		return dispatch.Options{}, usage("--timeout %v: want a time from now on", f.timeout)
 	}
 	if err := f.state.check(); err != nil {
 		return dispatch.Options{}, err
@@ -211,7 +218,7 @@ func (f *copyFlags) options(a *app) (dispatch.Options, error) {
 		return dispatch.Options{}, err
 	}
 	return dispatch.Options{
-		JournalEvery: f.state.every, Rate: rate, Nice: f.nice.watching(), LiveSource: f.changes(), OnError: f.onError.value,
+		JournalEvery: f.state.every.value, Rate: rate, Nice: f.nice.watching(), LiveSource: f.changes(), OnError: f.onError.value,
 		Offload: f.offload.value, Hold: f.hold.value, Verify: f.verify.value, Sparse: f.sparse, Prime: f.primeThin,
 		Window: f.window.bytes, InFlight: f.inFlight, Waiting: a.waiting, GiveUp: a.giveUp, Log: a.log,
 	}, nil
@@ -226,7 +233,7 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	if err != nil {
 		return err
 	}
-	ctx, cancel := deadline(ctx, f.timeout)
+	ctx, cancel := deadline(ctx, f.timeout.value)
 	defer cancel()
 	a.copying.Store(true)
 	defer a.hold()() // a file that was created
@@ -234,11 +241,11 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 		return a.openJob(ctx, from, to, chosen, f.open())
 	})
 	if err != nil {
-		return explain(ctx, f.timeout, err)
+		return explain(ctx, f.timeout.value, err)
 	}
 	opts.Freeze = f.freeze.source(job.Src)
 	var state *journal.File
-	if err = f.freeze.refuse(job, string(f.state.file)); err == nil {
+	if err = errors.Join(a.refuseOwn(job, f), f.freeze.refuse(job, string(f.state.file))); err == nil {
 		state, err = a.openState(&f.state, job, f.changes())
 	}
 	if err != nil {
@@ -253,7 +260,10 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	warnings := a.warn(append(a.unseen(job), a.exhausts(w, job)...))
 	a.created(job)
 	report, err := a.carryOut(ctx, w, job, opts, f.progress.value)
-	err = w.lostSnapshot(noRoom(err, job, string(f.state.file)), job)
+	err = unreadableEnd(w.lostSnapshot(noRoom(err, job, string(f.state.file)), job), job)
+	if report != nil && report.SourceChanged {
+		warnings = append(warnings, a.warn([]string{shown(job.Src.Name) + " was written to while it was copied, as --live-source allows: the copy is one of no moment"})...)
+	}
 	if err == nil {
 		warnings = append(warnings, a.warn(a.equalUUIDs(ctx, job))...)
 	}
@@ -264,7 +274,7 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 		err = errors.Join(err, release(job, w.close))
 	}
 	err = errors.Join(err, a.closeState(state, report != nil, err))
-	err = explain(ctx, f.timeout, err)
+	err = explain(ctx, f.timeout.value, err)
 	if kept || state != nil && report != nil {
 		err = saved(err)
 	}

@@ -24,12 +24,12 @@ var exits = []exit{
 	{0, nil, "done"},
 	{exitFailed, nil, "failed; the message says where"},
 	{2, failure.ErrUsage, "usage: the request makes no sense; nothing was written"},
-	{3, errSaved, "incomplete, state saved: the same command, or dmcopy resume, goes on"},
+	{3, errSaved, "incomplete, state saved (timeout, no room, unreadable parts): the same command, or dmcopy resume, goes on"},
 	{4, failure.ErrLayout, "the layout kept changing; nothing wrong was written"},
 	{5, failure.ErrPolicy, "--offload=require or --hold cannot be met"},
 	{6, failure.ErrRefused, "refused: in use, mounted, too small, read-only, …; nothing was written"},
 	{7, failure.ErrMismatch, "verification found a difference"},
-	{130, failure.ErrInterrupted, "interrupted"},
+	{130, failure.ErrInterrupted, "interrupted; with --state, the same command, or dmcopy resume, goes on"},
 }
 
 // exitCode tells how the program ends after an error.

@@ -38,6 +38,8 @@ var exitCases = []struct {
 	{0, "state of a complete copy", "copy --state s a same", ""},
 
 	{1, "the report cannot be printed", "copy a same >/dev/full", "the copy is complete, but the report could not be written"},
+	{1, "the help cannot be printed", "copy --help >/dev/full", "the output could not be written: "},
+	{1, "the version cannot be printed", "--version >/dev/full", "no space left on device"},
 	{1, "no space", "copy {src} {full}/new", "there is no room left for"},
 	{1, "time is over", "copy --timeout 1ns a same", "not done within --timeout"},
 
@@ -55,6 +57,11 @@ var exitCases = []struct {
 	{2, "no snapshot", "plan --stack a b c", "not a stack snapshot"},
 	{2, "ranges in a directory", "copy --ranges . a same", "is a directory"},
 	{2, "conflicting flags", "copy --freeze --live-source a same", "want one of them"},
+
+	{2, "the report into the destination", "copy {src} {dst} >>{dst}", ""},
+	{2, "the report into the source", "copy --json {src} {dst} >>{src}", ""},
+	{2, "messages into the destination", "copy {src} {dst} 2>>{dst}", "standard error is "},
+	{2, "no time", "copy --timeout 0 a same", "is over at once"},
 
 	{3, "time is over, with state", "copy --timeout 4s --rate 64K --state s {src} {dst}", "incomplete, state saved"},
 
@@ -75,7 +82,13 @@ var exitCases = []struct {
 	{6, "what the kernel makes", "copy /proc/cpuinfo ./new", "are made when they are read: use cat"},
 	{6, "where nothing can be made", "copy a /proc/new", "cannot be created"},
 	{6, "no place for the state", "copy --state none/s a ./new", "the state none/s cannot be opened"},
+	{6, "a state on a read-only file system", "copy --state {readonly}/s a same", "name a file on a file system that is not read-only"},
 	{6, "without /sys", "copy {src} ./new", "/sys is not there"},
+	{6, "without /proc", "copy a ./new", "/proc is not there"},
+	{6, "without the working directory", "copy --state /nowhere/s $PWD/a $PWD/same", "the working directory is not there any more"},
+	{6, "too few files", "copy a same", "too many open files"},
+	{6, "a circle of links", "copy circle a", "leads in a circle"},
+	{6, "a file as a directory", "copy a same/", "leave the slash out"},
 	{6, "without CAP_SYS_ADMIN", "copy {src} {dst}", "may not write back"},
 	{6, "a directory", "copy a .", "a directory"},
 	{6, "a character device", "copy /dev/null a", "a character device"},
@@ -115,10 +128,16 @@ func TestExitCases(t *testing.T) {
 			if err := os.Symlink("nowhere", filepath.Join(dir, "dangling")); err != nil {
 				t.Fatal(err)
 			}
+			if err := os.Symlink("circle", filepath.Join(dir, "circle")); err != nil {
+				t.Fatal(err)
+			}
 			args := exitArgs(t, dir, c.args)
 			command := map[string]string{
-				"without /sys":          "unshare --mount sh -c 'umount --lazy /sys && exec \"$@\"' sh ",
-				"without CAP_SYS_ADMIN": "setpriv --bounding-set=-sys_admin ",
+				"without /sys":                  "unshare --mount sh -c 'umount --lazy /sys && exec \"$@\"' sh ",
+				"without /proc":                 "unshare --mount sh -c 'umount --lazy /proc && exec \"$@\"' sh ",
+				"without the working directory": "sh -c 'mkdir gone && cd gone && rmdir ../gone && exec \"$@\"' sh ",
+				"too few files":                 "prlimit --nofile=8 ",
+				"without CAP_SYS_ADMIN":         "setpriv --bounding-set=-sys_admin ",
 			}[c.what] + "dmcopy " + args
 			var place uint64
 			cmd := exec.Command("sh", "-c", "exec "+command)
@@ -144,7 +163,7 @@ func TestExitCases(t *testing.T) {
 					t.Errorf("%s: %s was written to, %v", command, name, err)
 				}
 			}
-			if left, err := os.ReadDir(dir); err != nil || len(left) != len(files)+1 {
+			if left, err := os.ReadDir(dir); err != nil || len(left) != len(files)+2 {
 				t.Errorf("%s: left behind: %v, %v", command, left, err)
 			}
 		})
@@ -208,8 +227,9 @@ func exitArgs(t *testing.T, dir, args string) string {
 			claim(t, path)
 			return path
 		},
-		"{full}":    func() string { return fullFileSystem(t) },
-		"{partial}": func() string { return filepath.Join(t.TempDir(), "state") },
+		"{full}":     func() string { return fullFileSystem(t) },
+		"{readonly}": func() string { return fileSystem(t, unix.MS_RDONLY) },
+		"{partial}":  func() string { return filepath.Join(t.TempDir(), "state") },
 	} {
 		if strings.Contains(args, name) {
 			args = strings.ReplaceAll(args, name, prepare())
@@ -233,10 +253,12 @@ func claim(t *testing.T, path string) {
 }
 
 // fullFileSystem has 64 KiB, which is less than the devices.
-func fullFileSystem(t *testing.T) string {
+func fullFileSystem(t *testing.T) string { return fileSystem(t, 0) }
+
+func fileSystem(t *testing.T, flags uintptr) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := unix.Mount("none", dir, "tmpfs", 0, "size=64k"); err != nil {
+	if err := unix.Mount("none", dir, "tmpfs", flags, "size=64k"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -14,23 +14,27 @@ import (
 // freezeFlags say whether the file system of the source is to stand still.
 type freezeFlags struct {
 	on    bool
-	limit time.Duration
+	limit timeFlag
 }
 
 // defaultFreeze is for how long writers can be expected to wait.
 const defaultFreeze = 30 * time.Second
 
+func newFreezeFlags() freezeFlags { return freezeFlags{limit: timeFlag{value: defaultFreeze}} }
+
 func (f *freezeFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.on, "freeze", false, "freeze the mounted file system of the source until all of it was read: whoever writes to it waits")
-	flags.DurationVar(&f.limit, "freeze-timeout", defaultFreeze, "thaw it after this `TIME` at the latest, and fail if the copy is not done")
+	flags.Var(&f.limit, "freeze-timeout", "thaw it after this `TIME` at the latest, and fail if the copy is not done")
 }
 
 func (f *freezeFlags) check(live bool) error {
 	switch {
 	case f.on && live:
 		return usage("--freeze and --live-source: want one of them")
-	case f.limit < time.Millisecond:
-		return usage("--freeze-timeout %v: want a time", f.limit)
+	case f.limit.set && !f.on:
+		return usage("--freeze-timeout: there is no --freeze to end")
+	case f.limit.value < time.Millisecond:
+		return usage("--freeze-timeout %v: want 1ms at least", f.limit.value)
 	}
 	return nil
 }
@@ -40,7 +44,7 @@ func (f *freezeFlags) source(src ends.Endpoint) func(context.Context) (ends.Froz
 	if !f.on {
 		return nil
 	}
-	return ends.FreezeSource(src, f.limit)
+	return ends.FreezeSource(src, f.limit.value)
 }
 
 // refuse refuses to freeze what the copy needs itself.

@@ -25,7 +25,7 @@ func (a *app) openJob(ctx context.Context, from, to string, chosen []byterange.R
 	case errors.Is(err, ends.ErrMissing):
 		dst, ranges, err = ends.CreateDestination(ctx, thisMachine, to, src, chosen, opts)
 		if err == nil && opts.Dry {
-			a.term.message("dmcopy: there is no " + to + ": copy would create it as a regular file of " + human(src.Device.Size()))
+			a.note("there is no %s: copy would create it as a regular file of %s", shown(to), human(src.Device.Size()))
 		}
 	case err == nil:
 		ranges, err = ends.Ranges(src, dst, chosen)
@@ -42,7 +42,7 @@ func (a *app) openJob(ctx context.Context, from, to string, chosen []byterange.R
 // created tells of a new file: a name can be misspelt.
 func (a *app) created(job dispatch.Job) {
 	if job.Dst.Created() {
-		a.term.message("dmcopy: there was no " + job.Dst.Name + ": created it as a regular file of " + human(job.Dst.Device.Size()))
+		a.note("there was no %s: created it as a regular file of %s", shown(job.Dst.Name), human(job.Dst.Device.Size()))
 	}
 }
 
@@ -51,9 +51,9 @@ func (a *app) discard(job dispatch.Job) error {
 	removed, err := job.Dst.Discard()
 	switch {
 	case removed:
-		a.term.message("dmcopy: removed " + job.Dst.Name + " again")
+		a.note("removed %s again", shown(job.Dst.Name))
 	case job.Dst.Created() && err == nil:
-		a.term.message("dmcopy: did not remove " + job.Dst.Name + " again: somebody else has it by now")
+		a.note("did not remove %s again: somebody else has it by now", shown(job.Dst.Name))
 	}
 	return err
 }
@@ -86,8 +86,21 @@ func openReading(ctx context.Context, from, to string, chosen []byterange.Range,
 func shorter(src, dst ends.Endpoint, err error) error {
 	have, want := dst.Device.Size(), src.Device.Size()
 	var refusal *failure.Refusal
+	if errors.Is(err, failure.ErrUsage) && src.Device.ID() == dst.Device.ID() {
+		return &failure.Refusal{
+			Thing: src.Name, Kind: failure.ErrUsage,
+			Reason: "is source and destination, and a comparison of something with itself tells nothing",
+			Way:    "name two, or ranges of it that do not overlap",
+		}
+	}
 	if !errors.As(err, &refusal) || !errors.Is(err, failure.ErrRefused) || refusal.Thing != dst.Name || have >= want {
 		return err
+	}
+	if have == 0 {
+		return &failure.Refusal{
+			Thing: dst.Name, Kind: failure.ErrRefused,
+			Reason: fmt.Sprintf("is empty: there is nothing to compare %s with", src.Name), Way: "check the name",
+		}
 	}
 	return &failure.Refusal{
 		Thing: dst.Name, Kind: failure.ErrRefused,

@@ -94,6 +94,10 @@ func (f *mapFlags) sectors(node *remap.Node) (remap.Range, error) {
 	switch {
 	case start%remap.SectorSize != 0 || length%remap.SectorSize != 0:
 		return remap.Range{}, usage("--offset and --length have to be multiples of %d bytes", remap.SectorSize)
+	case f.length.set && length == 0:
+		return remap.Range{}, usage("--length 0 shows nothing: leave it out for everything up to the end")
+	case start > 0 && start == size:
+		return remap.Range{}, usage("%s has %d bytes: --offset %d is its end", shown(node.DisplayName()), size, start)
 	case start > size || length > size-start:
 		return remap.Range{}, usage("%s has %d bytes: --offset %d and --length %d reach beyond its end",
 			node.DisplayName(), size, start, length)

@@ -11,11 +11,16 @@ import (
 type outlet struct {
 	w    io.Writer
 	gone func()
+	// failed is the first error.
+	failed error
 }
 
 // Write implements [io.Writer].
 func (o *outlet) Write(p []byte) (int, error) {
 	n, err := o.w.Write(p)
+	if o.failed == nil {
+		o.failed = err
+	}
 	if errors.Is(err, unix.EPIPE) {
 		o.gone()
 	}

@@ -71,7 +71,7 @@ func (a *app) openDry(ctx context.Context, from, to string, chosen []byterange.R
 	if err != nil {
 		return job, err
 	}
-	if err := f.freeze.refuse(job, string(f.state.file)); err != nil {
+	if err := errors.Join(a.refuseOwn(job, f), f.freeze.refuse(job, string(f.state.file))); err != nil {
 		return job, errors.Join(err, job.Src.Close(), job.Dst.Close())
 	}
 	return job, nil
@@ -103,7 +103,7 @@ func (a *app) refused(err error) error {
 }
 
 func (a *app) wouldRefuse(err error) {
-	a.term.message("dmcopy: copy would refuse this: " + oneLine(err))
+	a.note("copy would refuse this: %s", oneLine(err))
 }
 
 // planWith plans a job on this machine, and hands what copy would refuse
@@ -135,7 +135,7 @@ func (a *app) planWith(ctx context.Context, f *copyFlags, open func([]byterange.
 // forecast tells what copy would do before it issues commands.
 func (a *app) forecast(w *world) {
 	for _, note := range w.finder.Forecast() {
-		a.term.message("dmcopy: " + note)
+		a.note("%s", note)
 	}
 }
 
@@ -165,7 +165,7 @@ func (a *app) planStack(ctx context.Context, from, to string, f *copyFlags, stac
 		return err
 	}
 	for _, why := range w.refusals(job.Src.Dev, job.Dst.Dev) {
-		a.term.message("dmcopy: copy would refuse this: " + why)
+		a.note("copy would refuse this: %s", why)
 	}
 	d := dispatch.New(w, opts)
 	if err := a.printPlan(d.Plan(ctx, job), job); err != nil {
@@ -309,7 +309,7 @@ func leafPlace(leaf *remap.Node, off int64) string {
 }
 
 func writeTotals(w *bufio.Writer, t *totals, job dispatch.Job) {
-	fmt.Fprintf(w, "%s from %s to %s in %s:\n", human(t.Total), line(job.Src.Name), line(job.Dst.Name), plural(t.Pieces, "piece"))
+	fmt.Fprintf(w, "%s from %s to %s in %s:\n", human(t.Total), shown(job.Src.Name), shown(job.Dst.Name), plural(t.Pieces, "piece"))
 	for _, row := range []struct {
 		what  string
 		bytes int64

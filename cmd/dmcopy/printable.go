@@ -7,6 +7,8 @@ import (
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 )
 
 // Names of devices, volumes and files hold what others have put into them, and a
@@ -62,3 +64,6 @@ func line(s string) string {
 	}
 	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(string(text))
 }
+
+// shown is a name as sentences show it.
+func shown(name string) string { return line(failure.Shown(name)) }

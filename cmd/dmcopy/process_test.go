@@ -9,12 +9,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
 	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/internal/blockio/looptest"
 )
@@ -37,7 +39,16 @@ func newFile(t *testing.T, size int64) string {
 func longFile(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(path, bytes.Repeat([]byte("data"), 32<<20/4), 0o600); err != nil {
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 32 { // what this process needs counts as that of those that it starts (getrusage(2))
+		if _, err := f.Write(bytes.Repeat([]byte("data"), 1<<20/4)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -242,6 +253,69 @@ func TestThisMachine(t *testing.T) {
 		code, saved, errs := dmcopy(append(args, "--stack", stack)...)
 		if code != 0 || saved != live {
 			t.Errorf("%v: %d, %s\nlive:\n%s\nsaved:\n%s", args, code, errs, live, saved)
+		}
+	}
+}
+
+// A source that changes while it is copied, as was accepted, is told of in the report.
+func TestLiveSourceChanges(t *testing.T) {
+	src, dst := longFile(t), filepath.Join(t.TempDir(), "new")
+	cmd := exec.Command("dmcopy", "copy", "--live-source", "--length", "256K", "--rate", "128K", "--json", "--progress", "json", src, dst)
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	stderr, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	change := sync.OnceFunc(func() {
+		f, err := os.OpenFile(src, os.O_WRONLY, 0)
+		if err == nil {
+			_, err = f.WriteString("changed")
+			err = errors.Join(err, f.Close())
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		said = append(said, lines.Text())
+		var s statusMessage
+		if json.Unmarshal(lines.Bytes(), &s) == nil && s.Done > 0 {
+			change()
+		}
+	}
+	err = cmd.Wait()
+	var report reportJSON
+	want := src + " was written to while it was copied"
+	if json.Unmarshal(out.Bytes(), &report) != nil || err != nil || !report.SourceChanged || len(report.Warnings) != 1 || !strings.HasPrefix(report.Warnings[0], want) {
+		t.Errorf("%v: %s", err, out.Bytes())
+	}
+	if text := strings.Join(said, "\n"); !strings.Contains(text, `{"message_type":"warning","message":"`+want) {
+		t.Error(text)
+	}
+}
+
+// The command that is to be run names a device as it was named, as far as that is a path.
+func TestDeviceName(t *testing.T) {
+	loop := looptest.Attach(t, newFile(t, 1<<20), 512)
+	link := filepath.Join(t.TempDir(), "a link")
+	if err := os.Symlink(loop, link); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{loop: loop, filepath.Base(loop): loop, link: "'" + link + "'"} {
+		end, err := ends.OpenSource(t.Context(), thisMachine, name, ends.OpenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := deviceName(end); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+		if err := end.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/signal"
@@ -49,16 +48,25 @@ type updater struct {
 // newUpdater starts to show progress until stopped.
 func newUpdater(t *terminal, mode string) *updater {
 	if mode == progressAuto {
-		mode = progressNone
-		if t.isTTY() {
-			mode = progressTTY
-		}
+		mode = automatic(t.isTTY(), os.Getenv("TERM"))
 	}
 	u := &updater{term: t, mode: mode, start: time.Now(), usr1: make(chan os.Signal, 1), stop: make(chan struct{})}
 	u.speed.samples = []sample{{}}
 	signal.Notify(u.usr1, unix.SIGUSR1)
 	u.done.Go(u.loop)
 	return u
+}
+
+// automatic is how progress is shown where nobody says how: as lines on a terminal that
+// cannot erase any (terminfo(5), "dumb").
+func automatic(tty bool, kind string) string {
+	switch {
+	case !tty:
+		return progressNone
+	case kind == "" || kind == "dumb":
+		return progressPlain
+	}
+	return progressTTY
 }
 
 // update takes note of a moment. It may be called from any goroutine.
@@ -95,7 +103,7 @@ func (u *updater) loop() {
 		case <-u.stop:
 			return
 		case <-u.usr1:
-			u.term.message(u.moment().line())
+			u.tell()
 		case <-tick:
 			u.show()
 		}
@@ -106,14 +114,18 @@ func (u *updater) show() {
 	switch u.mode {
 	case progressTTY:
 		u.term.setStatus(u.moment().bar(u.term.width()))
-	case progressPlain:
-		u.term.message(u.moment().line())
-	case progressJSON:
-		line, err := json.Marshal(u.moment().status())
-		if err == nil { // always: numbers and strings
-			u.term.message(string(line))
-		}
+	case progressPlain, progressJSON:
+		u.tell()
 	}
+}
+
+// tell writes a line of its own.
+func (u *updater) tell() {
+	if u.mode == progressJSON || u.term.inObjects() {
+		u.term.object(u.moment().status())
+		return
+	}
+	u.term.message(u.moment().line())
 }
 
 // moment is what is shown of one moment.

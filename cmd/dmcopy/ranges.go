@@ -42,6 +42,7 @@ func parseRange(s string) (byterange.Range, error) {
 const (
 	maxRanges     = 1 << 24
 	maxRangeBytes = 1 << 30 // comments included
+	maxRangeText  = 256
 )
 
 // readRanges reads one range a line. Empty lines and what follows a # are
@@ -61,6 +62,9 @@ func readRangesWithin(r io.Reader, name string, most int, bytes int64) ([]bytera
 		text, _, _ := strings.Cut(lines.Text(), "#")
 		if text = strings.TrimSpace(text); text == "" {
 			continue
+		}
+		if len(text) > maxRangeText {
+			return nil, usage("%s, line %d: too long to be a range: want %s", name, number, rangeForm)
 		}
 		parsed, err := parseRange(text)
 		if err != nil {

@@ -21,7 +21,7 @@ type rateFlags struct {
 }
 
 func (f *rateFlags) add(flags *pflag.FlagSet) {
-	flags.Var(&f.limit, "rate", "copy, and verify, at most this much a second")
+	flags.Var(&f.limit, "rate", "copy, and verify, at most this much a second, in bursts of 64K or more")
 	flags.Var(&f.file, "rate-file", "take the rate from this file, which is read every second: a size, 0 (pause) or max")
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 )
 
 // printReport prints what a copy did.
@@ -34,7 +36,7 @@ func (a *app) writeReport(r *account.Report, job dispatch.Job, warnings []string
 		return a.print(newReportJSON(r, job, warnings))
 	}
 	w := bufio.NewWriter(a.out)
-	reportText(w, r, job)
+	reportText(w, r, job, err)
 	return w.Flush()
 }
 
@@ -64,14 +66,14 @@ func kernelRelease() string {
 	return unix.ByteSliceToString(name.Release[:])
 }
 
-func reportText(w *bufio.Writer, r *account.Report, job dispatch.Job) {
+func reportText(w *bufio.Writer, r *account.Report, job dispatch.Job, err error) {
 	done := r.Offloaded + r.Host + r.Zeroed + r.Skipped
 	elapsed := time.Duration(r.Seconds * float64(time.Second))
 	head := "copied " + human(done)
 	if r.Result != account.OutcomeOK {
 		head = fmt.Sprintf("%s: copied %s of %s", r.Result, human(done), human(r.Total))
 	}
-	fmt.Fprintf(w, "%s from %s to %s in %s (%s)\n", head, line(job.Src.Name), line(job.Dst.Name), duration(elapsed), rate(done-r.Skipped, elapsed))
+	fmt.Fprintf(w, "%s from %s to %s in %s (%s)\n", head, shown(job.Src.Name), shown(job.Dst.Name), duration(elapsed), rate(done-r.Skipped, elapsed))
 	for _, row := range []struct {
 		what  string
 		bytes int64
@@ -109,9 +111,9 @@ func reportText(w *bufio.Writer, r *account.Report, job dispatch.Job) {
 		fmt.Fprintf(w, "gave way to others %s\n", plural(r.Backoffs, "time"))
 	}
 	if r.Frozen > 0 {
-		fmt.Fprintf(w, "the file system of %s was frozen for %.1f s: the copy is consistent\n", line(job.Src.Name), r.Frozen)
+		fmt.Fprintf(w, "the file system of %s was frozen for %.1f s: the copy is consistent\n", shown(job.Src.Name), r.Frozen)
 	}
-	fmt.Fprintln(w, verifiedWords[r.Verified])
+	fmt.Fprintln(w, verified(r, err))
 }
 
 // writeBad lists what could not be read.
@@ -119,7 +121,7 @@ func writeBad(w *bufio.Writer, r *account.Report, job dispatch.Job) {
 	if len(r.Bad) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "%s of %s could not be read (%d bytes); zeroes were written instead:\n", plural(int64(len(r.Bad)), "part"), line(job.Src.Name), r.Failed)
+	fmt.Fprintf(w, "%s of %s could not be read (%d bytes); zeroes were written instead:\n", plural(int64(len(r.Bad)), "part"), shown(job.Src.Name), r.Failed)
 	fmt.Fprintf(w, "  %14s  %14s  %14s  %s\n", "FROM", "TO", "LENGTH", "ERROR")
 	for i, b := range r.Bad {
 		if i == maxBadLines {
@@ -127,6 +129,18 @@ func writeBad(w *bufio.Writer, r *account.Report, job dispatch.Job) {
 			break
 		}
 		fmt.Fprintf(w, "  %14d  %14d  %14d  %s\n", b.Src, b.Dst, b.Len, b.Why)
+	}
+}
+
+// verified says how far the copy was compared, and what came of it.
+func verified(r *account.Report, err error) string {
+	switch words := verifiedWords[r.Verified]; {
+	case errors.Is(err, failure.ErrMismatch):
+		return "compared, and not equal"
+	case r.Failed > 0 && r.Verified != account.VerifyNone:
+		return words + ", but for what could not be read"
+	default:
+		return words
 	}
 }
 

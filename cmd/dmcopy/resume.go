@@ -20,7 +20,7 @@ func (a *app) resumeCommand() *cobra.Command {
 		Short: "Go on with a copy that was interrupted",
 		Long: `Go on with the copy that FILE is the state of: the command that began it is
 run again, in the directory where it was begun, with its flags. A copy that is
-complete is left alone.
+complete is left alone: dmcopy copy with its --state begins it anew.
 
 If source, destination, their sizes or the ranges are not what they were, or the
 contents of the source have changed, nothing is written.`,
@@ -34,7 +34,8 @@ contents of the source have changed, nothing is written.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.Var(&progress, "progress", "how to show progress on stderr")
-	flags.Duration("timeout", 0, "give up after this `TIME`")
+	limit := timeout()
+	flags.Var(&limit, "timeout", "give up after this `TIME`, or never")
 	a.addJSON(flags, "the report")
 	return cmd
 }

@@ -38,8 +38,8 @@ func (a *app) rootCommand() *cobra.Command {
 		Args:          cobra.ArbitraryArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
-			return errors.Join(refuseSecure(), a.setUpLog())
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return errors.Join(refuseSecure(), a.setUpLog(cmd.Flags()))
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -51,7 +51,7 @@ func (a *app) rootCommand() *cobra.Command {
 	a.logLevel = choice[string]{"warning", []string{"error", "warning", "info", "debug"}}
 	a.logFormat = choice[string]{"text", []string{"text", "json"}}
 	root.PersistentFlags().Var(&a.logLevel, "log-level", "log on stderr from this level on")
-	root.PersistentFlags().Var(&a.logFormat, "log-format", "form of the log")
+	root.PersistentFlags().Var(&a.logFormat, "log-format", "form of the log, and of everything else on stderr (json with --progress json)")
 	root.Version = buildInfo().line() // makes the flag --version
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetOut(a.out)
@@ -66,7 +66,36 @@ func (a *app) rootCommand() *cobra.Command {
 		a.resumeCommand(), a.statusCommand(), a.versionCommand(),
 	)
 	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	refuseUnknown(root)
+	completeChoices(root)
 	return root
+}
+
+// refuseUnknown keeps commands of commands, and help, from taking a word that they do
+// not know for none.
+func refuseUnknown(root *cobra.Command) {
+	for _, cmd := range root.Commands() {
+		switch {
+		case cmd.Name() == "help":
+			help := cmd.Run
+			cmd.Run, cmd.RunE = nil, func(cmd *cobra.Command, args []string) error {
+				if found, rest, err := root.Find(args); err != nil || len(rest) > 0 {
+					return unknownCommand(found, rest[0])
+				}
+				help(cmd, args)
+				return nil
+			}
+		case cmd.HasSubCommands():
+			cmd.Args = cobra.ArbitraryArgs
+			cmd.RunE = func(cmd *cobra.Command, args []string) error {
+				if len(args) > 0 {
+					return unknownCommand(cmd, args[0])
+				}
+				return cmd.Help()
+			}
+		}
+	}
 }
 
 // helpTemplate is cobra's, with the table of exit codes at the end.
@@ -77,11 +106,18 @@ func helpTemplate() string {
 ` + exitHelp()
 }
 
+// wanted is what the values are called that pflag parses: it quotes the parser.
+var wanted = map[string]string{"int": "a whole number", "bool": "true or false"}
+
 // flagError says what is wrong with a flag.
 func flagError(cmd *cobra.Command, err error) error {
 	var value *pflag.InvalidValueError
 	if errors.As(err, &value) {
-		return usage("--%s: %v", value.GetFlag().Name, value.Unwrap())
+		flag := value.GetFlag()
+		if want, plain := wanted[flag.Value.Type()]; plain {
+			return usage("--%s: %q is not %s", flag.Name, value.GetValue(), want)
+		}
+		return usage("--%s: %v", flag.Name, value.Unwrap())
 	}
 	return usage("%v (see %s --help)", err, cmd.CommandPath())
 }

@@ -34,7 +34,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": wantExit, "json": jsonField, "random": random, "patch": patch, "truncated": truncated,
+			"exits": wantExit, "lines": objectLines, "json": jsonField, "random": random, "patch": patch, "truncated": truncated,
 		},
 	})
 }
@@ -93,6 +93,21 @@ func jsonField(ts *testscript.TestScript, neg bool, args []string) {
 	got := strings.Trim(string(text), `"`)
 	if (got == args[1]) == neg {
 		ts.Fatalf("%s is %s, want %s (negated: %v)", args[0], got, args[1], neg)
+	}
+}
+
+// objectLines wants every line of stderr to be one JSON object, that says what it is.
+func objectLines(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: lines")
+	}
+	for text := range strings.Lines(ts.ReadFile("stderr")) {
+		var object struct {
+			Type string `json:"message_type"`
+		}
+		if err := json.Unmarshal([]byte(text), &object); err != nil || object.Type == "" {
+			ts.Fatalf("%v: %s", err, text)
+		}
 	}
 }
 

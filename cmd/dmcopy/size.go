@@ -63,7 +63,7 @@ func cutUnit(s string) (number string, unit int64, err error) {
 		return number, sizeUnits[suffix[0]], nil
 	case len(suffix) == 2 && suffix[1] == 'B' && suffix[0] != 'S' && sizeUnits[suffix[0]] > 0:
 		return "", 0, fmt.Errorf("%q can mean powers of 1000 or of 1024: write %s%c for 1024, or the number of bytes", s, number, suffix[0])
-	case suffix == "B":
+	case suffix == "B" && allDigits(number):
 		return "", 0, fmt.Errorf("%q can mean bytes or blocks of 512: write %s for bytes, or %ss for sectors of 512", s, number, number)
 	}
 	return "", 0, fmt.Errorf("%q is not a size: want %s", s, sizeForms)
@@ -119,6 +119,14 @@ func (c *choice[T]) Set(s string) error {
 }
 
 func (c *choice[T]) String() string { return string(c.value) }
+
+// completions are the words that a shell offers.
+func (c *choice[T]) completions() (words []string) {
+	for _, w := range c.words {
+		words = append(words, string(w))
+	}
+	return words
+}
 
 // Type implements pflag.Value.
 func (c *choice[T]) Type() string { return join(c.words, "|") }

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -22,12 +21,12 @@ import (
 type stateFlags struct {
 	file    fileFlag
 	restart bool
-	every   time.Duration
+	every   timeFlag
 }
 
 func (f *stateFlags) add(flags *pflag.FlagSet) {
-	flags.Var(&f.file, "state", "keep what is done in this file; if it is there already, go on where it ends")
-	flags.DurationVar(&f.every, "state-every", 0, "flush the destination and write the state once in this `TIME`, and not after every window")
+	flags.Var(&f.file, "state", "keep what is done in this file; if it is there already, and not complete, go on where it ends")
+	flags.Var(&f.every, "state-every", "flush the destination and write the state once in this `TIME`, and not after every window")
 	flags.BoolVar(&f.restart, "restart", false, "begin anew, whatever the state file says")
 }
 
@@ -35,8 +34,8 @@ func (f *stateFlags) check() error {
 	switch {
 	case f.restart && f.file == "":
 		return usage("--restart: there is no --state to begin anew with")
-	case f.every < 0:
-		return usage("--state-every %v: want a time", f.every)
+	case f.every.set && f.file == "":
+		return usage("--state-every: there is no --state to write")
 	}
 	return nil
 }
@@ -50,10 +49,11 @@ func (a *app) openState(f *stateFlags, job dispatch.Job, live bool) (*journal.Fi
 		return nil, nil
 	}
 	path := string(f.file)
-	for _, e := range []ends.Endpoint{job.Src, job.Dst} {
-		if sameFile(path, e.Device.Name()) {
-			return nil, usage("--state %s: this is %s, which is to be copied", path, e.Name)
-		}
+	switch {
+	case isEnd(path, job.Src):
+		return nil, usage("--state %s: this is %s, which is to be copied", shown(path), shown(job.Src.Name))
+	case isEnd(path, job.Dst):
+		return nil, usage("--state %s: this is %s, which is to be overwritten", shown(path), shown(job.Dst.Name))
 	}
 	plan, ranges, err := ends.Describe(thisMachine, job.Src, job.Dst, job.Ranges, live)
 	if err != nil {
@@ -61,7 +61,8 @@ func (a *app) openState(f *stateFlags, job dispatch.Job, live bool) (*journal.Fi
 	}
 	directory, err := os.Getwd()
 	if err != nil {
-		return nil, err
+		return nil, &failure.Refusal{Thing: "the working directory", Reason: "is not there any more, and the state is to tell how to go on from it",
+			Way: "change to another one", Kind: failure.ErrRefused}
 	}
 	open := journal.Open
 	if f.restart {
@@ -71,6 +72,15 @@ func (a *app) openState(f *stateFlags, job dispatch.Job, live bool) (*journal.Fi
 	if err != nil {
 		return nil, explainState(path, err)
 	}
+	if done, complete := state.Finished(); complete && !f.restart && turnedRound(done, plan) {
+		refusal := &failure.Refusal{
+			Thing: "the state " + path, Kind: failure.ErrRefused,
+			Reason: fmt.Sprintf("is of the copy from %s to %s, which is complete: this one is the other way round, and would overwrite what was copied",
+				shown(done.Source.Name), shown(done.Destination.Name)),
+			Way: "swap source and destination, or, if that is meant, name another state or begin anew with --restart",
+		}
+		return nil, errors.Join(refusal, state.Close())
+	}
 	if f.restart || !state.Unfinished() {
 		state.Begin(plan, directory, a.args)
 		return state, nil
@@ -78,14 +88,14 @@ func (a *app) openState(f *stateFlags, job dispatch.Job, live bool) (*journal.Fi
 	if err := state.Resume(plan, ranges); err != nil {
 		return nil, errors.Join(explainState(path, err), state.Close())
 	}
-	a.term.message(fmt.Sprintf("dmcopy: going on with %s: %s are done", path, human(state.Done())))
+	a.note("going on with %s: %s are done", shown(path), human(state.Done()))
 	return state, nil
 }
 
-func sameFile(a, b string) bool {
-	one, errOne := os.Stat(a)
-	two, errTwo := os.Stat(b)
-	return errOne == nil && errTwo == nil && os.SameFile(one, two)
+// turnedRound tells whether a copy would write to the source of one that is complete.
+func turnedRound(done, now journal.Plan) bool {
+	return done.Source.Identity == now.Destination.Identity && done.Destination.Identity == now.Source.Identity &&
+		done.Source.Identity != done.Destination.Identity
 }
 
 // explainState makes refusals of what is wrong with a state file.
@@ -114,10 +124,14 @@ func explainState(path string, err error) error {
 		refusal.Reason, refusal.Way = "cannot be used: "+why.Error(), "name another file"
 	case errors.Is(err, journal.ErrDamaged), errors.Is(err, journal.ErrVersion), errors.Is(err, journal.ErrTooLarge):
 		refusal.Reason, refusal.Way = "cannot be used: "+why.Error(), "name another file, "+anew
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT), errors.Is(err, unix.EROFS):
+	case errors.Is(err, unix.EROFS):
+		refusal.Reason, refusal.Way = "cannot be written: "+why.Error(), "name a file on a file system that is not read-only"
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		refusal.Reason, refusal.Way = "cannot be written: "+why.Error(), "make room for it, or name a file elsewhere"
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
 		refusal.Reason, refusal.Way = "cannot be opened: "+why.Error(), "name a file in a directory of your own"
+	case errors.As(why, new(unix.Errno)):
+		refusal.Reason, refusal.Way = "cannot be opened: "+why.Error(), "name another file"
 	default:
 		return err
 	}
@@ -133,8 +147,8 @@ func (a *app) closeState(state *journal.File, begun bool, err error) error {
 	}
 	stuck := errors.Is(err, inflight.ErrStuck)
 	if begun && err != nil && (stuck || state.Unfinished()) {
-		a.term.message(fmt.Sprintf("dmcopy: %s keeps what is done: to go on, run the same command again, or: dmcopy resume %s",
-			state.Path(), state.Path()))
+		a.note("%s keeps what is done: to go on, run the same command again, or: dmcopy resume %s",
+			shown(state.Path()), failure.Word(state.Path()))
 	}
 	if stuck {
 		return nil
@@ -150,11 +164,11 @@ func noRoom(err error, job dispatch.Job, state string) error {
 	var journals *journal.Error
 	switch {
 	case errors.As(err, &journals):
-		return fmt.Errorf("there is no room for the state %s: make some, and run the same command again: %w", state, err)
+		return fmt.Errorf("there is no room for the state %s: make some, and run the same command again: %w", shown(state), err)
 	case state != "":
-		return fmt.Errorf("there is no room left for %s: make some, and go on with dmcopy resume %s: %w", job.Dst.Name, state, err)
+		return fmt.Errorf("there is no room left for %s: make some, and go on with dmcopy resume %s: %w", shown(job.Dst.Name), failure.Word(state), err)
 	}
-	return fmt.Errorf("there is no room left for %s: make some, and copy again (with --state, a copy goes on where it ended): %w", job.Dst.Name, err)
+	return fmt.Errorf("there is no room left for %s: make some, and copy again (with --state, a copy goes on where it ended): %w", shown(job.Dst.Name), err)
 }
 
 // full tells whether a destination has run out of room.
@@ -176,5 +190,9 @@ func absolute(path string) (string, error) {
 	if path == "" {
 		return "", usage("the name of the file is empty")
 	}
-	return filepath.Abs(path)
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", &failure.Refusal{Thing: "the working directory", Reason: "is not there any more", Way: "change to another one, or give the whole path of " + shown(path), Kind: failure.ErrRefused}
+	}
+	return abs, nil
 }

@@ -71,8 +71,10 @@ func (st *status) text() string {
 		what = "complete"
 	case st.Running:
 		what = "running"
+	case st.Pending == 0 && st.Failed > 0:
+		what = "ended, with parts that could not be read: the same command tries them again"
 	}
-	fmt.Fprintf(&b, "copy from %s to %s: %s, begun %s\n", line(st.Source), line(st.Destination), what, st.Created.Format(time.RFC3339))
+	fmt.Fprintf(&b, "copy from %s to %s: %s, begun %s\n", shown(st.Source), shown(st.Destination), what, st.Created.Format(time.RFC3339))
 	for _, row := range []struct {
 		what  string
 		bytes int64
@@ -86,7 +88,7 @@ func (st *status) text() string {
 			fmt.Fprintf(&b, "  and %d more unreadable parts\n", len(st.Bad)-i)
 			break
 		}
-		fmt.Fprintf(&b, "  unreadable: %d bytes for byte %d of %s\n", bad.Len, bad.Dst, line(st.Destination))
+		fmt.Fprintf(&b, "  unreadable: %d bytes for byte %d of %s\n", bad.Len, bad.Dst, shown(st.Destination))
 	}
 	return b.String()
 }

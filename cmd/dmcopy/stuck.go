@@ -13,7 +13,7 @@ import (
 
 // waiting says what a copy waits for that is to end.
 func (a *app) waiting(calls []inflight.Call) {
-	a.term.message("dmcopy: waiting for " + inflight.Waiting(calls))
+	a.note("waiting for %s", inflight.Waiting(calls))
 }
 
 // openWait and closeWait bound calls that take no time at all where nothing is wrong.

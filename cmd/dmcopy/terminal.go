@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"io"
 	"os"
 	"strings"
@@ -16,6 +17,8 @@ type terminal struct {
 	w      io.Writer
 	fd     int // -1 if it is no terminal
 	status string
+	// objects has every line be a JSON object.
+	objects bool
 }
 
 func newTerminal(w io.Writer) *terminal {
@@ -54,8 +57,61 @@ func (t *terminal) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// asObjects has every line be a JSON object, or none.
+func (t *terminal) asObjects(on bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.objects = on
+}
+
+func (t *terminal) inObjects() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.objects
+}
+
+// Kinds of messages, by which programs tell them apart.
+const (
+	kindNote    = "note"
+	kindWarning = "warning"
+)
+
+// say writes a message for people, on one line whatever is in it.
+func (t *terminal) say(kind, text string) {
+	switch {
+	case t.inObjects():
+		t.object(struct {
+			Type string `json:"message_type"`
+			Text string `json:"message"`
+		}{kind, text})
+	case kind == kindWarning:
+		t.message("dmcopy: warning: " + text)
+	default:
+		t.message("dmcopy: " + text)
+	}
+}
+
+// fail writes why the program ends.
+func (t *terminal) fail(m message) {
+	if t.inObjects() {
+		t.object(m)
+		return
+	}
+	t.message("dmcopy: " + m.Text)
+}
+
+// object writes a line for programs.
+func (t *terminal) object(v any) {
+	var text strings.Builder
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)
+	if enc.Encode(v) == nil { // always: numbers and strings
+		t.message(strings.TrimSuffix(text.String(), "\n"))
+	}
+}
+
 // message writes one line. Nothing can be done where stderr is gone.
-func (t *terminal) message(text string) { _, _ = io.WriteString(t, text+"\n") }
+func (t *terminal) message(text string) { _, _ = io.WriteString(t, line(text)+"\n") }
 
 // setStatus replaces the status line; "" removes it.
 func (t *terminal) setStatus(text string) {

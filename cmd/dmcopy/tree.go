@@ -67,7 +67,9 @@ func (a *app) runTree(ctx context.Context, names []string, stack stackFlag, laye
 func nodesOf(st *remap.Stack, devs []remap.Dev) []*remap.Node {
 	var nodes []*remap.Node
 	for _, dev := range devs {
-		nodes = append(nodes, st.Node(dev))
+		if n := st.Node(dev); !slices.Contains(nodes, n) {
+			nodes = append(nodes, n)
+		}
 	}
 	return nodes
 }
@@ -326,6 +328,9 @@ func (t *treePrinter) visit(n *remap.Node, branch, indent string) error {
 		return nil
 	}
 	for _, text := range n.Notes {
+		if t.done[n.Dev] { // has been noted
+			break
+		}
 		t.notes = append(t.notes, line(n.DisplayName())+": "+line(text))
 	}
 	for _, why := range slices.Concat(source.Reasons, destination.Reasons) {

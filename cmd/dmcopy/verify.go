@@ -22,11 +22,11 @@ type verifyFlags struct {
 	inFlight   int
 	progress   choice[string]
 	liveSource bool
-	timeout    time.Duration
+	timeout    timeFlag
 }
 
 func (a *app) verifyCommand() *cobra.Command {
-	f := &verifyFlags{progress: newCopyFlags().progress}
+	f := &verifyFlags{progress: newCopyFlags().progress, timeout: timeout()}
 	cmd := &cobra.Command{
 		Use:   "verify SRC DST",
 		Short: "Compare two devices",
@@ -47,7 +47,7 @@ what lies behind is not compared.`,
 	flags.IntVar(&f.inFlight, "in-flight", defaultInFlight, "`N` transfers at a time (1 to 1024)")
 	flags.BoolVar(&f.liveSource, "live-source", false, "accept devices that are being written to")
 	flags.Var(&f.progress, "progress", "how to show progress on stderr; auto: tty on a terminal, else none")
-	flags.DurationVar(&f.timeout, "timeout", 0, "give up after this `TIME`, such as 90s or 2h30m (default: never)")
+	flags.Var(&f.timeout, "timeout", "give up after this `TIME`, such as 90s or 2h30m (default never)")
 	a.addJSON(flags, "the result")
 	return cmd
 }
@@ -56,33 +56,33 @@ func (a *app) runVerify(ctx context.Context, from, to string, f *verifyFlags) er
 	if f.inFlight < 1 || f.inFlight > 1024 {
 		return usage("--in-flight %d: want 1 to 1024", f.inFlight)
 	}
-	if f.timeout < 0 {
-		return usage("--timeout %v: want a time from now on", f.timeout)
-	}
 	chosen, err := f.ranges(a.in)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := deadline(ctx, f.timeout)
+	ctx, cancel := deadline(ctx, f.timeout.value)
 	defer cancel()
 	job, err := within(ctx, fmt.Sprintf("opening of %s and %s", from, to), func() (dispatch.Job, error) {
 		return openReading(ctx, from, to, chosen, ends.OpenOptions{LiveSource: f.liveSource})
 	})
 	if err != nil {
-		return explain(ctx, f.timeout, err)
+		return explain(ctx, f.timeout.value, err)
 	}
 	w := a.live(layersFlag{})
 	started := time.Now()
 	found, err := a.compare(ctx, w, job, f)
-	err = errors.Join(err, failures(found.Failures))
+	err = unreadableEnd(errors.Join(err, failures(found.Failures)), job)
 	if !errors.Is(err, inflight.ErrStuck) {
 		err = errors.Join(err, release(job, w.close))
 	}
-	err = explain(ctx, f.timeout, err)
+	err = explain(ctx, f.timeout.value, err)
+	if found.Read == 0 && errors.Is(err, failure.ErrRefused) { // nothing was compared
+		return err
+	}
 	v := newVerdict(found, job, err)
 	v.Seconds = time.Since(started).Seconds()
 	if err == nil && v.Result == verdictDifferent {
-		err = fmt.Errorf("%w: %s and %s", failure.ErrMismatch, from, to)
+		err = fmt.Errorf("%w: %s and %s", failure.ErrMismatch, shown(from), shown(to))
 	}
 	if a.json {
 		return errors.Join(err, a.print(v))
@@ -165,7 +165,7 @@ const maxShown = 10
 func (a *app) verdictText(v *verdict, job dispatch.Job) error {
 	w := bufio.NewWriter(a.out)
 	elapsed := time.Duration(v.Seconds * float64(time.Second))
-	fmt.Fprintf(w, "%s: compared %s of %s with %s in %s (%s)\n", v.Result, human(v.Compared), line(job.Src.Name), line(job.Dst.Name),
+	fmt.Fprintf(w, "%s: compared %s of %s with %s in %s (%s)\n", v.Result, human(v.Compared), shown(job.Src.Name), shown(job.Dst.Name),
 		duration(elapsed), rate(v.Compared, elapsed))
 	if len(v.Mismatches) > 0 {
 		fmt.Fprintf(w, "%16s  %16s  %12s\n", "SOURCE BYTE", "DEST. BYTE", "LENGTH")

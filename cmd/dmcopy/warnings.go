@@ -10,6 +10,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
 	"github.com/dmcopy/dmcopy/internal/superblock"
 	"github.com/dmcopy/dmcopy/snapshot"
 )
@@ -45,7 +46,7 @@ func (a *app) equalUUIDs(ctx context.Context, job dispatch.Job) (warnings []stri
 			what = ", and so have its partitions, and what is in them"
 		}
 		warnings = append(warnings, fmt.Sprintf("%s has the UUID of %s now (%s %s)%s: do not use both on one machine before one of them has got another: %s",
-			job.Dst.Name, job.Src.Name, f.Kind, f.UUID, what, fmt.Sprintf(renewals[f.Kind], deviceName(job.Dst))))
+			shown(job.Dst.Name), shown(job.Src.Name), f.Kind, f.UUID, what, fmt.Sprintf(renewals[f.Kind], deviceName(job.Dst))))
 	}
 	return warnings
 }
@@ -183,18 +184,21 @@ func exhausted(f *snapshot.Filling, job dispatch.Job) string {
 		job.Dst.Name, human(need), f.Name, human(free), human(f.Total.Bytes()), (need-free+1023)/1024, f.Name)
 }
 
-// deviceName is a name of the end that every program understands.
+// deviceName is a name of the end that every program understands, and is nearest to the
+// one that was typed: there is more than one way to understand that.
 func deviceName(e ends.Endpoint) string {
-	if strings.HasPrefix(e.Name, "/") {
-		return e.Name
+	for _, path := range []string{e.Name, "/dev/" + e.Name, "/dev/mapper/" + e.Name} {
+		if strings.HasPrefix(path, "/") && isEnd(path, e) {
+			return failure.Word(path)
+		}
 	}
-	return e.Device.Name()
+	return failure.Word(e.Device.Name())
 }
 
 // warn prints warnings, and returns them.
 func (a *app) warn(warnings []string) []string {
 	for _, text := range warnings {
-		a.term.message("dmcopy: warning: " + text)
+		a.term.say(kindWarning, text)
 	}
 	return warnings
 }

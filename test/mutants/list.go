@@ -703,6 +703,21 @@ var mutants = []mutant{
 		in: "./cmd/dmcopy", tests: "TestResumeRefused",
 	},
 	{
+		guard: "the report is not written over the copy",
+		file:  "cmd/dmcopy/own.go", old: "case isEnd(\"/proc/self/fd/1\", e):", new: "case false:",
+		in: "./cmd/dmcopy", tests: "TestExitCases/the_report_into_the_destination|TestExitCases/the_report_into_the_source",
+	},
+	{
+		guard: "a copy that is complete is not turned round",
+		file:  "cmd/dmcopy/state.go", old: "complete && !f.restart && turnedRound(done, plan)", new: "complete && !f.restart && turnedRound(done, plan) && false",
+		in: "./cmd/dmcopy", tests: "TestScripts/messages",
+	},
+	{
+		guard: "frozen only if all was read meanwhile",
+		file:  "dispatch/source.go", old: "	if frozen && err != nil &&", new: "	if false && frozen && err != nil &&",
+		in: "./dispatch", tests: "TestInterruptThaws",
+	},
+	{
 		guard: "a misspelt device does not become a file",
 		file:  "dispatch/ends/create.go", old: "if !bare && !strings.Contains(name, \"/\") {", new: "if false {",
 		in: "./dispatch/ends", tests: "TestCreateBareNames",

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"os"
+	"syscall"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+)
+
+// refuseOwn refuses to copy over what the copy itself reads, and to print into what is
+// copied: the report would be written over it.
+func (a *app) refuseOwn(job dispatch.Job, f *copyFlags) error {
+	for flag, path := range map[string]string{
+		"--rate-file": string(f.rate.file), "--ranges": string(f.file), "--domain": string(f.domain),
+	} {
+		if path != "" && isEnd(path, job.Dst) {
+			return usage("%s %s: this is %s, which is to be overwritten", flag, shown(path), shown(job.Dst.Name))
+		}
+	}
+	for _, e := range []ends.Endpoint{job.Dst, job.Src} {
+		switch {
+		case isEnd("/proc/self/fd/1", e):
+			a.answered.Store(true) // nothing more is written there
+			return usage("standard output is %s, and the report would be written over it: send it elsewhere", shown(e.Name))
+		case isEnd("/proc/self/fd/2", e):
+			a.term = newTerminal(a.out)
+			return usage("standard error is %s, and messages would be written over it: send it elsewhere", shown(e.Name))
+		}
+	}
+	return nil
+}
+
+// isEnd tells whether a file is an end of the copy, by whatever name.
+func isEnd(path string, e ends.Endpoint) bool {
+	one, errOne := os.Stat(path)
+	two, errTwo := os.Stat(e.Device.Name())
+	if errOne != nil || errTwo != nil {
+		return false
+	}
+	if os.SameFile(one, two) {
+		return true
+	}
+	device, isDevice := one.Sys().(*syscall.Stat_t)
+	end, isToo := two.Sys().(*syscall.Stat_t)
+	return isDevice && isToo && one.Mode().Type() == os.ModeDevice && two.Mode().Type() == os.ModeDevice && device.Rdev == end.Rdev
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/journal"
+)
+
+// What was found unequal, or not read, is not called equal.
+func TestVerifiedWords(t *testing.T) {
+	for _, c := range []struct {
+		report account.Report
+		err    error
+		want   string
+	}{
+		{account.Report{Verified: account.VerifyNone}, nil, "not verified"},
+		{account.Report{Verified: account.VerifyFull}, nil, "verified: every byte was read back and compared"},
+		{account.Report{Verified: account.VerifyFull}, fmt.Errorf("verify: %w", failure.ErrMismatch), "compared, and not equal"},
+		{account.Report{Verified: account.VerifySample}, failure.ErrMismatch, "compared, and not equal"},
+		{account.Report{Verified: account.VerifyFull, Failed: 4096}, failure.ErrUnread, "verified: every byte was read back and compared, but for what could not be read"},
+		{account.Report{Verified: account.VerifyNone, Failed: 4096}, failure.ErrUnread, "not verified"},
+	} {
+		var text strings.Builder
+		w := bufio.NewWriter(&text)
+		reportText(w, &c.report, dispatch.Job{}, c.err)
+		if err := w.Flush(); err != nil || !strings.HasSuffix(text.String(), "\n"+c.want+"\n") {
+			t.Errorf("%+v, %v: %s", c.report, c.err, text.String())
+		}
+	}
+}
+
+// device is an end of which nothing is known but its name.
+type device struct {
+	emulation.Device
+	name string
+}
+
+func (d device) Name() string { return d.name }
+
+// Sectors that fail are those of a name that was typed, and there is a way out.
+func TestUnreadableEnd(t *testing.T) {
+	job := dispatch.Job{
+		Src: ends.Endpoint{Name: "vg/home", Device: device{name: "/dev/dm-4"}},
+		Dst: ends.Endpoint{Name: "vg/clone", Device: device{name: "/dev/dm-5"}},
+	}
+	for _, c := range []struct {
+		err   error
+		wants []string
+	}{
+		{&emulation.Error{Op: "read", Device: "/dev/dm-4", Err: unix.EIO}, []string{"vg/home cannot be read everywhere", "--on-error=continue"}},
+		{&emulation.Error{Op: "read", Device: "/dev/dm-5", Err: unix.EIO}, []string{"vg/clone cannot be read everywhere"}},
+		{&emulation.Error{Op: "write", Device: "/dev/dm-5", Err: unix.EIO}, []string{"vg/clone cannot be written to everywhere", "dmesg"}},
+	} {
+		told := unreadableEnd(fmt.Errorf("copy: %w", c.err), job)
+		for _, want := range append(c.wants, c.err.Error()) {
+			if !strings.Contains(told.Error(), want) {
+				t.Errorf("%v: want %q", told, want)
+			}
+		}
+	}
+	for _, other := range []error{nil, unix.EIO, &emulation.Error{Op: "read", Err: unix.ENOSPC}, failure.ErrUnread} {
+		if told := unreadableEnd(other, job); told != other {
+			t.Errorf("%v became %v", other, told)
+		}
+	}
+}
+
+// A copy that has tried everything was not interrupted.
+func TestStatusOfUnreadableParts(t *testing.T) {
+	for _, c := range []struct {
+		done, bad int64
+		want      string
+	}{
+		{100, 28, "ended, with parts that could not be read: the same command tries them again"},
+		{100, 0, "interrupted"},
+		{50, 28, "interrupted"},
+	} {
+		s := &journal.State{Created: time.Unix(0, 0), Plan: journal.Plan{Ranges: journal.Ranges{Bytes: 128}}}
+		s.Map.Put(journal.Extent{Off: 0, Len: c.done, Status: journal.Done})
+		if c.bad > 0 {
+			s.Map.Put(journal.Extent{Off: 100, Len: c.bad, Status: journal.Bad})
+		}
+		if text := newStatus(s, false).text(); !strings.Contains(text, ": "+c.want+", begun") {
+			t.Errorf("%+v: %s", c, text)
+		}
+	}
+}
+
+// Lines that rewrite themselves are for terminals that can erase them.
+func TestAutomaticProgress(t *testing.T) {
+	for _, c := range []struct {
+		tty        bool
+		kind, want string
+	}{
+		{false, "xterm", progressNone}, {false, "dumb", progressNone}, {true, "xterm-256color", progressTTY},
+		{true, "linux", progressTTY}, {true, "dumb", progressPlain}, {true, "", progressPlain},
+	} {
+		if got := automatic(c.tty, c.kind); got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
+	}
+}
