@@ -784,7 +784,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "control characters in names are escaped in what is printed",
-		file:  "cmd/dmcopy/app.go", old: "&filter{w: &outlet{s.out, gone}}", new: "&outlet{s.out, gone}",
+		file:  "cmd/dmcopy/app.go", old: "&filter{w: a.outlet}", new: "a.outlet",
 		in: "./cmd/dmcopy", tests: "TestNamesAreHarmless",
 	},
 	{
