@@ -15,10 +15,10 @@ import (
 )
 
 // A table can be swapped for one that maps the destination to another place, where
-// nothing of what was copied is. What is done is done only as far as it can be shown:
-// whenever the layout of the destination is another one, what is done and does not lie
-// where it lay is compared with the source. pvmove, which takes the data along, costs no
-// more than that. If anything is different, all of it is copied again.
+// nothing of what was copied is, or the source to one where other data is. What is done is
+// done only as far as it can be shown: whenever the layout of one end is another one, what
+// is done and does not lie where it lay, at either end, is compared. pvmove, which takes
+// the data along, costs no more than that. If anything is different, all of it is copied again.
 
 // reviewer shows what is done anew.
 type reviewer struct {
@@ -35,7 +35,7 @@ var errThawedMove = fmt.Errorf("%w: the destination was moved after the source w
 // be copied again, and what was moved. If disks below the destination are lost, it is not
 // copied again. No hold is on.
 func (r *reviewer) review(ctx context.Context, was *plan.Plan, lost bool) (again, moved []byterange.Range, err error) {
-	suspects := r.record.Suspects(was, r.layout.Plan(), r.job.Dst.Dev)
+	suspects := r.record.Suspects(was, r.layout.Plan(), r.sourceToShow(), r.job.Dst.Dev)
 	if len(suspects) == 0 {
 		return nil, nil, nil
 	}
@@ -74,6 +74,15 @@ func (r *reviewer) review(ctx context.Context, was *plan.Plan, lost bool) (again
 	return again, moved, err
 }
 
+// sourceToShow is the source, if what was copied of it has to be what it holds now: not of one
+// that changes while it is copied, nor of one that was frozen until all was read.
+func (r *reviewer) sourceToShow() remap.Dev {
+	if r.opts.LiveSource || r.source.thawed() {
+		return remap.Dev{}
+	}
+	return r.job.Src.Dev
+}
+
 // shown tells whether the destination holds in these places what the source holds. What
 // cannot be read does not show it.
 func (r *reviewer) shown(ctx context.Context, places []byterange.Range) (bool, error) {
@@ -90,7 +99,7 @@ func (r *reviewer) shown(ctx context.Context, places []byterange.Range) (bool, e
 // lose forgets that the suspects are done, and returns what they have copied.
 func (r *reviewer) lose(suspects []record.Suspect) ([]byterange.Range, error) {
 	if r.zones.Any() {
-		return nil, failure.During("zones", fmt.Errorf("%w: the destination was moved", zones.ErrZone))
+		return nil, failure.During("zones", fmt.Errorf("%w: the source or the destination was moved, and what was copied is no copy any more", zones.ErrZone))
 	}
 	again, err := r.record.Lose(suspects)
 	if err != nil {
@@ -133,7 +142,7 @@ func (r *reviewer) disown(ctx context.Context) error {
 	was := r.layout.Plan()
 	r.layout.Follow(now)
 	var moved []byterange.Range
-	for _, s := range r.record.Suspects(was, now, r.job.Dst.Dev) {
+	for _, s := range r.record.Suspects(was, now, r.sourceToShow(), r.job.Dst.Dev) {
 		moved = append(moved, s.Ranges()...)
 	}
 	_, err = r.record.Withdraw(moved)

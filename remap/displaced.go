@@ -36,11 +36,20 @@ func (p *Places) Displaced(r Range) []Displaced {
 	for _, op := range []Op{Read, Write} {
 		var list []Displaced
 		for _, d := range left {
-			list = p.displaced(op, Range{r.Dev, d.Start, d.Len}, d.Relayered, list)
+			list = p.displaced(Write, op, Range{r.Dev, d.Start, d.Len}, d.Relayered, list)
 		}
 		left = list
 	}
 	return left
+}
+
+// Reread lists, in order, the parts of r whose bytes, read when the earlier snapshot was
+// true, are not known to be what is read when the later one is.
+func (p *Places) Reread(r Range) []Displaced {
+	if p.unchanged(r.Dev) {
+		return nil
+	}
+	return p.displaced(Read, Read, r, false, nil)
 }
 
 // unchanged tells whether a device, and all below it, is what it was.
@@ -48,7 +57,7 @@ func (p *Places) unchanged(dev Dev) bool {
 	return slices.EqualFunc(p.was.Under(dev), p.now.Under(dev), func(a, b *Node) bool { return a.Dev == b.Dev && a.Print == b.Print })
 }
 
-func (p *Places) displaced(op Op, r Range, relayered bool, list []Displaced) []Displaced {
+func (p *Places) displaced(then, op Op, r Range, relayered bool, list []Displaced) []Displaced {
 	end := r.End()
 	if n := p.now.Node(r.Dev); n == nil || n.Size < end {
 		r.Len = 0
@@ -56,7 +65,7 @@ func (p *Places) displaced(op Op, r Range, relayered bool, list []Displaced) []D
 			r.Len = max(n.Size-r.Start, 0)
 		}
 	}
-	was, err := p.was.Cursor(Write, r)
+	was, err := p.was.Cursor(then, r)
 	if err != nil {
 		return appendDisplaced(list, r.Start, end, true)
 	}
@@ -73,7 +82,7 @@ func (p *Places) displaced(op Op, r Range, relayered bool, list []Displaced) []D
 			b = *now.Extent()
 		}
 		n := min(a.Len, b.Len)
-		if !p.stays(op, &a, &b) {
+		if !p.stays(then, op, &a, &b) {
 			list = appendDisplaced(list, at, at+n, relayered || a.relayered(&b))
 		}
 		a.advance(n)
@@ -94,9 +103,14 @@ func appendDisplaced(list []Displaced, from, to Sector, relayered bool) []Displa
 	return append(list, Displaced{from, to - from, relayered})
 }
 
-// stays tells whether what was written to an extent is what is found at a later one.
-func (p *Places) stays(op Op, was, now *Extent) bool {
+// stays tells whether what was written to an extent, or read from it, is what is found at
+// a later one.
+func (p *Places) stays(then, op Op, was, now *Extent) bool {
 	switch {
+	case then == Read && was.Kind == now.Kind && (was.Kind == Zero || was.Kind == Error):
+		return true
+	case then == Read && was.Kind == Replica && now.Kind == Data: // all that could be read were equal
+		return slices.ContainsFunc(was.Legs, func(w Leg) bool { return w.Readable && p.sameLeg(w, now.Leg) })
 	case was.Kind == Data && now.Kind == Data:
 		return p.sameLeg(was.Leg, now.Leg)
 	case was.Kind == Cipher && now.Kind == Cipher:
@@ -106,7 +120,7 @@ func (p *Places) stays(op Op, was, now *Extent) bool {
 	case was.Kind == Replica && now.Kind == Replica:
 		return p.among(was.Legs, now.Legs)
 	case was.Kind == Opaque && now.Kind == Opaque:
-		return op == Write && was.Leg == now.Leg && was.Reason == now.Reason && p.keeps(was.Leg.Dev)
+		return op == then && was.Leg == now.Leg && was.Reason == now.Reason && p.keeps(was.Leg.Dev)
 	}
 	return false
 }

@@ -136,3 +136,47 @@ func stackOf(t *rapid.T, nodes []*remap.Node) *remap.Stack {
 	}
 	return st
 }
+
+// TestReread: what was read of a source is what is read of it later, or is listed.
+func TestReread(t *testing.T) {
+	a, b := leafDev(0), leafDev(1)
+	layer := func(name string, runs ...run) []*remap.Node {
+		return []*remap.Node{node(0, &model{name: name, runs: runs})}
+	}
+	plain := func(dev remap.Dev, at remap.Sector) []*remap.Node { return layer("dm:linear", data(100, dev, at)) }
+	stale := func(l remap.Leg) remap.Leg { l.Readable = false; return l }
+	kind := func(k remap.Kind) []*remap.Node { return layer("dm:zero", run{n: 100, kind: k}) }
+	odd := func(name string, lower remap.Dev) []*remap.Node {
+		return layer(name, run{n: 100, kind: remap.Opaque, reason: "layer:odd", legs: []remap.Leg{leg(lower, 0)}})
+	}
+	all := func(relayered bool) []remap.Displaced { return []remap.Displaced{{Len: 100, Relayered: relayered}} }
+	for _, c := range []struct {
+		name     string
+		was, now []*remap.Node
+		want     []remap.Displaced
+	}{
+		{"nothing happened", plain(a, 5), plain(a, 5), nil},
+		{"another place", plain(a, 5), plain(a, 6), all(false)},
+		{"another disk", plain(a, 5), plain(b, 5), all(false)},
+		{"gone", plain(a, 5), nil, all(true)},
+		{"zeroes", kind(remap.Zero), layer("dm:zero", run{n: 50, kind: remap.Zero}, run{n: 50, kind: remap.Zero}, run{n: 1, kind: remap.Zero}), nil},
+		{"zeroes no more", kind(remap.Zero), plain(a, 5), all(false)},
+		{"zeroes now", plain(a, 5), kind(remap.Zero), all(true)},
+		{"errors", kind(remap.Error), layer("dm:error", run{n: 100, kind: remap.Error}), nil},
+		{"a mirror is made of it", plain(a, 5), layer("dm:mirror", mirror(100, leg(a, 5), stale(leg(b, 5)))), nil},
+		{"one leg of a mirror", layer("dm:mirror", mirror(100, leg(a, 5), leg(b, 5))), plain(b, 5), nil},
+		{"a leg that was not in sync", layer("dm:mirror", mirror(100, leg(a, 5), stale(leg(b, 5)))), plain(b, 5), all(false)},
+		{"the same that is not understood", odd("dm:odd", a), odd("dm:odd", a), nil},
+		{"it rests on something else", odd("dm:odd", a), odd("dm:odd", b), all(false)},
+		{"another kind of layer", odd("dm:odd", a), odd("dm:strange", a), all(true)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			leaves := printed(leaf(0, 1000), leaf(1, 1000))
+			was := stack(t, slices.Concat(leaves, printed(c.was...))...)
+			now := stack(t, slices.Concat(leaves, printed(c.now...))...)
+			if got := remap.NewPlaces(was, now, sameNode).Reread(remap.Range{Dev: dm(0), Len: 100}); !slices.Equal(got, c.want) {
+				t.Errorf("got %+v, want %+v", got, c.want)
+			}
+		})
+	}
+}

@@ -42,12 +42,22 @@ func DiskOf(n *remap.Node) string {
 	return n.Dev.String()
 }
 
-// Displaced lists the parts of a range that do not lie where they lay.
+// Displaced lists the parts of a range that the destination does not have where it had them.
 func Displaced(look *remap.Places, dst remap.Dev, g byterange.Range) (moved, whole []byterange.Range) {
-	first := g.Dst / remap.SectorSize
-	last := (g.Dst + g.Len + remap.SectorSize - 1) / remap.SectorSize
-	for _, d := range look.Displaced(remap.Range{Dev: dst, Start: remap.Sector(first), Len: remap.Sector(last - first)}) {
-		part := g.Part(max(d.Start.Bytes()-g.Dst, 0), min((d.Start+d.Len).Bytes()-g.Dst, g.Len))
+	return parts(look.Displaced, dst, g, g.Dst)
+}
+
+// Reread lists the parts of a range that the source does not have where it had them.
+func Reread(look *remap.Places, src remap.Dev, g byterange.Range) (moved, whole []byterange.Range) {
+	return parts(look.Reread, src, g, g.Src)
+}
+
+// parts are those of a range, which begins at a byte of a device, that find lists.
+func parts(find func(remap.Range) []remap.Displaced, dev remap.Dev, g byterange.Range, at int64) (moved, whole []byterange.Range) {
+	first := at / remap.SectorSize
+	last := (at + g.Len + remap.SectorSize - 1) / remap.SectorSize
+	for _, d := range find(remap.Range{Dev: dev, Start: remap.Sector(first), Len: remap.Sector(last - first)}) {
+		part := g.Part(max(d.Start.Bytes()-at, 0), min((d.Start+d.Len).Bytes()-at, g.Len))
 		moved = byterange.Append(moved, part)
 		if d.Relayered {
 			whole = byterange.Append(whole, part)

@@ -743,6 +743,16 @@ var mutants = []mutant{
 		in: "./dispatch/ends", tests: "TestLockedAway",
 	},
 	{
+		guard: "what was copied of a source that lies elsewhere now is shown anew",
+		file:  "dispatch/record/suspect.go", old: "if was.Layout.Node(src) != nil {", new: "if false {",
+		in: "./dispatch", tests: "TestSourceLeaves",
+	},
+	{
+		guard: "a source is read from a leg that was not read before only if it was in sync",
+		file:  "remap/displaced.go", old: "return w.Readable && p.sameLeg(w, now.Leg)", new: "return p.sameLeg(w, now.Leg)",
+		in: "./remap", tests: "TestReread",
+	},
+	{
 		guard: "nothing is removed but what was created, and is as it was",
 		file:  "dispatch/ends/create.go", old: "return err == nil && fileID(&st) == m.id && st.Size == m.size && st.Mtim == m.written, err", new: "return err == nil, err",
 		in: "./dispatch/ends", tests: "TestDiscard",
