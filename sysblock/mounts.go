@@ -23,8 +23,11 @@ type Mount struct {
 	// Source is what was mounted, SourceDev its number if it is a block device.
 	Source    string
 	SourceDev remap.Dev
-	Point     string
-	Type      string
+	// SourceID is what package blockio calls a regular file that was mounted itself, without a
+	// loop device (fs/erofs/super.c, erofs_fc_get_tree); "" for others.
+	SourceID string
+	Point    string
+	Type     string
 	// ReadOnly tells that the file system as a whole is read-only. A read-only
 	// mount of a writable file system is not.
 	ReadOnly bool
@@ -113,7 +116,9 @@ func (f FS) mountsAt(task string, seer Process) ([]Mount, error) {
 		return nil, &Error{path, err}
 	}
 	for i := range mounts {
-		mounts[i].SourceDev, mounts[i].Seer = f.nodeDev(mounts[i].Source), seer
+		m := &mounts[i]
+		m.SourceDev, m.Seer = f.nodeDev(m.Source), seer
+		m.SourceID = f.fileAt(m.Source, seer.root())
 	}
 	return mounts, nil
 }
@@ -129,6 +134,19 @@ func (f FS) nodeDev(path string) remap.Dev {
 		return remap.Dev{}
 	}
 	return rdev(info)
+}
+
+// fileAt is what package blockio calls the regular file that has a path below a root; ""
+// if none has.
+func (f FS) fileAt(path, root string) string {
+	if !strings.HasPrefix(path, "/") {
+		return ""
+	}
+	info, err := os.Stat(f.path(root, path))
+	if err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	return idOf(info)
 }
 
 func parseMounts(r io.Reader) ([]Mount, error) {

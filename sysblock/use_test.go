@@ -304,3 +304,22 @@ func TestDiskOfPartition(t *testing.T) {
 	m.Hold("dm-0", "sda")
 	wantUses(t, usesOf(t, m, "sda1"), "sda is held: dm-0")
 }
+
+// TestMountedFiles: a file can be mounted without a loop device, in any mount namespace.
+func TestMountedFiles(t *testing.T) {
+	m := sysblocktest.New(t)
+	m.File("images/here", "x")
+	m.File("images/there", "x")
+	m.File("proc/self/mountinfo", "30 1 0:50 / /mnt/e ro - erofs /images/here ro")
+	m.Process(7, "mnt:[2]", "/", "40 1 0:51 / /mnt/f ro - erofs /image ro")
+	m.Link("proc/7/root/image", "images/there")
+	for name, want := range map[string]string{
+		"here": " is mounted read-only: /mnt/e (erofs)", "there": " is mounted read-only: /mnt/f (erofs) in the mount namespace of process 7 (test)",
+	} {
+		uses, err := m.FS().FileUsers(filepath.Join(string(m.FS()), "images", name), idAt(t, m, "images/"+name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantUses(t, texts(uses), want)
+	}
+}

@@ -38,6 +38,8 @@ const (
 	Exported UseKind = "exported"
 	// Opened: a process has it open for writing.
 	Opened UseKind = "open for writing"
+	// Output: this process writes its output there.
+	Output UseKind = "the output of this program"
 	// Unseen: somebody has it open for writing who does not show as a process.
 	Unseen UseKind = "open for writing, unseen"
 	// Locked: a process has locked it as a whole for itself (flock(2)).
@@ -144,8 +146,10 @@ func (f FS) FileUsers(path, id string) ([]Use, error) {
 		return nil, err
 	}
 	file, err := f.openToAsk(path, id)
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EWOULDBLOCK) {
-		return u.uses, nil // for who opens it to copy
+	switch {
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EWOULDBLOCK),
+		errors.Is(err, fs.ErrNotExist), errors.Is(err, ErrGone): // it has not that name any more
+		return u.uses, nil // who opens it will be told
 	}
 	if err != nil {
 		return nil, &Error{path, err}
@@ -211,6 +215,7 @@ type users struct {
 	loops   []boundLoop
 	exports []export
 	writers []writer
+	outputs []output
 
 	// reachedBy is the NVMe subsystem that leads to the device: this machine may export it
 	// to itself.
@@ -238,6 +243,7 @@ func (f FS) newUsers() (u *users, err error) {
 	if u.exports, err = f.exports(); err != nil {
 		return nil, err
 	}
+	u.outputs = f.outputs()
 	u.writers, err = f.writers(u.mounts)
 	return u, err
 }
@@ -326,7 +332,12 @@ func (u *users) only(disk remap.Dev) error {
 
 // direct lists who uses the device itself.
 func (u *users) direct(facts *Facts) {
-	u.mounted(facts)
+	for _, l := range u.loops {
+		if l.dev == facts.Dev {
+			u.output(l.storage, facts)
+		}
+	}
+	u.mounted(facts, func(m *Mount) bool { return m.Dev == facts.Dev || m.SourceDev == facts.Dev })
 	for _, id := range u.members[facts.Dev] {
 		u.add(Member, facts, "btrfs "+id)
 	}
@@ -337,12 +348,21 @@ func (u *users) direct(facts *Facts) {
 	}
 }
 
-// mounted lists where the device is mounted, once as this process sees it if it does.
-func (u *users) mounted(facts *Facts) {
+// output adds that this process writes its output to what the kernel knows by that ID.
+func (u *users) output(id string, facts *Facts) {
+	for _, o := range u.outputs {
+		if o.id == id {
+			u.add(Output, facts, o.what)
+		}
+	}
+}
+
+// mounted lists where the device or file is mounted, once as this process sees it if it does.
+func (u *users) mounted(facts *Facts, is func(*Mount) bool) {
 	seen := make(map[UseKind]bool)
 	for i := range u.mounts {
 		m := &u.mounts[i]
-		if m.Dev != facts.Dev && m.SourceDev != facts.Dev {
+		if !is(m) {
 			continue
 		}
 		if m.Seer.PID == 0 || !seen[m.kind()] {
@@ -385,6 +405,8 @@ func (u *users) made(kind, readOnly UseKind, facts *Facts, upper string) error {
 // stored lists who uses a device or file by what the kernel knows it by, and all
 // above the loop devices that it is the storage of.
 func (u *users) stored(id string, facts *Facts) error {
+	u.output(id, facts)
+	u.mounted(facts, func(m *Mount) bool { return m.SourceID == id })
 	for _, s := range u.swaps {
 		if slices.Contains(s.ids, id) {
 			u.add(Swap, facts, s.path)

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/dispatch/ends"
 	"github.com/dmcopy/dmcopy/dispatch/failure"
 )
 
@@ -171,9 +172,23 @@ func (a *app) fail(err error, asJSON bool) {
 	if a.quiet(err) {
 		return
 	}
+	a.leaveEnds(err, asJSON)
 	a.term.fail(errorMessage(err))
 	if asJSON && !a.answered.Swap(true) {
 		_ = json.NewEncoder(a.out).Encode(errorMessage(err)) // there is nobody left to tell
+	}
+}
+
+// leaveEnds has nothing more written to stdout or stderr where that is an end of the copy.
+func (a *app) leaveEnds(err error, asJSON bool) {
+	if errors.Is(err, ends.ErrStdout) {
+		a.out = io.Discard
+	}
+	switch {
+	case errors.Is(err, ends.ErrStderr) && asJSON:
+		a.term = newTerminal(io.Discard)
+	case errors.Is(err, ends.ErrStderr):
+		a.term = newTerminal(a.out)
 	}
 }
 

@@ -58,9 +58,9 @@ var exitCases = []struct {
 	{2, "ranges in a directory", "copy --ranges . a same", "is a directory"},
 	{2, "conflicting flags", "copy --freeze --live-source a same", "want one of them"},
 
-	{2, "the report into the destination", "copy {src} {dst} >>{dst}", ""},
-	{2, "the report into the source", "copy --json {src} {dst} >>{src}", ""},
-	{2, "messages into the destination", "copy {src} {dst} 2>>{dst}", "standard error is "},
+	{6, "the report into the destination", "copy {src} {dst} >>{dst}", ""},
+	{6, "the report into the source", "copy --json {src} {dst} >>{src}", ""},
+	{6, "messages into the destination", "copy {src} {dst} 2>>{dst}", "the standard error of this program goes to "},
 	{2, "no time", "copy --timeout 0 a same", "is over at once"},
 
 	{3, "time is over, with state", "copy --timeout 4s --rate 64K --state s {src} {dst}", "incomplete, state saved"},

@@ -8,24 +8,14 @@ import (
 	"github.com/dmcopy/dmcopy/dispatch/ends"
 )
 
-// refuseOwn refuses to copy over what the copy itself reads, and to print into what is
-// copied: the report would be written over it.
+// refuseOwn refuses to copy over what the copy itself reads. What it prints into is no
+// end in the first place (package ends).
 func (a *app) refuseOwn(job dispatch.Job, f *copyFlags) error {
 	for flag, path := range map[string]string{
 		"--rate-file": string(f.rate.file), "--ranges": string(f.file), "--domain": string(f.domain),
 	} {
 		if path != "" && isEnd(path, job.Dst) {
 			return usage("%s %s: this is %s, which is to be overwritten", flag, shown(path), shown(job.Dst.Name))
-		}
-	}
-	for _, e := range []ends.Endpoint{job.Dst, job.Src} {
-		switch {
-		case isEnd("/proc/self/fd/1", e):
-			a.answered.Store(true) // nothing more is written there
-			return usage("standard output is %s, and the report would be written over it: send it elsewhere", shown(e.Name))
-		case isEnd("/proc/self/fd/2", e):
-			a.term = newTerminal(a.out)
-			return usage("standard error is %s, and messages would be written over it: send it elsewhere", shown(e.Name))
 		}
 	}
 	return nil

@@ -91,6 +91,9 @@ func (o *opener) refuseLive() error {
 	if err != nil {
 		return err
 	}
+	if err := o.refuseOutput(uses); err != nil {
+		return err
+	}
 	var worst *sysblock.Use
 	for i := range uses {
 		u := &uses[i]
@@ -137,6 +140,9 @@ func (o *opener) refuseUsed() error {
 	}
 	uses, err := o.uses()
 	if err != nil {
+		return err
+	}
+	if err := o.refuseOutput(uses); err != nil {
 		return err
 	}
 	if len(uses) > 0 {
@@ -193,6 +199,8 @@ func describeAs(subject string, u sysblock.Use) string {
 		return subject + " is exported by " + u.Detail
 	case sysblock.Opened:
 		return u.Detail + " has " + subject + " open for writing"
+	case sysblock.Output:
+		return "the " + u.Detail + " of this program goes to " + subject
 	case sysblock.Unseen:
 		return u.Detail + " has " + subject + " open for writing: another namespace of processes, a target of the kernel, or a process that has mapped it or was just handed it"
 	case sysblock.Locked, sysblock.LockedRO:

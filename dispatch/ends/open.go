@@ -59,6 +59,11 @@ func openSource(ctx context.Context, sys sysblock.FS, name string, opts OpenOpti
 	if err := o.find(ctx); err != nil {
 		return Endpoint{}, err
 	}
+	if opts.Freeze || opts.LiveSource {
+		if err := o.refuseOwnOutput(); err != nil {
+			return Endpoint{}, err
+		}
+	}
 	if opts.Freeze {
 		return o.openFreezable(ctx)
 	}

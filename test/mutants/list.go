@@ -703,11 +703,6 @@ var mutants = []mutant{
 		in: "./cmd/dmcopy", tests: "TestResumeRefused",
 	},
 	{
-		guard: "the report is not written over the copy",
-		file:  "cmd/dmcopy/own.go", old: "case isEnd(\"/proc/self/fd/1\", e):", new: "case false:",
-		in: "./cmd/dmcopy", tests: "TestExitCases/the_report_into_the_destination|TestExitCases/the_report_into_the_source",
-	},
-	{
 		guard: "a copy that is complete is not turned round",
 		file:  "cmd/dmcopy/state.go", old: "complete && !f.restart && turnedRound(done, plan)", new: "complete && !f.restart && turnedRound(done, plan) && false",
 		in: "./cmd/dmcopy", tests: "TestScripts/messages",
@@ -1166,6 +1161,31 @@ var mutants = []mutant{
 		guard: "in use: whoever has it open for writing",
 		file:  "sysblock/users.go", old: "if w.id == id {", new: "if false {",
 		in: "./sysblock", tests: "TestFileUsers",
+	},
+	{
+		guard: "in use: files that are mounted themselves",
+		file:  "sysblock/users.go", old: "return m.SourceID == id", new: "return false",
+		in: "./sysblock", tests: "TestMountedFiles",
+	},
+	{
+		guard: "in use: files that are mounted in other namespaces have their names there",
+		file:  "sysblock/mounts.go", old: "m.SourceID = f.fileAt(m.Source, seer.root())", new: "m.SourceID = f.fileAt(m.Source, \"\")",
+		in: "./sysblock", tests: "TestMountedFiles",
+	},
+	{
+		guard: "in use: the output of this very process",
+		file:  "dispatch/ends/output.go", old: "if u.Kind != sysblock.Output {", new: "if true {",
+		in: "./cmd/dmcopy", tests: "TestOutputIsNoEnd",
+	},
+	{
+		guard: "in use: the output, whatever a source may suffer",
+		file:  "dispatch/ends/open.go", old: "if opts.Freeze || opts.LiveSource {", new: "if false {",
+		in: "./cmd/dmcopy", tests: "TestOutputIsNoEnd",
+	},
+	{
+		guard: "in use: not even the reason is written over an end",
+		file:  "cmd/dmcopy/app.go", old: "	a.leaveEnds(err, asJSON)\n", new: "",
+		in: "./cmd/dmcopy", tests: "TestOutputIsNoEnd",
 	},
 	{
 		guard: "in use: threads with descriptors of their own",
