@@ -65,7 +65,7 @@ func TestBypassedBelow(t *testing.T) {
 	untouched(t, want)
 	file := ends.Endpoint{Name: "file", Device: v.Endpoint(v.lowerDst).Device}
 	for _, job := range []dispatch.Job{{Src: v.Endpoint(v.src), Dst: file}, {Src: file, Dst: v.Endpoint(v.src)}} {
-		if _, err := dispatch.New(v.Machine, dispatch.Options{}).Copy(t.Context(), job); !errors.Is(err, failure.ErrRefused) {
+		if _, err := dispatch.New(v.Machine).Copy(t.Context(), job, dispatch.Options{}); !errors.Is(err, failure.ErrRefused) {
 			t.Errorf("%s to %s: %v", job.Src.Name, job.Dst.Name, err)
 		}
 	}

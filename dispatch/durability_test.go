@@ -201,7 +201,7 @@ func TestVerify(t *testing.T) {
 	if !errors.Is(err, failure.ErrMismatch) || rep.Verified != account.VerifyFull {
 		t.Errorf("%v, %+v", err, rep)
 	}
-	found, err := dispatch.New(v, dispatch.Options{}).Verify(context.Background(), dispatch.Job{Src: v.Endpoint(v.src), Dst: v.Endpoint(v.dst)})
+	found, err := dispatch.New(v).Verify(context.Background(), dispatch.Job{Src: v.Endpoint(v.src), Dst: v.Endpoint(v.dst)}, dispatch.Options{})
 	if err != nil || len(found.Mismatches) != 1 || found.Mismatches[0].Dst/sector != 1234 {
 		t.Errorf("%v, %+v", err, found)
 	}
@@ -373,7 +373,7 @@ func TestGuard(t *testing.T) {
 	keep := &keeper{n, &last}
 	job := dispatch.Job{Src: v.Endpoint(v.src), Dst: v.Endpoint(v.dst)}
 	want := v.expect()
-	rep, err := dispatch.New(keep, dispatch.Options{Window: window}).Copy(context.Background(), job)
+	rep, err := dispatch.New(keep).Copy(context.Background(), job, dispatch.Options{Window: window})
 	checkReport(t, rep, err)
 	if err != nil || last == nil {
 		t.Fatal(err)

@@ -33,7 +33,7 @@ func copyOf(t rapid.TB, m *fakestack.Machine, src, dst remap.Dev, opts dispatch.
 func copyWith(ctx context.Context, t rapid.TB, m *fakestack.Machine, src, dst remap.Dev, opts dispatch.Options, ranges ...byterange.Range) (*account.Report, error) {
 	t.Helper()
 	job := dispatch.Job{Src: m.Endpoint(src), Dst: m.Endpoint(dst), Ranges: ranges}
-	rep, err := dispatch.New(m, opts).Copy(ctx, job)
+	rep, err := dispatch.New(m).Copy(ctx, job, opts)
 	checkReport(t, rep, err)
 	return rep, err
 }

@@ -57,7 +57,7 @@ func (d onDisk) copy(t *testing.T, opts dispatch.Options, meanwhile func()) (*ac
 			once.Do(meanwhile)
 		}
 	}
-	return dispatch.New(fakestack.New(1), opts).Copy(context.Background(), dispatch.Job{Src: src, Dst: dst})
+	return dispatch.New(fakestack.New(1)).Copy(context.Background(), dispatch.Job{Src: src, Dst: dst}, opts)
 }
 
 // TestDestinationFileIsTaken: a copy that does not lie under its name in the end, or

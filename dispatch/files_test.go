@@ -96,7 +96,7 @@ func newFileRig(on files.FileSystem, srcSize, dstSize int) *fileRig {
 
 func (r *fileRig) copy(t rapid.TB, opts dispatch.Options, ranges ...byterange.Range) (*account.Report, error) {
 	t.Helper()
-	rep, err := dispatch.New(r.Machine, opts).Copy(context.Background(), dispatch.Job{Src: r.src.endpoint(), Dst: r.dst.endpoint(), Ranges: ranges})
+	rep, err := dispatch.New(r.Machine).Copy(context.Background(), dispatch.Job{Src: r.src.endpoint(), Dst: r.dst.endpoint(), Ranges: ranges}, opts)
 	checkReport(t, rep, err)
 	return rep, err
 }
@@ -339,7 +339,7 @@ func (r *loopRig) Changes(ctx context.Context, st *remap.Stack) ([]remap.Change,
 }
 
 func (r *loopRig) copy(t *testing.T, opts dispatch.Options) (*account.Report, error) {
-	rep, err := dispatch.New(r, opts).Copy(t.Context(), dispatch.Job{Src: r.Endpoint(r.src), Dst: r.Endpoint(r.dst)})
+	rep, err := dispatch.New(r).Copy(t.Context(), dispatch.Job{Src: r.Endpoint(r.src), Dst: r.Endpoint(r.dst)}, opts)
 	checkReport(t, rep, err)
 	return rep, err
 }
@@ -384,7 +384,7 @@ func TestFileAndDevice(t *testing.T) {
 	for _, job := range []dispatch.Job{
 		{Src: r.src.endpoint(), Dst: r.Endpoint(disk)}, {Src: r.Endpoint(disk), Dst: r.dst.endpoint()},
 	} {
-		rep, err := dispatch.New(r.Machine, dispatch.Options{}).Copy(t.Context(), job)
+		rep, err := dispatch.New(r.Machine).Copy(t.Context(), job, dispatch.Options{})
 		if err != nil || reason(rep, plan.ReasonFile) != volume.Bytes() || rep.Host != volume.Bytes() {
 			t.Errorf("%+v, %v", rep, err)
 		}
@@ -425,7 +425,7 @@ func TestNoSpace(t *testing.T) {
 			defer mu.Unlock()
 			most = max(most, p.Done)
 		}}
-		rep, err := dispatch.New(r.Machine, opts).Copy(context.Background(), dispatch.Job{Src: r.src.endpoint(), Dst: end})
+		rep, err := dispatch.New(r.Machine).Copy(context.Background(), dispatch.Job{Src: r.src.endpoint(), Dst: end}, opts)
 		if !errors.Is(err, unix.ENOSPC) {
 			t.Fatal(err)
 		}

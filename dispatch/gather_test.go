@@ -32,11 +32,11 @@ func BenchmarkPlanGather(b *testing.B) {
 	for i, at := range rand.New(rand.NewPCG(1, 2)).Perm(n) {
 		job.Ranges = append(job.Ranges, byterange.Range{Src: int64(2 * at * unit), Dst: int64(i * unit), Len: unit})
 	}
-	d := dispatch.New(&paper{fakestack.New(0), st}, dispatch.Options{})
+	e := dispatch.New(&paper{fakestack.New(0), st})
 	b.ReportAllocs()
 	steps := 0
 	for b.Loop() {
-		for s, err := range d.Plan(b.Context(), job) {
+		for s, err := range e.Plan(b.Context(), job, dispatch.Options{}) {
 			if err != nil || s.Method != account.NVMeCopy {
 				b.Fatal(fmt.Sprintf("%+v", s), err)
 			}

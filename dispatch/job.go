@@ -23,6 +23,12 @@ type Job struct {
 	// Ranges are copied in the order given. They must not overlap on the
 	// destination.
 	Ranges []byterange.Range
+	keeper *Volume // of what holds the destination; nil if it does not stay open
+}
+
+// Between is a job between volumes that stay open.
+func Between(src, dst *Volume, ranges ...byterange.Range) Job {
+	return Job{Src: src.Endpoint, Dst: dst.Endpoint, Ranges: ranges, keeper: dst}
 }
 
 // Options are how to copy. The zero value of each field means its default.

@@ -67,7 +67,7 @@ func TestCheckMemory(t *testing.T) {
 	job := dispatch.Job{Src: ends.Endpoint{Name: "a", Dev: src.Dev, Device: sheet{node: src}}, Dst: ends.Endpoint{Name: "b", Dev: dst.Dev, Device: sheet{node: dst}}}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	if err := dispatch.New(m, dispatch.Options{}).Check(t.Context(), job); err != nil {
+	if err := dispatch.New(m).Check(t.Context(), job, dispatch.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	runtime.ReadMemStats(&after)

@@ -292,7 +292,7 @@ func planOf(t rapid.TB, m *fakestack.Machine, job dispatch.Job) (sum planned) {
 		t.Fatal(err)
 	}
 	at := int64(0)
-	for s, err := range dispatch.New(m, dispatch.Options{}).Plan(context.Background(), job) {
+	for s, err := range dispatch.New(m).Plan(context.Background(), job, dispatch.Options{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -322,7 +322,7 @@ func TestFileToMoved(t *testing.T) {
 			r.Leave(dst, table(volume))
 		}
 	}
-	rep, err := dispatch.New(r.Machine, dispatch.Options{Window: window, InFlight: 1}).Copy(t.Context(), dispatch.Job{Src: r.src.endpoint(), Dst: r.Endpoint(dst)})
+	rep, err := dispatch.New(r.Machine).Copy(t.Context(), dispatch.Job{Src: r.src.endpoint(), Dst: r.Endpoint(dst)}, dispatch.Options{Window: window, InFlight: 1})
 	if err != nil || rep.Recopied == 0 || !bytes.Equal(r.Content(dst, 0, volume), r.src.data) {
 		t.Errorf("%+v, %v", rep, err)
 	}

@@ -39,6 +39,7 @@ type run struct {
 	dest     *destination
 	windows  *windows
 	holder   machine.Holder // nil if an end is a regular file
+	keeper   *Volume        // of the holder; nil if nobody keeps it
 	// settled is the report of the windows that are done.
 	settled atomic.Pointer[account.Report]
 	// left: nobody waits for the run any more.
@@ -46,22 +47,23 @@ type run struct {
 }
 
 // newRun checks the job and makes what carries it out.
-func (d *Dispatcher) newRun(job Job) (*run, error) {
+func (e *Engine) newRun(job Job, opts Options) (*run, error) {
+	opts = opts.withDefaults()
 	ranges, err := ends.Ranges(job.Src, job.Dst, job.Ranges)
 	if err != nil {
 		return nil, err
 	}
 	job.Ranges = plan.InSectors(job.Src, job.Dst, ranges)
-	files := ends.FilesOf(job.Src, job.Dst, d.opts.LiveSource, d.opts.Log)
+	files := ends.FilesOf(job.Src, job.Dst, opts.LiveSource, opts.Log)
 	calls := inflight.New()
 	job.Src, job.Dst = plan.Numbered(job.Src, job.Dst)
 	job = job.watchedBy(calls)
-	engine, err := d.opts.engine(&job)
+	engine, err := opts.engine(&job)
 	if err != nil {
 		return nil, err
 	}
-	r := &run{known: plan.NewKnown(), engine: engine}
-	r.base = d.newBase(job, calls, r)
+	r := &run{known: e.known, engine: engine, keeper: job.keeper}
+	r.base = e.newBase(job, opts, calls, r)
 	r.leaves = proof.NewLeaves(r.machine, job.Src, job.Dst)
 	r.source = &source{base: r.base}
 	r.caches = newCaches(r.base)
@@ -91,18 +93,18 @@ func (o Options) engine(job *Job) (emulation.Engine, error) {
 	return emulation.NewThreads(options)
 }
 
-func (d *Dispatcher) newBase(job Job, calls *inflight.Calls, r *run) *base {
-	counts := account.New(d.opts.Progress)
-	m := watchedMachine{d.machine, calls}
+func (e *Engine) newBase(job Job, opts Options, calls *inflight.Calls, r *run) *base {
+	counts := account.New(opts.Progress)
+	m := watchedMachine{e.machine, calls}
 	b := &base{
-		job: job, opts: d.opts, log: d.opts.Log, machine: m, calls: calls, account: counts,
-		layout: track.New(m, d.opts.request(job, r.known), d.opts.Patience, d.opts.Log),
-		record: record.New(d.opts.Journal, d.opts.JournalEvery, calls, counts, d.opts.Log),
-		pace:   pace.New(d.opts.Rate, d.opts.Nice, counts, d.opts.Log),
+		job: job, opts: opts, log: opts.Log, machine: m, calls: calls, account: counts,
+		layout: track.New(m, opts.request(job.Src, job.Dst, r.known), opts.Patience, opts.Log),
+		record: record.New(opts.Journal, opts.JournalEvery, calls, counts, opts.Log),
+		pace:   pace.New(opts.Rate, opts.Nice, counts, opts.Log),
 		window: new(window.Window),
 	}
-	b.host = hostcopy.New(r.engine, job.Src, job.Dst, d.opts.OnError, counts, b.layout.Explain)
-	b.zones = zones.New(job.Dst, b.host, counts, d.opts.Log)
+	b.host = hostcopy.New(r.engine, job.Src, job.Dst, opts.OnError, counts, b.layout.Explain)
+	b.zones = zones.New(job.Dst, b.host, counts, opts.Log)
 	return b
 }
 
@@ -171,7 +173,7 @@ func (r *run) prepare(ctx context.Context) (pending []byterange.Range, err error
 // ready prepares offloading, through a mapped destination if anything is to be.
 func (r *run) ready(mapped bool) error {
 	if stack := r.layout.Plan().Stack; stack != nil {
-		r.holder = r.machine.Holder(r.opts.Hold, stack.Node(r.job.Dst.Dev))
+		r.holder = r.keeper.take(r.machine, r.opts.Hold, stack.Node(r.job.Dst.Dev))
 	}
 	r.dest.offload = offload.New(offload.Options{
 		Src: r.job.Src.Dev, Dst: r.job.Dst.Dev, Hold: r.opts.Hold,
@@ -282,7 +284,7 @@ func (r *run) close() error {
 	r.log.Debug("layout looked at early", "times", r.account.Counted(account.Looks), "windows cut short", r.account.Counted(account.Cuts))
 	errs := []error{r.source.thaw(), r.engine.Close(), r.layout.Close()}
 	if r.holder != nil {
-		errs = append(errs, r.holder.Close())
+		errs = append(errs, r.keeper.giveBack(r.opts.Hold, r.holder))
 	}
 	return errors.Join(append(errs, r.leaves.Close())...)
 }

@@ -192,7 +192,7 @@ func TestUnbearable(t *testing.T) {
 			c.dst.Device = zeroless{c.dst.Device}
 			job.Dst.Device = c.dst
 		}
-		rep, err := dispatch.New(v, opts).Copy(context.Background(), job)
+		rep, err := dispatch.New(v).Copy(context.Background(), job, opts)
 		checkReport(t, rep, err)
 		if err == nil || errors.Is(err, failure.ErrUnread) || rep.Result != account.OutcomeFailed {
 			t.Errorf("%s: %v, %+v", name, err, rep)
@@ -215,7 +215,7 @@ func TestVanished(t *testing.T) {
 			v.Swap(v.src, fakestack.Segment{Len: volume, Target: fakestack.Linear{Dev: v.ns, Start: spare}})
 		}
 	}
-	rep, err := dispatch.New(v, dispatch.Options{Offload: plan.OffloadNever, OnError: hostcopy.OnErrorContinue, InFlight: 1}).Copy(context.Background(), job)
+	rep, err := dispatch.New(v).Copy(context.Background(), job, dispatch.Options{Offload: plan.OffloadNever, OnError: hostcopy.OnErrorContinue, InFlight: 1})
 	if err == nil || errors.Is(err, failure.ErrUnread) || len(rep.Bad) > 0 {
 		t.Errorf("%v, %+v", err, rep)
 	}

@@ -43,7 +43,7 @@ func TestTaken(t *testing.T) {
 		}
 	}
 	job := dispatch.Job{Src: src, Dst: dst, Ranges: []byterange.Range{{Len: mib}}}
-	report, err := dispatch.New(kernel.New(snapshot.NewReader(snapshot.Options{}), nil), dispatch.Options{Progress: attach}).Copy(t.Context(), job)
+	report, err := dispatch.New(kernel.New(snapshot.NewReader(snapshot.Options{}), nil)).Copy(t.Context(), job, dispatch.Options{Progress: attach})
 	if !errors.Is(err, failure.ErrTaken) || report == nil || report.Result == account.OutcomeOK {
 		t.Errorf("%+v, %v", report, err)
 	}

@@ -78,7 +78,7 @@ func TestPairWithdrawn(t *testing.T) {
 	u := newUnits(small(), 512, false)
 	want := u.Expect(u.src, u.dst, byterange.Range{Len: volume.Bytes()})
 	job := dispatch.Job{Src: u.Endpoint(u.src), Dst: u.Endpoint(u.dst)}
-	rep, err := dispatch.New(fickle{u.Machine}, dispatch.Options{Window: 512 * kib}).Copy(t.Context(), job)
+	rep, err := dispatch.New(fickle{u.Machine}).Copy(t.Context(), job, dispatch.Options{Window: 512 * kib})
 	checkReport(t, rep, err)
 	if err != nil || rep.Host != rep.Total || rep.Commands != 0 || reason(rep, copydomain.ReasonDuplicate) != rep.Total {
 		t.Errorf("%v, %+v", err, rep)

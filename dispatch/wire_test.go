@@ -125,7 +125,7 @@ func TestNoKindStrays(t *testing.T) {
 		at, _ := m.Direct(dst, remap.Sector(r.Dst/sector), true)
 		s := &stray{Machine: m, t: t, kind: name, start: at.Start, end: at.Start + remap.Sector(r.Len/sector)}
 		job := dispatch.Job{Src: m.Endpoint(src), Dst: m.Endpoint(dst), Ranges: []byterange.Range{r}}
-		rep, err := dispatch.New(s, dispatch.Options{}).Copy(t.Context(), job)
+		rep, err := dispatch.New(s).Copy(t.Context(), job, dispatch.Options{})
 		if err != nil || rep.Offloaded != rep.Total || s.tried == 0 {
 			t.Errorf("%s: %v, %+v", name, err, rep)
 		}

@@ -303,7 +303,7 @@ func noSharing() *fakestack.Machine {
 
 func copyEnds(t rapid.TB, m machine.Machine, src, dst ends.Endpoint, opts dispatch.Options, ranges ...byterange.Range) (*account.Report, error) {
 	t.Helper()
-	rep, err := dispatch.New(m, opts).Copy(context.Background(), dispatch.Job{Src: src, Dst: dst, Ranges: ranges})
+	rep, err := dispatch.New(m).Copy(context.Background(), dispatch.Job{Src: src, Dst: dst, Ranges: ranges}, opts)
 	checkReport(t, rep, err)
 	return rep, err
 }

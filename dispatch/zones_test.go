@@ -83,9 +83,9 @@ func (d *disk) Zones(off, n int64) ([]blockio.Zone, error) {
 // zonedRun is a run to a zoned destination from files, which have no layout.
 func zonedRun(t testing.TB, src, dst *disk, ranges ...byterange.Range) *run {
 	t.Helper()
-	r, err := New(nil, Options{}).newRun(Job{
+	r, err := New(nil).newRun(Job{
 		Src: ends.Endpoint{Name: "src", Device: src}, Dst: ends.Endpoint{Name: "dst", Device: dst, Zones: dst}, Ranges: ranges,
-	})
+	}, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,10 +270,9 @@ func TestCopyToZones(t *testing.T) {
 		if len(ranges) == 0 {
 			return
 		}
-		d := New(nil, Options{Sparse: rapid.Bool().Draw(rt, "sparse"), Verify: account.VerifyFull})
-		rep, err := d.Copy(t.Context(), Job{
+		rep, err := New(nil).Copy(t.Context(), Job{
 			Src: ends.Endpoint{Name: "src", Device: src}, Dst: ends.Endpoint{Name: "dst", Device: dst, Zones: dst}, Ranges: ranges,
-		})
+		}, Options{Sparse: rapid.Bool().Draw(rt, "sparse"), Verify: account.VerifyFull})
 		if err != nil || rep.Host+rep.Zeroed != rep.Total {
 			rt.Fatalf("%v, %+v", err, rep)
 		}
@@ -334,9 +333,9 @@ func TestCopyToZoneFails(t *testing.T) {
 		src.mem[i] = 1
 	}
 	failing := &onceBroken{disk: dst, at: 3 * testZone}
-	_, err := New(nil, Options{}).Copy(t.Context(), Job{
+	_, err := New(nil).Copy(t.Context(), Job{
 		Src: ends.Endpoint{Name: "src", Device: src}, Dst: ends.Endpoint{Name: "dst", Device: failing, Zones: dst}, Ranges: []byterange.Range{{Src: 0, Dst: 2 * testZone, Len: 5 * testZone}},
-	})
+	}, Options{})
 	if !errors.Is(err, errPointer) || !errors.Is(err, emulation.ErrStopped) {
 		t.Error(err)
 	}

@@ -294,5 +294,5 @@ func (a *app) carryOut(ctx context.Context, w *world, job dispatch.Job, opts dis
 	opts.Progress = u.update
 	a.draining.Store(true)
 	defer a.draining.Store(false)
-	return dispatch.New(w, opts).Copy(ctx, job)
+	return dispatch.New(w).Copy(ctx, job, opts)
 }

@@ -122,12 +122,12 @@ func (a *app) planWith(ctx context.Context, f *copyFlags, open func([]byterange.
 		return err
 	}
 	w := f.live(a, copydomain.CrossForecast)
-	d := dispatch.New(w, opts)
+	engine := dispatch.New(w)
 	a.warn(append(a.unseen(job), a.exhausts(w, job)...))
-	err = a.printPlan(d.Plan(ctx, job), job)
+	err = a.printPlan(engine.Plan(ctx, job, opts), job)
 	a.forecast(w)
 	if err == nil {
-		err = refused(d.Check(ctx, job))
+		err = refused(engine.Check(ctx, job, opts))
 	}
 	return errors.Join(unreadable(err), job.Src.Close(), job.Dst.Close(), w.close())
 }
@@ -167,11 +167,11 @@ func (a *app) planStack(ctx context.Context, from, to string, f *copyFlags, stac
 	for _, why := range w.refusals(job.Src.Dev, job.Dst.Dev) {
 		a.note("copy would refuse this: %s", why)
 	}
-	d := dispatch.New(w, opts)
-	if err := a.printPlan(d.Plan(ctx, job), job); err != nil {
+	engine := dispatch.New(w)
+	if err := a.printPlan(engine.Plan(ctx, job, opts), job); err != nil {
 		return err
 	}
-	return a.refused(d.Check(ctx, job))
+	return a.refused(engine.Check(ctx, job, opts))
 }
 
 // totals sum up a plan.

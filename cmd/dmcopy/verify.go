@@ -94,7 +94,7 @@ func (a *app) compare(ctx context.Context, w *world, job dispatch.Job, f *verify
 	u := newUpdater(a.term, f.progress.value)
 	defer u.close()
 	opts := dispatch.Options{InFlight: f.inFlight, LiveSource: f.liveSource, Progress: u.update, Waiting: a.waiting, GiveUp: a.giveUp, Log: a.log}
-	return dispatch.New(w, opts).Verify(ctx, job)
+	return dispatch.New(w).Verify(ctx, job, opts)
 }
 
 // maxFailures bounds how many unreadable places an error names.

@@ -1,37 +1,85 @@
 package plan
 
 import (
+	"maps"
 	"sync"
+	"time"
 
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-// Known is what was found out about leaves. It outlives a plan, and can be used by several
-// at a time.
+// keepFor is how long what was found out about a pair counts. A device can be given another
+// firmware, and a target another configuration, without anybody hearing of it.
+const keepFor = 10 * time.Minute
+
+// Known is what was found out about leaves. It outlives a plan and a copy, and can be used by
+// several at a time. A leaf that does not look as it did ([remap.Node.Print]) is another one.
 type Known struct {
 	mu        sync.Mutex
-	poisoned  map[[2]twin]remap.Reason // pairs that have failed, or told that they cannot copy
-	different map[[2]twin]bool         // disks of one name that were seen to be different ones
+	poisoned  map[[2]twin]poison    // pairs that have failed, or told that they cannot copy
+	proven    map[[2]twin]time.Time // pairs that do what they say, and until when that counts
+	different map[[2]twin]bool      // disks of one name that were seen to be different ones
+}
+
+// poison is why a pair is not to be used, and until when; zero for ever.
+type poison struct {
+	why   remap.Reason
+	until time.Time
 }
 
 // NewKnown knows nothing.
 func NewKnown() *Known {
-	return &Known{poisoned: make(map[[2]twin]remap.Reason), different: make(map[[2]twin]bool)}
+	return &Known{poisoned: make(map[[2]twin]poison), proven: make(map[[2]twin]time.Time), different: make(map[[2]twin]bool)}
 }
 
-// Poison keeps a pair from being used again, for a reason.
+// Poison keeps a pair from being used again, for a reason. One that has not done what it said
+// is never trusted again.
 func (k *Known) Poison(src, dst *remap.Node, why remap.Reason) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.poisoned[twinsOf(src, dst)] = why
+	pair := twinsOf(src, dst)
+	p := poison{why: why}
+	if why != ReasonProofFailed {
+		p.until = time.Now().Add(keepFor)
+	}
+	k.poisoned[pair] = p
+	delete(k.proven, pair)
 }
 
 // Poisoned tells whether a pair is not to be used, and why.
 func (k *Known) Poisoned(src, dst *remap.Node) (why remap.Reason, is bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	why, is = k.poisoned[twinsOf(src, dst)]
-	return why, is
+	pair := twinsOf(src, dst)
+	p, is := k.poisoned[pair]
+	if is && !p.until.IsZero() && time.Now().After(p.until) {
+		delete(k.poisoned, pair)
+		return "", false
+	}
+	return p.why, is
+}
+
+// Prove notes that a pair was seen to do what it said.
+func (k *Known) Prove(src, dst *remap.Node) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.proven[twinsOf(src, dst)] = time.Now().Add(keepFor)
+}
+
+// Proven tells whether a pair was seen to do what it said, not long ago.
+func (k *Known) Proven(src, dst *remap.Node) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return time.Now().Before(k.proven[twinsOf(src, dst)])
+}
+
+// Doubt forgets what was proven of pairs with these leaves: something has happened to them.
+func (k *Known) Doubt(leaves ...remap.Dev) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, dev := range leaves {
+		maps.DeleteFunc(k.proven, func(pair [2]twin, _ time.Time) bool { return pair[0].dev == dev || pair[1].dev == dev })
+	}
 }
 
 // tell notes that two disks of one name are different ones.
@@ -60,4 +108,5 @@ func (k *Known) apart(all []*remap.Node) bool {
 	return true
 }
 
+// Key names a pair of leaves within one window.
 type Key struct{ Src, Dst remap.Dev }

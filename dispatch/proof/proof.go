@@ -89,7 +89,8 @@ func (v *Prover) Choose(ctx context.Context, steps window.Offload) (untold []pla
 	for key, some := range steps {
 		p := v.proofs[key]
 		if p == nil {
-			p = &proof{}
+			known := v.known.Proven(some[0].SrcLeaf, some[0].DstLeaf)
+			p = &proof{proven: known, sure: known}
 			v.proofs[key] = p
 		}
 		p.sample = copydomain.Move{}
@@ -230,6 +231,9 @@ func (v *Prover) Prove(ctx context.Context, copier copydomain.Copier, key plan.K
 		return Trial{Result: result, Failed: unequal(p.sample, b)}, nil
 	}
 	p.proven, p.sure = true, p.sure || p.unlike
+	if p.sure {
+		v.known.Prove(b.Pair.Src, b.Pair.Dst)
+	}
 	return Trial{Result: result, Rest: rest}, nil
 }
 

@@ -51,7 +51,7 @@ func (w Way) Copy(src, dst string, opts dispatch.Options, ranges ...byterange.Ra
 	if w.Between != nil {
 		machine = w.Between(kernel)
 	}
-	return dispatch.New(machine, opts).Copy(ctx, dispatch.Job{Src: from, Dst: to, Ranges: ranges})
+	return dispatch.New(machine).Copy(ctx, dispatch.Job{Src: from, Dst: to, Ranges: ranges}, opts)
 }
 
 // AddsUp tells whether a report accounts for each byte once.

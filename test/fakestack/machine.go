@@ -345,7 +345,7 @@ func (m *Machine) call(what string) int {
 }
 
 // Calls tells how often something was done: "stack", "changes", "hold",
-// "command", "read", "write", "zero", "flush", "drop".
+// "command", "admin", "read", "write", "zero", "flush", "drop".
 func (m *Machine) Calls(what string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -368,6 +368,7 @@ type transport struct {
 // Admin implements nvme.Transport.
 func (t *transport) Admin(ctx context.Context, c *nvme.Command) (nvme.Completion, error) {
 	t.m.witnessAdmin(c)
+	t.m.change(func() { t.m.calls["admin"]++ })
 	return t.Transport.Admin(ctx, c)
 }
 

@@ -186,7 +186,7 @@ func countPieces(src, dst string) (pieces int, err error) {
 	reader := snapshot.NewReader(snapshot.Options{})
 	machine := kernel.New(reader, nil)
 	defer func() { err = errors.Join(err, machine.Close(), reader.Close()) }()
-	for _, err := range dispatch.New(machine, dispatch.Options{}).Plan(ctx, dispatch.Job{Src: from, Dst: to}) {
+	for _, err := range dispatch.New(machine).Plan(ctx, dispatch.Job{Src: from, Dst: to}, dispatch.Options{}) {
 		if err != nil {
 			return 0, err
 		}

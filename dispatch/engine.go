@@ -14,22 +14,23 @@ import (
 	"github.com/dmcopy/dmcopy/emulation"
 )
 
-// Dispatcher carries out copies on one machine.
-type Dispatcher struct {
+// Engine carries out copies on one machine, any number of them at a time. What it has found out
+// of the machine outlives a copy: which pairs of leaves do what they say, which do not, and
+// which disks of one name are different ones. With volumes that stay open ([Engine.Open]), the
+// next copy between them starts no process, identifies no disk and proves nothing again.
+type Engine struct {
 	machine machine.Machine
-	opts    Options
+	known   *plan.Known
 }
 
-// New returns a dispatcher.
-func New(m machine.Machine, opts Options) *Dispatcher {
-	return &Dispatcher{machine: m, opts: opts.withDefaults()}
-}
+// New returns an engine. The machine is the caller's, who closes it afterwards.
+func New(m machine.Machine) *Engine { return &Engine{machine: m, known: plan.NewKnown()} }
 
 // Copy carries out the job and reports what became of every byte. The report
 // comes with an error, too, if anything was begun; it is nil if nothing was. If
 // the error is an [inflight.Stuck], the ends of the job are still in use.
-func (d *Dispatcher) Copy(ctx context.Context, job Job) (*account.Report, error) {
-	r, err := d.newRun(job)
+func (e *Engine) Copy(ctx context.Context, job Job, opts Options) (*account.Report, error) {
+	r, err := e.newRun(job, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -42,8 +43,8 @@ func (d *Dispatcher) Copy(ctx context.Context, job Job) (*account.Report, error)
 
 // Check refuses what Copy would refuse because of the plan, and writes nothing.
 // Whether the layout can be held shows only when it is done.
-func (d *Dispatcher) Check(ctx context.Context, job Job) error {
-	r, err := d.newRun(job)
+func (e *Engine) Check(ctx context.Context, job Job, opts Options) error {
+	r, err := e.newRun(job, opts)
 	if err != nil {
 		return err
 	}
@@ -54,8 +55,8 @@ func (d *Dispatcher) Check(ctx context.Context, job Job) error {
 }
 
 // Verify compares source and destination of the job through the top.
-func (d *Dispatcher) Verify(ctx context.Context, job Job) (emulation.Comparison, error) {
-	r, err := d.newRun(job)
+func (e *Engine) Verify(ctx context.Context, job Job, opts Options) (emulation.Comparison, error) {
+	r, err := e.newRun(job, opts)
 	if err != nil {
 		return emulation.Comparison{}, err
 	}
@@ -70,20 +71,20 @@ func (d *Dispatcher) Verify(ctx context.Context, job Job) (emulation.Comparison,
 
 // Plan tells what a copy would do, piece by piece and in order, without
 // writing anything. The step is reused.
-func (d *Dispatcher) Plan(ctx context.Context, job Job) iter.Seq2[*plan.Step, error] {
+func (e *Engine) Plan(ctx context.Context, job Job, opts Options) iter.Seq2[*plan.Step, error] {
 	return func(yield func(*plan.Step, error) bool) {
 		ranges, err := ends.Ranges(job.Src, job.Dst, job.Ranges)
 		if err != nil {
 			yield(nil, err)
 			return
 		}
-		job.Src, job.Dst = plan.Numbered(job.Src, job.Dst)
-		p, err := plan.New(ctx, d.machine, d.opts.request(job, plan.NewKnown()))
+		src, dst := plan.Numbered(job.Src, job.Dst)
+		p, err := plan.New(ctx, e.machine, opts.withDefaults().request(src, dst, e.known))
 		if err != nil {
 			yield(nil, failure.During("plan", err))
 			return
 		}
-		for step, err := range p.Steps(ctx, plan.InSectors(job.Src, job.Dst, ranges)) {
+		for step, err := range p.Steps(ctx, plan.InSectors(src, dst, ranges)) {
 			if !yield(step, failure.During("plan", err)) {
 				return
 			}
@@ -92,6 +93,6 @@ func (d *Dispatcher) Plan(ctx context.Context, job Job) iter.Seq2[*plan.Step, er
 }
 
 // request is for the plan of a job.
-func (o Options) request(job Job, known *plan.Known) plan.Request {
-	return plan.Request{Src: job.Src, Dst: job.Dst, Policy: o.Offload, Hold: o.Hold, Prime: o.Prime, Known: known}
+func (o Options) request(src, dst ends.Endpoint, known *plan.Known) plan.Request {
+	return plan.Request{Src: src, Dst: dst, Policy: o.Offload, Hold: o.Hold, Prime: o.Prime, Known: known}
 }
