@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 	"sync"
@@ -31,13 +32,14 @@ const (
 )
 
 // Finder answers for the leaves of a machine. It opens and identifies each
-// leaf once, and keeps it open until Close.
+// leaf once, and again when it looks another way ([remap.Node.Print]), and keeps it open until Close.
 type Finder struct {
 	open Openers
 
 	mu      sync.Mutex
 	devices map[remap.Dev]probed
 	copiers map[[2]remap.Dev]*nvme.Copier // by source and destination, made on first use
+	retired []io.Closer                   // what led to leaves that are others by now
 
 	units    units
 	crossing crossing
@@ -64,6 +66,7 @@ type Openers struct {
 
 // probed is what was found out about a leaf.
 type probed struct {
+	met
 	device    *nvme.Device
 	transport nvme.Transport
 	reason    remap.Reason
@@ -91,6 +94,14 @@ func openNamespace(leaf *remap.Node) (nvme.Transport, error) {
 		err = errors.Join(fmt.Errorf("copydomain: %s is device %s instead of %v", leaf.Name, f.Disk(), leaf.Dev), f.Close())
 	}
 	return opened(f, err)
+}
+
+// closer is a transport to close, nil if there is none.
+func closer(t nvme.Transport) io.Closer {
+	if t == nil {
+		return nil
+	}
+	return t
 }
 
 // opened keeps a file that is nil from becoming a transport that is not.
@@ -195,15 +206,26 @@ func (f *Finder) probe(ctx context.Context, leaf *remap.Node) probed {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	p, known := f.devices[leaf.Dev]
-	if known {
+	if known && p.stands(leaf) {
 		return p
 	}
+	old := p
 	p = f.identify(ctx, leaf)
+	p.met = meet(leaf, p.device == nil)
 	if ctx.Err() != nil { // that says nothing about the device
 		if p.transport != nil {
 			p.transport.Close()
 		}
 		return p
+	}
+	if known {
+		f.retire(leaf.Dev, closer(old.transport))
+		switch {
+		case p.device == nil:
+			p.device = old.device // whose fences stand
+		case old.device != nil && !p.device.Succeed(old.device):
+			p.reason, p.detail = ReasonIdentity, fmt.Sprintf("%s has other blocks than before, and a command of unknown fate", leaf.Name)
+		}
 	}
 	f.devices[leaf.Dev] = p
 	return p
@@ -319,6 +341,10 @@ func (f *Finder) Close() error {
 		delete(f.devices, dev)
 	}
 	clear(f.copiers)
+	for _, old := range f.retired {
+		errs = append(errs, old.Close())
+	}
+	f.retired = nil
 	errs = append(errs, f.units.close())
 	return errors.Join(errs...)
 }

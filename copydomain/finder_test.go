@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -181,6 +183,45 @@ func TestProbesOnce(t *testing.T) {
 	if err := f.Close(); err == nil || opened != 1 || closed != 1 {
 		t.Errorf("opened %d times, closed %d times: %v", opened, closed, err)
 	}
+}
+
+// TestProbesAgain: a leaf that looks another way is identified again, and one that could not be
+// after a while; what led to it is let go at the end.
+func TestProbesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk(0, 512, roomy)
+		opened, closed := 0, 0
+		var refuse error
+		f := copydomain.NewFinderWith(func(*remap.Node) (nvme.Transport, error) {
+			opened++
+			if refuse != nil {
+				return nil, refuse
+			}
+			return closing{d.loop, &closed}, nil
+		})
+		asks := func(node *remap.Node, want int, works bool) {
+			t.Helper()
+			if p := f.Pair(t.Context(), node, node); (p.Method != "") != works || opened != want {
+				t.Errorf("opened %d times, want %d: %+v", opened, want, p)
+			}
+		}
+		asks(d.node, 1, true)
+		other := d.with(func(n *remap.Node) { n.Print[0]++ })
+		asks(other, 2, true)
+		asks(other, 2, true)
+		refuse = unix.EIO
+		asks(d.node, 3, false)
+		refuse = nil
+		asks(d.node, 3, false)
+		time.Sleep(11 * time.Minute)
+		asks(d.node, 4, true)
+		if closed != 0 {
+			t.Errorf("%d are closed, which somebody may be using", closed)
+		}
+		if err := f.Close(); err == nil || closed != 3 {
+			t.Errorf("closed %d of 3: %v", closed, err)
+		}
+	})
 }
 
 // TestProbeInterrupted: an answer that was not waited for is not an answer.
@@ -392,5 +433,14 @@ func TestFenceIsShared(t *testing.T) {
 		if _, err := c.Copy(t.Context(), move); !errors.Is(err, want) {
 			t.Errorf("copier %d: %v", i, err)
 		}
+	}
+	// So does whoever meets it when it looks another way.
+	again := d.with(func(n *remap.Node) { n.Print[0]++ })
+	c, err := f.Copier(t.Context(), f.Pair(t.Context(), again, again), copydomain.CopyOptions{Allowed: func(_, _ remap.Sector) error { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Copy(t.Context(), move); !errors.Is(err, nvme.ErrFenced) {
+		t.Errorf("identified again: %v", err)
 	}
 }

@@ -25,6 +25,7 @@ type units struct {
 
 // unit is what was found out about a leaf.
 type unit struct {
+	met
 	name      string       // of the disk when it was met
 	device    *scsi.Device // nil if nothing is known
 	transport scsi.Transport
@@ -160,15 +161,30 @@ func (f *Finder) unit(ctx context.Context, leaf *remap.Node) unit {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	u, known := f.units.known[leaf.Dev]
-	if known {
+	if known && u.stands(leaf) {
 		return u
 	}
+	old := u
 	u = f.identifyUnit(ctx, leaf)
+	u.met = meet(leaf, u.device == nil)
 	if ctx.Err() != nil { // that says nothing about the unit
 		if u.transport != nil {
 			u.transport.Close()
 		}
 		return unit{reason: ReasonProbeFailed, detail: ctx.Err().Error()}
+	}
+	if known {
+		if old.transport != nil {
+			f.retire(leaf.Dev, old.transport)
+		} else {
+			f.retire(leaf.Dev, nil)
+		}
+		switch {
+		case u.device == nil:
+			u.device = old.device // whose fences stand
+		case old.device != nil && !u.device.Succeed(old.device):
+			u.reason, u.detail = ReasonIdentity, fmt.Sprintf("%s has other blocks than before, and a command of unknown fate", leaf.Name)
+		}
 	}
 	f.units.known[leaf.Dev] = u
 	return u

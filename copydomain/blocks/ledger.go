@@ -56,6 +56,14 @@ func (l *Ledger) enter(e *extents) error {
 	return nil
 }
 
+// Busy tells whether anything is under way or fenced.
+func (l *Ledger) Busy() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fences = slices.DeleteFunc(l.fences, (*Fence).over)
+	return len(l.active)+len(l.fences) > 0
+}
+
 func (l *Ledger) leave(e *extents) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -66,7 +66,7 @@ func newCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 		issuer: blocks.Issuer[*slot]{
 			Slots:    dst.room(opts.InFlight),
 			Patience: opts.Timeout + opts.Grace,
-			Fences:   &dst.ledger,
+			Fences:   dst.ledger,
 			Logger:   opts.Logger,
 			Name:     nameOf(src, dst),
 		},
@@ -123,7 +123,7 @@ func (c *Copier) CopyGuarded(ctx context.Context, pieces []blocks.Piece, notAfte
 }
 
 func (d *Device) side() blocks.Side {
-	return blocks.Side{Ledger: &d.ledger, Blocks: d.Namespace.Blocks}
+	return blocks.Side{Ledger: d.ledger, Blocks: d.Namespace.Blocks}
 }
 
 // batch makes the commands of one call of Copy.

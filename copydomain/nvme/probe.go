@@ -24,9 +24,19 @@ type Device struct {
 	ZoneBlocks  uint64 // the size of a zone in blocks, 0 where there are none
 	Support     blocks.Support
 
-	ledger blocks.Ledger
+	ledger *blocks.Ledger
 	once   sync.Once
 	slots  chan *slot // of all Copiers that write to the namespace
+}
+
+// Succeed has a namespace that was identified again respect the batches and the fences of what it
+// was. It tells whether it can: not with other blocks, if something is fenced.
+func (d *Device) Succeed(old *Device) bool {
+	if d.Namespace.BlockSize != old.Namespace.BlockSize {
+		return !old.ledger.Busy()
+	}
+	d.ledger = old.ledger
+	return true
 }
 
 func (d *Device) String() string {
@@ -37,7 +47,7 @@ func (d *Device) String() string {
 // An error means that an Identify failed or made no sense; a namespace that
 // cannot copy is not an error but a [blocks.Support] of No with its reason.
 func Probe(ctx context.Context, t Transport, nsid uint32) (*Device, error) {
-	d := &Device{Transport: t, NSID: nsid}
+	d := &Device{Transport: t, NSID: nsid, ledger: new(blocks.Ledger)}
 	b, err := identify(ctx, t, cnsController, 0)
 	if err != nil {
 		return nil, err

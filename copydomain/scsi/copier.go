@@ -37,7 +37,7 @@ func NewCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 	c.issuer = blocks.Issuer[*slot]{
 		Slots:    blocks.Rooms(dst.inFlight(opts.InFlight), c.Room),
 		Patience: opts.Timeout + opts.Grace,
-		Fences:   &dst.ledger,
+		Fences:   dst.ledger,
 		Logger:   opts.Logger,
 		Name:     dst.String(),
 	}

@@ -51,7 +51,7 @@ func (c *copying[L]) landed(o blocks.Outcome, r *retries, hopeless bool) blocks.
 	return o
 }
 
-func (d *Device) side() blocks.Side { return blocks.Side{Ledger: &d.ledger, Blocks: d.Capacity.Blocks} }
+func (d *Device) side() blocks.Side { return blocks.Side{Ledger: d.ledger, Blocks: d.Capacity.Blocks} }
 
 // inFlight is the number of commands that the target takes at a time, at most n.
 func (d *Device) inFlight(n int) int {

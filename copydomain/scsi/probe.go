@@ -45,7 +45,17 @@ type Device struct {
 	Tokens     Tokens
 
 	pages  []uint8
-	ledger blocks.Ledger
+	ledger *blocks.Ledger
+}
+
+// Succeed has a unit that was identified again respect the batches and the fences of what it
+// was. It tells whether it can: not with other blocks, if something is fenced.
+func (d *Device) Succeed(old *Device) bool {
+	if d.Capacity.BlockSize != old.Capacity.BlockSize {
+		return !old.ledger.Busy()
+	}
+	d.ledger = old.ledger
+	return true
 }
 
 // Tokens says whether, and how, a logical unit takes part in token copies.
@@ -70,7 +80,7 @@ func (d *Device) String() string {
 // command failed or that its data made no sense; a unit that cannot copy is not an
 // error but a [blocks.Support] of No with its reason. Nothing is written.
 func Probe(ctx context.Context, t Transport) (*Device, error) {
-	d := &Device{Transport: t}
+	d := &Device{Transport: t, ledger: new(blocks.Ledger)}
 	if err := ask(ctx, t, "test unit ready", testUnitReady(), nothing); err != nil {
 		return nil, err
 	}

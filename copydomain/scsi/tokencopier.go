@@ -36,7 +36,7 @@ func NewTokenCopier(src, dst *Device, opts blocks.Options) (*TokenCopier, error)
 		Slots: blocks.Rooms(dst.inFlight(opts.InFlight), c.Room),
 		// One that is begun at the last moment, and asked after.
 		Patience: 2 * (opts.Timeout + opts.Grace),
-		Fences:   &dst.ledger,
+		Fences:   dst.ledger,
 		Logger:   opts.Logger,
 		Name:     dst.String(),
 	}
