@@ -5,18 +5,12 @@ package main
 import (
 	"os"
 
-	"github.com/dmcopy/dmcopy/dispatch/freeze"
-	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/dispatch"
 )
 
 func main() {
 	// Helpers are this program again: nothing may come before them.
-	if hold.IsHelper() {
-		os.Exit(hold.HelperMain())
-	}
-	if freeze.IsHelper() {
-		os.Exit(freeze.HelperMain())
-	}
+	dispatch.Main()
 	crashLoudly()
 	quit(run(os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 }

@@ -59,15 +59,11 @@ func (f *FileSystem) Freeze(ctx context.Context, limit time.Duration) (*Frozen, 
 
 // start starts this program again, to freeze what its descriptor leads to.
 func (f *FileSystem) start(limit time.Duration) (*exec.Cmd, io.Closer, *bufio.Reader, error) {
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Args[0] = "dmcopy-freeze-helper"
-	cmd.Env = append(os.Environ(), helperEnv+"="+limit.String())
+	cmd, err := Helper.Command(limit.String(), f.dir)
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	cmd.Dir = "/"
-	cmd.ExtraFiles = []*os.File{f.dir}
-	// It gets no output of ours: it outlives us for as long as thawing takes, and whoever
-	// reads our output waits for the last one who could write there.
-	// Signals of a terminal are for us.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	order, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, nil, nil, err

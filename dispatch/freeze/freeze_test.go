@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/internal/rerun"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -24,12 +25,11 @@ import (
 const fakeEnv = "DMCOPY_TEST_FREEZE"
 
 func TestMain(m *testing.M) {
-	if fake := os.Getenv(fakeEnv); IsHelper() && fake != "" {
-		os.Exit(fakeHelper(fake))
+	role := Helper
+	if fake := os.Getenv(fakeEnv); fake != "" {
+		role.Run = func(arg string) int { return fakeHelper(fake, arg) }
 	}
-	if IsHelper() {
-		os.Exit(HelperMain())
-	}
+	rerun.Main(role)
 	os.Exit(m.Run())
 }
 
@@ -42,7 +42,7 @@ type lake struct {
 func (l *lake) freeze() error { l.done = append(l.done, "freeze"); return l.cold }
 func (l *lake) thaw() error   { l.done = append(l.done, "thaw"); return l.warm }
 
-func fakeHelper(fake string) int {
+func fakeHelper(fake, arg string) int {
 	what, file, _ := strings.Cut(fake, " ")
 	l := &lake{}
 	switch what {
@@ -64,7 +64,7 @@ func fakeHelper(fake string) int {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		return 0
 	}
-	limit, err := time.ParseDuration(os.Getenv(helperEnv))
+	limit, err := time.ParseDuration(arg)
 	if err == nil {
 		err = keep(os.Stdin, os.Stdout, l, limit)
 	}

@@ -8,29 +8,22 @@ import (
 	"os/signal"
 	"time"
 
+	"github.com/dmcopy/dmcopy/internal/rerun"
 	"golang.org/x/sys/unix"
 )
 
-// helperEnv marks a process as a helper, and tells it for how long it may keep the
-// file system frozen.
-const helperEnv = "DMCOPY_FREEZE_HELPER"
+// Helper keeps a file system frozen, for as long as its argument says.
+var Helper = rerun.Role{Name: "freeze", Run: serve}
 
-// helperFD is a directory of the file system, inherited from the parent.
-const helperFD = 3
-
-// IsHelper tells whether this process was started to keep a file system frozen.
-// Programs that freeze call it first in main, and then [HelperMain].
-func IsHelper() bool { return os.Getenv(helperEnv) != "" }
-
-// HelperMain freezes, thaws, and returns the exit status.
-func HelperMain() int {
+// serve freezes, thaws, and returns the exit status.
+func serve(arg string) int {
 	// Whoever ends a whole group of processes shall not leave it frozen.
 	signal.Ignore(unix.SIGPIPE, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
-	limit, err := time.ParseDuration(os.Getenv(helperEnv))
+	limit, err := time.ParseDuration(arg)
 	if err == nil {
 		// As far as it may: memory can be short because it is frozen.
 		_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
-		err = keep(os.Stdin, os.Stdout, descriptor(helperFD), limit)
+		err = keep(os.Stdin, os.Stdout, descriptor(rerun.FirstFile), limit)
 	}
 	if err != nil {
 		return 1 // nobody listens any more

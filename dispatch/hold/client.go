@@ -2,14 +2,12 @@ package hold
 
 import (
 	"bufio"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -34,14 +32,10 @@ type helper struct {
 // directory of a cgroup it starts inside of it. With a cleanupSpec it cleans up after
 // this process.
 func startHelper(device *os.File, group, cleanup string) (*helper, error) {
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Args[0] = "dmcopy-hold-helper"
-	cmd.Env = append(os.Environ(), helperEnv+"="+cmp.Or(cleanup, "1"))
-	cmd.ExtraFiles = []*os.File{device}
-	// It gets no output of ours: it may outlive us, as long as the kernel keeps a read
-	// of it, and whoever reads our output waits for the last one who could write there.
-	// A terminal's ^C is for us: the helper ends when we do.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd, err := Helper.Command(cleanup, device)
+	if err != nil {
+		return nil, err
+	}
 	if group != "" {
 		dir, err := os.Open(group)
 		if err != nil {

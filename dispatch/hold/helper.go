@@ -10,20 +10,13 @@ import (
 	"os/signal"
 	"time"
 
+	"github.com/dmcopy/dmcopy/internal/rerun"
 	"golang.org/x/sys/unix"
 )
 
 // Reads that may hang as long as somebody keeps the device suspended, and
 // reads that must be charged to another cgroup, are made by a helper: this
 // same program, started again. A hung read then hurts nobody but the helper.
-
-// helperEnv marks a process as a helper, and tells it what to clean up after its
-// parent, if anything: see cleanupSpec.
-const helperEnv = "DMCOPY_HOLD_HELPER"
-
-// helperFD is the device that the helper reads, inherited from its parent so
-// that nobody can put another device under the name.
-const helperFD = 3
 
 // maxReads bounds the reads in flight in one helper; maxRead is the size of
 // the largest, in sectors: one page, which nothing on the way splits.
@@ -32,17 +25,17 @@ const (
 	maxRead  = 8
 )
 
-// IsHelper tells whether this process was started as a helper of an anchor.
-// Programs that make anchors call it first in main, and then [HelperMain].
-func IsHelper() bool { return os.Getenv(helperEnv) != "" }
+// Helper makes the reads of an anchor. Its argument says what it cleans up after its parent, if
+// anything.
+var Helper = rerun.Role{Name: "hold", Run: serveParent}
 
-// HelperMain serves the parent until it closes the pipe, and returns the exit
-// status.
-func HelperMain() int {
+// serveParent serves the parent until it closes the pipe, and returns the exit
+// status. The device is inherited, so that nobody can put another one under the name.
+func serveParent(arg string) int {
 	signal.Ignore(unix.SIGPIPE) // a parent that was killed is no reason to leave the reads alone
-	w, err := serve(os.Stdin, os.Stdout, helperFD)
+	w, err := serve(os.Stdin, os.Stdout, rerun.FirstFile)
 	// Probes may hang behind somebody who waits for reads that last for minutes: these first.
-	err = errors.Join(err, cleanUp(os.Getenv(helperEnv), expiry))
+	err = errors.Join(err, cleanUp(arg, expiry))
 	if w != nil {
 		err = errors.Join(err, w.drain())
 	}

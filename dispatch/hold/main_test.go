@@ -3,11 +3,11 @@ package hold
 import (
 	"os"
 	"testing"
+
+	"github.com/dmcopy/dmcopy/internal/rerun"
 )
 
 func TestMain(m *testing.M) {
-	if IsHelper() {
-		os.Exit(HelperMain())
-	}
+	rerun.Main(Helper)
 	os.Exit(m.Run())
 }

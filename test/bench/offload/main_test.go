@@ -9,7 +9,8 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/dispatch"
+
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -25,9 +26,7 @@ const inFlight = 8
 var fast = vm.Disk{Serial: "fast", Size: 14 * gib, Copy: vm.CopyLimits{MSSRL: 2048, MCL: 16384, MSRC: 127}}
 
 func TestMain(m *testing.M) {
-	if hold.IsHelper() {
-		os.Exit(hold.HelperMain())
-	}
+	dispatch.Main()
 	flag.Parse()
 	if flag.Lookup("test.bench").Value.String() == "" {
 		os.Exit(m.Run()) // there is nothing here but benchmarks: no guest is needed

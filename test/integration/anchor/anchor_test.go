@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dmcopy/dmcopy/dispatch"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch/hold"
@@ -25,9 +27,7 @@ import (
 var leaf = vm.Disk{Serial: "leaf", Size: 256 << 20, Copy: vm.CopyLimits{MSSRL: 2048, MCL: 16384, MSRC: 127}}
 
 func TestMain(m *testing.M) {
-	if hold.IsHelper() {
-		os.Exit(hold.HelperMain())
-	}
+	dispatch.Main()
 	vm.Main(m, vm.Machine{Disks: []vm.Disk{leaf}, Programs: []string{"github.com/dmcopy/dmcopy/cmd/dmcopy"}})
 }
 

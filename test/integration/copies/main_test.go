@@ -3,13 +3,11 @@
 package copies
 
 import (
-	"os"
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/dispatch/byterange"
-	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -38,9 +36,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	if hold.IsHelper() {
-		os.Exit(hold.HelperMain())
-	}
+	dispatch.Main()
 	vm.Main(m, vm.Machine{
 		Programs: []string{"github.com/dmcopy/dmcopy/cmd/dmcopy"},
 		Disks:    []vm.Disk{alpha, alpha2, beta, fourK, single, pair1, pair2, plain, doomed, small},

@@ -3,12 +3,12 @@
 package fabrics
 
 import (
-	"os"
 	"os/exec"
 	"testing"
 
+	"github.com/dmcopy/dmcopy/dispatch"
+
 	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -22,9 +22,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	if hold.IsHelper() {
-		os.Exit(hold.HelperMain())
-	}
+	dispatch.Main()
 	vm.Main(m, vm.Machine{
 		Programs: []string{"github.com/dmcopy/dmcopy/cmd/dmcopy"},
 		Disks:    []vm.Disk{node, dual},

@@ -14,10 +14,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dmcopy/dmcopy/dispatch"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -33,9 +34,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	if hold.IsHelper() {
-		os.Exit(hold.HelperMain())
-	}
+	dispatch.Main()
 	vm.Main(m, vm.Machine{
 		Programs: []string{"github.com/dmcopy/dmcopy/cmd/dmcopy"},
 		Disks:    []vm.Disk{one, two},

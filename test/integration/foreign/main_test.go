@@ -4,10 +4,10 @@ package foreign
 
 import (
 	"bytes"
-	"os"
 	"testing"
 
-	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/dispatch"
+
 	"github.com/dmcopy/dmcopy/test/target"
 	"github.com/dmcopy/dmcopy/test/target/initiator"
 	"github.com/dmcopy/dmcopy/test/target/iscsi"
@@ -20,9 +20,7 @@ const mib = 1 << 20
 const name = "iqn.2026-01.org.dmcopy:disks"
 
 func TestMain(m *testing.M) {
-	if hold.IsHelper() {
-		os.Exit(hold.HelperMain())
-	}
+	dispatch.Main()
 	vm.Main(m, vm.Machine{Programs: []string{"github.com/dmcopy/dmcopy/cmd/dmcopy"}})
 }
 

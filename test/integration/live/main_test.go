@@ -12,7 +12,6 @@ import (
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/snapshot"
 	"github.com/dmcopy/dmcopy/test/copying"
@@ -29,9 +28,7 @@ var alpha = vm.Disk{Serial: "alpha", Size: 512 * mib, Copy: vm.CopyLimits{MSSRL:
 var doomed = vm.Disk{Serial: "doomed", Size: 64 * mib, Copy: alpha.Copy}
 
 func TestMain(m *testing.M) {
-	if hold.IsHelper() {
-		os.Exit(hold.HelperMain())
-	}
+	dispatch.Main()
 	vm.Main(m, vm.Machine{
 		Cmdline:  "loglevel=3", // the kernel tells of every member that fails
 		Programs: []string{"github.com/dmcopy/dmcopy/cmd/dmcopy"},

@@ -3,14 +3,12 @@
 package odx
 
 import (
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/target"
@@ -25,9 +23,7 @@ const mib = 1 << 20
 const odx = account.Method(copydomain.SCSIODX)
 
 func TestMain(m *testing.M) {
-	if hold.IsHelper() {
-		os.Exit(hold.HelperMain())
-	}
+	dispatch.Main()
 	vm.Main(m, vm.Machine{Programs: []string{"github.com/dmcopy/dmcopy/cmd/dmcopy"}})
 }
 

@@ -20,7 +20,6 @@ import (
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/dispatch/failure"
-	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/copying"
@@ -33,9 +32,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	if hold.IsHelper() {
-		os.Exit(hold.HelperMain())
-	}
+	dispatch.Main()
 	vm.Main(m, vm.Machine{})
 }
 

@@ -3,11 +3,11 @@ package zoned
 
 import (
 	"fmt"
-	"os"
 	"testing"
 
+	"github.com/dmcopy/dmcopy/dispatch"
+
 	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/dispatch/hold"
 	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/copying"
@@ -32,9 +32,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	if hold.IsHelper() {
-		os.Exit(hold.HelperMain())
-	}
+	dispatch.Main()
 	vm.Main(m, vm.Machine{
 		Programs: []string{"github.com/dmcopy/dmcopy/cmd/dmcopy"},
 		Disks:    []vm.Disk{whole, gaps, plain},

@@ -1,0 +1,5 @@
+package rerun
+
+import (
+	_ "github.com/dmcopy/dmcopy/dispatch/hold" // upwards
+)
