@@ -60,14 +60,14 @@ func (f *Finder) CrossNamespaces(mode CrossNamespace, log *slog.Logger) {
 // Forecast lists what [CrossEnable] would do for the pairs that were asked for
 // under [CrossForecast].
 func (f *Finder) Forecast() []string {
-	c := &f.crossing
+	c := f.crossing
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Sorted(maps.Values(c.forecast))
 }
 
 // crossPair answers for two namespaces of one subsystem.
-func (f *Finder) crossPair(ctx context.Context, pair Pair) Pair {
+func (f *namespaces) crossPair(ctx context.Context, pair Pair) Pair {
 	if f.open.Controllers == nil {
 		pair.Reason, pair.Detail = ReasonOtherNamespace, fmt.Sprintf("%s and %s are different namespaces", pair.Src.Name, pair.Dst.Name)
 		return pair
@@ -101,7 +101,7 @@ func (f *Finder) crossPair(ctx context.Context, pair Pair) Pair {
 
 // able tells why the controllers that may execute a command of the pair cannot, or
 // will not. Without a reason, detail is what would be done for it first.
-func (f *Finder) able(ctx context.Context, pair Pair, ends [2]*nvme.Device, mode CrossNamespace) (why remap.Reason, detail string) {
+func (f *namespaces) able(ctx context.Context, pair Pair, ends [2]*nvme.Device, mode CrossNamespace) (why remap.Reason, detail string) {
 	names, why, detail := f.leading(pair)
 	if why != "" {
 		return why, detail
@@ -129,7 +129,7 @@ func (f *Finder) able(ctx context.Context, pair Pair, ends [2]*nvme.Device, mode
 // leading lists the controllers to which the kernel may send a command of the
 // pair. The kernel looks at the paths to the destination only, so each has to be
 // one to the source as well.
-func (f *Finder) leading(pair Pair) ([]string, remap.Reason, string) {
+func (f *namespaces) leading(pair Pair) ([]string, remap.Reason, string) {
 	names, err := f.open.Controllers(pair.Dst)
 	sources, srcErr := f.open.Controllers(pair.Src)
 	if err := errors.Join(err, srcErr); err != nil {

@@ -29,19 +29,25 @@ func InFile(n *remap.Node) bool {
 
 // filePairs are the pairs of files that a finder has opened.
 type filePairs struct {
+	open Openers
+
 	mu      sync.Mutex
 	opened  []files.Transport
 	copiers map[[2]string]*files.Copier // by the IDs of source and destination
 }
 
-func (p *filePairs) close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func newFilePairs(open Openers) *filePairs { return &filePairs{open: open} }
+
+func (f *filePairs) answersFor(src, dst *remap.Node) bool { return InFile(src) && InFile(dst) }
+
+func (f *filePairs) close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	var errs []error
-	for _, t := range p.opened {
+	for _, t := range f.opened {
 		errs = append(errs, t.Close())
 	}
-	p.opened, p.copiers = nil, nil
+	f.opened, f.copiers = nil, nil
 	return errors.Join(errs...)
 }
 
@@ -56,8 +62,8 @@ func openFiles(src, dst files.Name) (files.Transport, error) {
 
 func fileName(n *remap.Node) files.Name { return files.Name{Path: n.Storage.Name, ID: n.Storage.ID} }
 
-// pairFiles tells how the file system of two files copies from one to the other.
-func (f *Finder) pairFiles(pair Pair) Pair {
+// pair tells how the file system of two files copies from one to the other.
+func (f *filePairs) pair(_ context.Context, pair Pair) Pair {
 	span, block, reason, detail := f.spanFiles(pair)
 	if reason != "" {
 		pair.Reason, pair.Detail = reason, detail
@@ -75,7 +81,7 @@ func (f *Finder) pairFiles(pair Pair) Pair {
 }
 
 // spanFiles finds out about both files; without a reason the result has a method.
-func (f *Finder) spanFiles(pair Pair) (span files.FileSystem, block int, reason remap.Reason, detail string) {
+func (f *filePairs) spanFiles(pair Pair) (span files.FileSystem, block int, reason remap.Reason, detail string) {
 	if f.open.FileSystem == nil {
 		return span, 0, ReasonNoMethod, "there is no copy method for files"
 	}
@@ -113,16 +119,16 @@ func lost(err error) (remap.Reason, string) {
 	return ReasonProbeFailed, err.Error()
 }
 
-// fileCopier returns what issues calls for a pair of files.
-func (f *Finder) fileCopier(pair Pair, opt CopyOptions) (Copier, error) {
+// copier returns what issues calls for a pair of files.
+func (f *filePairs) copier(_ context.Context, pair Pair, opt CopyOptions) (Copier, error) {
 	span, _, reason, detail := f.spanFiles(pair)
 	if reason != "" {
-		return nil, fmt.Errorf("copydomain: %s: %s", reason, detail)
+		return nil, &Withdrawn{reason, detail}
 	}
-	f.files.mu.Lock()
-	defer f.files.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	key := [2]string{pair.Src.Storage.ID, pair.Dst.Storage.ID}
-	copier := f.files.copiers[key]
+	copier := f.copiers[key]
 	if copier == nil {
 		t, err := f.open.Files(fileName(pair.Src), fileName(pair.Dst))
 		if err != nil {
@@ -132,11 +138,11 @@ func (f *Finder) fileCopier(pair Pair, opt CopyOptions) (Copier, error) {
 		if err != nil {
 			return nil, errors.Join(err, t.Close())
 		}
-		if f.files.copiers == nil {
-			f.files.copiers = make(map[[2]string]*files.Copier)
+		if f.copiers == nil {
+			f.copiers = make(map[[2]string]*files.Copier)
 		}
-		f.files.opened = append(f.files.opened, t)
-		f.files.copiers[key] = copier
+		f.opened = append(f.opened, t)
+		f.copiers[key] = copier
 	}
 	return &fileCopier{copier: copier, src: pair.Src.Storage.Start, dst: pair.Dst.Storage.Start, opt: opt}, nil
 }

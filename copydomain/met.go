@@ -1,7 +1,6 @@
 package copydomain
 
 import (
-	"io"
 	"maps"
 	"time"
 
@@ -26,17 +25,7 @@ func (m met) stands(leaf *remap.Node) bool {
 	return m.print == leaf.Print && !(m.failed && time.Since(m.at) > keepFailures)
 }
 
-// retire keeps what led to a leaf that is another one by now until the end: somebody may be
-// using it. New copiers are made for the leaf as it is.
-func (f *Finder) retire(dev remap.Dev, transport io.Closer) {
-	if transport != nil {
-		f.retired = append(f.retired, transport)
-	}
-	concerned := func(key [2]remap.Dev) bool { return key[0] == dev || key[1] == dev }
-	deleteKeys(f.copiers, concerned)
-	deleteKeys(f.units.copiers, concerned)
-}
-
-func deleteKeys[V any](m map[[2]remap.Dev]V, when func([2]remap.Dev) bool) {
-	maps.DeleteFunc(m, func(key [2]remap.Dev, _ V) bool { return when(key) })
+// forget drops what is kept for pairs with a leaf.
+func forget[V any](pairs map[[2]remap.Dev]V, dev remap.Dev) {
+	maps.DeleteFunc(pairs, func(key [2]remap.Dev, _ V) bool { return key[0] == dev || key[1] == dev })
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
@@ -19,8 +21,12 @@ const ReasonDuplicate remap.Reason = "domain:duplicate-designator"
 
 // units are the SCSI logical units that a finder has met.
 type units struct {
+	open Openers
+
+	mu      sync.Mutex
 	known   map[remap.Dev]unit
 	copiers map[[2]remap.Dev]unitCopier // by source and destination, made on first use
+	retired []io.Closer                 // what led to leaves that are others by now
 }
 
 // unit is what was found out about a leaf.
@@ -33,19 +39,43 @@ type unit struct {
 	detail    string
 }
 
-func newUnits() units {
-	return units{known: make(map[remap.Dev]unit), copiers: make(map[[2]remap.Dev]unitCopier)}
+func newUnits(open Openers) *units {
+	return &units{open: open, known: make(map[remap.Dev]unit), copiers: make(map[[2]remap.Dev]unitCopier)}
 }
 
-func (u *units) close() error {
+func (f *units) answersFor(src, dst *remap.Node) bool {
+	return f.open.SCSI != nil && isUnit(src) && isUnit(dst)
+}
+
+// driverSCSI is the driver of leaves that are SCSI logical units.
+const driverSCSI = "scsi"
+
+func isUnit(n *remap.Node) bool { return n.Leaf != nil && n.Leaf.Driver == driverSCSI }
+
+// retire keeps what led to a leaf that is another one by now until the end: somebody may be
+// using it. New copiers are made for the leaf as it is.
+func (f *units) retire(dev remap.Dev, transport io.Closer) {
+	if transport != nil {
+		f.retired = append(f.retired, transport)
+	}
+	forget(f.copiers, dev)
+}
+
+func (f *units) close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	var errs []error
-	for dev, one := range u.known {
+	for dev, one := range f.known {
 		if one.transport != nil {
 			errs = append(errs, one.transport.Close())
 		}
-		delete(u.known, dev)
+		delete(f.known, dev)
 	}
-	clear(u.copiers)
+	clear(f.copiers)
+	for _, old := range f.retired {
+		errs = append(errs, old.Close())
+	}
+	f.retired = nil
 	return errors.Join(errs...)
 }
 
@@ -63,8 +93,11 @@ func openUnit(leaf *remap.Node, write bool) (scsi.Transport, error) {
 	return t, nil
 }
 
-// pairUnits tells how one command can copy between logical units.
-func (f *Finder) pairUnits(ctx context.Context, pair Pair) Pair {
+// pair tells how one command can copy between logical units.
+func (f *units) pair(ctx context.Context, pair Pair) Pair {
+	if pair.Reason, pair.Detail = unlike(pair.Src, pair.Dst); pair.Reason != "" {
+		return pair
+	}
 	dst, src := f.unit(ctx, pair.Dst), f.unit(ctx, pair.Src)
 	for _, u := range []unit{dst, src} {
 		if u.reason != "" {
@@ -115,7 +148,7 @@ func wayBetween(src, dst *scsi.Device) (way, blocks.Support) {
 
 // ambiguous looks for a third unit that has a name of one of the ends: the target
 // may then take that one.
-func (f *Finder) ambiguous(pair Pair) (remap.Reason, string) {
+func (f *units) ambiguous(pair Pair) (remap.Reason, string) {
 	for _, end := range []*remap.Node{pair.Dst, pair.Src} {
 		like, err := f.likened(end)
 		switch {
@@ -133,7 +166,7 @@ func (f *Finder) ambiguous(pair Pair) (remap.Reason, string) {
 	return "", ""
 }
 
-func (f *Finder) likened(leaf *remap.Node) (scsi.Likenesses, error) {
+func (f *units) likened(leaf *remap.Node) (scsi.Likenesses, error) {
 	if f.open.Likened == nil {
 		return scsi.Likenesses{}, nil
 	}
@@ -142,14 +175,14 @@ func (f *Finder) likened(leaf *remap.Node) (scsi.Likenesses, error) {
 
 // namesake looks among the units that the finder has met, which tell all of their
 // names, but for other paths to the same unit.
-func (f *Finder) namesake(end *remap.Node, paths []string) (name scsi.Designator, other string) {
+func (f *units) namesake(end *remap.Node, paths []string) (name scsi.Designator, other string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for dev, other := range f.units.known {
+	for dev, other := range f.known {
 		if dev == end.Dev || other.device == nil || slices.Contains(paths, other.name) {
 			continue
 		}
-		if name, found := scsi.Namesake(f.units.known[end.Dev].device, other.device); found {
+		if name, found := scsi.Namesake(f.known[end.Dev].device, other.device); found {
 			return name, other.name
 		}
 	}
@@ -157,10 +190,10 @@ func (f *Finder) namesake(end *remap.Node, paths []string) (name scsi.Designator
 }
 
 // unit identifies a leaf, once.
-func (f *Finder) unit(ctx context.Context, leaf *remap.Node) unit {
+func (f *units) unit(ctx context.Context, leaf *remap.Node) unit {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	u, known := f.units.known[leaf.Dev]
+	u, known := f.known[leaf.Dev]
 	if known && u.stands(leaf) {
 		return u
 	}
@@ -186,13 +219,13 @@ func (f *Finder) unit(ctx context.Context, leaf *remap.Node) unit {
 			u.reason, u.detail = ReasonIdentity, fmt.Sprintf("%s has other blocks than before, and a command of unknown fate", leaf.Name)
 		}
 	}
-	f.units.known[leaf.Dev] = u
+	f.known[leaf.Dev] = u
 	return u
 }
 
 // identifyUnit asks first without the right to write: letting a disk go that was
 // open for writing makes udev look at it again, and most disks cannot copy.
-func (f *Finder) identifyUnit(ctx context.Context, leaf *remap.Node) unit {
+func (f *units) identifyUnit(ctx context.Context, leaf *remap.Node) unit {
 	u := f.askUnit(ctx, leaf, false)
 	if u.transport == nil {
 		return u
@@ -210,7 +243,7 @@ func (f *Finder) identifyUnit(ctx context.Context, leaf *remap.Node) unit {
 
 // askUnit probes a leaf. A unit that cannot copy is known nevertheless: others
 // must not have its name.
-func (f *Finder) askUnit(ctx context.Context, leaf *remap.Node, write bool) unit {
+func (f *units) askUnit(ctx context.Context, leaf *remap.Node, write bool) unit {
 	transport, err := f.open.SCSI(leaf, write)
 	if err != nil {
 		return failedUnit(err)
@@ -257,24 +290,24 @@ type unitCopier interface {
 	CopyGuarded(context.Context, []blocks.Piece, boottime.Limit, scsi.Guard) (*blocks.Result, error)
 }
 
-// unitCopier returns what issues commands for a pair.
-func (f *Finder) unitCopier(ctx context.Context, pair Pair, opt CopyOptions) (Copier, error) {
-	again := f.pairUnits(ctx, Pair{Src: pair.Src, Dst: pair.Dst})
+// copier returns what issues commands for a pair.
+func (f *units) copier(ctx context.Context, pair Pair, opt CopyOptions) (Copier, error) {
+	again := f.pair(ctx, Pair{Src: pair.Src, Dst: pair.Dst})
 	if again.Method == "" {
 		return nil, &Withdrawn{again.Reason, again.Detail}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	src, dst := f.units.known[pair.Src.Dev].device, f.units.known[pair.Dst.Dev].device
+	src, dst := f.known[pair.Src.Dev].device, f.known[pair.Dst.Dev].device
 	key := [2]remap.Dev{pair.Src.Dev, pair.Dst.Dev}
-	copier := f.units.copiers[key]
+	copier := f.copiers[key]
 	if copier == nil {
 		var err error
 		opts := blocks.Options{InFlight: opt.InFlight, Timeout: opt.Timeout, Logger: opt.Log}
 		if copier, err = newUnitCopier(again.Method, src, dst, opts); err != nil {
 			return nil, err
 		}
-		f.units.copiers[key] = copier
+		f.copiers[key] = copier
 	}
 	return newSCSICopier(dst, copier, opt), nil
 }

@@ -121,6 +121,25 @@ func (r *fileRig) mustCopy(t rapid.TB, opts dispatch.Options, ranges ...byterang
 	return rep
 }
 
+// TestFilePairVanishes: what shares no blocks any more when it is to be copied goes through the
+// host, as any other pair does.
+func TestFilePairVanishes(t *testing.T) {
+	r := newFileRig(sharing, mib, mib)
+	asked := 0
+	r.Finder = copydomain.NewFinderFor(copydomain.Openers{
+		FileSystem: func(files.Name) (files.FileSystem, error) {
+			if asked++; asked > 2 { // once for each file, to plan
+				return files.FileSystem{Type: "btrfs", Name: "one", Reason: files.ReasonFileSystem}, nil
+			}
+			return sharing, nil
+		},
+	})
+	rep := r.mustCopy(t, dispatch.Options{})
+	if rep.Host != mib || reason(rep, copydomain.ReasonFileSystem) != mib {
+		t.Errorf("%+v", rep)
+	}
+}
+
 // TestFilesShareBlocks: all but what does not fill a block is shared, and durable.
 func TestFilesShareBlocks(t *testing.T) {
 	for _, tail := range []int64{0, 1, 511, 512, 4095} {

@@ -1,0 +1,247 @@
+package copydomain
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"sync"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
+	"github.com/dmcopy/dmcopy/copydomain/nvme"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// namespaces are NVMe namespaces, which copy within themselves or, if their controllers may, from
+// one to another.
+type namespaces struct {
+	open Openers
+
+	mu      sync.Mutex
+	devices map[remap.Dev]probed
+	copiers map[[2]remap.Dev]*nvme.Copier // by source and destination, made on first use
+	retired []io.Closer                   // what led to leaves that are others by now
+
+	crossing crossing
+}
+
+func newNamespaces(open Openers) *namespaces {
+	return &namespaces{open: open, devices: make(map[remap.Dev]probed), copiers: make(map[[2]remap.Dev]*nvme.Copier)}
+}
+
+func (f *namespaces) answersFor(src, dst *remap.Node) bool {
+	return f.open.NVMe != nil && isNamespace(src) && isNamespace(dst)
+}
+
+func isNamespace(n *remap.Node) bool {
+	return n.Leaf != nil && n.Leaf.Driver != driverSCSI && n.Leaf.NVMe != nil
+}
+
+// probed is what was found out about a leaf.
+type probed struct {
+	met
+	device    *nvme.Device
+	transport nvme.Transport
+	reason    remap.Reason
+	detail    string
+}
+
+func (f *namespaces) pair(ctx context.Context, pair Pair) Pair {
+	src, dst := pair.Src, pair.Dst
+	if pair.Reason, pair.Detail = unlike(src, dst); pair.Reason != "" {
+		return pair
+	}
+	if src.Leaf.NVMe.Subsystem != dst.Leaf.NVMe.Subsystem {
+		pair.Reason, pair.Detail = ReasonOtherSubsystem, fmt.Sprintf("%s and %s belong to different NVM subsystems", src.Name, dst.Name)
+		return pair
+	}
+	if src.Dev != dst.Dev {
+		return f.crossPair(ctx, pair)
+	}
+	p := f.probe(ctx, dst)
+	if p.reason != "" {
+		pair.Reason, pair.Detail = p.reason, p.detail
+		return pair
+	}
+	ns := p.device.Namespace
+	pair.Method = NVMeCopy
+	pair.Domain = fmt.Sprintf("nvme:%s:%d", p.device.Controller.Serial, p.device.NSID)
+	pair.Block = int(ns.BlockSize)
+	pair.CommandBytes = int64(ns.Limits.CommandBlocks) * int64(ns.BlockSize)
+	pair.Limits = ns.Limits.String()
+	return pair
+}
+
+func (f *namespaces) copier(ctx context.Context, pair Pair, opt CopyOptions) (Copier, error) {
+	var ends [2]*nvme.Device
+	for i, leaf := range []*remap.Node{pair.Src, pair.Dst} {
+		p := f.probe(ctx, leaf)
+		if p.reason != "" {
+			return nil, &Withdrawn{p.reason, p.detail}
+		}
+		ends[i] = p.device
+	}
+	copier, err := f.shared(pair, ends, blocks.Options{InFlight: opt.InFlight, Timeout: opt.Timeout, Logger: opt.Log})
+	if err != nil {
+		return nil, err
+	}
+	c := newNVMeCopier(ends[1], copier, opt)
+	if pair.Src.Dev != pair.Dst.Dev {
+		c.able = func(ctx context.Context) (remap.Reason, error) {
+			why, detail := f.able(ctx, pair, ends, CrossAsFound)
+			return why, errors.New(detail)
+		}
+	}
+	return c, nil
+}
+
+// probe identifies a leaf, once.
+func (f *namespaces) probe(ctx context.Context, leaf *remap.Node) probed {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p, known := f.devices[leaf.Dev]
+	if known && p.stands(leaf) {
+		return p
+	}
+	old := p
+	p = f.identify(ctx, leaf)
+	p.met = meet(leaf, p.device == nil)
+	if ctx.Err() != nil { // that says nothing about the device
+		if p.transport != nil {
+			p.transport.Close()
+		}
+		return p
+	}
+	if known {
+		f.retire(leaf.Dev, closer(old.transport))
+		switch {
+		case p.device == nil:
+			p.device = old.device // whose fences stand
+		case old.device != nil && !p.device.Succeed(old.device):
+			p.reason, p.detail = ReasonIdentity, fmt.Sprintf("%s has other blocks than before, and a command of unknown fate", leaf.Name)
+		}
+	}
+	f.devices[leaf.Dev] = p
+	return p
+}
+
+func (f *namespaces) identify(ctx context.Context, leaf *remap.Node) probed {
+	transport, err := f.open.NVMe(leaf)
+	if errors.Is(err, fs.ErrPermission) {
+		return probed{reason: ReasonPermission, detail: err.Error()}
+	}
+	if err != nil {
+		return probed{reason: ReasonProbeFailed, detail: err.Error()}
+	}
+	p := probed{transport: transport}
+	p.device, err = nvme.Probe(ctx, transport, leaf.Leaf.NVMe.NSID)
+	switch {
+	case err != nil:
+		p.reason, p.detail = ReasonProbeFailed, err.Error()
+	case p.device.Support.Verdict != blocks.Yes:
+		p.reason, p.detail = remap.Reason(p.device.Support.Reason), p.device.Support.Detail
+	default:
+		p.reason, p.detail = mistaken(p.device, leaf)
+	}
+	return p
+}
+
+// mistaken makes sure that the device behind the name is the one of the
+// snapshot: names pass from device to device.
+func mistaken(d *nvme.Device, leaf *remap.Node) (remap.Reason, string) {
+	switch size := int64(d.Namespace.Blocks) * int64(d.Namespace.BlockSize); {
+	case d.Controller.Serial != leaf.Leaf.NVMe.Serial:
+		return ReasonIdentity, fmt.Sprintf("%s has serial %q instead of %q", leaf.Name, d.Controller.Serial, leaf.Leaf.NVMe.Serial)
+	case !goesBy(d.Namespace, leaf.Leaf.Identity):
+		return ReasonIdentity, fmt.Sprintf("%s calls itself %x or %x and not %s", leaf.Name, d.Namespace.NGUID, d.Namespace.EUI64, leaf.Leaf.Identity)
+	case size != leaf.Size.Bytes():
+		return ReasonIdentity, fmt.Sprintf("%s has %d bytes instead of %d", leaf.Name, size, leaf.Size.Bytes())
+	case int(d.Namespace.BlockSize) != leaf.BlockSize:
+		return ReasonIdentity, fmt.Sprintf("%s has blocks of %d bytes instead of %d", leaf.Name, d.Namespace.BlockSize, leaf.BlockSize)
+	case (d.ZoneBlocks > 0) != (leaf.Leaf.Zoned != "none"):
+		return ReasonIdentity, fmt.Sprintf("%s has zones of %d blocks and is %q", leaf.Name, d.ZoneBlocks, leaf.Leaf.Zoned)
+	}
+	return "", ""
+}
+
+// goesBy compares a namespace with its name in sysfs, if that is NGUID or EUI64
+// (drivers/nvme/host/sysfs.c, wwid_show).
+func goesBy(n nvme.Namespace, wwid string) bool {
+	name, ok := strings.CutPrefix(wwid, "eui.")
+	return !ok || name == hex.EncodeToString(n.NGUID[:]) || name == hex.EncodeToString(n.EUI64[:])
+}
+
+// shared returns the copier of a pair, for whoever asks.
+func (f *namespaces) shared(pair Pair, ends [2]*nvme.Device, opts blocks.Options) (*nvme.Copier, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	key := [2]remap.Dev{pair.Src.Dev, pair.Dst.Dev}
+	if c := f.copiers[key]; c != nil {
+		return c, nil
+	}
+	c, err := nvme.NewCopier(ends[1], opts)
+	if key[0] != key[1] {
+		c, err = nvme.NewCrossCopier(ends[0], ends[1], opts)
+	}
+	if err != nil {
+		return nil, err
+	}
+	f.copiers[key] = c
+	return c, nil
+}
+
+func (f *namespaces) close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var errs []error
+	for dev, p := range f.devices {
+		if p.transport != nil {
+			errs = append(errs, p.transport.Close())
+		}
+		delete(f.devices, dev)
+	}
+	clear(f.copiers)
+	for _, old := range f.retired {
+		errs = append(errs, old.Close())
+	}
+	f.retired = nil
+	return errors.Join(errs...)
+}
+
+// retire keeps what led to a leaf that is another one by now until the end: somebody may be
+// using it. New copiers are made for the leaf as it is.
+func (f *namespaces) retire(dev remap.Dev, transport io.Closer) {
+	if transport != nil {
+		f.retired = append(f.retired, transport)
+	}
+	forget(f.copiers, dev)
+}
+
+// openNamespace opens a namespace of this machine, and makes sure that it is the one
+// of the snapshot as far as its number tells.
+func openNamespace(leaf *remap.Node) (nvme.Transport, error) {
+	f, err := nvme.Open(leaf.Name, true)
+	if err == nil && f.Disk() != leaf.Dev.String() {
+		err = errors.Join(fmt.Errorf("copydomain: %s is device %s instead of %v", leaf.Name, f.Disk(), leaf.Dev), f.Close())
+	}
+	return opened(f, err)
+}
+
+// closer is a transport to close, nil if there is none.
+func closer(t nvme.Transport) io.Closer {
+	if t == nil {
+		return nil
+	}
+	return t
+}
+
+// opened keeps a file that is nil from becoming a transport that is not.
+func opened(f *nvme.File, err error) (nvme.Transport, error) {
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
