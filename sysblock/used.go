@@ -94,6 +94,10 @@ func (u *users) exported() error {
 // kernelThread is a flag of a process (include/linux/sched.h, PF_KTHREAD).
 const kernelThread = 0x00200000
 
+// initPID is the first process, which has no device open for writing, and may be closed to
+// everybody.
+const initPID = 1
+
 // Unseen counts the processes whose files this one may not look at: what they have open is
 // not known. all is false if others do not even show (proc(5), hidepid).
 func (f FS) Unseen() (n int, all bool, err error) {
@@ -102,6 +106,9 @@ func (f FS) Unseen() (n int, all bool, err error) {
 		return 0, false, err
 	}
 	for _, pid := range pids {
+		if pid == initPID {
+			continue
+		}
 		process := filepath.Join("proc", strconv.Itoa(pid))
 		if f.closed(process) && !f.isKernelThread(process) {
 			n++

@@ -65,8 +65,10 @@ func TestUnseen(t *testing.T) {
 	m.File("proc/1/stat", "1 (a) b) S 0 0 0 0 -1 4194560 1")
 	m.Process(2, "mnt:[1]", "/", "")
 	m.File("proc/2/stat", "2 (kthreadd) S 0 0 0 0 -1 2129984 0")
+	m.Process(3, "mnt:[1]", "/", "")
+	m.File("proc/3/stat", "3 (a) b) S 0 0 0 0 -1 4194560 1")
 	seen(0, true)
-	for _, pid := range []string{"1", "2"} {
+	for _, pid := range []string{"1", "2", "3"} { // but the first is nobody's business
 		if err := os.Chmod(filepath.Join(string(m.FS()), "proc", pid, "fd"), 0o700); err != nil {
 			t.Fatal(err)
 		}
