@@ -2,6 +2,7 @@ package dispatch_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -113,7 +114,7 @@ func TestSourceOntoDestination(t *testing.T) {
 	v.atWrite(12, func() {
 		v.Swap(v.src, fakestack.Segment{Len: volume, Target: fakestack.Linear{Dev: v.ns, Start: dstPlace}})
 	})
-	if rep, err := v.copy(t, throughHost); !errors.Is(err, failure.ErrRefused) {
+	if rep, err := v.copy(t, throughHost); err == nil || errors.Is(err, failure.ErrRefused) || !strings.Contains(err.Error(), "after the copy was begun") {
 		t.Errorf("%+v, %v", rep, err)
 	}
 }

@@ -147,12 +147,12 @@ func (w *windows) replan(ctx context.Context, done int64, rest []byterange.Range
 	if p.Layout != nil && len(remap.Moved(was.Layout.Changes(p.Layout))) > 0 {
 		w.account.Count(account.LayoutChanges, 1)
 		if _, err := p.Survey(ctx, rest); err != nil {
-			return nil, failure.During("plan", err)
+			return nil, failure.During("plan", failure.TooLate(err))
 		}
 	}
 	if len(again) == 0 && len(moved) > 0 {
 		if err := p.RefuseMoved(ctx, slices.Concat(rest, moved)); err != nil {
-			return nil, failure.During("plan", err)
+			return nil, failure.During("plan", failure.TooLate(err))
 		}
 	}
 	w.account.SetPhase(account.PhaseCopying)

@@ -140,3 +140,17 @@ func Errno(err error) error {
 	}
 	return err
 }
+
+// TooLate is a refusal of what was begun already: no [ErrRefused] any more, nor an [ErrUsage],
+// of which nothing is written. Other errors are what they are.
+func TooLate(err error) error {
+	if errors.Is(err, ErrRefused) || errors.Is(err, ErrUsage) {
+		return &tooLate{err}
+	}
+	return err
+}
+
+// tooLate hides what it is made of from errors.Is.
+type tooLate struct{ refusal error }
+
+func (e *tooLate) Error() string { return "after the copy was begun: " + e.refusal.Error() }

@@ -738,6 +738,11 @@ var mutants = []mutant{
 		in: "./dispatch/ends", tests: "TestLockedAway",
 	},
 	{
+		guard: "what is refused after bytes were written is no refusal",
+		file:  "dispatch/failure/errors.go", old: "return &tooLate{err}", new: "return err",
+		in: "./dispatch", tests: "TestMovesOntoSource",
+	},
+	{
 		guard: "what was copied of a source that lies elsewhere now is shown anew",
 		file:  "dispatch/record/suspect.go", old: "if was.Layout.Node(src) != nil {", new: "if false {",
 		in: "./dispatch", tests: "TestSourceLeaves",
