@@ -180,6 +180,21 @@ func (unwritten) Record([]journal.Extent) error { return nil }
 func (unwritten) Complete() error               { return nil }
 func (unwritten) Forget() error                 { return nil }
 
+// TestDirtyParent: what was written to a disk as a whole and is not on it yet is part of a copy
+// of its partition to a file.
+func TestDirtyParent(t *testing.T) {
+	v := newVolumes(t)
+	part := v.AddPartition(v.ns, srcPlace, volume)
+	data := bytes.Repeat([]byte("dirty"), int(volume.Bytes())/5+1)[:volume.Bytes()]
+	v.WriteBuffered(v.ns, srcPlace, data)
+	file := &memoryFile{id: "file:0:9:2", data: make([]byte, volume.Bytes())}
+	rep, err := dispatch.New(v.Machine).Copy(t.Context(), dispatch.Job{Src: v.Endpoint(part), Dst: file.endpoint()}, dispatch.Options{})
+	checkReport(t, rep, err)
+	if err != nil || !bytes.Equal(file.data, data) {
+		t.Errorf("%v: what was written to the disk is missing in the copy of its partition", err)
+	}
+}
+
 // TestStalePartitions: a disk is the destination, and somebody reads a partition of it.
 func TestStalePartitions(t *testing.T) {
 	v := newVolumes(t)

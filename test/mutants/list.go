@@ -333,6 +333,11 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "TestDirtySource|TestDirtyDestination",
 	},
 	{
+		guard: "dirty pages of what a copy to a file lies on",
+		file:  "dispatch/caches.go", old: "	if p.Layout == nil {", new: "	if p.Layout == nil || p.Mixed() && p.Dst.File != nil {",
+		in: "./dispatch", tests: "TestDirtyParent",
+	},
+	{
 		guard: "stale pages dropped afterwards",
 		file:  "dispatch/destination.go", old: "d.stillUnused(ctx), d.caches.dropStale(ctx))", new: "d.stillUnused(ctx))",
 		in: "./dispatch", tests: "TestStaleCache|TestStaleMappings",
