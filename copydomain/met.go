@@ -1,6 +1,8 @@
 package copydomain
 
 import (
+	"errors"
+	"io"
 	"maps"
 	"time"
 
@@ -28,4 +30,17 @@ func (m met) stands(leaf *remap.Node) bool {
 // forget drops what is kept for pairs with a leaf.
 func forget[V any](pairs map[[2]remap.Dev]V, dev remap.Dev) {
 	maps.DeleteFunc(pairs, func(key [2]remap.Dev, _ V) bool { return key[0] == dev || key[1] == dev })
+}
+
+// retired are transports that led to leaves which are others by now. They stay open until the
+// end: somebody may be using them.
+type retired []io.Closer
+
+func (r *retired) close() error {
+	var errs []error
+	for _, transport := range *r {
+		errs = append(errs, transport.Close())
+	}
+	*r = nil
+	return errors.Join(errs...)
 }

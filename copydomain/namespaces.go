@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"strings"
 	"sync"
@@ -23,7 +22,7 @@ type namespaces struct {
 	mu      sync.Mutex
 	devices map[remap.Dev]probed
 	copiers map[[2]remap.Dev]*nvme.Copier // by source and destination, made on first use
-	retired []io.Closer                   // what led to leaves that are others by now
+	retired retired
 
 	crossing crossing
 }
@@ -116,7 +115,10 @@ func (f *namespaces) probe(ctx context.Context, leaf *remap.Node) probed {
 		return p
 	}
 	if known {
-		f.retire(leaf.Dev, closer(old.transport))
+		if old.transport != nil {
+			f.retired = append(f.retired, old.transport)
+		}
+		forget(f.copiers, leaf.Dev) // new ones are made for the leaf as it is
 		switch {
 		case p.device == nil:
 			p.device = old.device // whose fences stand
@@ -204,20 +206,7 @@ func (f *namespaces) close() error {
 		delete(f.devices, dev)
 	}
 	clear(f.copiers)
-	for _, old := range f.retired {
-		errs = append(errs, old.Close())
-	}
-	f.retired = nil
-	return errors.Join(errs...)
-}
-
-// retire keeps what led to a leaf that is another one by now until the end: somebody may be
-// using it. New copiers are made for the leaf as it is.
-func (f *namespaces) retire(dev remap.Dev, transport io.Closer) {
-	if transport != nil {
-		f.retired = append(f.retired, transport)
-	}
-	forget(f.copiers, dev)
+	return errors.Join(append(errs, f.retired.close())...)
 }
 
 // openNamespace opens a namespace of this machine, and makes sure that it is the one
@@ -228,14 +217,6 @@ func openNamespace(leaf *remap.Node) (nvme.Transport, error) {
 		err = errors.Join(fmt.Errorf("copydomain: %s is device %s instead of %v", leaf.Name, f.Disk(), leaf.Dev), f.Close())
 	}
 	return opened(f, err)
-}
-
-// closer is a transport to close, nil if there is none.
-func closer(t nvme.Transport) io.Closer {
-	if t == nil {
-		return nil
-	}
-	return t
 }
 
 // opened keeps a file that is nil from becoming a transport that is not.

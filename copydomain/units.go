@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"slices"
 	"strings"
@@ -26,7 +25,7 @@ type units struct {
 	mu      sync.Mutex
 	known   map[remap.Dev]unit
 	copiers map[[2]remap.Dev]unitCopier // by source and destination, made on first use
-	retired []io.Closer                 // what led to leaves that are others by now
+	retired retired
 }
 
 // unit is what was found out about a leaf.
@@ -52,15 +51,6 @@ const driverSCSI = "scsi"
 
 func isUnit(n *remap.Node) bool { return n.Leaf != nil && n.Leaf.Driver == driverSCSI }
 
-// retire keeps what led to a leaf that is another one by now until the end: somebody may be
-// using it. New copiers are made for the leaf as it is.
-func (f *units) retire(dev remap.Dev, transport io.Closer) {
-	if transport != nil {
-		f.retired = append(f.retired, transport)
-	}
-	forget(f.copiers, dev)
-}
-
 func (f *units) close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -72,11 +62,7 @@ func (f *units) close() error {
 		delete(f.known, dev)
 	}
 	clear(f.copiers)
-	for _, old := range f.retired {
-		errs = append(errs, old.Close())
-	}
-	f.retired = nil
-	return errors.Join(errs...)
+	return errors.Join(append(errs, f.retired.close())...)
 }
 
 // openUnit opens a disk of this machine, and makes sure that it is the one of the
@@ -208,10 +194,9 @@ func (f *units) unit(ctx context.Context, leaf *remap.Node) unit {
 	}
 	if known {
 		if old.transport != nil {
-			f.retire(leaf.Dev, old.transport)
-		} else {
-			f.retire(leaf.Dev, nil)
+			f.retired = append(f.retired, old.transport)
 		}
+		forget(f.copiers, leaf.Dev) // new ones are made for the unit as it is
 		switch {
 		case u.device == nil:
 			u.device = old.device // whose fences stand

@@ -1,14 +1,13 @@
 package plan
 
 import (
-	"maps"
 	"sync"
 	"time"
 
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-// keepFor is how long what was found out about a pair counts. A device can be given another
+// keepFor is how long a proof of a pair counts for the next copy. A device can be given another
 // firmware, and a target another configuration, without anybody hearing of it.
 const keepFor = 10 * time.Minute
 
@@ -16,33 +15,23 @@ const keepFor = 10 * time.Minute
 // several at a time. A leaf that does not look as it did ([remap.Node.Print]) is another one.
 type Known struct {
 	mu        sync.Mutex
-	poisoned  map[[2]twin]poison    // pairs that have failed, or told that they cannot copy
-	proven    map[[2]twin]time.Time // pairs that do what they say, and until when that counts
-	different map[[2]twin]bool      // disks of one name that were seen to be different ones
-}
-
-// poison is why a pair is not to be used, and until when; zero for ever.
-type poison struct {
-	why   remap.Reason
-	until time.Time
+	poisoned  map[[2]twin]remap.Reason // pairs that have failed, or told that they cannot copy
+	proven    map[[2]twin]time.Time    // pairs that do what they say, and until when that counts
+	different map[[2]twin]bool         // disks of one name that were seen to be different ones
 }
 
 // NewKnown knows nothing.
 func NewKnown() *Known {
-	return &Known{poisoned: make(map[[2]twin]poison), proven: make(map[[2]twin]time.Time), different: make(map[[2]twin]bool)}
+	return &Known{poisoned: make(map[[2]twin]remap.Reason), proven: make(map[[2]twin]time.Time), different: make(map[[2]twin]bool)}
 }
 
-// Poison keeps a pair from being used again, for a reason. One that has not done what it said
-// is never trusted again.
+// Poison keeps a pair from being used again, for a reason. It stays so: whoever has used the
+// pair has proven it before it failed, and would use it again without a proof.
 func (k *Known) Poison(src, dst *remap.Node, why remap.Reason) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	pair := twinsOf(src, dst)
-	p := poison{why: why}
-	if why != ReasonProofFailed {
-		p.until = time.Now().Add(keepFor)
-	}
-	k.poisoned[pair] = p
+	k.poisoned[pair] = why
 	delete(k.proven, pair)
 }
 
@@ -50,13 +39,8 @@ func (k *Known) Poison(src, dst *remap.Node, why remap.Reason) {
 func (k *Known) Poisoned(src, dst *remap.Node) (why remap.Reason, is bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	pair := twinsOf(src, dst)
-	p, is := k.poisoned[pair]
-	if is && !p.until.IsZero() && time.Now().After(p.until) {
-		delete(k.poisoned, pair)
-		return "", false
-	}
-	return p.why, is
+	why, is = k.poisoned[twinsOf(src, dst)]
+	return why, is
 }
 
 // Prove notes that a pair was seen to do what it said.
@@ -71,15 +55,6 @@ func (k *Known) Proven(src, dst *remap.Node) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return time.Now().Before(k.proven[twinsOf(src, dst)])
-}
-
-// Doubt forgets what was proven of pairs with these leaves: something has happened to them.
-func (k *Known) Doubt(leaves ...remap.Dev) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, dev := range leaves {
-		maps.DeleteFunc(k.proven, func(pair [2]twin, _ time.Time) bool { return pair[0].dev == dev || pair[1].dev == dev })
-	}
 }
 
 // tell notes that two disks of one name are different ones.
