@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 	"syscall"
 
 	"github.com/dmcopy/dmcopy/dispatch/failure"
@@ -16,6 +17,8 @@ import (
 type caches struct {
 	*base
 	touched map[remap.Dev]touched // the devices of all plans so far
+	// unwritten names the devices that could not be asked to write theirs back.
+	unwritten []string
 }
 
 // touched is a device of a plan.
@@ -45,7 +48,7 @@ func (c *caches) dropOf(ctx context.Context, least machine.Part) error {
 		err := c.machine.DropCaches(ctx, t.node, t.part)
 		if errors.Is(err, fs.ErrPermission) && c.job.Dst.File != nil {
 			// Whoever may read a device need not be allowed to do more.
-			c.log.Warn("what was written to it and not to disk yet may be missing in the copy: run as root", "device", t.node.DisplayName(), "error", err)
+			c.leave(t.node.DisplayName(), err)
 			continue
 		}
 		if errors.Is(err, fs.ErrPermission) {
@@ -56,6 +59,15 @@ func (c *caches) dropOf(ctx context.Context, least machine.Part) error {
 		}
 	}
 	return nil
+}
+
+// leave notes a device whose cache stays as it is.
+func (c *caches) leave(device string, err error) {
+	if slices.Contains(c.unwritten, device) {
+		return
+	}
+	c.unwritten = append(c.unwritten, device)
+	c.log.Debug("page cache not written back", "device", device, "error", err)
 }
 
 func vanished(err error) bool {

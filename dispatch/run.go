@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -299,7 +300,11 @@ func (r *run) leave() {
 	r.account.Silence()
 }
 
-func (r *run) report(err error) *account.Report { return r.account.Report(r.host.Bad(), err) }
+func (r *run) report(err error) *account.Report {
+	report := r.account.Report(r.host.Bad(), err)
+	report.Unwritten = slices.Clone(r.caches.unwritten)
+	return report
+}
 
 // lastReport is the report of a run that was left behind: nothing of the window
 // that was under way counts. It is nil if no window was begun.

@@ -241,7 +241,11 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 		return a.openJob(ctx, from, to, chosen, f.open())
 	})
 	if err != nil {
-		return explain(ctx, f.timeout.value, err)
+		err = explain(ctx, f.timeout.value, err)
+		if begun(string(f.state.file)) {
+			err = saved(err)
+		}
+		return err
 	}
 	opts.Freeze = f.freeze.source(job.Src)
 	var state *journal.File
@@ -261,9 +265,7 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	a.created(job)
 	report, err := a.carryOut(ctx, w, job, opts, f.progress.value)
 	err = unreadableEnd(w.lostSnapshot(noRoom(err, job, string(f.state.file)), job), job)
-	if report != nil && report.SourceChanged {
-		warnings = append(warnings, a.warn([]string{shown(job.Src.Name) + " was written to while it was copied, as --live-source allows: the copy is one of no moment"})...)
-	}
+	warnings = append(warnings, a.warn(afterwards(report, job))...)
 	if err == nil {
 		warnings = append(warnings, a.warn(a.equalUUIDs(ctx, job))...)
 	}

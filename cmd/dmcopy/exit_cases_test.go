@@ -19,7 +19,7 @@ import (
 )
 
 // exitCases are what a user can do, one a line, and what the program ends with. {src},
-// {dst}, {busy}, {moved}, {long}, {partial} are prepared by the test; what is not named exists nowhere. What else
+// {dst}, {busy}, {moved}, {long}, {partial}, {begun} are prepared by the test; what is not named exists nowhere. What else
 // happens has its name in what.
 var exitCases = []struct {
 	code int
@@ -65,6 +65,7 @@ var exitCases = []struct {
 
 	{3, "time is over, with state", "copy --timeout 4s --rate 64K --state s {src} {dst}", "incomplete, state saved"},
 
+	{3, "time is over at once, with state", "copy --timeout 1ns --state {begun} {src} {dst}", "incomplete, state saved"},
 	{3, "no space, with state", "copy --state s {src} {full}/new", "make some, and go on with dmcopy resume s"},
 
 	{4, "moved without its data, again and again", "copy --rate 1M --window 1M --progress json {long} {moved}", "the destination was moved"},
@@ -86,6 +87,7 @@ var exitCases = []struct {
 	{6, "without /sys", "copy {src} ./new", "/sys is not there"},
 	{6, "without /proc", "copy a ./new", "/proc is not there"},
 	{6, "without the working directory", "copy --state /nowhere/s $PWD/a $PWD/same", "the working directory is not there any more"},
+	{6, "a limit of the process", "copy a ./new", "RLIMIT_FSIZE"},
 	{6, "too few files", "copy a same", "too many open files"},
 	{6, "a circle of links", "copy circle a", "leads in a circle"},
 	{6, "a file as a directory", "copy a same/", "leave the slash out"},
@@ -136,6 +138,7 @@ func TestExitCases(t *testing.T) {
 				"without /sys":                  "unshare --mount sh -c 'umount --lazy /sys && exec \"$@\"' sh ",
 				"without /proc":                 "unshare --mount sh -c 'umount --lazy /proc && exec \"$@\"' sh ",
 				"without the working directory": "sh -c 'mkdir gone && cd gone && rmdir ../gone && exec \"$@\"' sh ",
+				"a limit of the process":        "prlimit --fsize=65536 ",
 				"too few files":                 "prlimit --nofile=8 ",
 				"without CAP_SYS_ADMIN":         "setpriv --bounding-set=-sys_admin ",
 			}[c.what] + "dmcopy " + args
@@ -235,7 +238,21 @@ func exitArgs(t *testing.T, dir, args string) string {
 			args = strings.ReplaceAll(args, name, prepare())
 		}
 	}
+	if strings.Contains(args, "{begun}") {
+		args = strings.ReplaceAll(args, "{begun}", filepath.Join(t.TempDir(), "state"))
+		ends := strings.Fields(args)
+		begin(t, ends[len(ends)-3:])
+	}
 	return args
+}
+
+// begin begins a copy, and leaves a state of it.
+func begin(t *testing.T, stateAndEnds []string) {
+	t.Helper()
+	cmd := exec.Command("dmcopy", append([]string{"copy", "--timeout", "4s", "--rate", "64K", "--state"}, stateAndEnds...)...)
+	if out, err := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != 3 {
+		t.Fatalf("%v: %s", err, out)
+	}
 }
 
 // claim claims a device, as whoever mounts it does, until the end of the test.

@@ -37,8 +37,7 @@ func parseRange(s string) (byterange.Range, error) {
 	return byterange.Range{Src: values[0], Dst: values[1], Len: values[2]}, nil
 }
 
-// Bounds of a list of ranges, which is kept in memory, 24 bytes each: an endless one
-// is a mistake.
+// Bounds of a list of ranges, which is kept in memory: an endless one is a mistake.
 const (
 	maxRanges     = 1 << 24
 	maxRangeBytes = 1 << 30 // comments included

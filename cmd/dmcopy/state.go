@@ -177,6 +177,15 @@ func full(err error) bool {
 	return (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) && !errors.As(err, &journals)
 }
 
+// begun tells whether a state file keeps something that an earlier run has done.
+func begun(path string) bool {
+	if path == "" {
+		return false
+	}
+	state, err := journal.Read(path)
+	return err == nil && newStatus(state, false).Done > 0
+}
+
 // saved marks the error of a copy that can go on where it has ended.
 func saved(err error) error {
 	if full(err) || errors.Is(err, errTimeout) || errors.Is(err, failure.ErrUnread) || errors.Is(err, failure.ErrThawed) {

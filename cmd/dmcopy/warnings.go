@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/dispatch/ends"
 	"github.com/dmcopy/dmcopy/dispatch/failure"
 	"github.com/dmcopy/dmcopy/internal/superblock"
@@ -193,6 +194,21 @@ func deviceName(e ends.Endpoint) string {
 		}
 	}
 	return failure.Word(e.Device.Name())
+}
+
+// afterwards is what a copy that was made has to be warned of.
+func afterwards(report *account.Report, job dispatch.Job) (warnings []string) {
+	if report == nil {
+		return nil
+	}
+	if report.SourceChanged {
+		warnings = append(warnings, shown(job.Src.Name)+" was written to while it was copied, as --live-source allows: the copy is one of no moment")
+	}
+	for _, device := range report.Unwritten {
+		warnings = append(warnings, "what was written to "+shown(device)+", and not yet to disk, may be missing in the copy, because this process may not write its page cache back: "+
+			"run sync, and copy again, or run dmcopy as root with CAP_SYS_ADMIN")
+	}
+	return warnings
 }
 
 // warn prints warnings, and returns them.

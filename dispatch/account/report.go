@@ -72,6 +72,9 @@ type Report struct {
 	Frozen float64 `json:"frozen_seconds,omitempty"`
 	// SourceChanged: a source file was written to while it was copied, as was accepted.
 	SourceChanged bool `json:"source_changed,omitempty"`
+	// Unwritten names devices whose page caches this process may not write back: what was
+	// written to them, and not yet to disk, may be missing in the copy.
+	Unwritten []string `json:"caches_unwritten,omitempty"`
 
 	Verified Verify   `json:"verified"`
 	Seconds  float64  `json:"duration_seconds"`

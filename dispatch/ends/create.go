@@ -146,6 +146,11 @@ func create(sys sysblock.FS, name string, size int64) (*madeFile, error) {
 func stretch(name string, f *os.File, size int64) error {
 	err := f.Truncate(size)
 	if errors.Is(err, unix.EFBIG) {
+		var limit unix.Rlimit
+		if unix.Getrlimit(unix.RLIMIT_FSIZE, &limit) == nil && limit.Cur < uint64(size) {
+			return failure.Refuse(name, "cannot be made: this process may make files of %d bytes at most, and not of %d (RLIMIT_FSIZE)",
+				"raise the limit: ulimit -f unlimited, or LimitFSIZE= of the service", limit.Cur, size)
+		}
 		return failure.Refuse(name, "cannot be made: its file system takes no files of %d bytes", "choose another file system", size)
 	}
 	return failure.During("open", err)

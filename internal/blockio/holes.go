@@ -26,25 +26,39 @@ func (f *File) TellsHoles() (bool, error) {
 	return honest[int64(fs.Type)], err
 }
 
+// seekable is how far a search for data and holes can be relied on. In a page that ends at
+// 2^63 the kernel's position overflows, and the data of it is not found
+// (mapping_seek_hole_data in mm/filemap.c); a page has up to 2 MiB.
+const seekable = 1<<63 - 2<<20
+
 // Hole says whether byte off of a regular file lies in a hole, which reads as zeroes, and
 // where that, or the data, ends: behind off, and at the end of the file at the latest
 // (lseek(2), SEEK_DATA and SEEK_HOLE). What was allocated and never written is a hole,
-// too. ENXIO if off is not within the file.
+// too. ENXIO if off is not within the file. What cannot be searched counts as data.
 func (f *File) Hole(off int64) (hole bool, end int64, err error) {
+	if off >= seekable {
+		return f.unsearched(off)
+	}
 	data, err := f.seek(off, unix.SEEK_DATA)
 	switch {
 	case errors.Is(err, unix.ENXIO):
-		size, err := f.Size()
-		if err == nil && size <= off {
-			err = &Error{"lseek", f.path, unix.ENXIO}
-		}
-		return true, size, err
+		_, size, err := f.unsearched(off)
+		return true, min(size, seekable), err
 	case err != nil:
 		return false, 0, err
 	case data > off:
-		return true, data, nil
+		return true, min(data, seekable), nil
 	}
 	end, err = f.seek(off, unix.SEEK_HOLE)
+	return false, end, err
+}
+
+// unsearched is data to the end of the file.
+func (f *File) unsearched(off int64) (hole bool, end int64, err error) {
+	end, err = f.Size()
+	if err == nil && end <= off {
+		err = &Error{"lseek", f.path, unix.ENXIO}
+	}
 	return false, end, err
 }
 

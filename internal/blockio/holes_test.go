@@ -48,6 +48,7 @@ func TestHole(t *testing.T) {
 			t.Errorf("byte %d: %v up to %d, %v", c.off, hole, end, err)
 		}
 	}
+	endless(t, path, w, f)
 	device, err := Open("/proc/self/exe", 0)
 	if err != nil {
 		t.Fatal(err)
@@ -57,5 +58,28 @@ func TestHole(t *testing.T) {
 	}
 	if _, _, err := device.Hole(0); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("a closed file: %v", err)
+	}
+}
+
+// endless: the kernel does not find the data of the last page before 2^63. It is data.
+func endless(t *testing.T, path string, w *os.File, f *File) {
+	t.Helper()
+	const longest = 1<<63 - 1
+	if err := w.Truncate(longest); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.WriteAt([]byte{1}, longest-1); err != nil {
+		t.Fatal(err)
+	}
+	for off, want := range map[int64]struct {
+		hole bool
+		end  int64
+	}{1 << 62: {true, longest - 2<<20 + 1}, longest - 2<<20 + 1: {false, longest}, longest - 1: {false, longest}} {
+		if hole, end, err := f.Hole(off); hole != want.hole || end != want.end || err != nil {
+			t.Errorf("byte %d of %s: %v up to %d, %v", off, path, hole, end, err)
+		}
+	}
+	if _, _, err := f.Hole(longest); !errors.Is(err, unix.ENXIO) {
+		t.Errorf("the end of %s: %v", path, err)
 	}
 }

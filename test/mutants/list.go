@@ -38,6 +38,16 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "TestOddDevice",
 	},
 	{
+		guard: "holes: data behind which the kernel cannot search is no hole",
+		file:  "internal/blockio/holes.go", old: "	if off >= seekable {\n		return f.unsearched(off)\n	}\n", new: "",
+		in: "./internal/blockio", tests: "TestHole",
+	},
+	{
+		guard: "verification: the end of each range is among the samples",
+		file:  "dispatch/verify.go", old: "			if !yield(g.Part(last, g.Len)) {", new: "			if !yield(g.Part(last, g.Len-1)) {",
+		in: "./dispatch", tests: "TestSamples",
+	},
+	{
 		guard: "layers: an array between two geometries has its own size",
 		file:  "snapshot/reader.go", old: "&& !n.DM.SizesItself() {", new: "{",
 		in: "./snapshot", tests: "TestGrowingReshape",
