@@ -82,7 +82,7 @@ lint: go ## check format, imports and code: gofmt, go vet, staticcheck and the r
 .PHONY: bench
 bench: guest ## measure, and print tables for docs/benchmarks.md (BENCHTIME=1s, ROUNDS=7x for the copies in a guest)
 	$(call say,'resolving and parsing')
-	@go test -run '^$$' -bench . -benchtime $(BENCHTIME) ./test/bench ./dmtable ./dmtable/exstore ./dmtable/thinmeta ./raidmap ./mdraid ./copydomain/nvme ./dispatch | tee >(cat >&2) | awk -f test/bench/table.awk
+	@go test -run '^$$' -bench . -benchtime $(BENCHTIME) ./test/bench ./dmtable ./dmtable/exstore ./dmtable/thinmeta ./internal/raidmap ./mdraid ./copydomain/nvme ./dispatch | tee >(cat >&2) | awk -f test/bench/table.awk
 	$(call say,'copies in a guest')
 	@TMPDIR=/dev/shm go test -run '^$$' -bench . -benchtime $(ROUNDS) -timeout 60m ./test/bench/offload | tee >(cat >&2) | awk -f test/bench/table.awk
 

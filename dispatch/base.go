@@ -3,15 +3,15 @@ package dispatch
 import (
 	"log/slog"
 
-	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/dispatch/hostcopy"
-	"github.com/dmcopy/dmcopy/dispatch/inflight"
-	"github.com/dmcopy/dmcopy/dispatch/machine"
-	"github.com/dmcopy/dmcopy/dispatch/pace"
-	"github.com/dmcopy/dmcopy/dispatch/record"
-	"github.com/dmcopy/dmcopy/dispatch/track"
-	"github.com/dmcopy/dmcopy/dispatch/window"
-	"github.com/dmcopy/dmcopy/dispatch/zones"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/dispatch/hostcopy"
+	"github.com/dmcopy/dmcopy/internal/dispatch/inflight"
+	"github.com/dmcopy/dmcopy/internal/dispatch/machine"
+	"github.com/dmcopy/dmcopy/internal/dispatch/pace"
+	"github.com/dmcopy/dmcopy/internal/dispatch/record"
+	"github.com/dmcopy/dmcopy/internal/dispatch/track"
+	"github.com/dmcopy/dmcopy/internal/dispatch/window"
+	"github.com/dmcopy/dmcopy/internal/dispatch/zones"
 )
 
 // base is what all parts of one copy share.

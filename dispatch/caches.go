@@ -7,9 +7,9 @@ import (
 	"slices"
 	"syscall"
 
-	"github.com/dmcopy/dmcopy/dispatch/failure"
-	"github.com/dmcopy/dmcopy/dispatch/machine"
-	"github.com/dmcopy/dmcopy/dispatch/plan"
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/dispatch/machine"
+	"github.com/dmcopy/dmcopy/internal/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 )
 

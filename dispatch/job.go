@@ -5,16 +5,16 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/dispatch/byterange"
-	"github.com/dmcopy/dmcopy/dispatch/ends"
-	"github.com/dmcopy/dmcopy/dispatch/hold"
-	"github.com/dmcopy/dmcopy/dispatch/hostcopy"
-	"github.com/dmcopy/dmcopy/dispatch/inflight"
-	"github.com/dmcopy/dmcopy/dispatch/pace"
-	"github.com/dmcopy/dmcopy/dispatch/plan"
-	"github.com/dmcopy/dmcopy/dispatch/record"
-	"github.com/dmcopy/dmcopy/dispatch/window"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
+	"github.com/dmcopy/dmcopy/internal/dispatch/hold"
+	"github.com/dmcopy/dmcopy/internal/dispatch/hostcopy"
+	"github.com/dmcopy/dmcopy/internal/dispatch/inflight"
+	"github.com/dmcopy/dmcopy/internal/dispatch/pace"
+	"github.com/dmcopy/dmcopy/internal/dispatch/plan"
+	"github.com/dmcopy/dmcopy/internal/dispatch/record"
+	"github.com/dmcopy/dmcopy/internal/dispatch/window"
 )
 
 // Job is what to copy.

@@ -1,8 +1,8 @@
 package dispatch
 
 import (
-	"github.com/dmcopy/dmcopy/dispatch/freeze"
-	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/internal/dispatch/freeze"
+	"github.com/dmcopy/dmcopy/internal/dispatch/hold"
 	"github.com/dmcopy/dmcopy/internal/rerun"
 )
 

@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/dispatch/byterange"
-	"github.com/dmcopy/dmcopy/dispatch/failure"
-	"github.com/dmcopy/dmcopy/dispatch/plan"
-	"github.com/dmcopy/dmcopy/dispatch/record"
-	"github.com/dmcopy/dmcopy/dispatch/zones"
 	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/dispatch/plan"
+	"github.com/dmcopy/dmcopy/internal/dispatch/record"
+	"github.com/dmcopy/dmcopy/internal/dispatch/zones"
 	"github.com/dmcopy/dmcopy/remap"
 )
 

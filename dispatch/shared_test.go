@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
-	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/internal/dispatch/hold"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
 

@@ -7,14 +7,14 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
-	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/dispatch/byterange"
-	"github.com/dmcopy/dmcopy/dispatch/ends"
-	"github.com/dmcopy/dmcopy/dispatch/failure"
-	"github.com/dmcopy/dmcopy/dispatch/kernel"
 	"github.com/dmcopy/dmcopy/internal/blockio/looptest"
-	"github.com/dmcopy/dmcopy/snapshot"
-	"github.com/dmcopy/dmcopy/sysblock"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/dispatch/kernel"
+	"github.com/dmcopy/dmcopy/internal/layout"
+	"github.com/dmcopy/dmcopy/internal/sysblock"
 )
 
 // TestTaken: a copy is none whose destination is the storage of a loop device by the end of
@@ -43,7 +43,7 @@ func TestTaken(t *testing.T) {
 		}
 	}
 	job := dispatch.Job{Src: src, Dst: dst, Ranges: []byterange.Range{{Len: mib}}}
-	report, err := dispatch.New(kernel.New(snapshot.NewReader(snapshot.Options{}), nil)).Copy(t.Context(), job, dispatch.Options{Progress: attach})
+	report, err := dispatch.New(kernel.New(layout.NewReader(layout.Options{}), nil)).Copy(t.Context(), job, dispatch.Options{Progress: attach})
 	if !errors.Is(err, failure.ErrTaken) || report == nil || report.Result == account.OutcomeOK {
 		t.Errorf("%+v, %v", report, err)
 	}

@@ -6,7 +6,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/dmcopy/dmcopy/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
 )
 
 // TestSamples: the beginning and the end of each range are among the samples, which lie

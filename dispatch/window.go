@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/dispatch/failure"
-	"github.com/dmcopy/dmcopy/dispatch/plan"
-	"github.com/dmcopy/dmcopy/dispatch/window"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/dispatch/plan"
+	"github.com/dmcopy/dmcopy/internal/dispatch/window"
 	"github.com/dmcopy/dmcopy/remap"
 )
 

@@ -6,12 +6,12 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/dispatch/byterange"
-	"github.com/dmcopy/dmcopy/dispatch/failure"
-	"github.com/dmcopy/dmcopy/dispatch/offload"
-	"github.com/dmcopy/dmcopy/dispatch/plan"
-	"github.com/dmcopy/dmcopy/dispatch/proof"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/dispatch/offload"
+	"github.com/dmcopy/dmcopy/internal/dispatch/plan"
+	"github.com/dmcopy/dmcopy/internal/dispatch/proof"
 	"github.com/dmcopy/dmcopy/remap"
 )
 

@@ -15,12 +15,12 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain/files"
 	"github.com/dmcopy/dmcopy/dispatch"
-	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/dispatch/byterange"
-	"github.com/dmcopy/dmcopy/dispatch/ends"
-	"github.com/dmcopy/dmcopy/dispatch/machine"
-	"github.com/dmcopy/dmcopy/dispatch/plan"
 	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
+	"github.com/dmcopy/dmcopy/internal/dispatch/machine"
+	"github.com/dmcopy/dmcopy/internal/dispatch/plan"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )

@@ -9,15 +9,15 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/dispatch/byterange"
-	"github.com/dmcopy/dmcopy/dispatch/ends"
-	"github.com/dmcopy/dmcopy/dispatch/failure"
-	"github.com/dmcopy/dmcopy/dispatch/hostcopy"
-	"github.com/dmcopy/dmcopy/dispatch/plan"
-	"github.com/dmcopy/dmcopy/dispatch/zones"
 	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/internal/blockio"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/dispatch/hostcopy"
+	"github.com/dmcopy/dmcopy/internal/dispatch/plan"
+	"github.com/dmcopy/dmcopy/internal/dispatch/zones"
 )
 
 // disk is a device in memory. With a zone size it takes writes at the pointers of its zones

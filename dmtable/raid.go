@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/dmcopy/dmcopy/raidmap"
+	"github.com/dmcopy/dmcopy/internal/raidmap"
 	"github.com/dmcopy/dmcopy/remap"
 )
 

@@ -1,6 +1,6 @@
 package mdraid
 
-import "github.com/dmcopy/dmcopy/raidmap"
+import "github.com/dmcopy/dmcopy/internal/raidmap"
 
 // levels are the personalities that are mapped, by what the file level says.
 // Every other one is opaque.

@@ -1,7 +1,7 @@
 package mdraid
 
 import (
-	"github.com/dmcopy/dmcopy/raidmap"
+	"github.com/dmcopy/dmcopy/internal/raidmap"
 	"github.com/dmcopy/dmcopy/remap"
 )
 

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/dmcopy/dmcopy/raidmap"
+	"github.com/dmcopy/dmcopy/internal/raidmap"
 	"github.com/dmcopy/dmcopy/remap"
 )
 

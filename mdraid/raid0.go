@@ -1,6 +1,6 @@
 package mdraid
 
-import "github.com/dmcopy/dmcopy/raidmap"
+import "github.com/dmcopy/dmcopy/internal/raidmap"
 
 // raid0 stripes over members that may differ in size (drivers/md/raid0.c). If
 // they do, the layout matters. An array that does not store one got it from the

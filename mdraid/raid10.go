@@ -1,6 +1,6 @@
 package mdraid
 
-import "github.com/dmcopy/dmcopy/raidmap"
+import "github.com/dmcopy/dmcopy/internal/raidmap"
 
 // raid10 deals copies by its layout word (drivers/md/raid10.c). How far apart
 // far copies are follows from the size of the members.

@@ -1,6 +1,6 @@
 package mdraid
 
-import "github.com/dmcopy/dmcopy/raidmap"
+import "github.com/dmcopy/dmcopy/internal/raidmap"
 
 // parity is a level with parity (drivers/md/raid5.c).
 func parity(number int) level {

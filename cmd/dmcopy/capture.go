@@ -5,10 +5,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dmcopy/dmcopy/dispatch/ends"
-	"github.com/dmcopy/dmcopy/dispatch/kernel"
+	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
+	"github.com/dmcopy/dmcopy/internal/dispatch/kernel"
+	"github.com/dmcopy/dmcopy/internal/layout"
 	"github.com/dmcopy/dmcopy/remap"
-	"github.com/dmcopy/dmcopy/snapshot"
 )
 
 func (a *app) captureCommand() *cobra.Command {
@@ -32,7 +32,7 @@ machine and without root.`,
 }
 
 func (a *app) runCapture(ctx context.Context, names []string) error {
-	reader := snapshot.NewReader(snapshot.Options{HoldRoots: true, Log: a.log})
+	reader := layout.NewReader(layout.Options{HoldRoots: true, Log: a.log})
 	defer a.hold()() // until the rest is closed
 	defer reader.Close()
 	machine := kernel.New(reader, a.log)
@@ -59,7 +59,7 @@ func (a *app) runCapture(ctx context.Context, names []string) error {
 			continue
 		}
 		p := machine.Pair(ctx, leaf, leaf)
-		s.Nodes[i].Offload = &snapshot.Offload{
+		s.Nodes[i].Offload = &layout.Offload{
 			Method: string(p.Method), Reason: p.Reason, Detail: p.Detail, Domain: p.Domain, Block: p.Block, Limits: p.Limits,
 		}
 	}

@@ -10,13 +10,13 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/dispatch"
-	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/dispatch/ends"
-	"github.com/dmcopy/dmcopy/dispatch/hold"
-	"github.com/dmcopy/dmcopy/dispatch/hostcopy"
-	"github.com/dmcopy/dmcopy/dispatch/inflight"
-	"github.com/dmcopy/dmcopy/dispatch/plan"
-	"github.com/dmcopy/dmcopy/journal"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
+	"github.com/dmcopy/dmcopy/internal/dispatch/hold"
+	"github.com/dmcopy/dmcopy/internal/dispatch/hostcopy"
+	"github.com/dmcopy/dmcopy/internal/dispatch/inflight"
+	"github.com/dmcopy/dmcopy/internal/dispatch/plan"
+	"github.com/dmcopy/dmcopy/internal/journal"
 )
 
 // copyFlags are the flags of dmcopy copy; plan has most of them.

@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
 )
 
 // crashLoudly keeps a crash from looking like a usage error. The runtime of Go ends the

@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/dmcopy/dmcopy/dispatch"
-	"github.com/dmcopy/dmcopy/dispatch/ends"
-	"github.com/dmcopy/dmcopy/snapshot"
+	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
+	"github.com/dmcopy/dmcopy/internal/layout"
 )
 
 // freezeFlags say whether the file system of the source is to stand still.
@@ -59,7 +59,7 @@ func (f *freezeFlags) refuse(job dispatch.Job, state string) error {
 		{What: "the working directory", Path: ".", Way: "run it in another directory", ReadOnly: true},
 		{What: "standard output", Path: "/proc/self/fd/1", Way: elsewhere},
 		{What: "standard error", Path: "/proc/self/fd/2", Way: elsewhere},
-		{What: "what dmcopy notes", Path: snapshot.DefaultState, Way: "copy a snapshot of it (lvcreate -s)"},
+		{What: "what dmcopy notes", Path: layout.DefaultState, Way: "copy a snapshot of it (lvcreate -s)"},
 	}
 	if state != "" {
 		needs = append(needs, ends.Needed{What: "the state " + state, Path: state, Way: elsewhere})

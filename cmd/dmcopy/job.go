@@ -6,9 +6,9 @@ import (
 	"fmt"
 
 	"github.com/dmcopy/dmcopy/dispatch"
-	"github.com/dmcopy/dmcopy/dispatch/byterange"
-	"github.com/dmcopy/dmcopy/dispatch/ends"
-	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
 )
 
 // openJob opens both ends and checks the ranges. What it fails on is closed

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/dmcopy/dmcopy/dispatch/pace"
+	"github.com/dmcopy/dmcopy/internal/dispatch/pace"
 )
 
 // niceFlag says whether to give way to others, and how long their I/O may take.

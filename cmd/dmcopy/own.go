@@ -5,7 +5,7 @@ import (
 	"syscall"
 
 	"github.com/dmcopy/dmcopy/dispatch"
-	"github.com/dmcopy/dmcopy/dispatch/ends"
+	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
 )
 
 // refuseOwn refuses to copy over what the copy itself reads. What it prints into is no

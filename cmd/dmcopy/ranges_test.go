@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dmcopy/dmcopy/dispatch/byterange"
-	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
 )
 
 func TestReadRanges(t *testing.T) {

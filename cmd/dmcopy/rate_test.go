@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/dispatch/pace"
+	"github.com/dmcopy/dmcopy/internal/dispatch/pace"
 )
 
 // TestRateFile: the file is read every second, and what cannot be read changes

@@ -5,7 +5,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
 	"github.com/dmcopy/dmcopy/remap"
 )
 

@@ -3,8 +3,8 @@ package main
 import (
 	"fmt"
 
+	"github.com/dmcopy/dmcopy/internal/layout"
 	"github.com/dmcopy/dmcopy/remap"
-	"github.com/dmcopy/dmcopy/snapshot"
 )
 
 // refusals are what a snapshot tells of why copy would refuse a device. It does not tell
@@ -17,7 +17,7 @@ type refusals struct {
 	parts map[remap.Dev][]remap.Dev
 }
 
-func newRefusals(s *snapshot.Snapshot, st *remap.Stack) *refusals {
+func newRefusals(s *layout.Snapshot, st *remap.Stack) *refusals {
 	r := &refusals{stack: st, holder: make(map[remap.Dev]*remap.Node), parts: make(map[remap.Dev][]remap.Dev)}
 	for i := range s.Nodes {
 		n := &s.Nodes[i]

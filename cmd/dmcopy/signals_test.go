@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
 )
 
 // A crash has an exit code of its own: that of a usage error says that nothing was

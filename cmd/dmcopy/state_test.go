@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/journal"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/journal"
 )
 
 // halfway is a copy of files that was interrupted when half of it was done.

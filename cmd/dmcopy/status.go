@@ -5,8 +5,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/journal"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/journal"
 )
 
 // status is the JSON form of a state file.

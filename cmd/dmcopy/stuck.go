@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/dmcopy/dmcopy/dispatch"
-	"github.com/dmcopy/dmcopy/dispatch/inflight"
 	"github.com/dmcopy/dmcopy/internal/background"
+	"github.com/dmcopy/dmcopy/internal/dispatch/inflight"
 )
 
 // waiting says what a copy waits for that is to end.

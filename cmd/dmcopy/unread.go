@@ -5,8 +5,8 @@ import (
 	"fmt"
 
 	"github.com/dmcopy/dmcopy/dispatch"
-	"github.com/dmcopy/dmcopy/dispatch/failure"
 	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
 )
 
 // unreadableEnd says which end has sectors that fail, as it was named, and what can be

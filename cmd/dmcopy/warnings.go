@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch"
-	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/dispatch/ends"
-	"github.com/dmcopy/dmcopy/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/layout"
 	"github.com/dmcopy/dmcopy/internal/superblock"
-	"github.com/dmcopy/dmcopy/snapshot"
 )
 
 // renewals are the commands that give what was copied a UUID of its own. %s is the
@@ -117,7 +117,7 @@ func (a *app) exhausts(w *world, job dispatch.Job) (warnings []string) {
 // lacksRoom says what a thin volume needs of its pool, if that may be more than there is:
 // a block for each that is written to, as far as the volume lacks blocks. Those that it
 // shares with snapshots of it are not counted.
-func lacksRoom(room snapshot.Room, job dispatch.Job) string {
+func lacksRoom(room layout.Room, job dispatch.Job) string {
 	need, free := min(unitsOf(job, room.Block.Bytes())*room.Block.Bytes(), room.Unmapped.Bytes()), room.Free.Bytes()
 	if need <= free {
 		return ""
@@ -143,7 +143,7 @@ func withEntries(chunks, chunk int64) int64 {
 }
 
 // overflows says what a snapshot that is written to needs and has, if that may be too little.
-func overflows(f *snapshot.Filling, job dispatch.Job) string {
+func overflows(f *layout.Filling, job dispatch.Job) string {
 	chunk := max(f.Chunk.Bytes(), 1)
 	most := withEntries((f.Size.Bytes()+chunk-1)/chunk, chunk) - f.Used.Bytes()
 	need, free := min(withEntries(unitsOf(job, chunk), chunk), most), f.Free().Bytes()
@@ -174,7 +174,7 @@ func (w *world) lostSnapshot(err error, job dispatch.Job) error {
 }
 
 // exhausted says what a snapshot of the destination needs and has, if that may be too little.
-func exhausted(f *snapshot.Filling, job dispatch.Job) string {
+func exhausted(f *layout.Filling, job dispatch.Job) string {
 	chunk := max(f.Chunk.Bytes(), 1)
 	need := withEntries(unitsOf(job, chunk), chunk)
 	free := f.Free().Bytes()

@@ -8,11 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch"
-	"github.com/dmcopy/dmcopy/dispatch/byterange"
-	"github.com/dmcopy/dmcopy/dispatch/ends"
 	"github.com/dmcopy/dmcopy/dmtable"
+	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
+	"github.com/dmcopy/dmcopy/internal/layout"
 	"github.com/dmcopy/dmcopy/remap"
-	"github.com/dmcopy/dmcopy/snapshot"
 )
 
 // A snapshot of 1024 sectors with chunks of 8, of which some are used.
@@ -28,7 +28,7 @@ func TestExhausted(t *testing.T) {
 		"parts of chunks":   {1024 - 24, []byterange.Range{{Dst: 4095, Len: 2}, {Dst: 8192, Len: 1}}, "writing to vg/home takes up to 16.0 KiB of its snapshot vg/snap, which has 12.0 KiB of 512.0 KiB left: when that is full the snapshot is lost: extend it first (lvextend -L +4k vg/snap), or remove it"},
 		"full, and nothing": {1024, nil, ""},
 	} {
-		f := &snapshot.Filling{Name: "vg/snap", SnapshotUse: dmtable.SnapshotUse{Chunk: 8, Used: remap.Sector(c.used), Total: 1024}}
+		f := &layout.Filling{Name: "vg/snap", SnapshotUse: dmtable.SnapshotUse{Chunk: 8, Used: remap.Sector(c.used), Total: 1024}}
 		if got := exhausted(f, dispatch.Job{Dst: ends.Endpoint{Name: "vg/home"}, Ranges: c.ranges}); got != c.want {
 			t.Errorf("%s: %s", name, got)
 		}
@@ -67,7 +67,7 @@ func TestOverflows(t *testing.T) {
 		"enough of it": {16, 512, 128 << 10, ""},
 		"all is there": {1032, 1032, 512 << 10, ""},
 	} {
-		f := &snapshot.Filling{Name: "vg/snap", Itself: true, Size: 1024, SnapshotUse: dmtable.SnapshotUse{Chunk: 8, Used: remap.Sector(c.used), Total: remap.Sector(c.total)}}
+		f := &layout.Filling{Name: "vg/snap", Itself: true, Size: 1024, SnapshotUse: dmtable.SnapshotUse{Chunk: 8, Used: remap.Sector(c.used), Total: remap.Sector(c.total)}}
 		if got := overflows(f, dispatch.Job{Dst: ends.Endpoint{Name: "vg/snap"}, Ranges: []byterange.Range{{Len: c.length}}}); got != c.want {
 			t.Errorf("%s: %s", name, got)
 		}
@@ -86,7 +86,7 @@ func TestLacksRoom(t *testing.T) {
 		"less is lacking": {2048, []byterange.Range{{Len: 4 << 20}}, ""},
 		"parts of blocks": {8192, []byterange.Range{{Dst: 4096, Len: 1 << 20}}, "writing to vg/thin takes up to 1.1 MiB of its thin pool vg/pool, which has 1.0 MiB of 16.0 MiB left: when that is full, writes wait or fail: make room there first (lvextend, or remove volumes), or copy less"},
 	} {
-		room := snapshot.Room{Pool: "vg/pool", Block: 128, Free: 2048, Total: 32768, Unmapped: remap.Sector(c.unmapped)}
+		room := layout.Room{Pool: "vg/pool", Block: 128, Free: 2048, Total: 32768, Unmapped: remap.Sector(c.unmapped)}
 		if got := lacksRoom(room, dispatch.Job{Dst: ends.Endpoint{Name: "vg/thin"}, Ranges: c.ranges}); got != c.want {
 			t.Errorf("%s: %s", name, got)
 		}

@@ -10,15 +10,15 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/dmcopy/dmcopy/copydomain"
-	"github.com/dmcopy/dmcopy/dispatch/ends"
-	"github.com/dmcopy/dmcopy/dispatch/failure"
-	"github.com/dmcopy/dmcopy/dispatch/hold"
-	"github.com/dmcopy/dmcopy/dispatch/kernel"
-	"github.com/dmcopy/dmcopy/dispatch/machine"
 	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/dispatch/hold"
+	"github.com/dmcopy/dmcopy/internal/dispatch/kernel"
+	"github.com/dmcopy/dmcopy/internal/dispatch/machine"
+	"github.com/dmcopy/dmcopy/internal/layout"
+	"github.com/dmcopy/dmcopy/internal/sysblock"
 	"github.com/dmcopy/dmcopy/remap"
-	"github.com/dmcopy/dmcopy/snapshot"
-	"github.com/dmcopy/dmcopy/sysblock"
 )
 
 // thisMachine is the root of /sys, /dev and /proc.
@@ -32,10 +32,10 @@ type world struct {
 	// finder is asked which disks can copy.
 	finder *copydomain.Finder
 	// fillings are the snapshots that writing to a device fills.
-	fillings func(dev remap.Dev) ([]snapshot.Filling, error)
+	fillings func(dev remap.Dev) ([]layout.Filling, error)
 	// rooms are what is left of the thin pools that it takes blocks of, lost the snapshots
 	// below a device that cannot be used any more.
-	rooms func(dev remap.Dev) ([]snapshot.Room, error)
+	rooms func(dev remap.Dev) ([]layout.Room, error)
 	lost  func(dev remap.Dev) ([]string, error)
 	// refusals is what a snapshot knows of why copy would refuse two ends; nil for this
 	// machine.
@@ -53,7 +53,7 @@ func (f *stackFlag) given() bool { return f.file != "" }
 
 // layersFlag says how far layers are looked through.
 type layersFlag struct {
-	trust snapshot.Trust
+	trust layout.Trust
 	// roots lets metadata snapshots of thin pools be taken, for as long as the
 	// command runs.
 	roots bool
@@ -78,7 +78,7 @@ func (a *app) world(f stackFlag, l layersFlag) (*world, error) {
 
 // live is this machine.
 func (a *app) live(l layersFlag) *world {
-	reader := snapshot.NewReader(snapshot.Options{HoldRoots: l.roots, Trust: l.trust, Log: a.log})
+	reader := layout.NewReader(layout.Options{HoldRoots: l.roots, Trust: l.trust, Log: a.log})
 	machine := kernel.New(reader, a.log)
 	given := a.hold()
 	return &world{
@@ -95,7 +95,7 @@ func (a *app) live(l layersFlag) *world {
 	}
 }
 
-func (a *app) loadStack(file string) (*snapshot.Snapshot, error) {
+func (a *app) loadStack(file string) (*layout.Snapshot, error) {
 	in := io.Reader(a.in)
 	if file != "-" {
 		f, err := os.Open(file)
@@ -105,7 +105,7 @@ func (a *app) loadStack(file string) (*snapshot.Snapshot, error) {
 		defer f.Close()
 		in = f
 	}
-	s, err := snapshot.Load(in)
+	s, err := layout.Load(in)
 	if err != nil {
 		return nil, usage("--stack %s: %v", file, err)
 	}
@@ -142,18 +142,18 @@ var errOffline = errors.New("a snapshot has no devices to open")
 type captured struct {
 	stack *remap.Stack
 	// offload is what was found out about the leaves.
-	offload map[remap.Dev]*snapshot.Offload
+	offload map[remap.Dev]*layout.Offload
 	finder  *copydomain.Finder
 }
 
 var _ machine.Machine = (*captured)(nil)
 
-func newCaptured(s *snapshot.Snapshot, file string) (*world, error) {
+func newCaptured(s *layout.Snapshot, file string) (*world, error) {
 	st, err := s.Stack()
 	if err != nil {
 		return nil, usage("--stack %s: %v", file, err)
 	}
-	c := &captured{stack: st, offload: make(map[remap.Dev]*snapshot.Offload), finder: copydomain.NewOfflineFinder()}
+	c := &captured{stack: st, offload: make(map[remap.Dev]*layout.Offload), finder: copydomain.NewOfflineFinder()}
 	for i := range s.Nodes {
 		c.offload[s.Nodes[i].Dev] = s.Nodes[i].Offload
 	}

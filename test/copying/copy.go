@@ -7,13 +7,13 @@ import (
 	"time"
 
 	"github.com/dmcopy/dmcopy/dispatch"
-	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/dispatch/byterange"
-	"github.com/dmcopy/dmcopy/dispatch/ends"
-	"github.com/dmcopy/dmcopy/dispatch/kernel"
-	"github.com/dmcopy/dmcopy/dispatch/machine"
-	"github.com/dmcopy/dmcopy/snapshot"
-	"github.com/dmcopy/dmcopy/sysblock"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
+	"github.com/dmcopy/dmcopy/internal/dispatch/kernel"
+	"github.com/dmcopy/dmcopy/internal/dispatch/machine"
+	"github.com/dmcopy/dmcopy/internal/layout"
+	"github.com/dmcopy/dmcopy/internal/sysblock"
 )
 
 // Patience bounds a copy; it is no measure.
@@ -21,7 +21,7 @@ const Patience = 5 * time.Minute
 
 // A Way is what a copy is made with. The zero value is what most copies need.
 type Way struct {
-	Reader  snapshot.Options
+	Reader  layout.Options
 	Between func(machine.Machine) machine.Machine // puts something between the copy and the machine; nil puts nothing
 }
 
@@ -44,7 +44,7 @@ func (w Way) Copy(src, dst string, opts dispatch.Options, ranges ...byterange.Ra
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
-	reader := snapshot.NewReader(w.Reader)
+	reader := layout.NewReader(w.Reader)
 	kernel := kernel.New(reader, opts.Log)
 	defer func() { err = errors.Join(err, kernel.Close(), reader.Close()) }()
 	var machine machine.Machine = kernel

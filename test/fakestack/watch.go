@@ -3,7 +3,7 @@ package fakestack
 import (
 	"slices"
 
-	"github.com/dmcopy/dmcopy/dispatch/machine"
+	"github.com/dmcopy/dmcopy/internal/dispatch/machine"
 	"github.com/dmcopy/dmcopy/remap"
 )
 

@@ -12,13 +12,13 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
-	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/dispatch/ends"
-	"github.com/dmcopy/dmcopy/dispatch/kernel"
-	"github.com/dmcopy/dmcopy/dispatch/plan"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
+	"github.com/dmcopy/dmcopy/internal/dispatch/kernel"
+	"github.com/dmcopy/dmcopy/internal/dispatch/plan"
+	"github.com/dmcopy/dmcopy/internal/layout"
+	"github.com/dmcopy/dmcopy/internal/sysblock"
 	"github.com/dmcopy/dmcopy/remap"
-	"github.com/dmcopy/dmcopy/snapshot"
-	"github.com/dmcopy/dmcopy/sysblock"
 	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -183,7 +183,7 @@ func countPieces(src, dst string) (pieces int, err error) {
 		return 0, err
 	}
 	defer to.Close()
-	reader := snapshot.NewReader(snapshot.Options{})
+	reader := layout.NewReader(layout.Options{})
 	machine := kernel.New(reader, nil)
 	defer func() { err = errors.Join(err, machine.Close(), reader.Close()) }()
 	for _, err := range dispatch.New(machine).Plan(ctx, dispatch.Job{Src: from, Dst: to}, dispatch.Options{}) {

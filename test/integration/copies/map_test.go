@@ -8,8 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/internal/layout"
 	"github.com/dmcopy/dmcopy/remap"
-	"github.com/dmcopy/dmcopy/snapshot"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -23,7 +23,7 @@ const mapProbes = 500
 func compareMap(t *testing.T, device string, size int64) {
 	t.Helper()
 	dev := devOf(t, device)
-	reader := snapshot.NewReader(snapshot.Options{})
+	reader := layout.NewReader(layout.Options{})
 	defer reader.Close()
 	snap, err := reader.Read(t.Context(), dev)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/dmcopy/dmcopy/dispatch"
-	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/dispatch/hold"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/dispatch/hold"
 	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
-	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 

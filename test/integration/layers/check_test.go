@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dmcopy/dmcopy/internal/layout"
 	"github.com/dmcopy/dmcopy/remap"
-	"github.com/dmcopy/dmcopy/snapshot"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -39,7 +39,7 @@ type subject struct {
 	// them, and says so.
 	followed bool
 	// trust is what the resolver is told to leave out.
-	trust snapshot.Trust
+	trust layout.Trust
 	// still tells that nothing is read or written: only answers are looked at.
 	still bool
 }
@@ -156,7 +156,7 @@ func (c *check) title() string { return strings.TrimSpace(c.path + " " + c.name)
 // look reads the stack and resolves the subject as a whole.
 func (c *check) look() {
 	c.Helper()
-	reader := snapshot.NewReader(snapshot.Options{HoldRoots: true, Trust: c.trust})
+	reader := layout.NewReader(layout.Options{HoldRoots: true, Trust: c.trust})
 	// Nobody moves a block of a thin pool afterwards, held or not.
 	defer reader.Close()
 	snap, err := reader.Read(c.Context(), c.dev)

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/dmcopy/dmcopy/internal/layout"
 	"github.com/dmcopy/dmcopy/remap"
-	"github.com/dmcopy/dmcopy/snapshot"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -55,7 +55,7 @@ func buildIntegrity(b *bench, mode string, apart bool) []*subject {
 	}
 	vm.Run(b, "dmsetup", "remove", name)
 	size := remap.Sector(provided) / block * block
-	s := &subject{path: "/dev/mapper/" + name, name: mode, read: inPlace, write: opaque, trust: snapshot.Trust{Integrity: true}}
+	s := &subject{path: "/dev/mapper/" + name, name: mode, read: inPlace, write: opaque, trust: layout.Trust{Integrity: true}}
 	switch mode {
 	case "R": // read-only, so that something else has to fill it
 		vm.Map(b, name, line("D", size))

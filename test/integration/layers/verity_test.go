@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/dmcopy/dmcopy/internal/layout"
 	"github.com/dmcopy/dmcopy/remap"
-	"github.com/dmcopy/dmcopy/snapshot"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -39,5 +39,5 @@ func buildVerity(b *bench, read answers, options ...string) []*subject {
 	vm.Run(b, "veritysetup", append([]string{"open", data, name, hash, root}, open...)...)
 	vm.Unmap(b, name)
 	return []*subject{{path: "/dev/mapper/" + name, read: read, write: answers{[]remap.Kind{remap.Error}, 0},
-		trust: snapshot.Trust{Verity: true}}}
+		trust: layout.Trust{Verity: true}}}
 }

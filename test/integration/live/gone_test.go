@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
-	"github.com/dmcopy/dmcopy/dispatch/account"
-	"github.com/dmcopy/dmcopy/dispatch/track"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/dispatch/track"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 

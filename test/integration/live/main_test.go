@@ -11,9 +11,9 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dispatch"
-	"github.com/dmcopy/dmcopy/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/layout"
 	"github.com/dmcopy/dmcopy/remap"
-	"github.com/dmcopy/dmcopy/snapshot"
 	"github.com/dmcopy/dmcopy/test/copying"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -83,7 +83,7 @@ const state = "/run/dmcopy-live"
 // copyAll copies as the command does, within this process.
 func copyAll(t *testing.T, src, dst string, opts dispatch.Options) (*account.Report, error) {
 	opts.Log = slog.New(slog.NewTextHandler(logWriter{t}, nil))
-	return copying.Way{Reader: snapshot.Options{HoldRoots: true, State: state, Log: opts.Log}}.Copy(src, dst, opts)
+	return copying.Way{Reader: layout.Options{HoldRoots: true, State: state, Log: opts.Log}}.Copy(src, dst, opts)
 }
 
 // logWriter logs what dmcopy logs.

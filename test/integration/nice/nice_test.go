@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dmcopy/dmcopy/dispatch/account"
 	"github.com/dmcopy/dmcopy/internal/blockio"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 

@@ -5,7 +5,7 @@ import (
 	"sync"
 
 	"github.com/dmcopy/dmcopy/copydomain"
-	"github.com/dmcopy/dmcopy/dispatch/machine"
+	"github.com/dmcopy/dmcopy/internal/dispatch/machine"
 	"github.com/dmcopy/dmcopy/remap"
 )
 

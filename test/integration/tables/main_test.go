@@ -12,9 +12,9 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/dmtable"
+	"github.com/dmcopy/dmcopy/internal/layout"
+	"github.com/dmcopy/dmcopy/internal/sysblock"
 	"github.com/dmcopy/dmcopy/remap"
-	"github.com/dmcopy/dmcopy/snapshot"
-	"github.com/dmcopy/dmcopy/sysblock"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -75,9 +75,9 @@ func control(t testing.TB) *dmtable.Control {
 }
 
 // read reads a snapshot and makes its stack.
-func read(t testing.TB, devs ...remap.Dev) (*snapshot.Snapshot, *remap.Stack, *snapshot.Reader) {
+func read(t testing.TB, devs ...remap.Dev) (*layout.Snapshot, *remap.Stack, *layout.Reader) {
 	t.Helper()
-	r := snapshot.NewReader(snapshot.Options{})
+	r := layout.NewReader(layout.Options{})
 	t.Cleanup(func() { r.Close() })
 	s, err := r.Read(context.Background(), devs...)
 	if err != nil {

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dmcopy/dmcopy/internal/layout"
+	"github.com/dmcopy/dmcopy/internal/sysblock"
 	"github.com/dmcopy/dmcopy/remap"
-	"github.com/dmcopy/dmcopy/snapshot"
-	"github.com/dmcopy/dmcopy/sysblock"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -77,7 +77,7 @@ func TestLVM(t *testing.T) {
 	if err := live1.Write(&stored); err != nil {
 		t.Fatal(err)
 	}
-	captured, err := snapshot.Load(&stored)
+	captured, err := layout.Load(&stored)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,8 +15,8 @@ import (
 	devmapper "github.com/anatol/devmapper.go"
 
 	"github.com/dmcopy/dmcopy/dmtable"
+	"github.com/dmcopy/dmcopy/internal/layout"
 	"github.com/dmcopy/dmcopy/remap"
-	"github.com/dmcopy/dmcopy/snapshot"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -275,12 +275,12 @@ func TestReadWhileSwapping(t *testing.T) {
 			}
 		}
 	}()
-	r := snapshot.NewReader(snapshot.Options{})
+	r := layout.NewReader(layout.Options{})
 	defer r.Close()
 	var layouts, races int
 	for range 100 {
 		s, err := r.Read(context.Background(), dev)
-		if errors.Is(err, snapshot.ErrRace) {
+		if errors.Is(err, layout.ErrRace) {
 			races++
 			continue
 		}

@@ -1,7 +1,7 @@
 package mdraid
 
 import (
-	_ "github.com/dmcopy/dmcopy/raidmap"
+	_ "github.com/dmcopy/dmcopy/internal/raidmap"
+	_ "github.com/dmcopy/dmcopy/internal/sysblock" // two readers of sysfs
 	_ "github.com/dmcopy/dmcopy/remap"
-	_ "github.com/dmcopy/dmcopy/sysblock" // two readers of sysfs
 )

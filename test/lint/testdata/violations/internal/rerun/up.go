@@ -1,5 +1,5 @@
 package rerun
 
 import (
-	_ "github.com/dmcopy/dmcopy/dispatch/hold" // upwards
+	_ "github.com/dmcopy/dmcopy/internal/dispatch/hold" // upwards
 )

@@ -1,0 +1,103 @@
+package ends
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/internal/blockio"
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/dispatch/freeze"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// Endpoint is an opened source or destination.
+type Endpoint struct {
+	// Name is what the user typed.
+	Name string
+	// Dev is the block device; zero for a regular file.
+	Dev remap.Dev
+	// File is where a regular file is; nil for a block device.
+	File *remap.Storage
+	// Device reads and writes through the top.
+	Device emulation.Device
+	// Zones tells the zones of a device that is written in order, and is nil for any
+	// other.
+	Zones Zoner
+	// Holes tells where a regular file has holes, and is nil where that is not known.
+	Holes Holer
+	// storage is the ID of what a loop device is stored in, if it is known.
+	storage string
+	// mounted is the file system on it, if that is to be frozen.
+	mounted *freeze.FileSystem
+	// made is the file that was created to be this end, draft one without a name that
+	// stands for it in a plan.
+	made  *madeFile
+	draft io.Closer
+	// claims keep others from using it; nil if it is not claimed.
+	claims *claims
+	// used fails with ErrTaken if somebody uses a destination that nobody used when
+	// it was opened; nil if that is not looked for.
+	used func(context.Context, *slog.Logger) error
+}
+
+// StillUnused fails with [failure.ErrTaken] if somebody uses a destination that nobody used
+// when it was opened.
+func (e Endpoint) StillUnused(ctx context.Context, log *slog.Logger) error {
+	if e.used == nil {
+		return nil
+	}
+	return failure.During("copy", e.used(ctx, log))
+}
+
+// storedIn tells whether the end is a loop device on the other end.
+func (e Endpoint) storedIn(o Endpoint) bool { return e.storage != "" && e.storage == o.Device.ID() }
+
+// Close lets the device or file go.
+func (e Endpoint) Close() error {
+	var errs []error
+	if c, ok := e.Device.(io.Closer); ok {
+		errs = append(errs, c.Close())
+	}
+	if e.mounted != nil {
+		errs = append(errs, e.mounted.Close())
+	}
+	if e.draft != nil {
+		errs = append(errs, e.draft.Close())
+	}
+	if e.claims != nil {
+		errs = append(errs, e.claims.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// InFile tells whether all of an end lies in a file: such an end has something to do
+// with a file at the other end. Of other devices nothing has to be known for it.
+func (e Endpoint) InFile() bool { return e.File != nil || strings.HasPrefix(e.storage, "file:") }
+
+// Zoner is a device with zones, which tells those that a range lies in.
+type Zoner interface {
+	Zones(off, n int64) ([]blockio.Zone, error)
+}
+
+// HostManaged is the zone model of devices that enforce the order of writes.
+const HostManaged = "host-managed"
+
+// Holer is a regular file that knows where its holes are.
+type Holer interface {
+	// Hole tells whether the file has a hole at byte off, and where that, or what is
+	// none, ends: behind off.
+	Hole(off int64) (hole bool, end int64, err error)
+}
+
+// holesOf makes a Holer of a file if it can be relied on. What is dirty is written first:
+// what is then a hole is one on disk as well.
+func holesOf(file *emulation.File) Holer {
+	if ok, err := file.TellsHoles(); err != nil || !ok || file.Sync() != nil {
+		return nil
+	}
+	return file
+}

@@ -1,0 +1,189 @@
+package ends
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/dmcopy/dmcopy/internal/blockio"
+	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+)
+
+// regular is a regular file, which other programs can lock, write to, and take away.
+type regular interface {
+	LockToRead() error
+	LockToWrite() error
+	CheckToWrite() error
+	LockRange(off, n int64) error
+	CheckRange(off, n int64) error
+	// InPlace fails if the file has not its name or its length any more.
+	InPlace() error
+	// Unmodified fails if the file was written to since it was opened.
+	Unmodified() error
+	// Touch changes the time of modification.
+	Touch() error
+}
+
+// maxLocks bounds how many runs of the destination are locked one by one.
+const maxLocks = 1 << 10
+
+// Files are the ends of a job that are regular files, and nil for others. A source
+// that is the destination as well is none.
+type Files struct {
+	src, dst         regular
+	srcName, dstName string
+	live             bool // the source may be written to
+	changed          bool // and was
+	log              *slog.Logger
+}
+
+func FilesOf(src, dst Endpoint, live bool, log *slog.Logger) Files {
+	l := Files{srcName: src.Name, dstName: dst.Name, live: live, log: log}
+	if src.File != nil && src.File.ID != storageID(dst) { // what is written is locked anyway
+		l.src, _ = src.Device.(regular)
+	}
+	if dst.File != nil {
+		l.dst, _ = dst.Device.(regular)
+	}
+	return l
+}
+
+func storageID(e Endpoint) string {
+	if e.File == nil {
+		return ""
+	}
+	return e.File.ID
+}
+
+// Lock locks both ends, the destination for the ranges, until they are closed. What a
+// copy that was refused has removed, before it was locked, is no end.
+func (l Files) Lock(ranges []byterange.Range) error {
+	if err := l.read(l.src, l.srcName); err != nil || l.dst == nil {
+		return err
+	}
+	if err := l.write(l.dst.LockToWrite, l.dst.LockRange, ranges); err != nil {
+		return err
+	}
+	return refuseAway(l.dst, l.dstName)
+}
+
+func refuseAway(f regular, name string) error {
+	if err := named(name, f.InPlace()); errors.Is(err, blockio.ErrAway) {
+		return failure.Refuse(name, "is %v", "try again", blockio.ErrAway)
+	} else if err != nil {
+		return failure.During("open", err)
+	}
+	return nil
+}
+
+// Begin tells by the time of modification that the destination is a copy from now on, also
+// one of holes only: whoever has made the file does not remove it then.
+func (l Files) Begin() error {
+	if l.dst == nil {
+		return nil
+	}
+	return failure.During("copy", named(l.dstName, l.dst.Touch()))
+}
+
+// CheckLocks refuses what take would refuse, as far as that shows without locks.
+func (l Files) CheckLocks(ranges []byterange.Range) error {
+	if err := l.read(l.src, l.srcName); err != nil || l.dst == nil {
+		return err
+	}
+	return l.write(l.dst.CheckToWrite, l.dst.CheckRange, ranges)
+}
+
+// write locks, or looks at, the destination as a whole, and then each of its runs.
+func (l Files) write(whole func() error, part func(off, n int64) error, ranges []byterange.Range) error {
+	err := whole()
+	for _, run := range bounded(byterange.Runs(ranges)) {
+		if err != nil {
+			break
+		}
+		err = part(run.Off, run.Len)
+	}
+	return l.refuse(err, l.dstName, "is in use", "")
+}
+
+// LockToRead locks both ends for reading.
+func (l Files) LockToRead() error {
+	if err := l.read(l.src, l.srcName); err != nil {
+		return err
+	}
+	return l.read(l.dst, l.dstName)
+}
+
+func (l Files) read(f regular, name string) error {
+	if f == nil || l.live {
+		return nil
+	}
+	err := l.refuse(f.LockToRead(), name, "may change while it is read", ", or accept an inconsistent copy with --live-source")
+	if err != nil {
+		return err
+	}
+	return refuseAway(f, name)
+}
+
+func (l Files) refuse(err error, name, what, orElse string) error {
+	switch {
+	case errors.Is(err, blockio.ErrNoLocks):
+		l.log.Debug("nobody can lock the file", "file", name, "error", err)
+		return nil
+	case errors.Is(err, blockio.ErrLocked):
+		why := err
+		if e := (*blockio.Error)(nil); errors.As(err, &e) {
+			why = e.Err
+		}
+		return failure.Refuse(name, what+": it is %v", "shut down the virtual machine whose disk it is, or wait for the other copy"+orElse, why)
+	}
+	return failure.During("open", err)
+}
+
+// InPlace fails if what was written is not where it belongs any more.
+func (l Files) InPlace() error {
+	if l.dst == nil {
+		return nil
+	}
+	return named(l.dstName, l.dst.InPlace())
+}
+
+// Unmodified fails if the source was written to while it was copied, unless that is
+// accepted: then it is noted.
+func (l *Files) Unmodified() error {
+	if l.src == nil {
+		return nil
+	}
+	err := l.src.Unmodified()
+	changed := errors.Is(err, blockio.ErrModified) || errors.Is(err, blockio.ErrResized)
+	switch err = named(l.srcName, err); {
+	case changed && l.live:
+		l.changed = true
+		return nil
+	case changed:
+		return failure.During("copy", fmt.Errorf("%w: %w", failure.ErrSourceChanged, err))
+	}
+	return failure.During("copy", err)
+}
+
+// Changed tells whether the source was written to, as was accepted.
+func (l *Files) Changed() bool { return l.changed }
+
+// named calls a file as the user does.
+func named(name string, err error) error {
+	if e := (*blockio.Error)(nil); errors.As(err, &e) {
+		return fmt.Errorf("%s: %w", name, e.Err)
+	}
+	return err
+}
+
+// bounded are the runs, of which the last one reaches to the end of all if they are many.
+func bounded(runs []byterange.Run) []byterange.Run {
+	if len(runs) <= maxLocks {
+		return runs
+	}
+	last := runs[len(runs)-1]
+	runs = runs[:maxLocks]
+	runs[maxLocks-1].Len = last.Off + last.Len - runs[maxLocks-1].Off
+	return runs
+}

@@ -1,0 +1,245 @@
+package ends
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/dispatch/freeze"
+	"github.com/dmcopy/dmcopy/internal/sysblock"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// anotherWay is for what cannot be frozen.
+const anotherWay = "copy a snapshot of it (lvcreate -s), or accept an inconsistent copy with --live-source"
+
+// openFreezable opens a source together with the file system on it.
+func (o *opener) openFreezable(ctx context.Context) (Endpoint, error) {
+	mounted, err := o.freezable(ctx)
+	if err != nil {
+		return Endpoint{}, err
+	}
+	end, err := o.open(0)
+	if err != nil {
+		return Endpoint{}, errors.Join(err, mounted.Close())
+	}
+	end.mounted = mounted
+	return end, nil
+}
+
+// freezable opens the file system that keeps the source from changing once it is
+// frozen. There has to be one, and nobody else who may write.
+func (o *opener) freezable(ctx context.Context) (*freeze.FileSystem, error) {
+	if o.facts == nil {
+		return nil, failure.Refuse(o.name, "cannot be frozen: it is a regular file", "name the device that it is in, or leave out --freeze")
+	}
+	uses, err := o.uses()
+	if err != nil {
+		return nil, err
+	}
+	var dev remap.Dev
+	for _, u := range uses {
+		switch {
+		case u.Kind == sysblock.Swap, u.Kind == sysblock.Member, u.Kind == sysblock.Exported, u.Kind == sysblock.Opened:
+			return nil, failure.Refuse(o.name, "cannot be frozen: %s", anotherWay, o.describe(u))
+		case u.Kind != sysblock.MountedRW:
+		case dev.IsZero() || dev == u.Dev:
+			dev = u.Dev
+		default:
+			return nil, failure.Refuse(o.name, "cannot be frozen: there are several file systems on it, and %s", "copy them one by one", o.describe(u))
+		}
+	}
+	if dev.IsZero() {
+		return nil, failure.Refuse(o.name, "is not mounted read-write: there is nothing to freeze", "leave out --freeze")
+	}
+	if err := o.refuseSharedFrozen(ctx, uses); err != nil {
+		return nil, err
+	}
+	return o.mounted(dev)
+}
+
+// mounted opens the file system on a device by the first mount that leads to it.
+func (o *opener) mounted(dev remap.Dev) (*freeze.FileSystem, error) {
+	mounts, err := o.sys.AllMounts()
+	if err != nil {
+		return nil, failure.During("open", err)
+	}
+	var errs []error
+	for _, m := range mounts {
+		if m.Dev != dev {
+			continue
+		}
+		opened, err := freeze.Open(filepath.Join("/", string(o.sys), m.Path()), dev)
+		if err == nil {
+			return opened, nil
+		}
+		errs = append(errs, err)
+	}
+	if len(errs) == 0 { // of several devices, or stacked
+		return nil, failure.Refuse(o.name, "cannot be frozen: what is mounted of it does not tell that it is all of a file system", anotherWay)
+	}
+	return nil, failure.Refuse(o.name, "cannot be frozen: %v", "make one of its mounts reachable", errors.Join(errs...))
+}
+
+// Needed is something that a copy writes to, or cannot go on without.
+type Needed struct {
+	What string // "the state file"
+	Path string
+	// Way is what to do about it.
+	Way string
+	// ReadOnly: nothing is written there, and what is frozen can be read. It is refused
+	// only if it is known to lie there: a whole machine would stand still with it.
+	ReadOnly bool
+}
+
+// RefuseFreeze refuses to freeze a file system that the copy itself would wait for:
+// that of its destination, or of anything below that, and those of what it needs.
+func RefuseFreeze(sys sysblock.FS, src, dst Endpoint, needs []Needed) error {
+	b := bed{sys: sys, dev: src.mounted.Dev(), seen: make(map[remap.Dev]bool)}
+	target := Needed{What: "the destination " + dst.Name, Way: "choose another destination, or " + anotherWay}
+	if err := b.refuse(src, target, b.underEnd(dst)); err != nil {
+		return err
+	}
+	for _, n := range needs {
+		if err := b.refuse(src, n, b.underFile(n.Path)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var (
+	errOnIt   = errors.New("it lies on what is to be frozen")
+	errOpaque = errors.New("what is below it is not known")
+)
+
+// bed looks for what lies on a file system, which is on the device dev.
+type bed struct {
+	sys  sysblock.FS
+	dev  remap.Dev
+	seen map[remap.Dev]bool
+}
+
+// refuse explains what one of the others has found.
+func (b *bed) refuse(src Endpoint, n Needed, found error) error {
+	switch {
+	case errors.Is(found, errOnIt):
+		return failure.Refuse(src.Name, "cannot be frozen: %s lies on it, and the copy would wait for itself", n.Way, n.What)
+	case errors.Is(found, errOpaque) && n.ReadOnly:
+		return nil
+	case errors.Is(found, errOpaque):
+		return failure.Refuse(src.Name, "cannot be frozen: %s may lie on it (%v)", n.Way, n.What, found)
+	}
+	return failure.During("open", found)
+}
+
+func (b *bed) underEnd(e Endpoint) error {
+	if e.Dev.IsZero() {
+		return b.underFile(e.Device.Name())
+	}
+	return b.under(e.Dev)
+}
+
+// underFile fails with errOnIt if the file, or the directory that it will be in,
+// lies on the file system, and with errOpaque if that cannot be told.
+func (b *bed) underFile(path string) error {
+	var st unix.Stat_t
+	err := unix.Stat(path, &st)
+	if errors.Is(err, fs.ErrNotExist) {
+		return b.underFile(filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		return nil // a terminal, a pipe
+	}
+	if err := stacked(path); err != nil {
+		return err
+	}
+	return b.underMount(remap.Dev{Major: unix.Major(st.Dev), Minor: unix.Minor(st.Dev)})
+}
+
+// stacked fails for file systems that keep their files in others.
+func stacked(path string) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	switch st.Type {
+	case unix.OVERLAYFS_SUPER_MAGIC, unix.FUSE_SUPER_MAGIC, unix.ECRYPTFS_SUPER_MAGIC:
+		return fmt.Errorf("%w: the file system of %s keeps its files in another one", errOpaque, path)
+	}
+	return nil
+}
+
+// underMount is for the number that files of a file system report. Without a
+// major number it is none of a device.
+func (b *bed) underMount(dev remap.Dev) error {
+	switch {
+	case dev == b.dev:
+		return errOnIt
+	case dev.Major == 0:
+		return nil
+	}
+	return b.under(dev)
+}
+
+// under is for block devices. What lies on the device of the file system lies
+// beside it, or nobody could have mounted it; what a loop device stores goes through
+// the file system that its file is on.
+func (b *bed) under(dev remap.Dev) error {
+	if b.seen[dev] {
+		return nil
+	}
+	b.seen[dev] = true
+	facts, err := b.sys.Facts(dev)
+	if err != nil {
+		return err
+	}
+	lower := facts.Slaves
+	switch {
+	case facts.Blind:
+		return fmt.Errorf("%w: %s: %s", errOpaque, facts.Name, facts.Unread)
+	case facts.Part != nil:
+		lower = []remap.Dev{facts.Part.Parent}
+	case facts.Kind == sysblock.Loop:
+		return b.underLoop(facts)
+	case facts.Stacked() && len(lower) == 0 && facts.Kind != sysblock.DM: // tables without devices
+		return fmt.Errorf("%w: %s", errOpaque, facts.Name)
+	}
+	for _, dev := range lower {
+		if err := b.under(dev); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bed) underLoop(facts *sysblock.Facts) error {
+	l, err := b.sys.LoopFile(facts)
+	switch {
+	case err != nil:
+		return err
+	case l == nil:
+		return nil // it holds nothing
+	case l.Block != nil:
+		return b.under(*l.Block)
+	}
+	number, isFile := strings.CutPrefix(l.ID, "file:")
+	number = number[:max(strings.LastIndexByte(number, ':'), 0)]
+	dev, err := remap.ParseDev(number)
+	if !isFile || err != nil {
+		return fmt.Errorf("%w: %s does not tell where its file is", errOpaque, facts.Name)
+	}
+	if err := stacked(l.File); errors.Is(err, errOpaque) { // the path may be of another mount namespace
+		return err
+	}
+	return b.underMount(dev)
+}

@@ -1,0 +1,215 @@
+package ends
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/layout"
+	"github.com/dmcopy/dmcopy/internal/sysblock"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// Who uses an end need not use it by that device: another loop device on the same file, another
+// table of device-mapper with the same sectors, a device or a file that the end rests on.
+// The kernel does not see that these have anything to do with each other, so that no claim
+// meets another one. What is used on the whole machine is looked up in the tables, and
+// counts if it lies where the end lies.
+
+// A sharer is somebody who uses storage that an end lies on as well.
+type sharer struct {
+	sysblock.Use
+	// how they do, for people.
+	how string
+}
+
+const (
+	// sharerPatience is for those who use a device for a moment: LVM has physical volumes
+	// open for writing while it changes its metadata.
+	sharerPatience = time.Second
+	sharerPause    = 200 * time.Millisecond
+)
+
+// refuseShared refuses an end whose storage somebody uses by other means, if that counts.
+func (o *opener) refuseShared(ctx context.Context, counts func(sysblock.Use) bool, refusal func(sharer) error) error {
+	found, err := o.patientSharers(ctx, counts)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	return refusal(found[0])
+}
+
+// patientSharers finds those that stay.
+func (o *opener) patientSharers(ctx context.Context, counts func(sysblock.Use) bool) ([]sharer, error) {
+	for began := time.Now(); ; {
+		found, err := o.sharers(ctx, counts)
+		if err != nil || len(found) == 0 || time.Since(began) > sharerPatience {
+			return found, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, failure.Interrupted(ctx)
+		case <-time.After(sharerPause):
+		}
+	}
+}
+
+// sharers finds who uses storage that the device lies on, but by the device itself or by what
+// is made of it. Of a regular file, that is told by who uses the file.
+func (o *opener) sharers(ctx context.Context, counts func(sysblock.Use) bool) (found []sharer, err error) {
+	if o.facts == nil {
+		return nil, nil
+	}
+	used, err := o.sys.Used()
+	if err != nil {
+		return nil, failure.During("open", err)
+	}
+	used = slices.DeleteFunc(used, func(u sysblock.Use) bool { return u.Dev == o.facts.Dev || !counts(u) })
+	devs := []remap.Dev{o.facts.Dev}
+	for _, u := range used {
+		if !u.Dev.IsZero() {
+			devs = append(devs, u.Dev)
+		}
+	}
+	st, err := o.tables(ctx, devs)
+	if err != nil {
+		return nil, failure.During("open", err)
+	}
+	mine, below := st.Footprint(o.facts.Dev), st.Under(o.facts.Dev)
+	for _, u := range used {
+		theirs := footprintOf(st, u)
+		if theirs == nil || ofItsOwn(st, used, u) {
+			continue
+		}
+		if on, meets := mine.Meets(theirs); meets {
+			found = append(found, sharer{u, sharedBy(u, on, below)})
+		}
+	}
+	return found, nil
+}
+
+// footprintOf is where lies what is used; nil if that is gone.
+func footprintOf(st *remap.Stack, u sysblock.Use) *remap.Footprint {
+	switch {
+	case u.Dev.IsZero():
+		return st.FootprintOf(&remap.Storage{ID: u.ID})
+	case st.Node(u.Dev) == nil:
+		return nil
+	case u.Kind == sysblock.Opened:
+		return st.Footprint(u.Dev).Loosely()
+	}
+	return st.Footprint(u.Dev)
+}
+
+// ofItsOwn tells whether another copy has a device open for writing only because it lies
+// below its destination, where it has caches dropped and flushed.
+func ofItsOwn(st *remap.Stack, used []sysblock.Use, u sysblock.Use) bool {
+	return u.Own && slices.ContainsFunc(used, func(top sysblock.Use) bool {
+		return top.PID == u.PID && top.Dev != u.Dev && !top.Dev.IsZero() &&
+			slices.ContainsFunc(st.Under(top.Dev), func(n *remap.Node) bool { return n.Dev == u.Dev })
+	})
+}
+
+// sharedBy says how what is used shares storage with an end, which rests on the devices below.
+func sharedBy(u sysblock.Use, on *remap.Node, below []*remap.Node) string {
+	inIt := func(n *remap.Node) bool {
+		return n.Dev == u.Dev && !u.Dev.IsZero() || n.Storage != nil && u.Dev.IsZero() && n.Storage.ID == u.ID
+	}
+	switch {
+	case slices.ContainsFunc(below, inIt):
+		return ", on which it rests,"
+	case on == nil:
+		return ", of which it is not known where it lies,"
+	}
+	name := on.DisplayName()
+	if on.Storage != nil {
+		name = on.Storage.Name
+	}
+	return ", which shares sectors of " + name + " with it,"
+}
+
+// tables reads what devices are made of.
+func (o *opener) tables(ctx context.Context, devs []remap.Dev) (*remap.Stack, error) {
+	reader := layout.NewReader(layout.Options{FS: o.sys})
+	s, err := reader.Tables(ctx, devs...)
+	if err = errors.Join(err, reader.Close()); err != nil {
+		return nil, err
+	}
+	return s.Stack()
+}
+
+// describeSharer says who it is, and by what it uses the storage of the end.
+func (o *opener) describeSharer(s sharer) string {
+	subject := o.mappedName(s.Name) + s.how
+	if s.Dev.IsZero() {
+		subject = "the file that it is stored in"
+	}
+	return describeAs(subject, s.Use)
+}
+
+// refuseSharedDestination refuses a destination whose storage anybody relies on.
+func (o *opener) refuseSharedDestination(ctx context.Context) error {
+	any := func(sysblock.Use) bool { return true }
+	return o.refuseShared(ctx, any, func(s sharer) error {
+		return failure.Refuse(o.name, "is in use: %s", o.wayOutOfUse(s.Use), o.describeSharer(s))
+	})
+}
+
+// refuseSharedSource refuses a source whose storage anybody may write to.
+func (o *opener) refuseSharedSource(ctx context.Context) error {
+	return o.refuseShared(ctx, writes, func(s sharer) error {
+		return failure.Refuse(o.name, "may change while it is read: %s", o.wayToStill(s.Use), o.describeSharer(s))
+	})
+}
+
+// refuseSharedFrozen refuses to freeze what anybody may write to by other means than the
+// file systems on it.
+func (o *opener) refuseSharedFrozen(ctx context.Context, uses []sysblock.Use) error {
+	counts := func(u sysblock.Use) bool {
+		known := func(k sysblock.Use) bool { return k.Dev == u.Dev && !u.Dev.IsZero() }
+		return writes(u) && !slices.ContainsFunc(uses, known)
+	}
+	return o.refuseShared(ctx, counts, func(s sharer) error {
+		return failure.Refuse(o.name, "cannot be frozen: %s", anotherWay, o.describeSharer(s))
+	})
+}
+
+func writes(u sysblock.Use) bool { return u.Kind.Writes() }
+
+// stillUnused fails with ErrTaken if the destination, which nobody used when it was opened, is used by
+// now: a loop device claims neither the file nor the device that it is stored in. Who has
+// opened it for writing may have done so for a moment, and is told of.
+func (o *opener) stillUnused(ctx context.Context, log *slog.Logger) error {
+	uses, err := o.uses()
+	var shared []sharer
+	if err == nil {
+		shared, err = o.patientSharers(ctx, func(u sysblock.Use) bool { return u.Kind != sysblock.Opened })
+	}
+	if err != nil {
+		log.Debug("whether somebody uses the destination by now was not found out", "error", err)
+		return nil
+	}
+	texts, ways := []string(nil), []string(nil)
+	for _, u := range uses {
+		switch u.Kind {
+		case sysblock.Opened:
+			log.Warn("somebody has opened the destination for writing while it was written", "destination", o.name, "who", u.Detail)
+			continue
+		case sysblock.Unseen, sysblock.Locked, sysblock.LockedRO: // this copy has it open itself
+			continue
+		}
+		texts, ways = append(texts, o.describe(u)), append(ways, o.wayOutOfUse(u))
+	}
+	for _, s := range shared {
+		texts, ways = append(texts, o.describeSharer(s)), append(ways, o.wayOutOfUse(s.Use))
+	}
+	if len(texts) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: %w: %s: %s, and copy again", o.name, failure.ErrTaken, strings.Join(texts, ", and "), strings.TrimSuffix(ways[0], " first"))
+}

@@ -1,0 +1,56 @@
+package ends
+
+import (
+	"errors"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/sysblock"
+)
+
+// unopened makes a refusal of whatever keeps an end from being opened, if it is none
+// yet: nothing has been written then.
+func unopened(sys sysblock.FS, name string, err error) error {
+	for _, told := range []error{nil, failure.ErrRefused, failure.ErrUsage, failure.ErrPolicy, failure.ErrLayout, failure.ErrInterrupted} {
+		if errors.Is(err, told) {
+			return err
+		}
+	}
+	if isMissing(filepath.Join("/", string(sys), "proc/self/mountinfo")) {
+		return failure.Refuse(name, "cannot be looked at: /proc is not there, which tells who uses what",
+			"mount it (mount -t proc proc /proc), or give it to the container")
+	}
+	var number unix.Errno
+	if !errors.As(err, &number) {
+		return failure.Refuse(name, "cannot be opened: %v", "look at it: dmcopy tree, lsblk", stepless(err))
+	}
+	reason, way := becauseOf(number)
+	return failure.Refuse(name, "%s", way, reason)
+}
+
+// becauseOf explains what has no case of its own.
+func becauseOf(number unix.Errno) (reason, way string) {
+	switch number {
+	case unix.ELOOP:
+		return "is a symbolic link that leads in a circle", "name what is meant"
+	case unix.ENAMETOOLONG:
+		return "is a name that is too long", "choose a shorter one, or run dmcopy in a directory that is nearer to it"
+	case unix.EMFILE, unix.ENFILE:
+		return "cannot be opened: there are too many open files", "raise the limit (ulimit -n), or end what has them open"
+	case unix.EISDIR:
+		return "is a directory", "name a device or a file"
+	case unix.EIO:
+		return "cannot be opened: " + number.Error(), "check the hardware (dmesg has more)"
+	}
+	return "cannot be opened: " + number.Error(), "see what the kernel says (dmesg), and try again"
+}
+
+// stepless is the error without the step that it was met at, which is that of opening.
+func stepless(err error) error {
+	if e := (*failure.Error)(nil); errors.As(err, &e) {
+		return e.Err
+	}
+	return err
+}

@@ -1,0 +1,154 @@
+// Package inflight counts the calls into the kernel that are under way, and leaves those
+// behind that do not come back.
+package inflight
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+)
+
+// The kernel may keep a call for as long as it likes: of a device that is suspended,
+// of one without a path, of a pool that is full. Such a thread sleeps
+// uninterruptibly: it cannot be called back, nor killed. So the calls of a copy are
+// counted, and when the copy is to end, those that do not come back are left behind.
+
+const (
+	// noticeAfter is how long after its end was asked for a copy tells what it still
+	// waits for.
+	noticeAfter = time.Second
+	// giveUpAfter is how long a call may take in all when the end was asked for.
+	giveUpAfter = 15 * time.Second
+	// commandsAfter is how long copy commands may take from then on. Copiers bound
+	// them themselves, and fence what does not come back.
+	commandsAfter = 3 * time.Minute
+	// silentAfter is how long a copy may take to end without any call under way.
+	silentAfter = 2 * time.Minute
+)
+
+// Call is a call into the kernel.
+type Call struct {
+	Op    string // "write"
+	On    string // "vg/home"
+	Off   int64  // in bytes, or Nowhere
+	Since time.Time
+	// command: copy commands, as opposed to a system call of our own.
+	command bool
+}
+
+// Nowhere is the offset of a call that is not about one.
+const Nowhere = -1
+
+func (c Call) String() string {
+	text := c.Op + " of " + c.On
+	if c.Off != Nowhere {
+		text += fmt.Sprintf(" at byte %d", c.Off)
+	}
+	return text + fmt.Sprintf(", for %v", time.Since(c.Since).Round(time.Second))
+}
+
+// until is when the call is given up, if the end was asked for.
+func (c Call) until(asked time.Time) time.Time {
+	if c.command {
+		return asked.Add(commandsAfter)
+	}
+	return c.Since.Add(giveUpAfter)
+}
+
+// ErrStuck: the kernel keeps a call, and does not let go of it.
+var ErrStuck = errors.New("the kernel does not return")
+
+// Stuck is the error of a copy that was ended without the calls that it waited for.
+// They are still under way, and nothing that they use may be closed. It is an
+// ErrStuck and an ErrInterrupted.
+type Stuck struct {
+	Calls []Call // the oldest first
+	Cause error  // why the copy was to end
+	// Told: it was not to be waited for any longer, whatever was under way.
+	Told bool
+}
+
+func (e *Stuck) Error() string {
+	if e.Told && len(e.Calls) == 0 {
+		return fmt.Sprintf("%v: ended at once, as told: nothing was under way", e.Cause)
+	}
+	return fmt.Sprintf("%v: %v: %s; until it does, this process stays, and keeps the destination to itself",
+		e.Cause, ErrStuck, Waiting(e.Calls))
+}
+
+// Unwrap gives access to the sentinels.
+func (e *Stuck) Unwrap() []error { return []error{ErrStuck, failure.ErrInterrupted, e.Cause} }
+
+// Waiting says what is waited for.
+func Waiting(calls []Call) string {
+	if len(calls) == 0 {
+		return "nothing that is known"
+	}
+	text := calls[0].String()
+	if more := len(calls) - 1; more > 0 {
+		text += fmt.Sprintf(" (and %d more)", more)
+	}
+	return text
+}
+
+// Calls knows the calls of a copy that are under way.
+type Calls struct {
+	mu    sync.Mutex
+	under map[*Call]struct{}
+}
+
+func New() *Calls { return &Calls{under: make(map[*Call]struct{})} }
+
+// Begin notes a call; the result notes its end.
+func (v *Calls) Begin(op, on string, off int64) (end func()) {
+	return v.note(&Call{Op: op, On: on, Off: off, Since: time.Now()})
+}
+
+// Commands notes copy commands, which their copier bounds.
+func (v *Calls) Commands(on string) (end func()) {
+	return v.note(&Call{Op: "copy commands", On: on, Off: Nowhere, Since: time.Now(), command: true})
+}
+
+func (v *Calls) note(c *Call) (end func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.under[c] = struct{}{}
+	return func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		delete(v.under, c)
+	}
+}
+
+// UnderWay lists the calls, the oldest first.
+func (v *Calls) UnderWay() []Call {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var calls []Call
+	for c := range v.under {
+		calls = append(calls, *c)
+	}
+	slices.SortFunc(calls, func(a, b Call) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Off, b.Off)) })
+	return calls
+}
+
+// until is when what is under way is given up, if the end was asked for: as soon as
+// one call has taken too long; but not before commands, for which a hold is on.
+func (v *Calls) until(asked time.Time) time.Time {
+	first := asked.Add(silentAfter)
+	for i, c := range v.UnderWay() {
+		end := c.until(asked)
+		if c.command {
+			return end
+		}
+		if i == 0 || end.Before(first) {
+			first = end
+		}
+	}
+	return first
+}

@@ -1,0 +1,140 @@
+package plan
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/dmcopy/dmcopy/emulation"
+	"github.com/dmcopy/dmcopy/internal/blockio"
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/dispatch/machine"
+	"github.com/dmcopy/dmcopy/remap"
+)
+
+// Disks that call themselves by one name may be paths to one disk, or disks that
+// were given one name: clones, or targets that make names of too little. No command
+// ever copies between them ([copydomain.ReasonDuplicate]). The host may, if what is
+// written is not yet to be read: that shows where nothing overlaps, or once the
+// disks were seen to hold different bytes in one place.
+
+const (
+	// twinPlaces is in how many places, all over the disks, a difference is
+	// looked for.
+	twinPlaces = 256
+	// twinBytes is how much is compared in each.
+	twinBytes = 64 << 10
+)
+
+// twin is a disk with the identity that it had.
+type twin struct {
+	dev   remap.Dev
+	print remap.Fingerprint
+}
+
+func twinsOf(a, b *remap.Node) [2]twin {
+	return [2]twin{{a.Dev, a.Print}, {b.Dev, b.Print}}
+}
+
+// likenesses are the disks of the stack that are called like n, and n itself; none
+// if it has no name.
+func likenesses(st *remap.Stack, n *remap.Node) (all []*remap.Node) {
+	if n.Leaf == nil || n.Leaf.Identity == "" {
+		return nil
+	}
+	for _, other := range st.Nodes() {
+		if other.Leaf != nil && other.Leaf.Identity == n.Leaf.Identity {
+			all = append(all, other)
+		}
+	}
+	return all
+}
+
+// tellApart looks for differences between the disks that are called like dev, and
+// tells whether it is news that all of them are different ones.
+func (p *Plan) tellApart(ctx context.Context, dev remap.Dev) (bool, error) {
+	all := likenesses(p.Stack, p.Stack.Node(dev))
+	if p.known.apart(all) {
+		return false, nil
+	}
+	for i, a := range all {
+		for _, b := range all[:i] {
+			if p.known.told(a, b) {
+				continue
+			}
+			differ, err := p.differ(ctx, a, b)
+			if ctx.Err() != nil {
+				return false, failure.Interrupted(ctx)
+			}
+			if err != nil || !differ { // what cannot be read tells nothing
+				return false, nil
+			}
+			p.known.tell(a, b)
+		}
+	}
+	return true, nil
+}
+
+// differ tells whether two disks hold different bytes in one place. It never takes
+// one disk for two.
+func (p *Plan) differ(ctx context.Context, a, b *remap.Node) (bool, error) {
+	one, err := p.machine.OpenLeaf(ctx, a)
+	if err != nil {
+		return false, err
+	}
+	defer one.Close()
+	other, err := p.machine.OpenLeaf(ctx, b)
+	if err != nil {
+		return false, err
+	}
+	defer other.Close()
+	looks, giveBack, err := fourBuffers(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer giveBack()
+	block := int64(max(one.BlockSize(), other.BlockSize()))
+	size := min(one.Size(), other.Size()) &^ (block - 1)
+	step := max(size/twinPlaces&^(twinBytes-1), twinBytes)
+	for off := int64(0); off < size && ctx.Err() == nil; off += step {
+		found, err := differAt([2]machine.Leaf{one, other}, looks, off, min(twinBytes, size-off))
+		if found || err != nil {
+			return found, err
+		}
+	}
+	return false, ctx.Err()
+}
+
+func fourBuffers(ctx context.Context) (looks [4][]byte, giveBack func(), err error) {
+	pool, err := blockio.NewPool(len(looks), twinBytes)
+	if err != nil {
+		return looks, nil, err
+	}
+	var taken [][]byte
+	giveBack = func() {
+		for _, b := range taken {
+			pool.Put(b)
+		}
+		pool.Close()
+	}
+	for i := range looks {
+		if looks[i], err = pool.Get(ctx); err != nil {
+			giveBack()
+			return looks, nil, err
+		}
+		taken = append(taken, looks[i])
+	}
+	return looks, giveBack, nil
+}
+
+// differAt compares one place. Each disk is read twice, by turns: of one disk that
+// is written to meanwhile a reading would have to differ from those before and after
+// it, which are equal, twice in a row.
+func differAt(sides [2]machine.Leaf, looks [4][]byte, off, n int64) (bool, error) {
+	for i := range looks {
+		looks[i] = looks[i][:n]
+		if err := emulation.ReadWhole(sides[i%2], looks[i], off); err != nil {
+			return false, err
+		}
+	}
+	return bytes.Equal(looks[0], looks[2]) && bytes.Equal(looks[1], looks[3]) && !bytes.Equal(looks[0], looks[1]), nil
+}

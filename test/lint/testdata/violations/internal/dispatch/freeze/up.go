@@ -1,0 +1,5 @@
+package freeze
+
+import (
+	_ "github.com/dmcopy/dmcopy/internal/dispatch/hold" // freezing holds no layout
+)

@@ -1,0 +1,5 @@
+package sysblocktest
+
+import (
+	_ "github.com/dmcopy/dmcopy/internal/layout" // upwards
+)

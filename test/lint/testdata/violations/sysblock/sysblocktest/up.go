@@ -1,5 +1,0 @@
-package sysblocktest
-
-import (
-	_ "github.com/dmcopy/dmcopy/snapshot" // upwards
-)
