@@ -1,4 +1,4 @@
-// Package snapshot reads the stacks of this machine, stores them as JSON
+// Package layout reads the stacks of this machine, stores them as JSON
 // without secrets, and makes a remap.Stack of either: a stack that was
 // captured resolves like the one it was captured from.
 //

@@ -39,7 +39,7 @@ func (m *Machine) Stack(ctx context.Context, devs ...remap.Dev) (*remap.Stack, e
 	return remap.New(nodes)
 }
 
-// Changes implements machine.Layout, as package snapshot does.
+// Changes implements machine.Layout, as package layout does.
 func (m *Machine) Changes(ctx context.Context, st *remap.Stack) ([]remap.Change, error) {
 	n := m.call("changes")
 	if hook := m.Hooks.BeforeChanges; hook != nil {

@@ -25,7 +25,7 @@ func (m *Machine) Odd(dev remap.Dev, o *Oddity) {
 // looks counts the nodes that were spoilt: none is known to be what it was.
 var looks atomic.Uint64
 
-// spoil makes of a node what package snapshot makes of such a device.
+// spoil makes of a node what package layout makes of such a device.
 func (o *Oddity) spoil(n *remap.Node, below []remap.Dev) {
 	l := remap.OpaqueLayer{Layer: "dm", Reason: sysblock.ReasonUnread, Lower: below}
 	if o.Blind {

@@ -25,11 +25,9 @@ type laboratory struct {
 	sound    map[[2]string]error
 }
 
-func newLaboratory(chosen []*mutant) (l *laboratory, err error) {
-	l = &laboratory{binaries: make(map[string]string), sound: make(map[[2]string]error)}
-	if l.root, err = os.Getwd(); err != nil {
-		return nil, err
-	}
+// newLaboratory takes the root of the repository.
+func newLaboratory(root string, chosen []*mutant) (l *laboratory, err error) {
+	l = &laboratory{root: root, binaries: make(map[string]string), sound: make(map[[2]string]error)}
 	if l.dir, err = os.MkdirTemp("", "mutants-"); err != nil {
 		return nil, err
 	}
@@ -130,6 +128,36 @@ func (m *mutant) missed(failed []string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// compile builds the program that is each of the mutants in turn, and those that are built one by one.
+func (l *laboratory) compile(ctx context.Context, chosen []*mutant) error {
+	errs := []error{l.compiles(ctx, l.overlay, "./...")}
+	for _, m := range chosen {
+		if _, switched := l.switches.ids[m]; switched {
+			continue
+		}
+		text, err := m.apply(l.root)
+		if err != nil {
+			return err
+		}
+		overlay, err := l.writeOverlay("alone", map[string][]byte{filepath.Join(l.root, m.file): text})
+		if err != nil {
+			return err
+		}
+		if err := l.compiles(ctx, overlay, "./"+filepath.Dir(m.file)); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", m.guard, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (l *laboratory) compiles(ctx context.Context, overlay, packages string) error {
+	out, err := l.command(ctx, l.root, overlay, []string{"build", packages}).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
 }
 
 // build returns the tests of a package, with which the program is each of the mutants.

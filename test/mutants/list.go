@@ -804,7 +804,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "a range goes on where the one before ended",
-		file:  "internal/dispatch/byterange/byterange.go", old: "Dst = last.Dst + last.Len", new: "r.Dst = last.Dst",
+		file:  "internal/dispatch/byterange/byterange.go", old: "Dst = last.Dst + last.Len", new: "Dst = last.Dst",
 		in: "./internal/dispatch/ends", tests: "TestRangesFollow",
 	},
 	{

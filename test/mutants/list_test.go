@@ -81,6 +81,26 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// TestEachCompiles: what does not compile is noticed by nothing.
+func TestEachCompiles(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*mutant
+	for i := range mutants {
+		all = append(all, &mutants[i])
+	}
+	l, err := newLaboratory(root, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	if err := l.compile(t.Context(), all); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestTable: docs/safety.md has each guard, and what notices that it is gone.
 func TestTable(t *testing.T) {
 	text, err := os.ReadFile("../../docs/safety.md")

@@ -47,7 +47,11 @@ func run(ctx context.Context) error {
 			chosen = append(chosen, m)
 		}
 	}
-	l, err := newLaboratory(chosen)
+	root, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	l, err := newLaboratory(root, chosen)
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func TestSwitches(t *testing.T) {
 		{guard: "5: outside of functions", file: "main.go", old: "guard 5", new: "gone"},
 		{guard: "6: in a guest", file: "main.go", old: "and more", new: "gone", guest: true},
 	}
-	l, err := newLaboratory(ms)
+	l, err := newLaboratory(root, ms)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package snapshot
+package layout
 
 import (
 	_ "C"                      // cgo
