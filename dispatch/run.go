@@ -211,7 +211,7 @@ func (r *run) copy(ctx context.Context, pending []byterange.Range) error {
 		}
 		again, err := r.finish(ctx)
 		if len(again) == 0 && (err == nil || errors.Is(err, failure.ErrMismatch)) {
-			err = errors.Join(err, r.dest.files.Unmodified())
+			err = errors.Join(err, r.unmodified(ctx, err == nil))
 			r.account.SetSourceChanged(r.dest.files.Changed())
 			return err
 		}
@@ -220,6 +220,33 @@ func (r *run) copy(ctx context.Context, pending []byterange.Range) error {
 		}
 		pending = again
 	}
+}
+
+// unmodified fails if the source, a regular file, was written to while it was copied. Where only
+// its status has changed, both ends are compared: that can be a mode or a name, or a
+// program that puts the time of modification back.
+func (r *run) unmodified(ctx context.Context, equal bool) error {
+	for range maxBarren {
+		if err := r.dest.files.Unmodified(); err != nil || !equal {
+			return err
+		}
+		doubtful, err := r.dest.files.MayBeModified()
+		if err != nil || !doubtful {
+			return err
+		}
+		r.log.Info("the status of the source has changed: comparing source and destination", "source", r.job.Src.Name)
+		found, err := r.verifier.compare(ctx, r.host.Readable(r.job.Ranges))
+		if err == nil {
+			err = hostcopy.Lost(found.Failures)
+		}
+		if err != nil {
+			return failure.During("verify", err)
+		}
+		if len(found.Mismatches) > 0 {
+			break
+		}
+	}
+	return failure.During("copy", fmt.Errorf("%w: %s: it was written to, and its time of modification was put back", failure.ErrSourceChanged, r.job.Src.Name))
 }
 
 // finish makes the copy durable and visible, and checks it if asked to. No hold

@@ -264,7 +264,7 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	warnings := a.warn(append(a.unseen(job), a.exhausts(w, job)...))
 	a.created(job)
 	report, err := a.carryOut(ctx, w, job, opts, f.progress.value)
-	err = unreadableEnd(w.lostSnapshot(noRoom(err, job, string(f.state.file)), job), job)
+	err = unreadableEnd(w.lostSnapshot(noRoom(beyondLimit(err, job), job, string(f.state.file)), job), job)
 	warnings = append(warnings, a.warn(afterwards(report, job))...)
 	if err == nil {
 		warnings = append(warnings, a.warn(a.equalUUIDs(ctx, job))...)

@@ -43,6 +43,8 @@ var exitCases = []struct {
 	{1, "no space", "copy {src} {full}/new", "there is no room left for"},
 	{1, "time is over", "copy --timeout 1ns a same", "not done within --timeout"},
 
+	{1, "a limit of the process for what is there", "copy a same", "RLIMIT_FSIZE"},
+
 	{2, "no such command", "cpoy a b", "did you mean copy?"},
 	{2, "no such flag", "copy --frobnicate a b", "unknown flag"},
 	{2, "no arguments", "copy", "wants SRC and DST"},
@@ -135,12 +137,13 @@ func TestExitCases(t *testing.T) {
 			}
 			args := exitArgs(t, dir, c.args)
 			command := map[string]string{
-				"without /sys":                  "unshare --mount sh -c 'umount --lazy /sys && exec \"$@\"' sh ",
-				"without /proc":                 "unshare --mount sh -c 'umount --lazy /proc && exec \"$@\"' sh ",
-				"without the working directory": "sh -c 'mkdir gone && cd gone && rmdir ../gone && exec \"$@\"' sh ",
-				"a limit of the process":        "prlimit --fsize=65536 ",
-				"too few files":                 "prlimit --nofile=8 ",
-				"without CAP_SYS_ADMIN":         "setpriv --bounding-set=-sys_admin ",
+				"without /sys":                             "unshare --mount sh -c 'umount --lazy /sys && exec \"$@\"' sh ",
+				"without /proc":                            "unshare --mount sh -c 'umount --lazy /proc && exec \"$@\"' sh ",
+				"without the working directory":            "sh -c 'mkdir gone && cd gone && rmdir ../gone && exec \"$@\"' sh ",
+				"a limit of the process":                   "prlimit --fsize=65536 ",
+				"a limit of the process for what is there": "prlimit --fsize=65536 ",
+				"too few files":                            "prlimit --nofile=8 ",
+				"without CAP_SYS_ADMIN":                    "setpriv --bounding-set=-sys_admin ",
 			}[c.what] + "dmcopy " + args
 			var place uint64
 			cmd := exec.Command("sh", "-c", "exec "+command)

@@ -171,6 +171,16 @@ func noRoom(err error, job dispatch.Job, state string) error {
 	return fmt.Errorf("there is no room left for %s: make some, and copy again (with --state, a copy goes on where it ended): %w", shown(job.Dst.Name), err)
 }
 
+// beyondLimit says whose limit it is that a file cannot be that large.
+func beyondLimit(err error, job dispatch.Job) error {
+	var limit unix.Rlimit
+	if !errors.Is(err, unix.EFBIG) || unix.Getrlimit(unix.RLIMIT_FSIZE, &limit) != nil || limit.Cur == unix.RLIM_INFINITY {
+		return err
+	}
+	return fmt.Errorf("this process may write files of %d bytes at most (RLIMIT_FSIZE), and not all of %s: raise the limit (ulimit -f unlimited), and copy again: %w",
+		limit.Cur, shown(job.Dst.Name), err)
+}
+
 // full tells whether a destination has run out of room.
 func full(err error) bool {
 	var journals *journal.Error

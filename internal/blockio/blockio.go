@@ -226,6 +226,22 @@ func (f *File) Unmodified() error {
 	return nil
 }
 
+// StatusChanged tells whether the status of a regular file has changed since it was opened,
+// or since the last time that this was asked: its contents, mode, owner or names. Who writes to
+// a file can put its time of modification back; nobody can put that of its status back.
+func (f *File) StatusChanged() (bool, error) {
+	if f.device {
+		return false, nil
+	}
+	var now unix.Statx_t
+	if err := f.do("statx", func(fd int) error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &now) }); err != nil {
+		return false, err
+	}
+	changed := now.Ctime != f.opened.Ctime
+	f.opened.Ctime = now.Ctime
+	return changed, nil
+}
+
 // Touch gives a regular file another time of modification than it was opened with, as if it
 // had been written to. Who may write to the file but does not own it may be unable to.
 func (f *File) Touch() error {

@@ -38,6 +38,11 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "TestOddDevice",
 	},
 	{
+		guard: "files: whose status has changed is compared",
+		file:  "internal/dispatch/ends/fileends.go", old: "	changed, err := l.src.StatusChanged()\n	return changed,", new: "	_, err := l.src.StatusChanged()\n	return false,",
+		in: "./dispatch", tests: "TestSourceFileChanges",
+	},
+	{
 		guard: "holes: data behind which the kernel cannot search is no hole",
 		file:  "internal/blockio/holes.go", old: "	if off >= seekable {\n		return f.unsearched(off)\n	}\n", new: "",
 		in: "./internal/blockio", tests: "TestHole",

@@ -21,6 +21,9 @@ type regular interface {
 	InPlace() error
 	// Unmodified fails if the file was written to since it was opened.
 	Unmodified() error
+	// StatusChanged tells whether it may have been, although its time of modification
+	// does not say so.
+	StatusChanged() (bool, error)
 	// Touch changes the time of modification.
 	Touch() error
 }
@@ -164,6 +167,17 @@ func (l *Files) Unmodified() error {
 		return failure.During("copy", fmt.Errorf("%w: %w", failure.ErrSourceChanged, err))
 	}
 	return failure.During("copy", err)
+}
+
+// MayBeModified tells whether the source may have been written to since this was asked last, with
+// its time of modification put back; or something else of it has changed, such as its mode. Where
+// that is accepted, it is not asked.
+func (l *Files) MayBeModified() (bool, error) {
+	if l.src == nil || l.live {
+		return false, nil
+	}
+	changed, err := l.src.StatusChanged()
+	return changed, failure.During("copy", named(l.srcName, err))
 }
 
 // Changed tells whether the source was written to, as was accepted.
