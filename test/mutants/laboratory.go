@@ -28,14 +28,16 @@ type laboratory struct {
 // newLaboratory takes the root of the repository.
 func newLaboratory(root string, chosen []*mutant) (l *laboratory, err error) {
 	l = &laboratory{root: root, binaries: make(map[string]string), sound: make(map[[2]string]error)}
-	if l.dir, err = os.MkdirTemp("", "mutants-"); err != nil {
+	dir, err := os.MkdirTemp("", "mutants-")
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			l.close()
+			os.RemoveAll(dir)
 		}
 	}()
+	l.dir = dir
 	if l.switches, err = newSwitches(l.root, l.choice(), chosen); err != nil {
 		return nil, err
 	}

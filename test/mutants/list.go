@@ -1104,7 +1104,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "a source file is as it was",
-		file:  "dispatch/run.go", old: "errors.Join(err, r.dest.files.Unmodified())", new: "err",
+		file:  "dispatch/run.go", old: "errors.Join(err, r.unmodified(ctx, err == nil))", new: "err",
 		in: "./dispatch", tests: "TestSourceFileChanges",
 	},
 	{
