@@ -91,11 +91,13 @@ func TestEachCompiles(t *testing.T) {
 	for i := range mutants {
 		all = append(all, &mutants[i])
 	}
-	l, err := newLaboratory(root, all)
-	if err != nil {
+	l := &laboratory{root: root, dir: t.TempDir()}
+	if l.switches, err = newSwitches(root, os.DevNull, all); err != nil { // always the same file: what was compiled once is kept
 		t.Fatal(err)
 	}
-	defer l.close()
+	if l.overlay, err = l.writeOverlay("switches", l.switches.files); err != nil {
+		t.Fatal(err)
+	}
 	if err := l.compile(t.Context(), all); err != nil {
 		t.Error(err)
 	}
