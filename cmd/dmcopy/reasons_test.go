@@ -261,7 +261,7 @@ func compose(typ, name string, funcs map[string][]*ast.FuncDecl, seen map[string
 // kinds and of all levels.
 func arrayReasons(t *testing.T) map[string]string {
 	t.Helper()
-	array := sources(t, "../../raidmap")[filepath.Join("..", "..", "raidmap", "array.go")]
+	array := sources(t, "../../internal/raidmap")[filepath.Join("..", "..", "internal", "raidmap", "array.go")]
 	levels := literals(sources(t, "../../mdraid")[filepath.Join("..", "..", "mdraid", "levels.go")])
 	subjects := map[string][]string{"family": {"md", "dm"}, "level": levels}
 	found := make(map[string]string)

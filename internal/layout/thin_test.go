@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -675,7 +676,10 @@ func TestHoldsRootUntilKilled(t *testing.T) {
 	r.reader = r.newReader(t)
 	r.open(t, r.read(t))
 	fmt.Println("held")
-	select {}
+	// Without anything to wait for, the runtime would end a process of which all goroutines sleep.
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+		t.Error(err)
+	}
 }
 
 // A process that is killed leaves its root and a note, but no lock.
@@ -683,6 +687,9 @@ func TestKilledWithRoot(t *testing.T) {
 	r := newThinRig(t)
 	child := exec.Command(os.Args[0], "-test.run=^TestHoldsRootUntilKilled$")
 	child.Env = append(os.Environ(), childState+"="+r.state)
+	if _, err := child.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
 	out, err := child.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -692,6 +699,9 @@ func TestKilledWithRoot(t *testing.T) {
 	}
 	lines := bufio.NewScanner(out)
 	for lines.Scan() && lines.Text() != "held" {
+	}
+	if lines.Text() != "held" {
+		t.Fatalf("the child has ended: %v", lines.Err())
 	}
 	// The pool of the child, as its kernel shows it.
 	r.pool.reserve()

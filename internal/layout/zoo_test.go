@@ -129,7 +129,7 @@ func attach(t testing.TB, table *dmtable.Table, z *zooTable) {
 
 func zooFiles(t testing.TB) []string {
 	t.Helper()
-	files, err := filepath.Glob("../dmtable/testdata/*.txt")
+	files, err := filepath.Glob("../../dmtable/testdata/*.txt")
 	if err != nil || len(files) < 20 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
