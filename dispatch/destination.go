@@ -46,7 +46,7 @@ func (d *destination) inPlace() error {
 
 // stillUnused fails if somebody has begun to use the destination.
 func (d *destination) stillUnused(ctx context.Context) error {
-	defer d.calls.Begin("looking for users of", d.job.Dst.Name, inflight.Nowhere)()
+	defer d.calls.Begin("looking for users", d.job.Dst.Name, inflight.Nowhere)()
 	d.looked = time.Now()
 	return d.job.Dst.StillUnused(ctx, d.log)
 }

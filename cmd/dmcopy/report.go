@@ -102,7 +102,7 @@ func reportText(w *bufio.Writer, r *account.Report, job dispatch.Job, err error)
 	}
 	fmt.Fprintf(w, ", %.1f s of CPU\n", r.CPU)
 	if r.Moved > 0 || r.Recopied > 0 {
-		fmt.Fprintf(w, "the destination was moved: %s that were done before were compared, %s were copied again\n", human(r.Moved), human(r.Recopied))
+		fmt.Fprintf(w, "one end was moved: %s that were done before were compared, %s were copied again\n", human(r.Moved), human(r.Recopied))
 	}
 	if r.Postponed > 0 {
 		fmt.Fprintf(w, "%s planned again, because dmcopy did not get to run in time\n", human(r.Postponed))

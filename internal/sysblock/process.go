@@ -205,6 +205,16 @@ func (f FS) isAnother(p Process) bool {
 	return err != nil || mineErr != nil || !os.SameFile(mine, other)
 }
 
+// isLVM tells whether a process runs a command of LVM, or does what one does on events.
+func (f FS) isLVM(p Process) bool {
+	path, err := os.Readlink(f.path("proc", strconv.Itoa(p.PID), "exe"))
+	if err != nil {
+		return false
+	}
+	name := strings.TrimSuffix(filepath.Base(path), " (deleted)") // it may have been upgraded
+	return slices.Contains([]string{"lvm", "lvm.static", "dmeventd"}, name)
+}
+
 // program is the file that a process runs. A thread that has ended has none any more,
 // while those that it has begun go on.
 func (f FS) program(p Process) (fs.FileInfo, error) {

@@ -38,7 +38,7 @@ func (f FS) Used() ([]Use, error) {
 		return nil, err
 	}
 	for _, w := range u.writers {
-		u.use(w.id, Use{Kind: Opened, Detail: w.String(), PID: w.PID, Own: !f.isAnother(w.Process)})
+		u.use(w.id, Use{Kind: Opened, Detail: w.String(), PID: w.PID, Own: !f.isAnother(w.Process), LVM: f.isLVM(w.Process)})
 	}
 	return u.uses, nil
 }

@@ -67,10 +67,12 @@ type Use struct {
 	// path to it.
 	Path string
 	// What [FS.Used] tells besides: what package blockio calls the device or file, and of
-	// what a process has open, which one, and whether it runs this same program.
+	// what a process has open, which one, whether it runs this same program, and whether it
+	// is a command of LVM, which has physical volumes open for writing for a while.
 	ID  string
 	PID int
 	Own bool
+	LVM bool
 }
 
 func (u Use) String() string {

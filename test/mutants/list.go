@@ -38,6 +38,16 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "TestOddDevice",
 	},
 	{
+		guard: "in use: a command of LVM is waited for",
+		file:  "internal/dispatch/ends/sharers.go", old: "	return max(sharerPatience, o.patience)", new: "	return sharerPatience",
+		in: "./internal/dispatch/ends", tests: "TestSharedWithLVM",
+	},
+	{
+		guard: "who is interrupted while an end is opened is not refused",
+		file:  "internal/dispatch/ends/unopened.go", old: "errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)", new: "false",
+		in: "./internal/dispatch/ends", tests: "TestOpenInterrupted",
+	},
+	{
 		guard: "files: whose status has changed is compared",
 		file:  "internal/dispatch/ends/fileends.go", old: "	changed, err := l.src.StatusChanged()\n	return changed,", new: "	_, err := l.src.StatusChanged()\n	return false,",
 		in: "./dispatch", tests: "TestSourceFileChanges",

@@ -228,6 +228,9 @@ func (o *opener) mappedName(name string) string {
 }
 
 func (o *opener) wayOutOfUse(u sysblock.Use) string {
+	if u.LVM {
+		return "wait until that command of LVM has ended"
+	}
 	switch u.Kind {
 	case sysblock.MountedRW, sysblock.MountedRO, sysblock.Member:
 		return "unmount it first"

@@ -3,6 +3,7 @@ package ends
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -145,6 +146,27 @@ func suspendedOnce(t *testing.T, m *sysblocktest.Machine, name string, then func
 
 // TestOpenWaits: a device that is suspended for a moment is waited for, and so is one
 // below it, which may be gone afterwards.
+// TestOpenInterrupted: whoever is interrupted while an end is opened was not refused.
+func TestOpenInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	loop := looptest.Attach(t, file(t, 1<<20), 512)
+	for name, open := range map[string]func() (Endpoint, error){
+		"no end":      func() (Endpoint, error) { return OpenSource(ctx, here, "/dev/null", OpenOptions{}) },
+		"source":      func() (Endpoint, error) { return OpenSource(ctx, here, loop, OpenOptions{}) },
+		"destination": func() (Endpoint, error) { return OpenDestination(ctx, here, loop, OpenOptions{}) },
+	} {
+		if _, err := open(); !errors.Is(err, failure.ErrInterrupted) || errors.Is(err, failure.ErrRefused) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, ended := range []error{context.Canceled, context.DeadlineExceeded} {
+		if err := unopened(here, loop, fmt.Errorf("read: %w", ended)); !errors.Is(err, failure.ErrInterrupted) || errors.Is(err, failure.ErrRefused) {
+			t.Errorf("%v: %v", ended, err)
+		}
+	}
+}
+
 func TestOpenWaits(t *testing.T) {
 	for what, c := range map[string]struct {
 		open string
@@ -192,14 +214,6 @@ func TestOpenOdd(t *testing.T) {
 		wantRefusal(t, err, nil)
 		_, err = OpenDestination(t.Context(), m.FS(), "sda", OpenOptions{})
 		wantRefusal(t, err, nil)
-	}
-}
-
-func TestOpenInterrupted(t *testing.T) {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if _, err := OpenSource(ctx, here, "/dev/null", OpenOptions{}); !errors.Is(err, failure.ErrInterrupted) {
-		t.Errorf("%v", err)
 	}
 }
 

@@ -29,8 +29,7 @@ type sharer struct {
 }
 
 const (
-	// sharerPatience is for those who use a device for a moment: LVM has physical volumes
-	// open for writing while it changes its metadata.
+	// sharerPatience is for those who use a device for a moment.
 	sharerPatience = time.Second
 	sharerPause    = 200 * time.Millisecond
 )
@@ -48,7 +47,7 @@ func (o *opener) refuseShared(ctx context.Context, counts func(sysblock.Use) boo
 func (o *opener) patientSharers(ctx context.Context, counts func(sysblock.Use) bool) ([]sharer, error) {
 	for began := time.Now(); ; {
 		found, err := o.sharers(ctx, counts)
-		if err != nil || len(found) == 0 || time.Since(began) > sharerPatience {
+		if err != nil || len(found) == 0 || time.Since(began) > o.patienceWith(found) {
 			return found, err
 		}
 		select {
@@ -57,6 +56,15 @@ func (o *opener) patientSharers(ctx context.Context, counts func(sysblock.Use) b
 		case <-time.After(sharerPause):
 		}
 	}
+}
+
+// patienceWith is for how long somebody may stay: for a moment, and a command of LVM for as long
+// as anything is waited for.
+func (o *opener) patienceWith(found []sharer) time.Duration {
+	if slices.ContainsFunc(found, func(s sharer) bool { return !s.LVM }) {
+		return sharerPatience
+	}
+	return max(sharerPatience, o.patience)
 }
 
 // sharers finds who uses storage that the device lies on, but by the device itself or by what

@@ -9,9 +9,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dmcopy/dmcopy/internal/blockio/looptest"
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/sysblock"
 	"github.com/dmcopy/dmcopy/internal/sysblock/sysblocktest"
 )
 
@@ -104,10 +106,44 @@ func TestSharedLoops(t *testing.T) {
 	closed(t, dst)
 }
 
+// TestSharedWithLVM: a command of LVM that has the device below open for writing is waited for, and
+// nobody is told to end it.
+func TestSharedWithLVM(t *testing.T) {
+	shell, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lvm := filepath.Join(t.TempDir(), "lvm")
+	if err := os.WriteFile(lvm, shell, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	backing := file(t, 1<<20)
+	one, two := looptest.Attach(t, backing, 512), looptest.Attach(t, backing, 512)
+	end := openedBy(t, lvm, one)
+	_, err = OpenDestination(t.Context(), here, two, OpenOptions{Patience: time.Millisecond})
+	wantRefusal(t, err, []string{"is in use", "(lvm) has ", "wait until that command of LVM has ended"})
+	end()
+	long := &opener{patience: time.Hour}
+	sh, command := sharer{}, sharer{Use: sysblock.Use{LVM: true}}
+	for _, c := range []struct {
+		found []sharer
+		want  time.Duration
+	}{{[]sharer{command}, time.Hour}, {[]sharer{command, sh}, sharerPatience}, {[]sharer{sh}, sharerPatience}} {
+		if got := long.patienceWith(c.found); got != c.want {
+			t.Errorf("%v: %v, want %v", c.found, got, c.want)
+		}
+	}
+}
+
 // opened has another program open something for writing until it is told to end.
 func opened(t *testing.T, path string) (end func()) {
 	t.Helper()
-	cmd := exec.Command("sh", "-c", `exec 5<>"$0"; echo; read line`, path)
+	return openedBy(t, "sh", path)
+}
+
+func openedBy(t *testing.T, shell, path string) (end func()) {
+	t.Helper()
+	cmd := exec.Command(shell, "-c", `exec 5<>"$0"; echo; read line`, path)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,9 @@
 package ends
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +19,9 @@ func unopened(sys sysblock.FS, name string, err error) error {
 		if errors.Is(err, told) {
 			return err
 		}
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return failure.During("open", fmt.Errorf("%w: %w", failure.ErrInterrupted, stepless(err)))
 	}
 	if isMissing(filepath.Join("/", string(sys), "proc/self/mountinfo")) {
 		return failure.Refuse(name, "cannot be looked at: /proc is not there, which tells who uses what",
