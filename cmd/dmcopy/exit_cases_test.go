@@ -113,7 +113,7 @@ var exitCases = []struct {
 	{130, "terminated", "copy --rate 256K --progress json {long} ./new", "interrupt again to stop at once"},
 }
 
-// TestExitCases is the list of README.md, with what leads to each line. SIGABRT is that of a crash: see TestCrashes.
+// TestExitCases is the list of docs/usage.md, with what leads to each line. SIGABRT is that of a crash: see TestCrashes.
 func TestExitCases(t *testing.T) {
 	seen := make(map[int]bool)
 	for _, c := range exitCases {

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -52,6 +54,28 @@ func TestExitTable(t *testing.T) {
 	}
 	if exitCode(failure.ErrFenced) != exitFailed {
 		t.Error("a fenced copy is a failed one")
+	}
+}
+
+// TestExitCodesAreDocumented: docs/usage.md has a line for each code, and for no other.
+func TestExitCodesAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/usage.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := make(map[string]bool)
+	for _, row := range regexp.MustCompile(`(?m)^\| (\d+) \| .`).FindAllStringSubmatch(string(text), -1) {
+		documented[row[1]] = true
+	}
+	for _, e := range exits {
+		if code := strconv.Itoa(e.code); !documented[code] {
+			t.Errorf("code %s is not documented", code)
+		} else {
+			delete(documented, code)
+		}
+	}
+	for code := range documented {
+		t.Errorf("nothing leads to code %s", code)
 	}
 }
 

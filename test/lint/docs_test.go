@@ -21,12 +21,8 @@ var (
 func TestDocsNameWhatExists(t *testing.T) {
 	const root = "../.."
 	tests := definedTests(t, root)
-	docs, err := filepath.Glob(root + "/docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	checked := 0
-	for _, doc := range append(docs, root+"/README.md") {
+	for _, doc := range pages(t) {
 		text, err := os.ReadFile(doc)
 		if err != nil {
 			t.Fatal(err)
