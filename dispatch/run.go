@@ -212,7 +212,7 @@ func (r *run) copy(ctx context.Context, pending []byterange.Range) error {
 		again, err := r.finish(ctx)
 		if len(again) == 0 && (err == nil || errors.Is(err, failure.ErrMismatch)) {
 			err = errors.Join(err, r.unmodified(ctx, err == nil))
-			r.account.SetSourceChanged(r.dest.files.Changed())
+			r.account.SourceChanged = r.dest.files.Changed()
 			return err
 		}
 		if err != nil {

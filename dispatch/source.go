@@ -65,7 +65,7 @@ func (s *source) thaw() error {
 	if err := frozen.Thaw(); err != nil {
 		return failure.During("freeze", fmt.Errorf("%w: %w", failure.ErrThawed, err))
 	}
-	s.account.SetFrozen(time.Since(s.since))
+	s.account.Frozen = time.Since(s.since)
 	return nil
 }
 
@@ -77,7 +77,7 @@ func (s *source) thawAfter(err error) error {
 	frozen := s.frozen != nil
 	thawed := s.thaw()
 	if frozen && err != nil && !errors.Is(err, failure.ErrMismatch) && !errors.Is(err, failure.ErrUnread) {
-		s.account.SetFrozen(0)
+		s.account.Frozen = 0
 	}
 	if thawed != nil && errors.Is(err, failure.ErrThawed) {
 		return thawed

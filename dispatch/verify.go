@@ -39,7 +39,7 @@ func (v *verifier) verify(ctx context.Context) error {
 	if err != nil {
 		return failure.During("verify", err)
 	}
-	v.account.SetVerified(v.opts.Verify)
+	v.account.Verified = v.opts.Verify
 	if len(found.Mismatches) > 0 {
 		m := found.Mismatches[0]
 		return failure.During("verify", fmt.Errorf("%w: byte %d of %s and byte %d of %s, the first of %d bytes",

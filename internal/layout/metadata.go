@@ -309,7 +309,7 @@ func (m *metadata) writeBack(ctx context.Context, pool *Node) error {
 // refresh reads a pool again; it must be the one that it was, with our root, and
 // in the same transaction as when that was taken.
 func (m *metadata) refresh(n *Node, held *heldRoot) error {
-	now, err := m.r.node(n.Dev)
+	now, err := m.r.devices().node(n.Dev)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "layers: an odd device is no reason not to see others",
-		file:  "internal/layout/reader.go", old: "	n = &Node{Facts: *facts}\n	n.mistrust(err)\n	return n, nil", new: "	_ = facts\n	return nil, err",
+		file:  "internal/layout/device.go", old: "	n = &Node{Facts: *facts}\n	n.mistrust(err)\n	return n, nil", new: "	_ = facts\n	return nil, err",
 		in: "./internal/layout", tests: "TestOddAnswers",
 	},
 	{
@@ -24,7 +24,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "layers: a look that fails is no look",
-		file:  "internal/layout/reader.go", old: "c.What = \"cannot be read: \" + oneLine(err.Error())", new: "_ = c",
+		file:  "internal/layout/changes.go", old: "c.What = \"cannot be read: \" + oneLine(err.Error())", new: "_ = c",
 		in: "./internal/layout", tests: "TestChangesFail",
 	},
 	{
@@ -64,7 +64,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "layers: an array between two geometries has its own size",
-		file:  "internal/layout/reader.go", old: "&& !n.DM.SizesItself() {", new: "{",
+		file:  "internal/layout/device.go", old: "&& !n.DM.SizesItself() {", new: "{",
 		in: "./internal/layout", tests: "TestGrowingReshape",
 	},
 	{
@@ -104,7 +104,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "layers: a file is no way past what a file system bypasses",
-		file:  "internal/dispatch/plan/bypass.go", old: "	if p.Stack != nil {\n		return nil\n	}\n	for _, end", new: "	if p != nil {\n		return nil\n	}\n	for _, end",
+		file:  "internal/dispatch/plan/bypass.go", old: "	if p.Stack != nil {\n		return nil\n	}\n	for _, end", new: "	if p.Plan != nil {\n		return nil\n	}\n	for _, end",
 		in: "./dispatch", tests: "TestBypassedBelow",
 	},
 	{
@@ -1354,7 +1354,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "gone: a disk that is on its way out is gone",
-		file:  "internal/layout/reader.go", old: "case n.Leaf != nil && n.Size > 0 && vitals.Size == 0:", new: "case false:",
+		file:  "internal/layout/changes.go", old: "case n.Leaf != nil && n.Size > 0 && vitals.Size == 0:", new: "case false:",
 		in: "./internal/layout", tests: "TestChangesOnTheWayOut",
 	},
 	{

@@ -60,19 +60,27 @@ type Account struct {
 	comparing int64 // bytes that a verification has to read
 	compared  atomic.Int64
 
-	verified Verify
-	frozen   time.Duration
-	// sourceChanged: as was accepted.
-	sourceChanged bool
-	began         time.Time
-	cpu           time.Duration
+	// Findings is for whoever carries the copy out, and no one else at a time.
+	Findings
+	began time.Time
+	cpu   time.Duration
+}
+
+// Findings are what a copy finds out of itself besides.
+type Findings struct {
+	// Verified is how the copy was verified.
+	Verified Verify
+	// Frozen is for how long the source stood still, to the end.
+	Frozen time.Duration
+	// SourceChanged: the source was written to meanwhile, as was accepted.
+	SourceChanged bool
 }
 
 // New begins to count, and tells the progress.
 func New(tell func(Progress)) *Account {
 	return &Account{
 		tally: NewTally(), tell: tell, progress: Progress{Phase: PhaseScanning},
-		verified: VerifyNone, began: time.Now(), cpu: cpuTime(),
+		Findings: Findings{Verified: VerifyNone}, began: time.Now(), cpu: cpuTime(),
 	}
 }
 
@@ -110,12 +118,3 @@ func (a *Account) Withdraw(m Method, why remap.Reason, bytes int64) {
 	a.Tally(m, why, -bytes)
 	a.Add(m.fate(), -bytes)
 }
-
-// SetVerified notes how the copy was verified.
-func (a *Account) SetVerified(v Verify) { a.verified = v }
-
-// SetSourceChanged notes that the source was written to meanwhile, as was accepted.
-func (a *Account) SetSourceChanged(changed bool) { a.sourceChanged = changed }
-
-// SetFrozen notes for how long the source stood still, to the end.
-func (a *Account) SetFrozen(d time.Duration) { a.frozen = d }

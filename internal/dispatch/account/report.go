@@ -104,7 +104,7 @@ func (a *Account) Report(bad []Bad, err error) *Report {
 		Bad: append([]Bad{}, bad...), Commands: a.Counted(Commands), ByMethod: a.byMethod(), Reasons: reasons,
 		Windows: a.Counted(Windows), LayoutChanges: a.Counted(LayoutChanges), Moved: a.Counted(Moved), Recopied: a.Counted(Recopied), Primed: a.Counted(Primed),
 		ReadBack: a.Counted(ReadBack), Redone: a.Counted(Redone), Postponed: a.Counted(Postponed), Fallbacks: a.Counted(Fallbacks), Backoffs: a.Counted(Backoffs),
-		SourceChanged: a.sourceChanged, Frozen: a.frozen.Seconds(), Verified: a.verified, Errors: []string{},
+		SourceChanged: a.SourceChanged, Frozen: a.Frozen.Seconds(), Verified: a.Verified, Errors: []string{},
 	}
 	a.spend(rep)
 	rep.fail(err)

@@ -40,7 +40,7 @@ func bypassedUnder(st *remap.Stack, dev remap.Dev) *remap.Node {
 }
 
 // refuseThrough refuses to copy through a device of a stack that is bypassed.
-func (p *Plan) refuseThrough(st *remap.Stack, n *remap.Node) error {
+func (p surveyor) refuseThrough(st *remap.Stack, n *remap.Node) error {
 	var below []string
 	for _, dev := range n.Layer.Below() {
 		below = append(below, st.Node(dev).Path)
@@ -56,7 +56,7 @@ func (p *Plan) refuseThrough(st *remap.Stack, n *remap.Node) error {
 
 // refuseBypassed refuses an end that is bypassed where the other one is a regular file, so
 // that nothing is resolved.
-func (p *Plan) refuseBypassed(ctx context.Context) error {
+func (p surveyor) refuseBypassed(ctx context.Context) error {
 	if p.Stack != nil {
 		return nil
 	}

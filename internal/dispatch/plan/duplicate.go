@@ -51,7 +51,7 @@ func likenesses(st *remap.Stack, n *remap.Node) (all []*remap.Node) {
 
 // tellApart looks for differences between the disks that are called like dev, and
 // tells whether it is news that all of them are different ones.
-func (p *Plan) tellApart(ctx context.Context, dev remap.Dev) (bool, error) {
+func (p surveyor) tellApart(ctx context.Context, dev remap.Dev) (bool, error) {
 	all := likenesses(p.Stack, p.Stack.Node(dev))
 	if p.known.apart(all) {
 		return false, nil
@@ -76,7 +76,7 @@ func (p *Plan) tellApart(ctx context.Context, dev remap.Dev) (bool, error) {
 
 // differ tells whether two disks hold different bytes in one place. It never takes
 // one disk for two.
-func (p *Plan) differ(ctx context.Context, a, b *remap.Node) (bool, error) {
+func (p surveyor) differ(ctx context.Context, a, b *remap.Node) (bool, error) {
 	one, err := p.machine.OpenLeaf(ctx, a)
 	if err != nil {
 		return false, err

@@ -130,10 +130,11 @@ func (p *Plan) ragged(ctx context.Context) remap.Reason {
 }
 
 // stored tells whether both ends of a piece lie in files.
-func (p *Plan) stored(src, dst *remap.Extent) bool { return p.storedExtent(src) && p.storedExtent(dst) }
-
-func (p *Plan) storedExtent(e *remap.Extent) bool {
-	return e.Kind == remap.Opaque && (e.Reason == ReasonFile || e.Reason == ReasonLoop) && copydomain.InFile(p.Stack.Node(e.Leg.Dev))
+func stored(st *remap.Stack, src, dst *remap.Extent) bool {
+	in := func(e *remap.Extent) bool {
+		return e.Kind == remap.Opaque && (e.Reason == ReasonFile || e.Reason == ReasonLoop) && copydomain.InFile(st.Node(e.Leg.Dev))
+	}
+	return in(src) && in(dst)
 }
 
 // loose tells whether a step writes into the file of a loop device. Where that

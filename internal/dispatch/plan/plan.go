@@ -52,7 +52,7 @@ func New(ctx context.Context, m machine.Machine, req Request) (*Plan, error) {
 // Steps streams the plan of the ranges.
 func (p *Plan) Steps(ctx context.Context, ranges []byterange.Range) iter.Seq2[*Step, error] {
 	return func(yield func(*Step, error) bool) {
-		pairer, step := p.pairer(), new(Step)
+		pairer, step := remap.NewPairer(p.Stack, p.Stack), new(Step)
 		for _, r := range ranges {
 			if !p.rangeSteps(ctx, pairer, r, step, yield) {
 				return
@@ -113,9 +113,6 @@ func (p *Plan) fileStep(ctx context.Context, r byterange.Range) Step {
 	return s
 }
 
-// pairer is for one walk over ranges of both ends.
-func (p *Plan) pairer() *remap.Pairer { return remap.NewPairer(p.Stack, p.Stack) }
-
 // pieces streams where a range lies.
 func (p *Plan) pieces(pairer *remap.Pairer, r byterange.Range) iter.Seq2[*remap.Piece, error] {
 	from := remap.Range{Dev: p.src.Dev, Start: remap.Sectors(r.Src), Len: remap.Sectors(r.Len)}
@@ -138,7 +135,7 @@ func (p *Plan) classify(ctx context.Context, piece *remap.Piece, s *Step) error 
 		s.bypassed = p.bypassed(dst)
 	}
 	cipher := remap.SameCipher(src, dst)
-	stored := p.stored(src, dst)
+	stored := stored(p.Stack, src, dst)
 	from, readable := sourceLeg(src)
 	if readable = readable || cipher || stored; readable {
 		s.SrcLeaf, s.SrcLeafOff = p.Stack.Node(from.Dev), from.Start.Bytes()
@@ -207,11 +204,11 @@ func whyNot(e *remap.Extent, fallback remap.Reason) remap.Reason {
 
 // chooseMethod picks the method for a step with a place on either side.
 func (p *Plan) chooseMethod(ctx context.Context, s *Step) {
-	if p.Hold == hold.None && p.mutable(s.Via) || p.Hold != hold.Trust && (p.unlockable(s.Via) || loose(s)) {
+	if p.Hold == hold.None && mutable(p.Stack, s.Via) || p.Hold != hold.Trust && (unlockable(p.Stack, s.Via) || loose(s)) {
 		s.Reason = ReasonHoldUnavailable
 		return
 	}
-	if p.Hold == hold.Auto && p.shared(s.Via) {
+	if p.Hold == hold.Auto && shared(p.Stack, s.Via) {
 		s.Reason = ReasonHoldShared
 		return
 	}

@@ -28,6 +28,26 @@ type Summary struct {
 // begun: a copy that overwrites what it reads, and one that cannot meet the
 // policy.
 func (p *Plan) Survey(ctx context.Context, ranges []byterange.Range) (*Summary, error) {
+	return surveyor{p}.survey(ctx, ranges)
+}
+
+// RefuseMoved refuses what a destination that was moved would overwrite, as at the beginning.
+func (p *Plan) RefuseMoved(ctx context.Context, ranges []byterange.Range) error {
+	if p.Stack == nil {
+		return nil
+	}
+	sv := surveyor{p}
+	shared := newOverlaps(p.Stack, p.known)
+	if err := sv.each(ctx, ranges, shared.add); err != nil || !shared.any() {
+		return err
+	}
+	return sv.refuseOverlap(ctx, ranges, shared)
+}
+
+// A surveyor walks a plan and refuses what must not be begun.
+type surveyor struct{ *Plan }
+
+func (p surveyor) survey(ctx context.Context, ranges []byterange.Range) (*Summary, error) {
 	if err := errors.Join(p.refusePool(), p.refuseBlind(), p.refuseBypassed(ctx)); err != nil {
 		return nil, err
 	}
@@ -44,11 +64,11 @@ func (p *Plan) Survey(ctx context.Context, ranges []byterange.Range) (*Summary, 
 		if primes && s.Primable() {
 			sv.primable += s.Len
 		}
-		sv.Mapped = sv.Mapped || s.Method.Offloads() && p.mutable(s.Via) || sv.primable > 0
+		sv.Mapped = sv.Mapped || s.Method.Offloads() && mutable(p.Stack, s.Via) || sv.primable > 0
 		return ctx.Err() == nil
 	}
 	var step Step
-	pairer := p.pairer()
+	pairer := remap.NewPairer(p.Stack, p.Stack)
 	for _, r := range ranges {
 		if !p.resolves(r) {
 			step = p.fileStep(ctx, r)
@@ -88,7 +108,7 @@ func (p *Plan) Survey(ctx context.Context, ranges []byterange.Range) (*Summary, 
 
 // refuseOverlap refuses a copy that overlaps, unless it does so only as long as
 // different disks of one name are taken for one.
-func (p *Plan) refuseOverlap(ctx context.Context, ranges []byterange.Range, shared *overlaps) error {
+func (p surveyor) refuseOverlap(ctx context.Context, ranges []byterange.Range, shared *overlaps) error {
 	for {
 		dev, refusal, err := p.overlap(ctx, ranges, shared)
 		if err != nil || refusal == nil {
@@ -109,9 +129,9 @@ func (p *Plan) refuseOverlap(ctx context.Context, ranges []byterange.Range, shar
 }
 
 // mutable tells whether a chain passes a device whose map could be swapped.
-func (p *Plan) mutable(via *remap.Via) bool {
+func mutable(st *remap.Stack, via *remap.Via) bool {
 	for _, link := range via.Chain() {
-		if p.Stack.Node(link.Dev).Mutable {
+		if st.Node(link.Dev).Mutable {
 			return true
 		}
 	}
@@ -120,9 +140,9 @@ func (p *Plan) mutable(via *remap.Via) bool {
 
 // unlockable tells whether a chain passes a device whose map is true only under
 // the lock of a volume group, and that belongs to none.
-func (p *Plan) unlockable(via *remap.Via) bool {
+func unlockable(st *remap.Stack, via *remap.Via) bool {
 	for _, link := range via.Chain() {
-		if lockless(p.Stack.Node(link.Dev)) {
+		if lockless(st.Node(link.Dev)) {
 			return true
 		}
 	}
@@ -131,9 +151,9 @@ func (p *Plan) unlockable(via *remap.Via) bool {
 
 // shared tells whether a chain passes a volume of a group that other machines may
 // change. An anchor holds the tables of this kernel, and nothing of theirs.
-func (p *Plan) shared(via *remap.Via) bool {
+func shared(st *remap.Stack, via *remap.Via) bool {
 	for _, link := range via.Chain() {
-		if p.Stack.Node(link.Dev).Owner.Shared {
+		if st.Node(link.Dev).Owner.Shared {
 			return true
 		}
 	}
@@ -146,7 +166,7 @@ func lockless(n *remap.Node) bool {
 
 // refuseContained refuses a copy between a device and one that it is made of in
 // a way that is not understood: what is written could be what is yet to be read.
-func (p *Plan) refuseContained(piece *remap.Piece) error {
+func (p surveyor) refuseContained(piece *remap.Piece) error {
 	if piece.Src.Kind == remap.Opaque && p.madeOf(p.src.Dev, p.Dst.Dev) {
 		return failure.Refuse(p.src.Name, "is made of %s (%s)", "copy to somewhere else", p.Dst.Name, piece.Src.Reason)
 	}
@@ -158,7 +178,7 @@ func (p *Plan) refuseContained(piece *remap.Piece) error {
 
 // refuseBlind refuses a copy between devices of which one may be made of the other, as
 // far as is known of a device that was not read as a whole.
-func (p *Plan) refuseBlind() error {
+func (p surveyor) refuseBlind() error {
 	if p.Stack == nil {
 		return nil
 	}
@@ -184,7 +204,7 @@ const layerPool = "dm:thin-pool"
 
 // refusePool refuses to write to a thin pool past its volumes: its blocks are
 // theirs, and nobody else knows of which.
-func (p *Plan) refusePool() error {
+func (p surveyor) refusePool() error {
 	if p.Stack == nil || p.Dst.Dev.IsZero() {
 		return nil
 	}
@@ -195,12 +215,12 @@ func (p *Plan) refusePool() error {
 	return failure.Refuse(p.Dst.Name, "is a thin pool, whose blocks belong to its volumes", "name a thin volume")
 }
 
-func (p *Plan) madeOf(upper, lower remap.Dev) bool {
+func (p surveyor) madeOf(upper, lower remap.Dev) bool {
 	return upper != lower && slices.ContainsFunc(p.Stack.Under(upper), func(n *remap.Node) bool { return n.Dev == lower })
 }
 
 // overlap compares the suspects exactly, and tells on which device there is one.
-func (p *Plan) overlap(ctx context.Context, ranges []byterange.Range, shared *overlaps) (dev remap.Dev, refusal, err error) {
+func (p surveyor) overlap(ctx context.Context, ranges []byterange.Range, shared *overlaps) (dev remap.Dev, refusal, err error) {
 	var suspects census
 	if err := p.each(ctx, ranges, func(piece *remap.Piece) { suspects.count(shared, piece) }); err != nil {
 		return dev, nil, err
@@ -222,7 +242,7 @@ func (p *Plan) overlap(ctx context.Context, ranges []byterange.Range, shared *ov
 	return dev, nil, nil
 }
 
-func (p *Plan) refusal(dev remap.Dev, at remap.Sector) error {
+func (p surveyor) refusal(dev remap.Dev, at remap.Sector) error {
 	n := p.Stack.Node(dev)
 	if all := likenesses(p.Stack, n); len(all) > 1 && !p.known.apart(all) {
 		return failure.Refuse(p.Dst.Name, "shares blocks with %s, or shows a block twice, if %s and %s are one disk: both are called %s, and hold the same bytes wherever they were compared",
@@ -241,8 +261,8 @@ func sharedName(n *remap.Node) string {
 }
 
 // each walks the pieces of all ranges.
-func (p *Plan) each(ctx context.Context, ranges []byterange.Range, f func(*remap.Piece)) error {
-	pairer := p.pairer()
+func (p surveyor) each(ctx context.Context, ranges []byterange.Range, f func(*remap.Piece)) error {
+	pairer := remap.NewPairer(p.Stack, p.Stack)
 	for _, r := range ranges {
 		if !p.resolves(r) {
 			continue
@@ -258,16 +278,4 @@ func (p *Plan) each(ctx context.Context, ranges []byterange.Range, f func(*remap
 		}
 	}
 	return nil
-}
-
-// RefuseMoved refuses what a destination that was moved would overwrite, as at the beginning.
-func (p *Plan) RefuseMoved(ctx context.Context, ranges []byterange.Range) error {
-	if p.Stack == nil {
-		return nil
-	}
-	shared := newOverlaps(p.Stack, p.known)
-	if err := p.each(ctx, ranges, shared.add); err != nil || !shared.any() {
-		return err
-	}
-	return p.refuseOverlap(ctx, ranges, shared)
 }
