@@ -7,10 +7,13 @@ import (
 	"github.com/dmcopy/dmcopy/internal/blockio"
 )
 
+// opened is what a File is opened as; its methods are those of a File as well.
+type opened = blockio.File
+
 // File is a Device on a block device or regular file, opened for direct I/O
 // where there is any.
 type File struct {
-	*blockio.File
+	*opened
 	size int64
 
 	// edges writes what fills no whole page of a regular file, through the page
@@ -25,8 +28,21 @@ type File struct {
 
 var _ Device = (*File)(nil)
 
+// Mode says how to open.
+type Mode = blockio.Mode
+
+// Values of [Mode], which can be added up.
+const (
+	// Write opens for reading and writing instead of only for reading.
+	Write = blockio.Write
+	// Exclusive claims a block device (O_EXCL): EBUSY if somebody else has.
+	Exclusive = blockio.Exclusive
+	// Buffered goes through the page cache.
+	Buffered = blockio.Buffered
+)
+
 // Open opens path. The errors are those of blockio.Open.
-func Open(path string, mode blockio.Mode) (*File, error) {
+func Open(path string, mode Mode) (*File, error) {
 	f, err := blockio.Open(path, mode)
 	if err != nil {
 		return nil, err
@@ -36,7 +52,7 @@ func Open(path string, mode blockio.Mode) (*File, error) {
 
 // OpenDevice opens the block device with that number at path. The errors are those of
 // blockio.OpenDevice.
-func OpenDevice(path string, major, minor uint32, mode blockio.Mode) (*File, error) {
+func OpenDevice(path string, major, minor uint32, mode Mode) (*File, error) {
 	f, err := blockio.OpenDevice(path, major, minor, mode)
 	if err != nil {
 		return nil, err
@@ -62,7 +78,7 @@ func newFile(f *blockio.File, mode blockio.Mode) (*File, error) {
 	if !f.IsDevice() && f.Direct() && size > math.MaxInt64-int64(f.BlockSize()) {
 		return buffered(f, mode)
 	}
-	d := &File{File: f, size: size, page: int64(max(f.BlockSize(), os.Getpagesize()))}
+	d := &File{opened: f, size: size, page: int64(max(f.BlockSize(), os.Getpagesize()))}
 	if f.IsDevice() || mode&blockio.Write == 0 || f.BlockSize() == 1 {
 		return d, nil
 	}
@@ -150,9 +166,9 @@ func (d *File) Flush() error { return d.Datasync() }
 func (d *File) Close() error {
 	if d.edges != nil {
 		if err := d.edges.Close(); err != nil {
-			d.File.Close()
+			d.opened.Close()
 			return err
 		}
 	}
-	return d.File.Close()
+	return d.opened.Close()
 }

@@ -14,29 +14,11 @@ import (
 // openJob opens both ends and checks the ranges. What it fails on is closed
 // again.
 func (a *app) openJob(ctx context.Context, from, to string, chosen []byterange.Range, opts ends.OpenOptions) (dispatch.Job, error) {
-	src, err := ends.OpenSource(ctx, thisMachine, from, opts)
-	if err != nil {
-		return dispatch.Job{}, err
+	src, dst, ranges, drafted, err := ends.OpenBoth(ctx, thisMachine, from, to, chosen, opts)
+	if drafted {
+		a.note("there is no %s: copy would create it as a regular file of %s", shown(to), human(src.Device.Size()))
 	}
-	opts.Beside = src
-	dst, err := ends.OpenDestination(ctx, thisMachine, to, opts)
-	var ranges []byterange.Range
-	switch {
-	case errors.Is(err, ends.ErrMissing):
-		dst, ranges, err = ends.CreateDestination(ctx, thisMachine, to, src, chosen, opts)
-		if err == nil && opts.Dry {
-			a.note("there is no %s: copy would create it as a regular file of %s", shown(to), human(src.Device.Size()))
-		}
-	case err == nil:
-		ranges, err = ends.Ranges(src, dst, chosen)
-		if err != nil {
-			err = errors.Join(err, dst.Close())
-		}
-	}
-	if err != nil {
-		return dispatch.Job{}, errors.Join(err, src.Close())
-	}
-	return dispatch.Job{Src: src, Dst: dst, Ranges: ranges}, nil
+	return dispatch.Job{Src: src, Dst: dst, Ranges: ranges}, err
 }
 
 // created tells of a new file: a name can be misspelt.

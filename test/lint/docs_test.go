@@ -12,7 +12,7 @@ import (
 var (
 	quoted   = regexp.MustCompile("`([^` \n]+)`")
 	testName = regexp.MustCompile(`^(Test|Fuzz|Benchmark)[A-Z][A-Za-z0-9]*$`)
-	ourFile  = regexp.MustCompile(`^(\.ci|cmd|copydomain|dispatch|dmtable|docs|emulation|internal|mdraid|remap|test|tools)/[A-Za-z0-9_./-]+$`)
+	ourFile  = regexp.MustCompile(`^(\.ci|cmd|copydomain|dispatch|dmtable|docs|emulation|examples|internal|mdraid|remap|test|tools)/[A-Za-z0-9_./-]+$`)
 	defined  = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)[A-Z][A-Za-z0-9]*)\(`)
 )
 

@@ -65,6 +65,7 @@ var rooms = []room{
 	{"internal/dispatch/proof", []string{"copydomain", "internal/dispatch/account", "internal/dispatch/byterange", "internal/dispatch/ends", "internal/dispatch/failure", "internal/dispatch/hostcopy", "internal/dispatch/machine", "internal/dispatch/plan", "internal/dispatch/window", "internal/dispatch/zones", "emulation", "internal/blockio", "remap"}, "pairs are proven at their leaves"},
 	{"internal/dispatch/offload", []string{"copydomain", "internal/dispatch/account", "internal/dispatch/byterange", "internal/dispatch/failure", "internal/dispatch/hold", "internal/dispatch/machine", "internal/dispatch/plan", "internal/dispatch/proof", "internal/dispatch/track", "internal/dispatch/window", "internal/boottime", "remap"}, "commands reach devices through copydomain only"},
 	{"dispatch", []string{"copydomain", "internal/dispatch/...", "emulation", "internal/blockio", "internal/rerun", "internal/journal", "remap"}, "carries copies out, and knows no kernel"},
+	{"examples/copy", []string{"dispatch"}, "a program of a stranger can import what is public, and needs no more than this"},
 	{"cmd/dmcopy", []string{"remap", "internal/background", "internal/superblock", "internal/sysblock", "internal/layout", "emulation", "copydomain", "dispatch", "internal/dispatch/...", "internal/journal"},
 		"words, flags and exit codes; nothing imports it"},
 }
@@ -105,7 +106,7 @@ var dependencies = []dependency{
 	{"github.com/anatol/devmapper.go", []string{"test/..."}, "a second opinion for tests; tables are read by dmtable"},
 	{"github.com/rogpeppe/go-internal/...", []string{"*_test.go"}, "test scripts of the command"},
 	{"pgregory.net/rapid", tests, "properties are tests"},
-	{"log", tests, "libraries log to a *slog.Logger that they are given"},
+	{"log", append([]string{"examples/..."}, tests...), "libraries log to a *slog.Logger that they are given"},
 	{"os/exec", append([]string{"internal/rerun/rerun.go", "internal/dispatch/hold/client.go", "internal/dispatch/freeze/client.go"}, tests...), "layouts are asked of the kernel, never of the output of another program; the only children are our own helpers"},
 	{"testing/...", tests, "test code is linked into no program"},
 	{"math/rand/...", tests, "what is done to a device does not depend on chance"},

@@ -123,3 +123,10 @@ func dropAll(dev remap.Dev) error {
 	}
 	return errors.Join(err, f.Close())
 }
+
+// Local is the machine with a reader of its own, which close closes as well.
+func Local(log *slog.Logger) (m *Machine, close func() error) {
+	reader := layout.NewReader(layout.Options{HoldRoots: true, Log: log})
+	m = New(reader, log)
+	return m, func() error { return errors.Join(m.Close(), reader.Close()) }
+}
