@@ -69,7 +69,7 @@ func run(args []string, s streams) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil && a.outlet.failed != nil { // cobra does not tell
-		err = fmt.Errorf("the output could not be written: %w", a.outlet.failed)
+		err = fmt.Errorf("dmcopy could not write its output: %w", a.outlet.failed)
 	}
 	err = a.cutShort(err)
 	if err != nil {
@@ -115,7 +115,7 @@ func hasFlag(args []string, words ...string) bool {
 }
 
 // errTimeout: the time given with --timeout is over.
-var errTimeout = errors.New("the time is over")
+var errTimeout = errors.New("the time of --timeout has passed")
 
 // deadline bounds a command; 0 is no bound.
 func deadline(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
@@ -141,7 +141,7 @@ type timeoutError struct {
 }
 
 func (e *timeoutError) Error() string {
-	return fmt.Sprintf("not done within --timeout %v (%v)", e.limit, e.err)
+	return fmt.Sprintf("dmcopy was not done within --timeout %v (%v)", e.limit, e.err)
 }
 
 func (e *timeoutError) Unwrap() error { return errTimeout }

@@ -15,11 +15,12 @@ func (a *app) captureCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "capture [DEV…]",
 		Short: "Write a snapshot of the storage stack as JSON, without secrets",
-		Long: `Write a snapshot of the storage stack as JSON on stdout: the devices (all of
-them, unless some are named), everything below them, and what their disks can
-copy by themselves. It holds names, sizes, serial numbers and the layout, but no
-keys and no data. map, plan, tree and domains read it with --stack, on any
-machine and without root.`,
+		Long: `Write a snapshot of the storage stack as JSON on stdout: the named devices, or all
+devices, with everything below them, and what their disks can copy by themselves. The
+snapshot contains names, sizes, serial numbers and the layout, but no keys and no data.
+map, plan, tree and domains read it with --stack, on any machine and without root.
+
+To read a thin volume's map, dmcopy takes its pool's metadata snapshot for a moment.`,
 		Example: `  dmcopy capture > stack.json
   dmcopy plan --stack stack.json vg/home vg/home-new`,
 		ValidArgsFunction: completeDevices(-1),

@@ -61,68 +61,74 @@ func newCopyFlags() *copyFlags {
 // defaultInFlight is how many commands or transfers go on at a time.
 const defaultInFlight = 8
 
-const copyLong = `Copy SRC to DST: all of it, or ranges of it. Both are block devices by any name
-or regular files; a destination file that does not exist is created with the
-length of the source, for its owner alone (mode 0600), if its name has a slash
-(./new) or --create is given. One that is longer than what is copied keeps what
-lies behind; where the source has holes, so has the copy, whatever was there before.
+const copyLong = `Copy SRC to DST: all of it, or ranges of it. SRC and DST are block devices, by any
+name, or regular files. If DST does not exist, and its name has a slash (./new) or you
+give --create, dmcopy creates a regular file of the source's length, which only its
+owner can read (mode 0600). If DST is longer than what is copied, the rest of it stays
+as it was. Where a source file has holes, the copy reads as zeroes, whatever was there.
 
-What lies on one disk on both sides is copied by the disk itself, where it can,
-and files on one file system by that, if it can share blocks; everything else is read and written through this machine. At the end everything
-is flushed: exit code 0 means that the copy is durable.
+If both places of a piece are on one disk, and the disk has a copy command, the disk
+copies the piece. If both are files on one file system that can share blocks, the file
+system shares them. If dmcopy does not recognise a layer, cannot lock its layout, or has
+not verified the disk's copy command, it copies that part through the host, as dd would:
+this machine reads and writes it. At the end dmcopy flushes everything. Exit code 0 means
+that the copy is durable.
 
-Sizes and offsets are whole numbers of bytes, or have a suffix: s for sectors of
-512 bytes, K, M, G, T, P or E for powers of 1024, also written k or KiB. Ranges have
-all forms that copyfilerange(1) takes: an offset that is left out is where the range
-before ended.
+Sizes and offsets are whole numbers of bytes, or have a suffix: s for sectors of 512
+bytes; K, M, G, T, P or E for powers of 1024, also written k or KiB. Ranges have all the
+forms that copyfilerange(1) takes. If you leave an offset out, it is where the range
+before it ended.
 
 Safety:
-  * Everything in the destination range is overwritten. There is no undo; run
-    dmcopy plan, or --dry-run, to see what would happen.
-  * A destination in use is refused, also by a device that shares sectors with it;
-    and so is a source that is mounted read-write, or that others may write to in
-    any other way: its copy would be inconsistent. --live-source accepts that.
+  * Everything in the destination range is overwritten. There is no undo. To see
+    what would happen, run dmcopy plan, or use --dry-run.
+  * dmcopy refuses a destination that is in use, and one that shares sectors with a
+    device in use. It refuses a source that is mounted read-write, or that others may
+    write to in another way: the copy would be inconsistent. --live-source accepts that.
   * --freeze freezes the file system of a mounted source until all of it was read.
-    The copy is one of that moment, and whoever writes there waits: it is for short
-    copies. It is thawed at the end, if dmcopy dies, and after --freeze-timeout;
-    a copy that is not done by then fails. For longer ones, copy a snapshot.
-  * While a disk writes below a logical volume, the layout of the volume is held:
-    LVM commands and dmsetup wait for less than a second. --hold=trust takes your
-    word that nobody changes the layout, --hold=none never writes below a volume.
-    Where lvmlockd runs, disks write below logical volumes with --hold=trust only.
-  * --enable-cross-namespace tells NVMe controllers, until the copy ends, that they
-    may copy between namespaces (Set Features 16h). Meanwhile everybody who may
-    write to one namespace of a controller can read the others; so they can
-    after a kill -9, until the controller is reset. Newer kernels refuse it.
-  * With --state FILE, a copy that was interrupted or killed, or has lost its
-    machine, goes on when the same command is run again: what is in FILE is done,
-    and durable. It is refused if source or destination are not what they were.
-    Once the copy is complete, the same command copies again from the beginning;
-    dmcopy resume leaves a complete copy alone.
-  * Sectors that cannot be read end the copy. With --on-error=continue they are
-    listed, zeroes are written instead, and everything else is copied; the exit code
-    is 1, or 3 with --state, and the same command tries them again.
-  * --rate moves half of a second's worth at a time, 64K at least, and waits after
-    each for as long as it takes at that rate: the first goes at once, and with --rate 1
-    the second, 18 hours later.
-  * --nice pauses for a moment once a second, and looks at what others do on the disks
-    below meanwhile. If there is somebody, and reads and writes take more than twice as
-    long during the copy, on average (--nice=20ms: more than that), it goes on at half
-    of its rate, down to 1 MiB a second; else the rate grows again, up to --rate.
-  * Interrupt once (Ctrl-C) to stop when everything in flight has come back, and
-    twice to stop at once. A terminal that goes away, and a pipe that nobody reads
-    any more, do the same as one interrupt; nohup keeps the copy going. SIGUSR1
-    prints the progress. The exit code is 130, also with --state, which keeps what is
-    done; that of --timeout with --state is 3.
-  * What the kernel does not give back (of a device that is suspended, without a path
-    or full) is named and left behind a while after --timeout or an interrupt. The
-    process itself can only be gone when the kernel lets go of it.`
+    The copy is one of that moment. Whoever writes to the file system waits, so use it
+    for short copies; for longer ones, copy a snapshot. The file system is thawed at
+    the end, if dmcopy dies, and after --freeze-timeout. A copy that is not done by
+    then fails.
+  * While a disk writes below a logical volume, dmcopy holds the layout of the volume:
+    LVM commands and dmsetup wait, for less than a second. With --hold=trust it assumes
+    that nobody changes the layout. With --hold=none it never has a disk write below a
+    volume. Where lvmlockd runs, disks write below logical volumes with --hold=trust only.
+  * To read a thin volume's map, dmcopy takes its pool's metadata snapshot. A pool has
+    only one; if another program holds it, those volumes are copied through the host.
+  * --enable-cross-namespace allows NVMe controllers to copy between their namespaces
+    (Set Features 16h) until the copy ends. Meanwhile everybody who may write to one
+    namespace of a controller can read the others. After a kill -9 this stays so until
+    the controller is reset. Newer kernels refuse the command.
+  * --state FILE makes a copy resumable. What FILE says to be done is durable. After an
+    interrupt, a kill or a power cut, run the same command again, and it goes on. dmcopy
+    refuses if source or destination are not what they were. Once the copy is complete,
+    the same command copies again from the beginning; dmcopy resume does nothing then.
+  * Sectors that cannot be read end the copy. With --on-error=continue dmcopy lists
+    them, writes zeroes instead, and copies everything else. The exit code is then 1,
+    or 3 with --state, and the same command tries these sectors again.
+  * --rate moves half of a second's worth at a time, and at least 64K. After each it
+    waits for as long as that takes at the rate. The first goes at once; with --rate 1
+    the second follows 18 hours later.
+  * --nice pauses once a second for a moment, to see what others do on the disks below.
+    If others use them, and reads and writes take more than twice as long during the
+    copy, on average (with --nice=20ms: more than 20 ms), dmcopy halves its rate, down
+    to 1 MiB a second. Otherwise the rate grows again, up to --rate.
+  * Interrupt once (Ctrl-C), and dmcopy stops when everything in flight has come back.
+    Interrupt twice, and it stops at once. If the terminal goes away, or nobody reads
+    the output any more, dmcopy stops as after one interrupt; nohup keeps it going.
+    SIGUSR1 prints the progress. The exit code is 130, also with --state, which keeps
+    what is done. After --timeout with --state it is 3.
+  * The kernel may keep an I/O for as long as it likes: of a device that is suspended,
+    full, or without a path. Some time after --timeout or an interrupt, dmcopy names
+    what it waits for and leaves it behind. Until the kernel completes it, the process
+    cannot exit, and the destination stays locked.`
 
 func (a *app) copyCommand() *cobra.Command {
 	f := newCopyFlags()
 	cmd := &cobra.Command{
 		Use:   "copy SRC DST",
-		Short: "Copy a device, by the disks themselves where possible",
+		Short: "Copy a device; the disks do the work where they can",
 		Long:  copyLong,
 		Example: `  dmcopy copy /dev/vg/home /dev/vg/home-new
   dmcopy copy --verify full /dev/nvme0n1p2 /dev/nvme0n1p3
@@ -146,18 +152,18 @@ func (a *app) copyCommand() *cobra.Command {
 	flags.SortFlags = false
 	f.rangeFlags.add(flags)
 	f.addPolicy(flags)
-	flags.Var(&f.verify, "verify", "compare afterwards: nothing, 1 MiB of every 64, or everything")
-	flags.BoolVar(&f.sparse, "sparse", false, "write runs of zeroes as zeroes of the device, where copied through this machine")
-	flags.BoolVar(&f.primeThin, "prime-thin", false, "write a little to each block that a thin destination has not got yet, so that disks can copy there")
-	flags.IntVar(&f.inFlight, "in-flight", defaultInFlight, "`N` commands per disk, and transfers through this machine, at a time (1 to 1024)")
-	flags.Var(&f.window, "window", "copy at most this much under one hold of the layout (default 2G)")
-	flags.Var(&f.onError, "on-error", "when sectors cannot be read: stop, or write zeroes instead and continue")
+	flags.Var(&f.verify, "verify", "after copying, read both back and compare: nothing, 1 MiB of every 64 MiB, or every byte")
+	flags.BoolVar(&f.sparse, "sparse", false, "where the host copies: do not write runs of zeroes, but tell the device to zero them")
+	flags.BoolVar(&f.primeThin, "prime-thin", false, "write 4 KiB to each block that a thin destination lacks, so that its pool maps the block and disks can copy there")
+	flags.IntVar(&f.inFlight, "in-flight", defaultInFlight, "send `N` commands to a disk at a time, and make N transfers through the host at a time (1 to 1024)")
+	flags.Var(&f.window, "window", "hold the layout for at most this much of the copy, then let others change it (default 2G)")
+	flags.Var(&f.onError, "on-error", "if sectors cannot be read: stop, or write zeroes instead, list them, and continue")
 	f.state.add(flags)
 	f.rate.add(flags)
 	f.nice.add(flags)
-	flags.Var(&f.progress, "progress", "how to show progress on stderr; auto: tty on a terminal, else none; json: all of stderr is JSON, an object a line")
-	flags.Var(&f.timeout, "timeout", "give up after this `TIME`, such as 90s or 2h30m (default never)")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "check everything, print the plan, write nothing")
+	flags.Var(&f.progress, "progress", "show progress on stderr; auto is tty on a terminal, else none; json makes all of stderr JSON, one object a line")
+	flags.Var(&f.timeout, "timeout", "stop after this `TIME`, such as 90s or 2h30m (default never)")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "check everything and print the plan, but write nothing")
 	a.addJSON(flags, "the report")
 	return cmd
 }
@@ -169,12 +175,12 @@ func (f *copyFlags) layers() layersFlag {
 
 // addPolicy adds the flags that decide the plan.
 func (f *copyFlags) addPolicy(flags *pflag.FlagSet) {
-	flags.Var(&f.offload, "offload", "let disks copy: where possible, or everything, or nothing")
-	flags.Var(&f.hold, "hold", "what holds the layout of a mapped destination")
+	flags.Var(&f.offload, "offload", "auto has disks copy what they can, require fails if that is not everything, never copies through the host")
+	flags.Var(&f.hold, "hold", "while a disk writes below a volume: auto blocks layout changes, trust assumes there are none, none copies through the host")
 	f.layersFlag.add(flags)
-	flags.BoolVar(&f.crossNamespace, crossNamespaceFlag, false, "let NVMe controllers copy between their namespaces, for this copy")
-	flags.BoolVar(&f.liveSource, "live-source", false, "accept a source that is being written to")
-	flags.BoolVar(&f.create, "create", false, "make DST a new file if there is none, even where its name has no slash")
+	flags.BoolVar(&f.crossNamespace, crossNamespaceFlag, false, "allow NVMe controllers to copy between their namespaces, until this copy ends")
+	flags.BoolVar(&f.liveSource, "live-source", false, "accept a source that others may write to; the copy can be inconsistent")
+	flags.BoolVar(&f.create, "create", false, "if DST does not exist, create it as a file, even if its name has no slash")
 	f.freeze.add(flags)
 }
 

@@ -24,13 +24,14 @@ func (a *app) domainsCommand() *cobra.Command {
 	var crossNamespace bool
 	cmd := &cobra.Command{
 		Use:   "domains [DEV|FILE…]",
-		Short: "Show which disks can copy by themselves, and which pairs cannot",
-		Long: `Show the disks at the bottom of the storage stacks (of the named devices, or of
-this machine), by which method each can copy within itself, with which limits,
-which disks can copy to another one, and why others cannot. Disks are only asked, never written to.
+		Short: "Show which disks can copy by themselves, and between which disks",
+		Long: `Show the disks below the named devices, or all disks of this machine. For each disk,
+domains prints the method by which it can copy within itself, and the limits of that
+method. Then it prints which disks can copy to another one, and why others cannot.
+dmcopy asks disks for this; it does not write to them.
 
-Of files, directories and loop devices it shows how their file system copies; without names, that
-of each mounted one that may share blocks.`,
+For files, directories and loop devices, domains prints how their file system copies.
+Without names, it does so for each mounted file system that may share blocks.`,
 		Example: `  dmcopy domains
   dmcopy domains --json vg/home vg/home-new
   dmcopy domains /srv/images/disk.raw`,
@@ -40,7 +41,7 @@ of each mounted one that may share blocks.`,
 		},
 	}
 	stack.add(cmd.Flags())
-	cmd.Flags().BoolVar(&crossNamespace, crossNamespaceFlag, false, "answer as for dmcopy copy with this flag; nothing is enabled")
+	cmd.Flags().BoolVar(&crossNamespace, crossNamespaceFlag, false, "show what dmcopy copy with this flag could do; this command enables nothing")
 	a.addJSON(cmd.Flags(), "disks and pairs")
 	return cmd
 }
@@ -257,7 +258,7 @@ func writeKernelCopy(w *bufio.Writer, own []copydomain.Pair) {
 		}
 	}
 	if len(disks) > 0 {
-		fmt.Fprintf(w, "\nThis kernel has copies of its own, which dmcopy does not use, with their limits: %s\n", strings.Join(disks, ", "))
+		fmt.Fprintf(w, "\nThis kernel can copy on these disks by itself, up to so much at a time; dmcopy does not use that: %s\n", strings.Join(disks, ", "))
 	}
 }
 

@@ -52,6 +52,6 @@ func exitHelp() string {
 	for _, e := range exits {
 		fmt.Fprintf(&b, "  %3d  %s\n", e.code, e.text)
 	}
-	b.WriteString("A crash of dmcopy itself ends by SIGABRT (134 in a shell), never with one of these.\n")
+	b.WriteString("If dmcopy itself crashes, it ends by SIGABRT (134 in a shell), never with one of these.\n")
 	return b.String()
 }

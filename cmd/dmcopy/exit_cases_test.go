@@ -38,7 +38,7 @@ var exitCases = []struct {
 	{0, "state of a complete copy", "copy --state s a same", ""},
 
 	{1, "the report cannot be printed", "copy a same >/dev/full", "the copy is complete, but the report could not be written"},
-	{1, "the help cannot be printed", "copy --help >/dev/full", "the output could not be written: "},
+	{1, "the help cannot be printed", "copy --help >/dev/full", "dmcopy could not write its output: "},
 	{1, "the version cannot be printed", "--version >/dev/full", "no space left on device"},
 	{1, "no space", "copy {src} {full}/new", "there is no room left for"},
 	{1, "time is over", "copy --timeout 1ns a same", "not done within --timeout"},
@@ -68,7 +68,7 @@ var exitCases = []struct {
 	{3, "time is over, with state", "copy --timeout 4s --rate 64K --state s {src} {dst}", "incomplete, state saved"},
 
 	{3, "time is over at once, with state", "copy --timeout 1ns --state {begun} {src} {dst}", "incomplete, state saved"},
-	{3, "no space, with state", "copy --state s {src} {full}/new", "make some, and go on with dmcopy resume s"},
+	{3, "no space, with state", "copy --state s {src} {full}/new", "make room, and go on with dmcopy resume s"},
 
 	{4, "moved without its data, again and again", "copy --rate 1M --window 1M --progress json {long} {moved}", "the destination was moved"},
 
@@ -79,16 +79,16 @@ var exitCases = []struct {
 	{6, "misspelt destination", "copy a sdx", "write ./sdx or add --create"},
 	{6, "no such directory", "copy a none/new", "cannot be found"},
 	{6, "in /dev", "copy a /dev/none", "does not exist"},
-	{6, "a pipe", "copy a -", "a pipe has no places"},
+	{6, "a pipe", "copy a -", "a pipe has no offsets"},
 	{6, "a tag", "copy a UUID=1", "may be several devices"},
 	{6, "a directory that is not there", "copy a none/new", "there is no directory none"},
-	{6, "what the kernel makes", "copy /proc/cpuinfo ./new", "are made when they are read: use cat"},
+	{6, "what the kernel makes", "copy /proc/cpuinfo ./new", "whose contents the kernel makes when somebody reads them: use cat"},
 	{6, "where nothing can be made", "copy a /proc/new", "cannot be created"},
-	{6, "no place for the state", "copy --state none/s a ./new", "the state none/s cannot be opened"},
+	{6, "no place for the state", "copy --state none/s a ./new", "the state file none/s cannot be opened"},
 	{6, "a state on a read-only file system", "copy --state {readonly}/s a same", "name a file on a file system that is not read-only"},
 	{6, "without /sys", "copy {src} ./new", "/sys is not there"},
 	{6, "without /proc", "copy a ./new", "/proc is not there"},
-	{6, "without the working directory", "copy --state /nowhere/s $PWD/a $PWD/same", "the working directory is not there any more"},
+	{6, "without the working directory", "copy --state /nowhere/s $PWD/a $PWD/same", "the working directory was removed"},
 	{6, "a limit of the process", "copy a ./new", "RLIMIT_FSIZE"},
 	{6, "too few files", "copy a same", "too many open files"},
 	{6, "a circle of links", "copy circle a", "leads in a circle"},

@@ -23,16 +23,16 @@ const defaultFreeze = 30 * time.Second
 func newFreezeFlags() freezeFlags { return freezeFlags{limit: timeFlag{value: defaultFreeze}} }
 
 func (f *freezeFlags) add(flags *pflag.FlagSet) {
-	flags.BoolVar(&f.on, "freeze", false, "freeze the mounted file system of the source until all of it was read: whoever writes to it waits")
-	flags.Var(&f.limit, "freeze-timeout", "thaw it after this `TIME` at the latest, and fail if the copy is not done")
+	flags.BoolVar(&f.on, "freeze", false, "freeze the file system of a mounted source until all of it was read; whoever writes to it waits")
+	flags.Var(&f.limit, "freeze-timeout", "thaw the file system after this `TIME` at the latest; a copy that is not done by then fails")
 }
 
 func (f *freezeFlags) check(live bool) error {
 	switch {
 	case f.on && live:
-		return usage("--freeze and --live-source: want one of them")
+		return usage("--freeze and --live-source exclude each other: want one of them")
 	case f.limit.set && !f.on:
-		return usage("--freeze-timeout: there is no --freeze to end")
+		return usage("--freeze-timeout has no effect without --freeze")
 	case f.limit.value < time.Millisecond:
 		return usage("--freeze-timeout %v: want 1ms at least", f.limit.value)
 	}
@@ -59,10 +59,10 @@ func (f *freezeFlags) refuse(job dispatch.Job, state string) error {
 		{What: "the working directory", Path: ".", Way: "run it in another directory", ReadOnly: true},
 		{What: "standard output", Path: "/proc/self/fd/1", Way: elsewhere},
 		{What: "standard error", Path: "/proc/self/fd/2", Way: elsewhere},
-		{What: "what dmcopy notes", Path: layout.DefaultState, Way: "copy a snapshot of it (lvcreate -s)"},
+		{What: "the directory of dmcopy's notes", Path: layout.DefaultState, Way: "copy a snapshot of it (lvcreate -s)"},
 	}
 	if state != "" {
-		needs = append(needs, ends.Needed{What: "the state " + state, Path: state, Way: elsewhere})
+		needs = append(needs, ends.Needed{What: "the state file " + state, Path: state, Way: elsewhere})
 	}
 	return ends.RefuseFreeze(thisMachine, job.Src, job.Dst, needs)
 }

@@ -16,7 +16,7 @@ import (
 func (a *app) openJob(ctx context.Context, from, to string, chosen []byterange.Range, opts ends.OpenOptions) (dispatch.Job, error) {
 	src, dst, ranges, drafted, err := ends.OpenBoth(ctx, thisMachine, from, to, chosen, opts)
 	if drafted {
-		a.note("there is no %s: copy would create it as a regular file of %s", shown(to), human(src.Device.Size()))
+		a.note("%s does not exist: copy would create it as a regular file of %s", shown(to), human(src.Device.Size()))
 	}
 	return dispatch.Job{Src: src, Dst: dst, Ranges: ranges}, err
 }
@@ -24,7 +24,7 @@ func (a *app) openJob(ctx context.Context, from, to string, chosen []byterange.R
 // created tells of a new file: a name can be misspelt.
 func (a *app) created(job dispatch.Job) {
 	if job.Dst.Created() {
-		a.note("there was no %s: created it as a regular file of %s", shown(job.Dst.Name), human(job.Dst.Device.Size()))
+		a.note("%s did not exist: dmcopy created it as a regular file of %s", shown(job.Dst.Name), human(job.Dst.Device.Size()))
 	}
 }
 
@@ -33,9 +33,9 @@ func (a *app) discard(job dispatch.Job) error {
 	removed, err := job.Dst.Discard()
 	switch {
 	case removed:
-		a.note("removed %s again", shown(job.Dst.Name))
+		a.note("dmcopy removed %s again", shown(job.Dst.Name))
 	case job.Dst.Created() && err == nil:
-		a.note("did not remove %s again: somebody else has it by now", shown(job.Dst.Name))
+		a.note("dmcopy did not remove %s again, because somebody else uses it by now", shown(job.Dst.Name))
 	}
 	return err
 }
@@ -71,7 +71,7 @@ func shorter(src, dst ends.Endpoint, err error) error {
 	if errors.Is(err, failure.ErrUsage) && src.Device.ID() == dst.Device.ID() {
 		return &failure.Refusal{
 			Thing: src.Name, Kind: failure.ErrUsage,
-			Reason: "is source and destination, and a comparison of something with itself tells nothing",
+			Reason: "is both source and destination, so that a comparison would find nothing",
 			Way:    "name two, or ranges of it that do not overlap",
 		}
 	}

@@ -27,14 +27,16 @@ func (a *app) mapCommand() *cobra.Command {
 		Long: `Show where the blocks of a device are, on the disks below all layers.
 
 Extents come in order and without gaps. Their kinds:
-  data      lives in one place
-  replica   lives in several equal places (a mirror)
-  zero      reads as zeroes and has no place
-  cipher    lives in one place, transformed
-  opaque    cannot be followed below its layer; the reason says why
+  data      the data is in one place
+  replica   the data is in several places, all equal (a mirror)
+  zero      the device reads as zeroes; there is no place
+  cipher    the data is in one place, encrypted
+  opaque    dmcopy cannot look below this layer; the reason says why
   error     reads and writes fail here
 
-Offsets and lengths are bytes, with a suffix (K, M, G, T) where that is exact.`,
+Offsets and lengths are bytes, with a suffix (K, M, G, T) if that is exact.
+
+To read a thin volume's map, dmcopy takes its pool's metadata snapshot for a moment.`,
 		Example: `  dmcopy map /dev/vg/home
   dmcopy map --offset 1G --length 64M --for write vg/home
   dmcopy map --json 254:3`,
@@ -44,9 +46,9 @@ Offsets and lengths are bytes, with a suffix (K, M, G, T) where that is exact.`,
 			return a.runMap(cmd, args[0], &f)
 		},
 	}
-	cmd.Flags().Var(&f.offset, "offset", "begin at this offset")
-	cmd.Flags().Var(&f.length, "length", "this many bytes (default: up to the end)")
-	cmd.Flags().Var(&f.op, "for", "what the answer is for: a mirror is read from any leg, but written to all")
+	cmd.Flags().Var(&f.offset, "offset", "start at this offset")
+	cmd.Flags().Var(&f.length, "length", "show this many bytes (default: up to the end)")
+	cmd.Flags().Var(&f.op, "for", "show the places that a read or a write would use: a read of a mirror uses any leg, a write all")
 	f.layers.add(cmd.Flags())
 	f.stack.add(cmd.Flags())
 	a.addJSON(cmd.Flags(), "the extents")

@@ -46,7 +46,7 @@ func (f *niceFlag) String() string {
 func (f *niceFlag) Type() string { return "TIME" }
 
 func (f *niceFlag) add(flags *pflag.FlagSet) {
-	flags.Var(f, "nice", "give way to others who use the disks: slow down while a read or write takes longer than this, or than twice what it takes without the copy")
+	flags.Var(f, "nice", "slow down while others use the disks and reads and writes take longer than this on average; auto: than twice what they take without the copy")
 	flags.Lookup("nice").NoOptDefVal = niceAuto
 }
 

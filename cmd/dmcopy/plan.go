@@ -28,14 +28,16 @@ func (a *app) planCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan SRC DST",
 		Short: "Show what copy would do, and why",
-		Long: `Show what dmcopy copy would do, without copying: for each piece where it lies,
-how it would be copied, and why it would not be offloaded; then the totals.
+		Long: `Show what dmcopy copy would do, without copying. For each piece, plan prints where it
+is, how it would be copied, and why it would not be offloaded; then the totals.
 
-Unlike copy --dry-run, plan answers as well for a destination that copy would
-refuse, and says so. With --stack it knows what the snapshot tells: what is made
-of the destination, read-only or suspended, but not what is mounted.
+If copy would refuse the destination, plan says so and prints the plan nevertheless;
+copy --dry-run only refuses. With --stack, plan knows what is in the snapshot: what uses
+the destination, and whether it is read-only or suspended, but not what is mounted.
 
-Offsets and lengths are bytes, with a suffix (K, M, G, T) where that is exact.`,
+Offsets and lengths are bytes, with a suffix (K, M, G, T) if that is exact.
+
+To read a thin volume's map, dmcopy takes its pool's metadata snapshot for a moment.`,
 		Example: `  dmcopy plan /dev/vg/home /dev/vg/home-new
   dmcopy plan --json vg/a vg/b | jq .totals
   dmcopy plan --stack stack.json vg/a vg/b`,

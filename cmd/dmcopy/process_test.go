@@ -225,7 +225,7 @@ func TestEqualUUIDs(t *testing.T) {
 		if err := json.Unmarshal([]byte(out), &report); code != 0 || err != nil || report.Report.Result != account.OutcomeOK {
 			t.Fatalf("%s: %d, %v: %s%s", name, code, err, out, errs)
 		}
-		want := dst + " has the UUID of " + src + " now (swap 01020304-0506-0708-090a-0b0c0d0e0f10): do not use both on one machine before one of them has got another: swaplabel --uuid \"$(uuidgen)\" " + dst
+		want := dst + " now has the UUID of " + src + " (swap 01020304-0506-0708-090a-0b0c0d0e0f10): before you use both on one machine, give one of them another UUID: swaplabel --uuid \"$(uuidgen)\" " + dst
 		if warned := len(report.Warnings) == 1 && report.Warnings[0] == want; warned != c.warns || strings.Contains(errs, "dmcopy: warning: "+want) != c.warns {
 			t.Errorf("%s: %v %s", name, report.Warnings, errs)
 		}
@@ -290,7 +290,7 @@ func TestLiveSourceChanges(t *testing.T) {
 	}
 	err = cmd.Wait()
 	var report reportJSON
-	want := src + " was written to while it was copied"
+	want := src + " was written to during the copy"
 	if json.Unmarshal(out.Bytes(), &report) != nil || err != nil || !report.SourceChanged || len(report.Warnings) != 1 || !strings.HasPrefix(report.Warnings[0], want) {
 		t.Errorf("%v: %s", err, out.Bytes())
 	}

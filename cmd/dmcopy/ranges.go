@@ -82,7 +82,7 @@ func readRangesWithin(r io.Reader, name string, most int, bytes int64) ([]bytera
 	case err != nil:
 		return nil, usage("%s cannot be read: %v", name, err)
 	case len(ranges) == 0:
-		return nil, usage("%s holds no ranges; leave --ranges out to copy the whole source", name)
+		return nil, usage("%s holds no ranges: leave --ranges out to copy the whole source", name)
 	}
 	return ranges, nil
 }
@@ -113,11 +113,11 @@ type rangeFlags struct {
 }
 
 func (f *rangeFlags) add(flags *pflag.FlagSet) {
-	flags.Var(&f.srcOffset, "src-offset", "begin at this offset of the source")
-	flags.Var(&f.dstOffset, "dst-offset", "begin at this offset of the destination")
-	flags.Var(&f.length, "length", "this many bytes (default: up to the end of the source)")
-	flags.Var(&f.list, "range", "this range; may be given more than once; what is left out of it: --range ::1G goes on where the last one ended")
-	flags.Var(&f.file, "ranges", "ranges from a file, one SRC:DST:LENGTH a line, # comments; - is stdin")
+	flags.Var(&f.srcOffset, "src-offset", "start at this offset in the source")
+	flags.Var(&f.dstOffset, "dst-offset", "start at this offset in the destination")
+	flags.Var(&f.length, "length", "copy or compare this many bytes (default: up to the end of the source)")
+	flags.Var(&f.list, "range", "copy or compare this range; can be repeated; --range ::1G starts where the range before it ended")
+	flags.Var(&f.file, "ranges", "read ranges from a file: one SRC:DST:LENGTH a line, # starts a comment; - is stdin")
 	flags.Var(&f.domain, "domain", "what a map file of ddrescue or partclone says to be rescued or used (+)")
 }
 
@@ -131,7 +131,7 @@ func (f *rangeFlags) ranges(stdin io.Reader) ([]byterange.Range, error) {
 	case f.domain != "":
 		return readDomain(string(f.domain))
 	case single && listed:
-		return nil, usage("--range and --ranges say everything: leave --src-offset, --dst-offset and --length out")
+		return nil, usage("--range and --ranges say where to copy: leave --src-offset, --dst-offset and --length out")
 	case f.length.set && f.length.bytes == 0:
 		return nil, usage("--length 0 copies nothing: leave --length out for everything up to the end of the source")
 	case single:

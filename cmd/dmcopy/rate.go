@@ -21,15 +21,15 @@ type rateFlags struct {
 }
 
 func (f *rateFlags) add(flags *pflag.FlagSet) {
-	flags.Var(&f.limit, "rate", "copy, and verify, at most this much a second, in bursts of 64K or more")
-	flags.Var(&f.file, "rate-file", "take the rate from this file, which is read every second: a size, 0 (pause) or max")
+	flags.Var(&f.limit, "rate", "copy and verify at most this much a second, in bursts of 64K or more")
+	flags.Var(&f.file, "rate-file", "read the rate from this file, every second: a size, 0 (pause) or max")
 }
 
 // source is where the rate comes from, nil for no limit.
 func (f *rateFlags) source(log *slog.Logger) (func() int64, error) {
 	switch {
 	case f.limit.set && f.file != "":
-		return nil, usage("--rate and --rate-file: want one of them")
+		return nil, usage("--rate and --rate-file exclude each other: want one of them")
 	case f.limit.set && f.limit.bytes == 0:
 		return nil, usage("--rate 0 copies nothing")
 	case f.limit.set:
@@ -67,10 +67,10 @@ func (r *rateFile) get() int64 {
 	switch {
 	case err != nil && err.Error() != r.bad:
 		r.bad = err.Error()
-		r.log.Warn("the rate stays what it was", "error", err)
+		r.log.Warn("the rate file cannot be used: the rate stays as it was", "error", err)
 	case err == nil && r.rate != was:
 		r.bad = ""
-		r.log.Info("another rate", "bytes per second", r.rate)
+		r.log.Info("the rate has changed", "bytes per second", r.rate)
 	}
 	return r.rate
 }

@@ -97,7 +97,7 @@ func TestRateFileIsAFile(t *testing.T) {
 			t.Errorf("%s: a rate of %d", to, got)
 		}
 	}
-	if strings.Contains(log.String(), "hunter2") || strings.Count(log.String(), "stays what it was") != 6 {
+	if strings.Contains(log.String(), "hunter2") || strings.Count(log.String(), "the rate stays as it was") != 6 {
 		t.Error(log.String())
 	}
 }

@@ -103,7 +103,7 @@ func TestReasonsArePlain(t *testing.T) {
 	}
 	for why, want := range map[remap.Reason]string{
 		"layer:raid6-parity":    "the kernel has to compute the parity of what is written",
-		"layer:linear-unparsed": "the kernel says of this layer what dmcopy does not understand",
+		"layer:linear-unparsed": "the kernel describes this layer in a way that dmcopy does not understand",
 		"layer:dm-gap":          "the device-mapper table has a gap here",
 		"layer:vdo":             "dmcopy does not look below layers of this type",
 		"device:status-0x999":   "the disk refused the command with this NVMe status",

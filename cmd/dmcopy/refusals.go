@@ -37,7 +37,7 @@ func (r *refusals) settle(src, dst remap.Dev) (reasons []string) {
 	for _, dev := range []remap.Dev{src, dst} {
 		for _, n := range r.stack.Under(dev) {
 			if n.Transition != "" {
-				reasons = append(reasons, fmt.Sprintf("%s is %s: wait until the change of its layout is over", n.DisplayName(), n.Transition))
+				reasons = append(reasons, fmt.Sprintf("%s is %s: wait until its layout has changed", n.DisplayName(), n.Transition))
 				n.Transition = "" // nobody can wait for a snapshot
 			}
 		}

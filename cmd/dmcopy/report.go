@@ -102,13 +102,13 @@ func reportText(w *bufio.Writer, r *account.Report, job dispatch.Job, err error)
 	}
 	fmt.Fprintf(w, ", %.1f s of CPU\n", r.CPU)
 	if r.Moved > 0 || r.Recopied > 0 {
-		fmt.Fprintf(w, "one end was moved: %s that were done before were compared, %s were copied again\n", human(r.Moved), human(r.Recopied))
+		fmt.Fprintf(w, "the source or the destination was moved: dmcopy compared %s that it had copied before, and copied %s again\n", human(r.Moved), human(r.Recopied))
 	}
 	if r.Postponed > 0 {
-		fmt.Fprintf(w, "%s planned again, because dmcopy did not get to run in time\n", human(r.Postponed))
+		fmt.Fprintf(w, "dmcopy was stopped or delayed, and planned %s again\n", human(r.Postponed))
 	}
 	if r.Backoffs > 0 {
-		fmt.Fprintf(w, "gave way to others %s\n", plural(r.Backoffs, "time"))
+		fmt.Fprintf(w, "dmcopy slowed down for others %s\n", plural(r.Backoffs, "time"))
 	}
 	if r.Frozen > 0 {
 		fmt.Fprintf(w, "the file system of %s was frozen for %.1f s: the copy is consistent\n", shown(job.Src.Name), r.Frozen)
@@ -136,9 +136,9 @@ func writeBad(w *bufio.Writer, r *account.Report, job dispatch.Job) {
 func verified(r *account.Report, err error) string {
 	switch words := verifiedWords[r.Verified]; {
 	case errors.Is(err, failure.ErrMismatch):
-		return "compared, and not equal"
+		return "verified, and different: see the error"
 	case r.Failed > 0 && r.Verified != account.VerifyNone:
-		return words + ", but for what could not be read"
+		return words + ", except what could not be read"
 	default:
 		return words
 	}

@@ -26,9 +26,9 @@ func TestVerifiedWords(t *testing.T) {
 	}{
 		{account.Report{Verified: account.VerifyNone}, nil, "not verified"},
 		{account.Report{Verified: account.VerifyFull}, nil, "verified: every byte was read back and compared"},
-		{account.Report{Verified: account.VerifyFull}, fmt.Errorf("verify: %w", failure.ErrMismatch), "compared, and not equal"},
-		{account.Report{Verified: account.VerifySample}, failure.ErrMismatch, "compared, and not equal"},
-		{account.Report{Verified: account.VerifyFull, Failed: 4096}, failure.ErrUnread, "verified: every byte was read back and compared, but for what could not be read"},
+		{account.Report{Verified: account.VerifyFull}, fmt.Errorf("verify: %w", failure.ErrMismatch), "verified, and different: see the error"},
+		{account.Report{Verified: account.VerifySample}, failure.ErrMismatch, "verified, and different: see the error"},
+		{account.Report{Verified: account.VerifyFull, Failed: 4096}, failure.ErrUnread, "verified: every byte was read back and compared, except what could not be read"},
 		{account.Report{Verified: account.VerifyNone, Failed: 4096}, failure.ErrUnread, "not verified"},
 	} {
 		var text strings.Builder
@@ -58,9 +58,9 @@ func TestUnreadableEnd(t *testing.T) {
 		err   error
 		wants []string
 	}{
-		{&emulation.Error{Op: "read", Device: "/dev/dm-4", Err: unix.EIO}, []string{"vg/home cannot be read everywhere", "--on-error=continue"}},
-		{&emulation.Error{Op: "read", Device: "/dev/dm-5", Err: unix.EIO}, []string{"vg/clone cannot be read everywhere"}},
-		{&emulation.Error{Op: "write", Device: "/dev/dm-5", Err: unix.EIO}, []string{"vg/clone cannot be written to everywhere", "dmesg"}},
+		{&emulation.Error{Op: "read", Device: "/dev/dm-4", Err: unix.EIO}, []string{"vg/home has sectors that cannot be read", "--on-error=continue"}},
+		{&emulation.Error{Op: "read", Device: "/dev/dm-5", Err: unix.EIO}, []string{"vg/clone has sectors that cannot be read"}},
+		{&emulation.Error{Op: "write", Device: "/dev/dm-5", Err: unix.EIO}, []string{"vg/clone has sectors that cannot be written", "dmesg"}},
 	} {
 		told := unreadableEnd(fmt.Errorf("copy: %w", c.err), job)
 		for _, want := range append(c.wants, c.err.Error()) {
@@ -82,7 +82,7 @@ func TestStatusOfUnreadableParts(t *testing.T) {
 		done, bad int64
 		want      string
 	}{
-		{100, 28, "ended, with parts that could not be read: the same command tries them again"},
+		{100, 28, "ended, but parts could not be read: the same command tries them again"},
 		{100, 0, "interrupted"},
 		{50, 28, "interrupted"},
 	} {

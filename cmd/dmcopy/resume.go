@@ -17,13 +17,13 @@ func (a *app) resumeCommand() *cobra.Command {
 	progress := choice[string]{progressAuto, []string{progressAuto, progressTTY, progressPlain, progressJSON, progressNone}}
 	cmd := &cobra.Command{
 		Use:   "resume FILE",
-		Short: "Go on with a copy that was interrupted",
-		Long: `Go on with the copy that FILE is the state of: the command that began it is
-run again, in the directory where it was begun, with its flags. A copy that is
-complete is left alone: dmcopy copy with its --state begins it anew.
+		Short: "Go on with an interrupted copy",
+		Long: `Go on with the copy whose state file is FILE. resume runs the command that began the
+copy again, in the same directory and with the same flags. If the copy is complete,
+resume does nothing; to copy again, run dmcopy copy with --state FILE.
 
-If source, destination, their sizes or the ranges are not what they were, or the
-contents of the source have changed, nothing is written.`,
+resume writes nothing if the source, the destination, their sizes or the ranges are not
+what they were, or if it sees that the contents of the source have changed.`,
 		Example: `  dmcopy copy --state /var/lib/move.state vg/a vg/b
   dmcopy resume /var/lib/move.state`,
 		Args: exactly("FILE"),
@@ -33,9 +33,9 @@ contents of the source have changed, nothing is written.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.Var(&progress, "progress", "how to show progress on stderr")
+	flags.Var(&progress, "progress", "show progress on stderr; auto is tty on a terminal, else none")
 	limit := timeout()
-	flags.Var(&limit, "timeout", "give up after this `TIME`, or never")
+	flags.Var(&limit, "timeout", "stop after this `TIME`, or never")
 	a.addJSON(flags, "the report")
 	return cmd
 }
@@ -67,10 +67,10 @@ func (a *app) resume(ctx context.Context, file string, flags *pflag.FlagSet) err
 	flagged := overrides(path, flags) // before they are defaults again
 	again := a.rootCommand()
 	if cmd, _, err := again.Find(command); err != nil || cmd.Name() != "copy" {
-		return &failure.Refusal{Thing: "the state " + file, Reason: "is not of a copy", Kind: failure.ErrRefused}
+		return &failure.Refusal{Thing: "the state file " + file, Reason: "is not of a copy", Kind: failure.ErrRefused}
 	}
 	if err := os.Chdir(directory); err != nil {
-		return &failure.Refusal{Thing: "the state " + file, Reason: fmt.Sprintf("was begun in a directory that cannot be entered: %v", err),
+		return &failure.Refusal{Thing: "the state file " + file, Reason: fmt.Sprintf("belongs to a copy from a directory that cannot be entered: %v", err),
 			Way: "run the copy itself", Kind: failure.ErrRefused}
 	}
 	a.args = withFlags(command, flagged)
@@ -124,10 +124,10 @@ func (a *app) status(file string) error {
 func (a *app) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status FILE",
-		Short: "Show what a state file says",
-		Long: `Show how far the copy is that FILE is the state of. It may be running, or have
-been interrupted. The file has the form of GNU ddrescue: ddrescuelog and
-ddrescueview can read it, too.`,
+		Short: "Show how far a copy with a state file has come",
+		Long: `Show how far the copy has come whose state file is FILE. The copy can be running, or
+interrupted. The file is a map file of GNU ddrescue: ddrescuelog and ddrescueview can
+read it, too.`,
 		Example: `  dmcopy status /var/lib/move.state
   dmcopy status --json /var/lib/move.state | jq .bytes_pending`,
 		Args: exactly("FILE"),

@@ -8,28 +8,30 @@ import (
 	"github.com/spf13/pflag"
 )
 
-const rootLong = `dmcopy copies between block devices through the real storage stack of Linux:
-it resolves logical volumes, partitions and the like down to the blocks of the
-disks below, lets a disk copy by itself what lies on it (NVMe Copy), copies the
-rest through this machine, and reports which bytes went which way, and why.
+const rootLong = `dmcopy copies between block devices and lets the disk do the work where it can. It
+resolves logical volumes, partitions and the like down to blocks on disks. If source and
+destination are on one disk that has a copy command, the disk copies. dmcopy copies the
+rest through the host, which is this machine, and reports which bytes went which way,
+and why.
 
-Devices are named by any name: a path or link, vg/lv, a kernel name such as
-nvme0n1, or major:minor. Sources and destinations can be regular files as well.
+You can name a device by a path or link, vg/lv, its kernel name (nvme0n1), its name in
+device-mapper, or major:minor. Sources and destinations can be regular files, too.
 
 Safety:
-  * A destination that is in use in any way, read-only, suspended or too small is
-    refused before the first byte is written; so is a source that others may
-    write to. While they are copied, nobody can mount them.
-  * The layout of a destination is held still while a disk writes below it, and
-    compared before and after. Whatever cannot be held or is not understood is
-    copied through this machine, the way dd does it.
+  * Before the first byte is written, dmcopy refuses a destination that is in use,
+    read-only, suspended or too small, and a source that others may write to. While it
+    copies, nobody can mount them.
+  * While a disk writes below a destination, dmcopy holds the layout of the destination,
+    and compares it before and after.
+  * If dmcopy does not recognise a layer, cannot lock its layout, or has not verified the
+    disk's copy command, it copies that part through the host, as dd would.
   * Everything in the destination range is overwritten. There is no undo.`
 
 // rootCommand builds the command line.
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "dmcopy",
-		Short: "Copy between block devices, by the devices themselves where possible",
+		Short: "Copy between block devices; the disks do the work where they can",
 		Long:  rootLong,
 		Example: `  dmcopy plan /dev/vg/home /dev/vg/home-new      what would happen, and why
   dmcopy copy /dev/vg/home /dev/vg/home-new      do it
@@ -50,8 +52,8 @@ func (a *app) rootCommand() *cobra.Command {
 	}
 	a.logLevel = choice[string]{"warning", []string{"error", "warning", "info", "debug"}}
 	a.logFormat = choice[string]{"text", []string{"text", "json"}}
-	root.PersistentFlags().Var(&a.logLevel, "log-level", "log on stderr from this level on")
-	root.PersistentFlags().Var(&a.logFormat, "log-format", "form of the log, and of everything else on stderr (json with --progress json)")
+	root.PersistentFlags().Var(&a.logLevel, "log-level", "write log messages of this level and above to stderr")
+	root.PersistentFlags().Var(&a.logFormat, "log-format", "form of the log and of everything else on stderr (--progress json implies json)")
 	root.Version = buildInfo().line() // makes the flag --version
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetOut(a.out)

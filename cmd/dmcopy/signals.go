@@ -78,7 +78,7 @@ func (w *warden) told(received os.Signal, insists bool) {
 	case !draining && !holding, w.count > 2, w.count > 1 && !draining:
 		w.leave(received)
 	case !w.first && draining:
-		w.a.note("stopping when everything in flight has come back; interrupt again to stop at once")
+		w.a.note("dmcopy stops when everything in flight has come back; interrupt again to stop at once")
 		w.cancel(&signalError{received})
 	case !w.first:
 		w.cancel(&signalError{received})

@@ -25,17 +25,17 @@ type stateFlags struct {
 }
 
 func (f *stateFlags) add(flags *pflag.FlagSet) {
-	flags.Var(&f.file, "state", "keep what is done in this file; if it is there already, and not complete, go on where it ends")
-	flags.Var(&f.every, "state-every", "flush the destination and write the state once in this `TIME`, and not after every window")
-	flags.BoolVar(&f.restart, "restart", false, "begin anew, whatever the state file says")
+	flags.Var(&f.file, "state", "record what is done in this file; if it already exists and is not complete, go on where it ends")
+	flags.Var(&f.every, "state-every", "flush the destination and write the state file every `TIME`, instead of after every window")
+	flags.BoolVar(&f.restart, "restart", false, "start from the beginning, whatever the state file says")
 }
 
 func (f *stateFlags) check() error {
 	switch {
 	case f.restart && f.file == "":
-		return usage("--restart: there is no --state to begin anew with")
+		return usage("--restart has no effect without --state")
 	case f.every.set && f.file == "":
-		return usage("--state-every: there is no --state to write")
+		return usage("--state-every has no effect without --state")
 	}
 	return nil
 }
@@ -61,7 +61,7 @@ func (a *app) openState(f *stateFlags, job dispatch.Job, live bool) (*journal.Fi
 	}
 	directory, err := os.Getwd()
 	if err != nil {
-		return nil, &failure.Refusal{Thing: "the working directory", Reason: "is not there any more, and the state is to tell how to go on from it",
+		return nil, &failure.Refusal{Thing: "the working directory", Reason: "was removed, and the state file has to name it",
 			Way: "change to another one", Kind: failure.ErrRefused}
 	}
 	open := journal.Open
@@ -74,10 +74,10 @@ func (a *app) openState(f *stateFlags, job dispatch.Job, live bool) (*journal.Fi
 	}
 	if done, complete := state.Finished(); complete && !f.restart && turnedRound(done, plan) {
 		refusal := &failure.Refusal{
-			Thing: "the state " + path, Kind: failure.ErrRefused,
-			Reason: fmt.Sprintf("is of the copy from %s to %s, which is complete: this one is the other way round, and would overwrite what was copied",
+			Thing: "the state file " + path, Kind: failure.ErrRefused,
+			Reason: fmt.Sprintf("records a complete copy from %s to %s: this copy goes the other way, and would overwrite what was copied",
 				shown(done.Source.Name), shown(done.Destination.Name)),
-			Way: "swap source and destination, or, if that is meant, name another state or begin anew with --restart",
+			Way: "swap source and destination, or, if you want that, name another state file or start again with --restart",
 		}
 		return nil, errors.Join(refusal, state.Close())
 	}
@@ -88,7 +88,7 @@ func (a *app) openState(f *stateFlags, job dispatch.Job, live bool) (*journal.Fi
 	if err := state.Resume(plan, ranges); err != nil {
 		return nil, errors.Join(explainState(path, err), state.Close())
 	}
-	a.note("going on with %s: %s are done", shown(path), human(state.Done()))
+	a.note("the copy goes on where %s ends: %s are done", shown(path), human(state.Done()))
 	return state, nil
 }
 
@@ -108,12 +108,12 @@ func explainState(path string, err error) error {
 	if named := (*fs.PathError)(nil); errors.As(why, &named) {
 		why = named.Err
 	}
-	refusal := &failure.Refusal{Thing: "the state " + path, Kind: failure.ErrRefused}
-	const anew = "or begin anew with --restart"
+	refusal := &failure.Refusal{Thing: "the state file " + path, Kind: failure.ErrRefused}
+	const anew = "or start again with --restart"
 	switch {
 	case errors.Is(err, journal.ErrDiffers):
 		refusal.Reason = "belongs to another copy: " + why.Error()
-		refusal.Way = "make it the same copy, " + anew
+		refusal.Way = "give the same source, destination and ranges, " + anew
 	case errors.Is(err, journal.ErrBusy):
 		refusal.Reason, refusal.Way = "is "+why.Error(), "wait for it, or end it"
 	case errors.Is(err, journal.ErrUnsafe):
@@ -164,11 +164,11 @@ func noRoom(err error, job dispatch.Job, state string) error {
 	var journals *journal.Error
 	switch {
 	case errors.As(err, &journals):
-		return fmt.Errorf("there is no room for the state %s: make some, and run the same command again: %w", shown(state), err)
+		return fmt.Errorf("the file system of the state file %s is full: make room, and run the same command again: %w", shown(state), err)
 	case state != "":
-		return fmt.Errorf("there is no room left for %s: make some, and go on with dmcopy resume %s: %w", shown(job.Dst.Name), failure.Word(state), err)
+		return fmt.Errorf("there is no room left for %s: make room, and go on with dmcopy resume %s: %w", shown(job.Dst.Name), failure.Word(state), err)
 	}
-	return fmt.Errorf("there is no room left for %s: make some, and copy again (with --state, a copy goes on where it ended): %w", shown(job.Dst.Name), err)
+	return fmt.Errorf("there is no room left for %s: make room, and copy again (with --state, a copy goes on where it ended): %w", shown(job.Dst.Name), err)
 }
 
 // beyondLimit says whose limit it is that a file cannot be that large.
@@ -177,8 +177,8 @@ func beyondLimit(err error, job dispatch.Job) error {
 	if !errors.Is(err, unix.EFBIG) || unix.Getrlimit(unix.RLIMIT_FSIZE, &limit) != nil || limit.Cur == unix.RLIM_INFINITY {
 		return err
 	}
-	return fmt.Errorf("this process may write files of %d bytes at most (RLIMIT_FSIZE), and not all of %s: raise the limit (ulimit -f unlimited), and copy again: %w",
-		limit.Cur, shown(job.Dst.Name), err)
+	return fmt.Errorf("%s is larger than the files that this process may write: its limit is %d bytes (RLIMIT_FSIZE): raise it (ulimit -f unlimited), and copy again: %w",
+		shown(job.Dst.Name), limit.Cur, err)
 }
 
 // full tells whether a destination has run out of room.
@@ -211,7 +211,7 @@ func absolute(path string) (string, error) {
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
-		return "", &failure.Refusal{Thing: "the working directory", Reason: "is not there any more", Way: "change to another one, or give the whole path of " + shown(path), Kind: failure.ErrRefused}
+		return "", &failure.Refusal{Thing: "the working directory", Reason: "was removed", Way: "change to another one, or give the whole path of " + shown(path), Kind: failure.ErrRefused}
 	}
 	return abs, nil
 }

@@ -110,7 +110,7 @@ func TestResumeByCopy(t *testing.T) {
 	h := newHalfway(t)
 	out, code := h.run(t, "copy", "--json", "--state", "state", "--verify", "full", "src", "./dst")
 	h.copied(t, out, code)
-	if !strings.Contains(out, "going on with state: 1.0 MiB are done") {
+	if !strings.Contains(out, "the copy goes on where state ends: 1.0 MiB are done") {
 		t.Error(out)
 	}
 }
@@ -208,7 +208,7 @@ func TestTimeLimitSaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, code := runIn(t, dir, "copy", "--rate", "1M", "--timeout", "2s", "--state", "state", src, "./new")
-	if code != 3 || !strings.Contains(out, "incomplete, state saved: not done within --timeout 2s") || !strings.Contains(out, "dmcopy resume state") {
+	if code != 3 || !strings.Contains(out, "incomplete, state saved: dmcopy was not done within --timeout 2s") || !strings.Contains(out, "dmcopy resume state") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 	out, code = runIn(t, dir, "status", "state")

@@ -72,7 +72,7 @@ func (st *status) text() string {
 	case st.Running:
 		what = "running"
 	case st.Pending == 0 && st.Failed > 0:
-		what = "ended, with parts that could not be read: the same command tries them again"
+		what = "ended, but parts could not be read: the same command tries them again"
 	}
 	fmt.Fprintf(&b, "copy from %s to %s: %s, begun %s\n", shown(st.Source), shown(st.Destination), what, st.Created.Format(time.RFC3339))
 	for _, row := range []struct {

@@ -13,7 +13,7 @@ import (
 
 // waiting says what a copy waits for that is to end.
 func (a *app) waiting(calls []inflight.Call) {
-	a.note("waiting for %s", inflight.Waiting(calls))
+	a.note("%v: %s", inflight.ErrStuck, inflight.Waiting(calls))
 }
 
 // openWait and closeWait bound calls that take no time at all where nothing is wrong.
@@ -35,7 +35,7 @@ func within[T any](ctx context.Context, what string, do func() (T, error)) (T, e
 		return call.Result()
 	}
 	var none T
-	return none, fmt.Errorf("%w: the %s", inflight.ErrStuck, what)
+	return none, fmt.Errorf("%w: %s", inflight.ErrStuck, what)
 }
 
 // release closes everything that a copy has used. What was done is to be reported

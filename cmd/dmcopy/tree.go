@@ -21,15 +21,15 @@ func (a *app) treeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tree [DEV…]",
 		Short: "Show the storage stacks of this machine",
-		Long: `Show the storage stacks of this machine: each device, and below it what it is
-made of. The last columns tell what its layers allow:
+		Long: `Show the storage stacks of this machine: each device, and below it the devices that
+it is made of. The last columns say what its layers allow:
 
-  disk     the blocks can be followed down to disks, which may copy them
-  host     they cannot, and the reason: they are copied through this machine
-  zero     reads as zeroes
+  disk     dmcopy can follow the blocks down to disks, which may be able to copy them
+  host     dmcopy cannot, for the reason shown: the host copies the blocks
+  zero     the device reads as zeroes
   error    reads and writes fail
 
-Whether a disk can copy is a question of its own: see dmcopy domains.`,
+dmcopy domains shows which disks can copy.`,
 		Example: `  dmcopy tree
   dmcopy tree vg/home`,
 		ValidArgsFunction: completeDevices(-1),

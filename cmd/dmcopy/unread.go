@@ -22,9 +22,9 @@ func unreadableEnd(err error, job dispatch.Job) error {
 	}
 	switch failed.Op {
 	case "write":
-		return fmt.Errorf("%s cannot be written to everywhere: check its disks (dmesg has more): %w", shown(name), err)
+		return fmt.Errorf("%s has sectors that cannot be written: check its disks (dmesg has more): %w", shown(name), err)
 	case "read":
-		return fmt.Errorf("%s cannot be read everywhere: dmcopy copy has the rest with --on-error=continue, which writes zeroes instead, and lists where: %w", shown(name), err)
+		return fmt.Errorf("%s has sectors that cannot be read: dmcopy copy --on-error=continue copies everything else, writes zeroes instead of them, and lists them: %w", shown(name), err)
 	}
 	return err
 }

@@ -30,9 +30,9 @@ func (a *app) verifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify SRC DST",
 		Short: "Compare two devices",
-		Long: `Compare SRC with DST, all of it or ranges of it, past the page cache, and list
-where they differ. Nothing is written. Without ranges, DST may be longer than SRC;
-what lies behind is not compared.`,
+		Long: `Compare SRC with DST, all of it or ranges of it, and list where they differ. verify
+reads from the disks, not from the page cache, and writes nothing. Without ranges, DST
+may be longer than SRC; verify does not look at the rest of it.`,
 		Example: `  dmcopy verify /dev/vg/home /dev/vg/home-new
   dmcopy verify --json --length 4G vg/a vg/b`,
 		Args:              exactly("SRC", "DST"),
@@ -44,10 +44,10 @@ what lies behind is not compared.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	f.rangeFlags.add(flags)
-	flags.IntVar(&f.inFlight, "in-flight", defaultInFlight, "`N` transfers at a time (1 to 1024)")
-	flags.BoolVar(&f.liveSource, "live-source", false, "accept devices that are being written to")
-	flags.Var(&f.progress, "progress", "how to show progress on stderr; auto: tty on a terminal, else none")
-	flags.Var(&f.timeout, "timeout", "give up after this `TIME`, such as 90s or 2h30m (default never)")
+	flags.IntVar(&f.inFlight, "in-flight", defaultInFlight, "make `N` transfers at a time (1 to 1024)")
+	flags.BoolVar(&f.liveSource, "live-source", false, "accept devices that others may write to")
+	flags.Var(&f.progress, "progress", "show progress on stderr; auto is tty on a terminal, else none")
+	flags.Var(&f.timeout, "timeout", "stop after this `TIME`, such as 90s or 2h30m (default never)")
 	a.addJSON(flags, "the result")
 	return cmd
 }

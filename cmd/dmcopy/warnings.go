@@ -38,15 +38,15 @@ func (a *app) equalUUIDs(ctx context.Context, job dispatch.Job) (warnings []stri
 	defer cancel()
 	found, err := within(ctx, "reading of "+job.Dst.Name, func() ([]superblock.Found, error) { return ends.EqualUUIDs(ctx, job.Src, job.Dst, job.Ranges) })
 	if err != nil {
-		a.log.Warn("the destination was not looked at for UUIDs", "error", err)
+		a.log.Warn("dmcopy did not look for UUIDs on the destination", "error", err)
 		return nil
 	}
 	for _, f := range found {
 		what := ""
 		if f.Kind == superblock.GPT {
-			what = ", and so have its partitions, and what is in them"
+			what = "; so do its partitions, and what is in them"
 		}
-		warnings = append(warnings, fmt.Sprintf("%s has the UUID of %s now (%s %s)%s: do not use both on one machine before one of them has got another: %s",
+		warnings = append(warnings, fmt.Sprintf("%s now has the UUID of %s (%s %s)%s: before you use both on one machine, give one of them another UUID: %s",
 			shown(job.Dst.Name), shown(job.Src.Name), f.Kind, f.UUID, what, fmt.Sprintf(renewals[f.Kind], deviceName(job.Dst))))
 	}
 	return warnings
@@ -57,21 +57,21 @@ func (a *app) equalUUIDs(ctx context.Context, job dispatch.Job) (warnings []stri
 func (a *app) unseen(job dispatch.Job) []string {
 	n, all, err := thisMachine.Unseen()
 	if err != nil {
-		a.log.Warn("whether all processes can be looked into was not found out", "error", err)
+		a.log.Warn("dmcopy could not find out whether it sees all processes", "error", err)
 		return nil
 	}
 	return unseenProcesses(n, all, job)
 }
 
 func unseenProcesses(n int, all bool, job dispatch.Job) []string {
-	what := "the open files of " + processes(n) + " may not be looked at"
+	what := "it may not look at the open files of " + processes(n)
 	switch {
 	case !all:
-		what = "the processes of others do not show"
+		what = "it does not see the processes of others"
 	case n == 0:
 		return nil
 	}
-	return []string{fmt.Sprintf("whether somebody has %s or %s open for writing is not known for sure: %s: run as root, outside of containers",
+	return []string{fmt.Sprintf("dmcopy cannot tell for sure whether somebody has %s or %s open for writing: %s: run as root, outside of containers",
 		job.Src.Name, job.Dst.Name, what)}
 }
 
@@ -90,7 +90,7 @@ func (a *app) exhausts(w *world, job dispatch.Job) (warnings []string) {
 	}
 	fillings, err := w.fillings(job.Dst.Dev)
 	if err != nil {
-		a.log.Warn("the snapshots of the destination were not looked at", "error", err)
+		a.log.Warn("dmcopy could not look at the snapshots of the destination", "error", err)
 		return nil
 	}
 	for i := range fillings {
@@ -104,7 +104,7 @@ func (a *app) exhausts(w *world, job dispatch.Job) (warnings []string) {
 	}
 	rooms, err := w.rooms(job.Dst.Dev)
 	if err != nil {
-		a.log.Warn("the room in the thin pool of the destination was not looked at", "error", err)
+		a.log.Warn("dmcopy could not look at the free space of the destination's thin pool", "error", err)
 	}
 	for _, room := range rooms {
 		if text := lacksRoom(room, job); text != "" {
@@ -122,7 +122,7 @@ func lacksRoom(room layout.Room, job dispatch.Job) string {
 	if need <= free {
 		return ""
 	}
-	return fmt.Sprintf("writing to %s takes up to %s of its thin pool %s, which has %s of %s left: when that is full, writes wait or fail: make room there first (lvextend, or remove volumes), or copy less",
+	return fmt.Sprintf("writing to %s takes up to %s of its thin pool %s, which has %s of %s left: when the pool is full, writes wait or fail: make room in it first (lvextend, or remove volumes), or copy less",
 		job.Dst.Name, human(need), room.Pool, human(free), human(room.Total.Bytes()))
 }
 
@@ -150,7 +150,7 @@ func overflows(f *layout.Filling, job dispatch.Job) string {
 	if need <= free {
 		return ""
 	}
-	return fmt.Sprintf("%s lies on the snapshot %s, which keeps what is written to it: that takes up to %s, and it has %s of %s left: when that is full the snapshot is lost: extend it first (lvextend -L +%dk %s), or copy less",
+	return fmt.Sprintf("%s is on the snapshot %s, which stores what is written to it: the copy takes up to %s of it, and it has %s of %s left: a full snapshot is lost: extend it first (lvextend -L +%dk %s), or copy less",
 		job.Dst.Name, f.Name, human(need), human(free), human(f.Total.Bytes()), (need-free+1023)/1024, f.Name)
 }
 
@@ -166,7 +166,7 @@ func (w *world) lostSnapshot(err error, job dispatch.Job) error {
 		}
 		lost, lookErr := w.lost(end.Dev)
 		if lookErr == nil && len(lost) > 0 {
-			return fmt.Errorf("%s lies on the snapshot %s, which is lost, because it is full or its store failed: remove it (lvremove %s), take a larger one, and copy again: %w",
+			return fmt.Errorf("%s is on the snapshot %s, which is lost, because it is full or its store failed: remove it (lvremove %s), take a larger one, and copy again: %w",
 				end.Name, lost[0], lost[0], err)
 		}
 	}
@@ -181,7 +181,7 @@ func exhausted(f *layout.Filling, job dispatch.Job) string {
 	if need <= free {
 		return ""
 	}
-	return fmt.Sprintf("writing to %s takes up to %s of its snapshot %s, which has %s of %s left: when that is full the snapshot is lost: extend it first (lvextend -L +%dk %s), or remove it",
+	return fmt.Sprintf("writing to %s takes up to %s of its snapshot %s, which has %s of %s left: a full snapshot is lost: extend it first (lvextend -L +%dk %s), or remove it",
 		job.Dst.Name, human(need), f.Name, human(free), human(f.Total.Bytes()), (need-free+1023)/1024, f.Name)
 }
 
@@ -202,10 +202,10 @@ func afterwards(report *account.Report, job dispatch.Job) (warnings []string) {
 		return nil
 	}
 	if report.SourceChanged {
-		warnings = append(warnings, shown(job.Src.Name)+" was written to while it was copied, as --live-source allows: the copy is one of no moment")
+		warnings = append(warnings, shown(job.Src.Name)+" was written to during the copy, as --live-source allows: the copy may mix its contents of several moments")
 	}
 	for _, device := range report.Unwritten {
-		warnings = append(warnings, "what was written to "+shown(device)+", and not yet to disk, may be missing in the copy, because this process may not write its page cache back: "+
+		warnings = append(warnings, "the copy may lack what was written to "+shown(device)+" and was not on disk yet, because this process may not write its page cache back: "+
 			"run sync, and copy again, or run dmcopy as root with CAP_SYS_ADMIN")
 	}
 	return warnings

@@ -24,8 +24,8 @@ func TestExhausted(t *testing.T) {
 	}{
 		"room":              {16, []byterange.Range{{Len: 500 << 10}}, ""},
 		"exactly":           {24 - 8, []byterange.Range{{Len: 125 * 4096}}, ""}, // and one chunk of entries
-		"one too many":      {24, []byterange.Range{{Len: 125 * 4096}}, "writing to vg/home takes up to 504.0 KiB of its snapshot vg/snap, which has 500.0 KiB of 512.0 KiB left: when that is full the snapshot is lost: extend it first (lvextend -L +4k vg/snap), or remove it"},
-		"parts of chunks":   {1024 - 24, []byterange.Range{{Dst: 4095, Len: 2}, {Dst: 8192, Len: 1}}, "writing to vg/home takes up to 16.0 KiB of its snapshot vg/snap, which has 12.0 KiB of 512.0 KiB left: when that is full the snapshot is lost: extend it first (lvextend -L +4k vg/snap), or remove it"},
+		"one too many":      {24, []byterange.Range{{Len: 125 * 4096}}, "writing to vg/home takes up to 504.0 KiB of its snapshot vg/snap, which has 500.0 KiB of 512.0 KiB left: a full snapshot is lost: extend it first (lvextend -L +4k vg/snap), or remove it"},
+		"parts of chunks":   {1024 - 24, []byterange.Range{{Dst: 4095, Len: 2}, {Dst: 8192, Len: 1}}, "writing to vg/home takes up to 16.0 KiB of its snapshot vg/snap, which has 12.0 KiB of 512.0 KiB left: a full snapshot is lost: extend it first (lvextend -L +4k vg/snap), or remove it"},
 		"full, and nothing": {1024, nil, ""},
 	} {
 		f := &layout.Filling{Name: "vg/snap", SnapshotUse: dmtable.SnapshotUse{Chunk: 8, Used: remap.Sector(c.used), Total: 1024}}
@@ -38,16 +38,16 @@ func TestExhausted(t *testing.T) {
 // What cannot be looked into is told of, with how much that is.
 func TestUnseenProcesses(t *testing.T) {
 	job := dispatch.Job{Src: ends.Endpoint{Name: "a"}, Dst: ends.Endpoint{Name: "b"}}
-	const text = "whether somebody has a or b open for writing is not known for sure: "
+	const text = "dmcopy cannot tell for sure whether somebody has a or b open for writing: "
 	for _, c := range []struct {
 		n    int
 		all  bool
 		want string
 	}{
 		{0, true, ""},
-		{1, true, text + "the open files of 1 process may not be looked at: run as root, outside of containers"},
-		{12, true, text + "the open files of 12 processes may not be looked at: run as root, outside of containers"},
-		{0, false, text + "the processes of others do not show: run as root, outside of containers"},
+		{1, true, text + "it may not look at the open files of 1 process: run as root, outside of containers"},
+		{12, true, text + "it may not look at the open files of 12 processes: run as root, outside of containers"},
+		{0, false, text + "it does not see the processes of others: run as root, outside of containers"},
 	} {
 		if got := strings.Join(unseenProcesses(c.n, c.all, job), "; "); got != c.want {
 			t.Errorf("%d, %v: %s", c.n, c.all, got)
@@ -63,7 +63,7 @@ func TestOverflows(t *testing.T) {
 		want        string
 	}{
 		"room":         {16, 1056, 512 << 10, ""},
-		"too little":   {16, 512, 512 << 10, "vg/snap lies on the snapshot vg/snap, which keeps what is written to it: that takes up to 508.0 KiB, and it has 248.0 KiB of 256.0 KiB left: when that is full the snapshot is lost: extend it first (lvextend -L +260k vg/snap), or copy less"},
+		"too little":   {16, 512, 512 << 10, "vg/snap is on the snapshot vg/snap, which stores what is written to it: the copy takes up to 508.0 KiB of it, and it has 248.0 KiB of 256.0 KiB left: a full snapshot is lost: extend it first (lvextend -L +260k vg/snap), or copy less"},
 		"enough of it": {16, 512, 128 << 10, ""},
 		"all is there": {1032, 1032, 512 << 10, ""},
 	} {
@@ -84,7 +84,7 @@ func TestLacksRoom(t *testing.T) {
 		"room":            {8192, []byterange.Range{{Len: 1 << 20}}, ""},
 		"all is mapped":   {0, []byterange.Range{{Len: 4 << 20}}, ""},
 		"less is lacking": {2048, []byterange.Range{{Len: 4 << 20}}, ""},
-		"parts of blocks": {8192, []byterange.Range{{Dst: 4096, Len: 1 << 20}}, "writing to vg/thin takes up to 1.1 MiB of its thin pool vg/pool, which has 1.0 MiB of 16.0 MiB left: when that is full, writes wait or fail: make room there first (lvextend, or remove volumes), or copy less"},
+		"parts of blocks": {8192, []byterange.Range{{Dst: 4096, Len: 1 << 20}}, "writing to vg/thin takes up to 1.1 MiB of its thin pool vg/pool, which has 1.0 MiB of 16.0 MiB left: when the pool is full, writes wait or fail: make room in it first (lvextend, or remove volumes), or copy less"},
 	} {
 		room := layout.Room{Pool: "vg/pool", Block: 128, Free: 2048, Total: 32768, Unmapped: remap.Sector(c.unmapped)}
 		if got := lacksRoom(room, dispatch.Job{Dst: ends.Endpoint{Name: "vg/thin"}, Ranges: c.ranges}); got != c.want {
@@ -104,7 +104,7 @@ func TestLostSnapshot(t *testing.T) {
 	}}
 	job := dispatch.Job{Src: ends.Endpoint{Name: "a", Dev: remap.Dev{Major: 8}}, Dst: ends.Endpoint{Name: "b", Dev: lost}}
 	err := w.lostSnapshot(unix.EIO, job)
-	const want = "b lies on the snapshot vg/snap, which is lost, because it is full or its store failed: remove it (lvremove vg/snap), take a larger one, and copy again: "
+	const want = "b is on the snapshot vg/snap, which is lost, because it is full or its store failed: remove it (lvremove vg/snap), take a larger one, and copy again: "
 	if !errors.Is(err, unix.EIO) || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("%v", err)
 	}

@@ -46,7 +46,7 @@ type world struct {
 type stackFlag struct{ file fileFlag }
 
 func (f *stackFlag) add(flags *pflag.FlagSet) {
-	flags.Var(&f.file, "stack", "look at a snapshot made by dmcopy capture instead of this machine; - is stdin")
+	flags.Var(&f.file, "stack", "use a snapshot made by dmcopy capture instead of this machine; - is stdin")
 }
 
 func (f *stackFlag) given() bool { return f.file != "" }
@@ -60,8 +60,8 @@ type layersFlag struct {
 }
 
 func (f *layersFlag) add(flags *pflag.FlagSet) {
-	flags.BoolVar(&f.trust.Verity, "trust-verity", false, "read a source below dm-verity, without its checks")
-	flags.BoolVar(&f.trust.Integrity, "trust-integrity", false, "read a source below dm-integrity, without its checks")
+	flags.BoolVar(&f.trust.Verity, "trust-verity", false, "read a source below dm-verity, without the checks of dm-verity")
+	flags.BoolVar(&f.trust.Integrity, "trust-integrity", false, "read a source below dm-integrity, without the checks of dm-integrity")
 }
 
 // world opens what the flag chose.

@@ -113,7 +113,7 @@ func refuseShort(name string, err error) error {
 		return err
 	}
 	return failure.Refuse(name, "does not exist, and with the length of the source it %s",
-		"make it first, as long as it has to be: truncate --size=BYTES "+failure.Word(name), refusal.Reason)
+		"create it first, with the length that it needs: truncate --size=BYTES "+failure.Word(name), refusal.Reason)
 }
 
 // A madeFile is a file that was created to be written to, and how it was then.
@@ -148,10 +148,10 @@ func stretch(name string, f *os.File, size int64) error {
 	if errors.Is(err, unix.EFBIG) {
 		var limit unix.Rlimit
 		if unix.Getrlimit(unix.RLIMIT_FSIZE, &limit) == nil && limit.Cur < uint64(size) {
-			return failure.Refuse(name, "cannot be made: this process may make files of %d bytes at most, and not of %d (RLIMIT_FSIZE)",
+			return failure.Refuse(name, "cannot be created: this process may write files of %d bytes at most, but the file needs %d (RLIMIT_FSIZE)",
 				"raise the limit: ulimit -f unlimited, or LimitFSIZE= of the service", limit.Cur, size)
 		}
-		return failure.Refuse(name, "cannot be made: its file system takes no files of %d bytes", "choose another file system", size)
+		return failure.Refuse(name, "cannot be created: its file system does not allow files of %d bytes", "choose another file system", size)
 	}
 	return failure.During("open", err)
 }

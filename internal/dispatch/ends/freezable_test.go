@@ -218,7 +218,7 @@ func TestBed(t *testing.T) {
 func TestRefuseFreezing(t *testing.T) {
 	src := mountedHere(t, t.TempDir())
 	for errno, says := range map[unix.Errno]string{
-		unix.EOPNOTSUPP: "has no means for it: copy a snapshot of it",
+		unix.EOPNOTSUPP: "does not support freezing: copy a snapshot of it",
 		unix.EBUSY:      "is frozen already: wait for whoever did it, or run: fsfreeze --unfreeze " + src.mounted.Point(),
 		unix.EPERM:      "permission denied: run as root",
 	} {

@@ -34,7 +34,7 @@ func refuseFreezing(src Endpoint, err error) error {
 	point := src.mounted.Point()
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
-		return failure.Refuse(src.Name, "cannot be frozen: the file system on %s has no means for it", anotherWay, point)
+		return failure.Refuse(src.Name, "cannot be frozen: the file system on %s does not support freezing", anotherWay, point)
 	case errors.Is(err, unix.EBUSY):
 		return failure.Refuse(src.Name, "cannot be frozen: the file system on %s is frozen already",
 			"wait for whoever did it, or run: fsfreeze --unfreeze "+point, point)

@@ -19,7 +19,7 @@ func refuseNoName(name string) error {
 	if name != "-" {
 		return nil
 	}
-	return failure.Refuse("-", "is no device and no file: a copy reads and writes at any place, and a pipe has no places",
+	return failure.Refuse("-", "is neither a device nor a file: dmcopy reads and writes at any offset, and a pipe has no offsets",
 		"name a device or a file (one that is called - is ./-), or use cat or dd for a pipe")
 }
 
@@ -39,7 +39,7 @@ func refuseMissing(name string, why error) error {
 			fmt.Sprintf("name one device: ls -l /dev/disk/%s shows where it leads now", tagDirs[parts[1]]))
 	}
 	if to, err := os.Readlink(name); err == nil {
-		return failure.Refuse(name, "is a link to %s, which does not exist", "activate the volume, or name what is meant", to)
+		return failure.Refuse(name, "is a link to %s, which does not exist", "activate the volume, or name the device that you mean", to)
 	}
 	return &failure.Refusal{Thing: name, Reason: "cannot be found: " + why.Error(), Way: "check the name (lsblk lists all devices), or activate the volume first", Kind: ErrMissing}
 }
@@ -52,7 +52,7 @@ func refuseForbidden(name, path string, err error) error {
 		file = filepath.Dir(path)
 	}
 	marked := func(what, flag string) error {
-		return failure.Refuse(name, "cannot be written to: %s is %s", fmt.Sprintf("take the mark away (chattr -%s %s), or choose another file", flag, failure.Word(file)), file, what)
+		return failure.Refuse(name, "cannot be written to: %s is %s", fmt.Sprintf("remove the attribute (chattr -%s %s), or choose another file", flag, failure.Word(file)), file, what)
 	}
 	switch attributes := inodeAttributes(file); {
 	case attributes&unix.STATX_ATTR_IMMUTABLE != 0:
@@ -68,7 +68,7 @@ func refuseForbidden(name, path string, err error) error {
 			"run outside of the container, or give it the device and its capabilities", failure.Errno(err))
 	}
 	return failure.Refuse(name, "cannot be opened: permission denied, though you are root (%v)",
-		"look at the rights of all directories above it, and at what the container or the security policy permits", failure.Errno(err))
+		"check the permissions of all directories above it, and what the container or the security policy permits", failure.Errno(err))
 }
 
 // made are file systems whose files the kernel makes when they are read: their lengths
@@ -86,7 +86,7 @@ func refuseMade(name, path string) error {
 		return failure.During("open", err)
 	}
 	if kind, ok := made[int64(st.Type)]; ok {
-		return failure.Refuse(name, "is no file with contents of its own: those of %s are made when they are read", "use cat", kind)
+		return failure.Refuse(name, "is a file of %s, whose contents the kernel makes when somebody reads them", "use cat", kind)
 	}
 	return nil
 }
@@ -95,7 +95,7 @@ func refuseMade(name, path string) error {
 // /sys is not.
 func refuseWithoutSys(sys sysblock.FS, name string) error {
 	if isMissing(filepath.Join("/", string(sys), "sys/dev/block")) {
-		return failure.Refuse(name, "cannot be looked at: /sys is not there, which tells what devices are", "mount it (mount -t sysfs sysfs /sys), or give it to the container")
+		return failure.Refuse(name, "cannot be looked at: /sys is not there, and only /sys describes devices", "mount it (mount -t sysfs sysfs /sys), or give it to the container")
 	}
 	return nil
 }

@@ -24,12 +24,12 @@ func unopened(sys sysblock.FS, name string, err error) error {
 		return failure.During("open", fmt.Errorf("%w: %w", failure.ErrInterrupted, stepless(err)))
 	}
 	if isMissing(filepath.Join("/", string(sys), "proc/self/mountinfo")) {
-		return failure.Refuse(name, "cannot be looked at: /proc is not there, which tells who uses what",
+		return failure.Refuse(name, "cannot be looked at: /proc is not there, and only /proc says who uses what",
 			"mount it (mount -t proc proc /proc), or give it to the container")
 	}
 	var number unix.Errno
 	if !errors.As(err, &number) {
-		return failure.Refuse(name, "cannot be opened: %v", "look at it: dmcopy tree, lsblk", stepless(err))
+		return failure.Refuse(name, "cannot be opened: %v", "see what the device is: dmcopy tree, lsblk", stepless(err))
 	}
 	reason, way := becauseOf(number)
 	return failure.Refuse(name, "%s", way, reason)
@@ -39,11 +39,11 @@ func unopened(sys sysblock.FS, name string, err error) error {
 func becauseOf(number unix.Errno) (reason, way string) {
 	switch number {
 	case unix.ELOOP:
-		return "is a symbolic link that leads in a circle", "name what is meant"
+		return "is a symbolic link that leads in a circle", "name the device or file that you mean"
 	case unix.ENAMETOOLONG:
-		return "is a name that is too long", "choose a shorter one, or run dmcopy in a directory that is nearer to it"
+		return "has a name that is too long", "choose a shorter one, or run dmcopy in a directory that is nearer to it"
 	case unix.EMFILE, unix.ENFILE:
-		return "cannot be opened: there are too many open files", "raise the limit (ulimit -n), or end what has them open"
+		return "cannot be opened: there are too many open files", "raise the limit (ulimit -n), or close some of them"
 	case unix.EISDIR:
 		return "is a directory", "name a device or a file"
 	case unix.EIO:

@@ -49,7 +49,7 @@ func (c Call) String() string {
 	if c.Off != Nowhere {
 		text += fmt.Sprintf(" at byte %d", c.Off)
 	}
-	return text + fmt.Sprintf(", for %v", time.Since(c.Since).Round(time.Second))
+	return text + fmt.Sprintf(", for %.0f s", time.Since(c.Since).Seconds())
 }
 
 // until is when the call is given up, if the end was asked for.
@@ -61,7 +61,7 @@ func (c Call) until(asked time.Time) time.Time {
 }
 
 // ErrStuck: the kernel keeps a call, and does not let go of it.
-var ErrStuck = errors.New("the kernel does not return")
+var ErrStuck = errors.New("still waiting for the kernel")
 
 // Stuck is the error of a copy that was ended without the calls that it waited for.
 // They are still under way, and nothing that they use may be closed. It is an
@@ -75,9 +75,9 @@ type Stuck struct {
 
 func (e *Stuck) Error() string {
 	if e.Told && len(e.Calls) == 0 {
-		return fmt.Sprintf("%v: ended at once, as told: nothing was under way", e.Cause)
+		return fmt.Sprintf("%v: dmcopy stopped at once, as you asked; no call into the kernel was under way", e.Cause)
 	}
-	return fmt.Sprintf("%v: %v: %s; until it does, this process stays, and keeps the destination to itself",
+	return fmt.Sprintf("%v: %v: %s; until it completes, this process cannot exit and the destination stays locked",
 		e.Cause, ErrStuck, Waiting(e.Calls))
 }
 
@@ -87,7 +87,7 @@ func (e *Stuck) Unwrap() []error { return []error{ErrStuck, failure.ErrInterrupt
 // Waiting says what is waited for.
 func Waiting(calls []Call) string {
 	if len(calls) == 0 {
-		return "nothing that is known"
+		return "for what, is not known"
 	}
 	text := calls[0].String()
 	if more := len(calls) - 1; more > 0 {

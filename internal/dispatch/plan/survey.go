@@ -168,10 +168,10 @@ func lockless(n *remap.Node) bool {
 // a way that is not understood: what is written could be what is yet to be read.
 func (p surveyor) refuseContained(piece *remap.Piece) error {
 	if piece.Src.Kind == remap.Opaque && p.madeOf(p.src.Dev, p.Dst.Dev) {
-		return failure.Refuse(p.src.Name, "is made of %s (%s)", "copy to somewhere else", p.Dst.Name, piece.Src.Reason)
+		return failure.Refuse(p.src.Name, "is made of %s (%s)", "choose another destination", p.Dst.Name, piece.Src.Reason)
 	}
 	if piece.Dst.Kind == remap.Opaque && p.madeOf(p.Dst.Dev, p.src.Dev) {
-		return failure.Refuse(p.Dst.Name, "is made of %s (%s)", "copy to somewhere else", p.src.Name, piece.Dst.Reason)
+		return failure.Refuse(p.Dst.Name, "is made of %s (%s)", "choose another destination", p.src.Name, piece.Dst.Reason)
 	}
 	return nil
 }
@@ -188,9 +188,9 @@ func (p surveyor) refuseBlind() error {
 		blind := slices.ContainsFunc(p.Stack.Under(upper.Dev), func(n *remap.Node) bool { return n.Unread && whyUnread(n) == sysblock.ReasonBlind })
 		switch {
 		case unread && p.madeOf(upper.Dev, lower.Dev):
-			return failure.Refuse(upper.Name, "is made of %s", "copy to somewhere else", lower.Name)
+			return failure.Refuse(upper.Name, "is made of %s", "choose another destination", lower.Name)
 		case blind && upper.Dev != lower.Dev:
-			return failure.Refuse(upper.Name, "may be made of %s: what it is made of cannot be read", "see what is wrong with it: dmcopy tree", lower.Name)
+			return failure.Refuse(upper.Name, "may be made of %s: what it is made of cannot be read", "run dmcopy tree: it shows what is wrong with the device", lower.Name)
 		}
 	}
 	return nil

@@ -79,7 +79,7 @@ func TestKilled(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				r.says(t, 130, "stopping when everything in flight has come back")
+				r.says(t, 130, "dmcopy stops when everything in flight has come back")
 				if l.frozen() {
 					t.Error("it is frozen still")
 				}
@@ -237,7 +237,7 @@ func TestRefused(t *testing.T) {
 		"new file":    {"dmcopy copy --freeze " + l.src + " " + inside("new"), "the destination " + inside("new") + " lies on it"},
 		"loop":        {"dmcopy copy --freeze " + l.src + " " + loop, "the destination " + loop + " lies on it"},
 		"above loop":  {"dmcopy copy --freeze " + l.src + " /dev/mapper/onloop", "the destination /dev/mapper/onloop lies on it"},
-		"state":       {"dmcopy copy --freeze --state " + inside("state") + " " + l.src + " " + l.dst, "the state " + inside("state") + " lies on it"},
+		"state":       {"dmcopy copy --freeze --state " + inside("state") + " " + l.src + " " + l.dst, "the state file " + inside("state") + " lies on it"},
 		"directory":   {"cd " + l.point + " && dmcopy copy --freeze " + l.src + " " + l.dst, "the working directory lies on it"},
 		"output":      {"dmcopy copy --freeze " + l.src + " " + l.dst + " >" + inside("out"), "standard output lies on it"},
 		"log":         {"dmcopy copy --freeze " + l.src + " " + l.dst + " 2>" + inside("log"), ""},

@@ -40,7 +40,7 @@ func TestEqualUUIDs(t *testing.T) {
 			if copied := uuidOf(t, dst, c.kind); copied != was {
 				t.Fatalf("%s is %s, and its copy %s", src, was, copied)
 			}
-			_, command, told := strings.Cut(says, " "+was+"): do not use both on one machine before one of them has got another: ")
+			_, command, told := strings.Cut(says, " "+was+"): before you use both on one machine, give one of them another UUID: ")
 			if !told {
 				t.Fatalf("blkid prints %s %s; dmcopy says %s", c.kind, was, says)
 			}
