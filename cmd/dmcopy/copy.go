@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -267,7 +268,7 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 		opts.Journal, kept = state, state.Done() > 0
 	}
 	w := f.live(a, copydomain.CrossEnable)
-	warnings := a.warn(append(a.unseen(job), a.exhausts(w, job)...))
+	warnings := a.warn(slices.Concat(f.outdated(), a.unseen(job), a.exhausts(w, job)))
 	a.created(job)
 	report, err := a.carryOut(ctx, w, job, opts, f.progress.value)
 	err = unreadableEnd(w.lostSnapshot(noRoom(beyondLimit(err, job), job, string(f.state.file)), job), job)

@@ -12,7 +12,7 @@ import (
 // end in the first place (package ends).
 func (a *app) refuseOwn(job dispatch.Job, f *copyFlags) error {
 	for flag, path := range map[string]string{
-		"--rate-file": string(f.rate.file), "--ranges": string(f.file), "--domain": string(f.domain),
+		"--rate-file": string(f.rate.file), "--ranges": string(f.file), "--" + usedMapFlag: string(f.usedMap), "--" + oldMapFlag: string(f.oldMap),
 	} {
 		if path != "" && isEnd(path, job.Dst) {
 			return usage("%s %s: this is %s, which is to be overwritten", flag, shown(path), shown(job.Dst.Name))

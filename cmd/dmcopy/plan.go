@@ -125,7 +125,7 @@ func (a *app) planWith(ctx context.Context, f *copyFlags, open func([]byterange.
 	}
 	w := f.live(a, copydomain.CrossForecast)
 	engine := dispatch.New(w)
-	a.warn(append(a.unseen(job), a.exhausts(w, job)...))
+	a.warn(slices.Concat(f.outdated(), a.unseen(job), a.exhausts(w, job)))
 	err = a.printPlan(engine.Plan(ctx, job, opts), job)
 	a.forecast(w)
 	if err == nil {
@@ -151,6 +151,7 @@ func (a *app) planStack(ctx context.Context, from, to string, f *copyFlags, stac
 	if err != nil {
 		return err
 	}
+	a.warn(f.outdated())
 	w, err := a.world(stack, f.layersFlag)
 	if err != nil {
 		return err

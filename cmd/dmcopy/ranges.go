@@ -108,8 +108,8 @@ type rangeFlags struct {
 
 	list rangeList
 	file fileFlag
-	// domain is a map file of ddrescue.
-	domain fileFlag
+	// usedMap is a map file of ddrescue; oldMap is the same under its deprecated name.
+	usedMap, oldMap fileFlag
 }
 
 func (f *rangeFlags) add(flags *pflag.FlagSet) {
@@ -118,18 +118,23 @@ func (f *rangeFlags) add(flags *pflag.FlagSet) {
 	flags.Var(&f.length, "length", "copy or compare this many bytes (default: up to the end of the source)")
 	flags.Var(&f.list, "range", "copy or compare this range; can be repeated; --range ::1G starts where the range before it ended")
 	flags.Var(&f.file, "ranges", "read ranges from a file: one SRC:DST:LENGTH a line, # starts a comment; - is stdin")
-	flags.Var(&f.domain, "domain", "what a map file of ddrescue or partclone says to be rescued or used (+)")
+	flags.Var(&f.usedMap, usedMapFlag, "copy or compare what this map file of ddrescue or partclone marks as rescued or used (+)")
+	flags.Var(&f.oldMap, oldMapFlag, "the old name of --"+usedMapFlag)
+	flags.Lookup(oldMapFlag).Hidden = true // pflag would tell of MarkDeprecated on stdout
 }
 
 // ranges returns what was chosen; nil is the whole source.
 func (f *rangeFlags) ranges(stdin io.Reader) ([]byterange.Range, error) {
 	single := f.srcOffset.set || f.dstOffset.set || f.length.set
 	listed := len(f.list) > 0 || f.file != ""
+	flag, used := f.used()
 	switch {
-	case f.domain != "" && (single || listed):
-		return nil, usage("--domain says everything: leave the other ranges out")
-	case f.domain != "":
-		return readDomain(string(f.domain))
+	case f.usedMap != "" && f.oldMap != "":
+		return nil, usage("--%s is the old name of --%s: leave it out", oldMapFlag, usedMapFlag)
+	case used != "" && (single || listed):
+		return nil, usage("--%s says where to copy: leave the other ranges out", flag)
+	case used != "":
+		return readUsedMap(flag, used)
 	case single && listed:
 		return nil, usage("--range and --ranges say where to copy: leave --src-offset, --dst-offset and --length out")
 	case f.length.set && f.length.bytes == 0:
@@ -143,16 +148,39 @@ func (f *rangeFlags) ranges(stdin io.Reader) ([]byterange.Range, error) {
 	return append(fromFile, f.list...), err // in the order of copyfilerange
 }
 
-// readDomain makes ranges of what is rescued in a map file.
-func readDomain(name string) ([]byterange.Range, error) {
+// The flag for a map of used areas. In earlier versions it was called as copy domains are;
+// state files have command lines with that name.
+const (
+	usedMapFlag = "used-map"
+	oldMapFlag  = "domain"
+)
+
+// used is the map file, and the flag that it was given with.
+func (f *rangeFlags) used() (flag, name string) {
+	if f.usedMap == "" && f.oldMap != "" {
+		return oldMapFlag, string(f.oldMap)
+	}
+	return usedMapFlag, string(f.usedMap)
+}
+
+// outdated warns of flags that will be gone.
+func (f *rangeFlags) outdated() (warnings []string) {
+	if f.oldMap != "" {
+		warnings = append(warnings, fmt.Sprintf("--%s is deprecated, and a later version will not know it: use --%s, which means the same", oldMapFlag, usedMapFlag))
+	}
+	return warnings
+}
+
+// readUsedMap makes ranges of what is rescued in a map file.
+func readUsedMap(flag, name string) ([]byterange.Range, error) {
 	file, err := os.Open(name)
 	if err != nil {
-		return nil, usage("--domain: %v", err)
+		return nil, usage("--%s: %v", flag, err)
 	}
 	defer file.Close()
 	extents, err := journal.ParseMap(file)
 	if err != nil {
-		return nil, usage("--domain %s: %v", name, err)
+		return nil, usage("--%s %s: %v", flag, name, err)
 	}
 	var ranges []byterange.Range
 	for _, e := range extents {
@@ -161,7 +189,7 @@ func readDomain(name string) ([]byterange.Range, error) {
 		}
 	}
 	if len(ranges) == 0 {
-		return nil, usage("--domain %s: nothing of it is rescued", name)
+		return nil, usage("--%s %s: the file marks nothing as rescued or used", flag, name)
 	}
 	return ranges, nil
 }

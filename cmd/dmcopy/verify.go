@@ -68,6 +68,7 @@ func (a *app) runVerify(ctx context.Context, from, to string, f *verifyFlags) er
 	if err != nil {
 		return explain(ctx, f.timeout.value, err)
 	}
+	a.warn(f.outdated())
 	w := a.live(layersFlag{})
 	started := time.Now()
 	found, err := a.compare(ctx, w, job, f)
