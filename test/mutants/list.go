@@ -1,6 +1,6 @@
 package main
 
-// The guards, in the order of docs/safety.md.
+// The guards, in the order of docs/evidence.md.
 var mutants = []mutant{
 	{
 		guard: "legs of replicas that are not readable",

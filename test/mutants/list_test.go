@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// needed are the guards without which a single wrong byte is a matter of time, by the names that docs/safety.md has
+// needed are the guards without which a single wrong byte is a matter of time, by the names that docs/evidence.md has
 // for them, and the mutants that take them away.
 var needed = map[string][]string{
 	"anchor":               {"hold", "reads of the anchor", "throttle of the anchor"},
@@ -103,13 +103,13 @@ func TestEachCompiles(t *testing.T) {
 	}
 }
 
-// TestTable: docs/safety.md has each guard, and what notices that it is gone.
+// TestTable: docs/evidence.md has each guard, and what notices that it is gone.
 func TestTable(t *testing.T) {
-	text, err := os.ReadFile("../../docs/safety.md")
+	text, err := os.ReadFile("../../docs/evidence.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(text), "\n"+table()+"\n") {
-		t.Error("docs/safety.md has another table than go run ./test/mutants -table prints")
+		t.Error("docs/evidence.md has another table than go run ./test/mutants -table prints")
 	}
 }

@@ -18,7 +18,7 @@ var (
 	inGuest   = flag.Bool("guest", false, "also those that only a real kernel can tell, in a guest")
 	only      = flag.String("only", "", "only guards that match this `expression`")
 	find      = flag.Bool("find", false, "run all tests of the packages, and tell which notice, for the list")
-	printOnly = flag.Bool("table", false, "print the table of docs/safety.md, and run nothing")
+	printOnly = flag.Bool("table", false, "print the table of docs/evidence.md, and run nothing")
 )
 
 func main() {
@@ -76,7 +76,7 @@ func run(ctx context.Context) error {
 	return errors.Join(missed...)
 }
 
-// table is that of docs/safety.md.
+// table is that of docs/evidence.md.
 func table() string {
 	var b strings.Builder
 	b.WriteString("| without | in | fails |\n|---|---|---|\n")
