@@ -44,7 +44,7 @@ func (f *freezeFlags) source(src ends.Endpoint) func(context.Context) (ends.Froz
 	if !f.on {
 		return nil
 	}
-	return ends.FreezeSource(src, f.limit.value)
+	return ends.FreezeSource(thisMachine, src, f.limit.value)
 }
 
 // refuse refuses to freeze what the copy needs itself.

@@ -17,6 +17,9 @@ type IOStat struct {
 	// ReadTicks and WriteTicks are milliseconds, modulo 2^32
 	// (block/genhd.c, part_stat_show).
 	ReadTicks, WriteTicks uint32
+	// Written is how many sectors were written or discarded. A flush is none, although some
+	// devices count it as a write.
+	Written uint64
 }
 
 // Since is what came since an earlier time.
@@ -59,5 +62,9 @@ func parseIOStat(line string) (s IOStat, ok bool) {
 		}
 		numbers[i] = n
 	}
-	return IOStat{numbers[0], numbers[4], uint32(numbers[3]), uint32(numbers[7])}, true
+	s = IOStat{Reads: numbers[0], Writes: numbers[4], ReadTicks: uint32(numbers[3]), WriteTicks: uint32(numbers[7]), Written: numbers[6]}
+	if len(numbers) > 11 {
+		s.Written += numbers[13]
+	}
+	return s, true
 }

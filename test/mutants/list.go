@@ -48,6 +48,11 @@ var mutants = []mutant{
 		in: "./internal/dispatch/ends", tests: "TestOpenInterrupted",
 	},
 	{
+		guard: "frozen: what was written meanwhile was not frozen",
+		file:  "internal/dispatch/ends/freezesource.go", old: "if err == nil && now != w.before {", new: "if err == nil && now == 0 {",
+		in: "./internal/dispatch/ends", tests: "TestUnwritten",
+	},
+	{
 		guard: "files: whose status has changed is compared",
 		file:  "internal/dispatch/ends/fileends.go", old: "	changed, err := l.src.StatusChanged()\n	return changed,", new: "	_, err := l.src.StatusChanged()\n	return false,",
 		in: "./dispatch", tests: "TestSourceFileChanges",

@@ -107,6 +107,17 @@ func TestKilled(t *testing.T) {
 				}
 				r.says(t, 130, "thawed by somebody else")
 			})
+			t.Run("thawed and frozen again", func(t *testing.T) {
+				r := l.start()
+				vm.Run(t, "fsfreeze", "--unfreeze", l.point)
+				w.goesOn()
+				vm.Run(t, "fsfreeze", "--freeze", l.point)
+				if err := r.Process.Signal(unix.SIGINT); err != nil {
+					t.Fatal(err)
+				}
+				r.says(t, 130, "thawed by somebody else, and frozen again")
+				l.thaws()
+			})
 			w.end()
 		})
 	}
