@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/internal/dispatch/account"
@@ -81,6 +83,10 @@ func TestDestinationFileIsTaken(t *testing.T) {
 		{"emptied", func(path string) error { return os.Truncate(path, 0) }, blockio.ErrResized},
 		{"cut off a little", func(path string) error { return os.Truncate(path, size-1) }, blockio.ErrResized},
 		{"made longer", func(path string) error { return os.Truncate(path, size+1) }, blockio.ErrResized},
+		{"emptied, and as long as before", func(path string) error { return errors.Join(os.Truncate(path, 0), os.Truncate(path, size)) }, failure.ErrTaken},
+		{"a hole punched", func(path string) error {
+			return allocate(path, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 64<<10)
+		}, failure.ErrTaken},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := newOnDisk(t, size)
@@ -151,4 +157,13 @@ func TestSourceFileChanges(t *testing.T) {
 			}
 		})
 	}
+}
+
+// allocate changes what a file has of its first bytes.
+func allocate(path string, mode uint32, bytes int64) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Fallocate(int(f.Fd()), mode, 0, bytes), f.Close())
 }

@@ -225,6 +225,30 @@ func TestGrownBelowCommands(t *testing.T) {
 	}
 }
 
+// TestShrunk: an end that is made smaller while it is copied ends the copy, which says so, and how
+// large it was.
+func TestShrunk(t *testing.T) {
+	for _, source := range []bool{false, true} {
+		v := newVolumes(t)
+		end := v.AddMapped(fakestack.Segment{Len: volume / 2, Target: fakestack.Linear{Dev: v.ns, Start: spare}},
+			fakestack.Segment{Len: volume / 2, Target: fakestack.Linear{Dev: v.ns, Start: spare + volume}})
+		if source {
+			v.src = end
+		} else {
+			v.dst = end
+		}
+		when(&v.Hooks, "before the hold", func() { v.Shrink(end, false) })
+		_, err := v.copy(t, dispatch.Options{Window: window})
+		if err == nil || !errors.Is(err, remap.ErrOutOfRange) || errors.Is(err, failure.ErrRefused) {
+			t.Fatalf("%v", err)
+		}
+		want := fmt.Sprintf("was made smaller while it was copied: it has %d bytes now, and had %d", remap.Sector(volume/2).Bytes(), remap.Sector(volume).Bytes())
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
 // TestNoVerdictWithoutHold: where the destination lies says where it lay only while
 // the hold is on.
 func TestNoVerdictWithoutHold(t *testing.T) {

@@ -211,6 +211,9 @@ func (r *run) copy(ctx context.Context, pending []byterange.Range) error {
 		}
 		again, err := r.finish(ctx)
 		if len(again) == 0 && (err == nil || errors.Is(err, failure.ErrMismatch)) {
+			if err == nil {
+				err = r.verifier.filled(ctx)
+			}
 			err = errors.Join(err, r.unmodified(ctx, err == nil))
 			r.account.SourceChanged = r.dest.files.Changed()
 			return err

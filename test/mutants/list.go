@@ -53,6 +53,16 @@ var mutants = []mutant{
 		in: "./internal/dispatch/ends", tests: "TestUnwritten",
 	},
 	{
+		guard: "files: where data was written is no hole in the end",
+		file:  "dispatch/filled.go", old: "	if err == nil && len(found.Mismatches) > 0 {", new: "	if err == nil && len(found.Mismatches) > 1<<30 {",
+		in: "./dispatch", tests: "TestDestinationFileIsTaken",
+	},
+	{
+		guard: "layout: an end that was made smaller is told of",
+		file:  "internal/dispatch/plan/plan.go", old: "has < had {", new: "has > had {",
+		in: "./dispatch", tests: "TestShrunk",
+	},
+	{
 		guard: "files: whose status has changed is compared",
 		file:  "internal/dispatch/ends/fileends.go", old: "	changed, err := l.src.StatusChanged()\n	return changed,", new: "	_, err := l.src.StatusChanged()\n	return false,",
 		in: "./dispatch", tests: "TestSourceFileChanges",

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"log/slog"
 	"strings"
 
 	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/internal/blockio"
+	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
 	"github.com/dmcopy/dmcopy/internal/dispatch/freeze"
 	"github.com/dmcopy/dmcopy/remap"
@@ -91,6 +93,27 @@ type Holer interface {
 	// Hole tells whether the file has a hole at byte off, and where that, or what is
 	// none, ends: behind off.
 	Hole(off int64) (hole bool, end int64, err error)
+}
+
+// Parts yields the parts of n bytes of a file from byte off on, counted from there, and whether each
+// is a hole. The file is not believed what cannot be, nor asked again then: the rest is no hole. Without a
+// Holer none of it is.
+func Parts(file Holer, off, n int64) iter.Seq2[byterange.Run, bool] {
+	return func(yield func(byterange.Run, bool) bool) {
+		for at := int64(0); at < n; {
+			hole, part := false, n-at
+			if file != nil {
+				told, end, err := file.Hole(off + at)
+				if m := min(end-(off+at), n-at); err == nil && m > 0 {
+					hole, part = told, m
+				}
+			}
+			if !yield(byterange.Run{Off: at, Len: part}, hole) {
+				return
+			}
+			at += part
+		}
+	}
 }
 
 // holesOf makes a Holer of a file if it can be relied on. What is dirty is written first:

@@ -2,6 +2,8 @@ package plan
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"iter"
 
 	"github.com/dmcopy/dmcopy/copydomain"
@@ -117,7 +119,28 @@ func (p *Plan) fileStep(ctx context.Context, r byterange.Range) Step {
 func (p *Plan) pieces(pairer *remap.Pairer, r byterange.Range) iter.Seq2[*remap.Piece, error] {
 	from := remap.Range{Dev: p.src.Dev, Start: remap.Sectors(r.Src), Len: remap.Sectors(r.Len)}
 	to := remap.Range{Dev: p.Dst.Dev, Start: remap.Sectors(r.Dst), Len: remap.Sectors(r.Len)}
-	return pairer.Pair(from, to)
+	return func(yield func(*remap.Piece, error) bool) {
+		for piece, err := range pairer.Pair(from, to) {
+			if !yield(piece, p.shrunk(err)) {
+				return
+			}
+		}
+	}
+}
+
+// shrunk says of a range that lies outside of an end that the end was made smaller: when it was
+// opened, the range lay within.
+func (p *Plan) shrunk(err error) error {
+	if !errors.Is(err, remap.ErrOutOfRange) {
+		return err
+	}
+	for _, end := range []ends.Endpoint{p.src, p.Dst} {
+		if had, has := end.Device.Size(), p.Stack.Node(end.Dev).Size.Bytes(); has < had {
+			return fmt.Errorf("%s was made smaller while it was copied: it has %d bytes now, and had %d: make it as large as it was and copy again, or copy what fits with --length: %w",
+				failure.Shown(end.Name), has, had, err)
+		}
+	}
+	return err
 }
 
 func sectorAligned(r byterange.Range) bool {

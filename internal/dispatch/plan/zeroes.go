@@ -50,18 +50,11 @@ func (p *Plan) emitZeroes(s *Step, yield func(*Step, error) bool) bool {
 }
 
 // parted calls do for each part of a step that is a hole of a file, or is none; off is
-// where the step begins there. The file is not believed what cannot be, nor asked again
-// then: the rest is no hole.
+// where the step begins there.
 func parted(s *Step, file ends.Holer, off int64, do func(hole bool) bool) bool {
 	whole := *s
-	for at := int64(0); at < whole.Len; {
-		hole, end, err := file.Hole(off + at)
-		n := min(end-(off+at), whole.Len-at)
-		if err != nil || n <= 0 {
-			hole, n = false, whole.Len-at
-		}
-		*s = whole.Part(at, n)
-		at += n
+	for part, hole := range ends.Parts(file, off, whole.Len) {
+		*s = whole.Part(part.Off, part.Len)
 		if !do(hole) {
 			return false
 		}
