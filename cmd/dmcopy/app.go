@@ -39,6 +39,8 @@ type app struct {
 	log  *slog.Logger
 	// args is the command line, without the program's name.
 	args []string
+	// resumed: they are those of an earlier run.
+	resumed bool
 
 	logLevel  choice[string]
 	logFormat choice[string]

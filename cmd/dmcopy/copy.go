@@ -220,7 +220,7 @@ func (f *copyFlags) options(a *app) (dispatch.Options, error) {
 	if err := f.freeze.check(f.liveSource); err != nil {
 		return dispatch.Options{}, err
 	}
-	rate, err := f.rate.source(a.log)
+	rate, err := f.rate.source(a.log, a.resumed)
 	if err != nil {
 		return dispatch.Options{}, err
 	}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
@@ -25,8 +27,9 @@ func (f *rateFlags) add(flags *pflag.FlagSet) {
 	flags.Var(&f.file, "rate-file", "read the rate from this file, every second: a size, 0 (pause) or max")
 }
 
-// source is where the rate comes from, nil for no limit.
-func (f *rateFlags) source(log *slog.Logger) (func() int64, error) {
+// source is where the rate comes from, nil for no limit. A copy that is gone on with may do without its
+// file, which is often one in /run: there is no limit until it is there again.
+func (f *rateFlags) source(log *slog.Logger, resumed bool) (func() int64, error) {
 	switch {
 	case f.limit.set && f.file != "":
 		return nil, usage("--rate and --rate-file exclude each other: want one of them")
@@ -38,7 +41,12 @@ func (f *rateFlags) source(log *slog.Logger) (func() int64, error) {
 		return nil, nil
 	}
 	r := &rateFile{path: string(f.file), log: log}
-	if err := r.read(); err != nil {
+	err := r.read()
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && resumed:
+		r.rate = pace.Unlimited
+		log.Warn("the file of --rate-file is gone: there is no limit until it is there again", "file", r.path)
+	case err != nil:
 		return nil, usage("--rate-file: %v", err)
 	}
 	return r.get, nil

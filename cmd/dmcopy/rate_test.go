@@ -26,15 +26,15 @@ func TestRateFile(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := f.source(slog.New(slog.DiscardHandler)); err == nil {
+		if _, err := f.source(slog.New(slog.DiscardHandler), false); err == nil {
 			t.Error("a file that is missing is accepted")
 		}
 		write("fast\n")
-		if _, err := f.source(slog.New(slog.DiscardHandler)); err == nil {
+		if _, err := f.source(slog.New(slog.DiscardHandler), false); err == nil {
 			t.Error("nonsense is accepted")
 		}
 		write("10M\n")
-		get, err := f.source(slog.New(slog.DiscardHandler))
+		get, err := f.source(slog.New(slog.DiscardHandler), false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +81,7 @@ func TestRateFileIsAFile(t *testing.T) {
 	if err := os.Symlink(at("rate"), at("link")); err != nil {
 		t.Fatal(err)
 	}
-	get, err := f.source(slog.New(slog.NewTextHandler(&log, nil)))
+	get, err := f.source(slog.New(slog.NewTextHandler(&log, nil)), false)
 	if err != nil || get() != 1<<20 {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestRateFileIsAFile(t *testing.T) {
 		if err := errors.Join(os.Remove(at("link")), os.Symlink(to, at("link"))); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.source(nil); err == nil || strings.Contains(err.Error(), "hunter2") {
+		if _, err := f.source(nil, false); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", to, err)
 		}
 		r := rateFile{path: at("link"), log: slog.New(slog.NewTextHandler(&log, nil)), rate: 7}

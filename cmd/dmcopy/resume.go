@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 
@@ -73,9 +75,36 @@ func (a *app) resume(ctx context.Context, file string, flags *pflag.FlagSet) err
 		return &failure.Refusal{Thing: "the state file " + file, Reason: fmt.Sprintf("belongs to a copy from a directory that cannot be entered: %v", err),
 			Way: "run the copy itself", Kind: failure.ErrRefused}
 	}
-	a.args = withFlags(command, flagged)
+	if err := a.lists(file, command); err != nil {
+		return err
+	}
+	a.args, a.resumed = withFlags(command, flagged), true
 	again.SetArgs(a.args)
 	return again.ExecuteContext(ctx)
+}
+
+// lists refuses to go on with a copy of ranges that stood in a file which is gone.
+func (a *app) lists(state string, command []string) error {
+	cmd, rest, err := a.rootCommand().Find(command)
+	if err != nil || cmd.ParseFlags(rest) != nil {
+		return nil // what is wrong with it, the command itself says
+	}
+	for _, name := range []string{"ranges", usedMapFlag, oldMapFlag} {
+		flag := cmd.Flags().Lookup(name)
+		if flag == nil || flag.Value.String() == "" {
+			continue
+		}
+		path := flag.Value.String()
+		if name == "ranges" && path == "-" {
+			continue
+		}
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			return &failure.Refusal{Thing: "the state file " + state, Kind: failure.ErrRefused,
+				Reason: fmt.Sprintf("is of a copy of what %s lists (--%s), and that file is gone", shown(path), name),
+				Way:    "put it back as it was"}
+		}
+	}
+	return nil
 }
 
 // overrides are the flags that replace those of the command.
