@@ -92,9 +92,10 @@ Safety:
     the end, if dmcopy dies, and after --freeze-timeout. A copy that is not done by
     then fails.
   * While a disk writes below a logical volume, dmcopy holds the layout of the volume:
-    LVM commands and dmsetup wait, for less than a second. With --hold=trust it assumes
-    that nobody changes the layout. With --hold=none it never has a disk write below a
-    volume. Where lvmlockd runs, disks write below logical volumes with --hold=trust only.
+    LVM commands and dmsetup wait, for less than a second unless the disk is very slow.
+    With --hold=trust it assumes that nobody changes the layout. With --hold=none it
+    never has a disk write below a volume. Where lvmlockd runs, disks write below logical
+    volumes with --hold=trust only.
   * To read a thin volume's map, dmcopy takes its pool's metadata snapshot. A pool has
     only one; if another program holds it, those volumes are copied through the host.
   * --enable-cross-namespace allows NVMe controllers to copy between their namespaces
