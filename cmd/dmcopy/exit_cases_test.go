@@ -47,6 +47,7 @@ var exitCases = []struct {
 
 	{2, "no such command", "cpoy a b", "did you mean copy?"},
 	{2, "no such flag", "copy --frobnicate a b", "unknown flag"},
+	{2, "a value without its equals sign", "copy --nice 20ms a same", "--nice takes its value with an equals sign: --nice=20ms"},
 	{2, "no arguments", "copy", "wants SRC and DST"},
 	{2, "no size", "copy --length many a same", "is not a size"},
 	{2, "rounded size", "copy --length 1.23G a same", "no whole number of bytes"},

@@ -138,7 +138,7 @@ func (f *rangeFlags) ranges(stdin io.Reader) ([]byterange.Range, error) {
 	case single && listed:
 		return nil, usage("--range and --ranges say where to copy: leave --src-offset, --dst-offset and --length out")
 	case f.length.set && f.length.bytes == 0:
-		return nil, usage("--length 0 copies nothing: leave --length out for everything up to the end of the source")
+		return nil, usage("--length 0 is nothing: leave --length out for everything up to the end of the source")
 	case single:
 		return []byterange.Range{{Src: f.srcOffset.bytes, Dst: f.dstOffset.bytes, Len: f.length.bytes}}, nil
 	case f.file == "":

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -139,6 +140,9 @@ func exactly(names ...string) cobra.PositionalArgs {
 			if wanted == "" {
 				wanted = "no arguments"
 			}
+			if flag, value, found := apart(cmd, args); found {
+				return usage("--%s takes its value with an equals sign: --%s=%s", flag, flag, value)
+			}
 			return usage("%s wants %s, but got %s (see %s --help)",
 				cmd.CommandPath(), wanted, plural(int64(len(args)), "argument"), cmd.CommandPath())
 		}
@@ -149,6 +153,22 @@ func exactly(names ...string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// apart finds a value that was meant for a flag which has one of its own if none follows an equals
+// sign.
+func apart(cmd *cobra.Command, args []string) (name, value string, found bool) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.NoOptDefVal == "" || f.Value.Type() == "bool" || f.Value.String() != f.NoOptDefVal {
+			return
+		}
+		for _, arg := range args {
+			if _, err := time.ParseDuration(arg); err == nil {
+				name, value, found = f.Name, arg, true
+			}
+		}
+	})
+	return name, value, found
 }
 
 // addJSON adds the flag that every command has.
