@@ -70,7 +70,7 @@ func (d *destination) checkpoint(ctx context.Context) error {
 // what is done. If it is not, the plan is stale. No hold is on.
 func (d *destination) settled(ctx context.Context) error {
 	if time.Since(d.looked) >= usersEvery {
-		if err := d.stillUnused(ctx); err != nil {
+		if err := errors.Join(failure.During("copy", d.inPlace()), d.stillUnused(ctx)); err != nil {
 			return err
 		}
 	}

@@ -56,6 +56,7 @@ func (e *Engine) newRun(job Job, opts Options) (*run, error) {
 	}
 	job.Ranges = plan.InSectors(job.Src, job.Dst, ranges)
 	files := ends.FilesOf(job.Src, job.Dst, opts.LiveSource, opts.Log)
+	job.Dst.Device = files.Guard(job.Dst.Device)
 	calls := inflight.New()
 	job.Src, job.Dst = plan.Numbered(job.Src, job.Dst)
 	job = job.watchedBy(calls)
@@ -202,6 +203,9 @@ func (r *run) copy(ctx context.Context, pending []byterange.Range) error {
 	if err := r.caches.drop(ctx); err != nil {
 		return failure.During("flush", err)
 	}
+	if err := r.dest.files.BeginSource(); err != nil {
+		return err
+	}
 	if err := r.windows.prime(ctx, pending); err != nil {
 		return err
 	}
@@ -214,8 +218,9 @@ func (r *run) copy(ctx context.Context, pending []byterange.Range) error {
 			if err == nil {
 				err = r.verifier.filled(ctx)
 			}
-			err = errors.Join(err, r.unmodified(ctx, err == nil))
+			err = errors.Join(err, r.unwritten(ctx, err == nil))
 			r.account.SourceChanged = r.dest.files.Changed()
+			r.noteGrown()
 			return err
 		}
 		if err != nil {
@@ -225,19 +230,22 @@ func (r *run) copy(ctx context.Context, pending []byterange.Range) error {
 	}
 }
 
-// unmodified fails if the source, a regular file, was written to while it was copied. Where only
-// its status has changed, both ends are compared: that can be a mode or a name, or a
-// program that puts the time of modification back.
+// unmodified fails if the source was written to while it was copied, as far as that shows in the
+// times of a regular file: of the source, or of one that it is stored in. Where only its status has
+// changed, both ends are compared: that can be a mode or a name, or a program that puts the
+// time of modification back. So they are for a file that the source is stored in, which others
+// may write to beside the source.
 func (r *run) unmodified(ctx context.Context, equal bool) error {
+	var doubt *ends.Doubt
 	for range maxBarren {
-		if err := r.dest.files.Unmodified(); err != nil || !equal {
+		err := r.dest.files.Unmodified()
+		if err != nil || !equal {
 			return err
 		}
-		doubtful, err := r.dest.files.MayBeModified()
-		if err != nil || !doubtful {
+		if doubt, err = r.dest.files.MayBeModified(); err != nil || doubt == nil {
 			return err
 		}
-		r.log.Info("the status of the source has changed: comparing source and destination", "source", r.job.Src.Name)
+		r.log.Info("the status of the source has changed: comparing source and destination", "source", r.job.Src.Name, "sign", doubt.What)
 		found, err := r.verifier.compare(ctx, r.host.Readable(r.job.Ranges))
 		if err == nil {
 			err = hostcopy.Lost(found.Failures)
@@ -246,10 +254,36 @@ func (r *run) unmodified(ctx context.Context, equal bool) error {
 			return failure.During("verify", err)
 		}
 		if len(found.Mismatches) > 0 {
+			doubt.Beside = false
 			break
 		}
 	}
-	return failure.During("copy", fmt.Errorf("%w: %s: it was written to, and its time of modification was put back", failure.ErrSourceChanged, r.job.Src.Name))
+	if doubt.Beside {
+		r.log.Warn("the source and its copy are equal, but it is not known for sure that nobody has written to the source", "source", r.job.Src.Name, "sign", doubt.What)
+		return nil
+	}
+	return failure.During("copy", fmt.Errorf("%w: %s: %s", failure.ErrSourceChanged, r.job.Src.Name, doubt.What))
+}
+
+// noteGrown notes that the source is longer by now than the copy, which was to be one of all of it.
+func (r *run) noteGrown() {
+	grown, err := r.dest.files.Grown(r.job.Ranges)
+	if err != nil {
+		r.log.Debug("whether the source has grown was not found out", "error", err)
+		return
+	}
+	r.account.SourceGrown = grown
+}
+
+// unwritten fails if the source was written to, or may be by now.
+func (r *run) unwritten(ctx context.Context, equal bool) error {
+	var users error
+	if !r.opts.LiveSource {
+		done := r.calls.Begin("looking for users of", r.job.Src.Name, inflight.Nowhere)
+		users = r.job.Src.StillUnused(ctx, r.log)
+		done()
+	}
+	return errors.Join(users, r.unmodified(ctx, equal && users == nil))
 }
 
 // finish makes the copy durable and visible, and checks it if asked to. No hold
@@ -313,7 +347,7 @@ func (r *run) conclude(ctx context.Context, err error) error {
 
 func (r *run) close() error {
 	r.log.Debug("layout looked at early", "times", r.account.Counted(account.Looks), "windows cut short", r.account.Counted(account.Cuts))
-	errs := []error{r.source.thaw(), r.engine.Close(), r.layout.Close()}
+	errs := []error{r.source.thaw(), r.engine.Close(), r.layout.Close(), r.dest.files.Close()}
 	if r.holder != nil {
 		errs = append(errs, r.keeper.giveBack(r.opts.Hold, r.holder))
 	}

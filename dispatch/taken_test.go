@@ -51,3 +51,33 @@ func TestTaken(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSourceTaken: so is a copy whose source others may write to by the end of it.
+func TestSourceTaken(t *testing.T) {
+	for _, live := range []bool{false, true} {
+		d := newOnDisk(t, mib)
+		rep, err := d.copyReal(t, live, func() { looptest.Attach(t, d.src, 512) })
+		if errors.Is(err, failure.ErrSourceChanged) == live || (err == nil) != (rep.Result == account.OutcomeOK) {
+			t.Errorf("live %v: %+v, %v", live, rep, err)
+		}
+	}
+}
+
+// TestSourceGrows: what a source has gained while all of it was copied is missing in the copy, and told.
+func TestSourceGrows(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		len   int64
+		grown int64
+	}{{"all of it", mib, mib}, {"a part of it", mib - 4*kib, 0}} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newOnDisk(t, 2*mib)
+			d.src = looptest.Attach(t, d.src, 512)
+			looptest.Move(t, d.src, 0, mib)
+			rep, err := d.copyReal(t, false, func() { looptest.Move(t, d.src, 0, 2*mib) }, byterange.Range{Len: c.len})
+			if err != nil || rep.SourceGrown != c.grown {
+				t.Errorf("%+v, %v", rep, err)
+			}
+		})
+	}
+}

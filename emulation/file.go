@@ -155,6 +155,9 @@ func (d *File) WriteUnit() int {
 // Size implements Device: the size when it was opened.
 func (d *File) Size() int64 { return d.size }
 
+// SizeNow is the size that it has by now.
+func (d *File) SizeNow() (int64, error) { return d.opened.Size() }
+
 // Name implements Device.
 func (d *File) Name() string { return d.Path() }
 

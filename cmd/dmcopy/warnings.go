@@ -204,6 +204,10 @@ func afterwards(report *account.Report, job dispatch.Job) (warnings []string) {
 	if report.SourceChanged {
 		warnings = append(warnings, shown(job.Src.Name)+" was written to during the copy, as --live-source allows: the copy may mix its contents of several moments")
 	}
+	if report.SourceGrown > 0 {
+		warnings = append(warnings, fmt.Sprintf("%s has grown by %s while it was copied, and these are missing in the copy: make %s as long, and copy them too (--src-offset), or copy again",
+			shown(job.Src.Name), human(report.SourceGrown), shown(job.Dst.Name)))
+	}
 	for _, device := range report.Unwritten {
 		warnings = append(warnings, "the copy may lack what was written to "+shown(device)+" and was not on disk yet, because this process may not write its page cache back: "+
 			"run sync, and copy again, or run dmcopy as root with CAP_SYS_ADMIN")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dmtable"
+	"github.com/dmcopy/dmcopy/internal/dispatch/account"
 	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
 	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
 	"github.com/dmcopy/dmcopy/internal/layout"
@@ -114,5 +115,15 @@ func TestLostSnapshot(t *testing.T) {
 	job.Dst.Dev = job.Src.Dev
 	if err := w.lostSnapshot(unix.EIO, job); err != unix.EIO {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestGrown: what a copy of all of a source lacks by the end of it is told of.
+func TestGrown(t *testing.T) {
+	job := dispatch.Job{Src: ends.Endpoint{Name: "a"}, Dst: ends.Endpoint{Name: "b"}}
+	for grown, want := range map[int64]string{0: "", 512: "a has grown by 512 B while it was copied, and these are missing in the copy: make b as long"} {
+		if got := strings.Join(afterwards(&account.Report{SourceGrown: grown}, job), "; "); !strings.HasPrefix(got, want) || (want == "") != (got == "") {
+			t.Errorf("%d: %q", grown, got)
+		}
 	}
 }

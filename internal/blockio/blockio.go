@@ -114,6 +114,21 @@ func OpenDevice(path string, major, minor uint32, mode Mode) (*File, error) {
 	return f, nil
 }
 
+// Look opens a regular file to be looked at only: nothing can be read or written, and nobody is
+// kept from anything (open(2), O_PATH).
+func Look(path string) (*File, error) {
+	fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return nil, &Error{"open", path, err}
+	}
+	f := &File{path: path, fd: fd}
+	if err := f.identify(); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return f, nil
+}
+
 func (f *File) open(path string, mode Mode) (int, error) {
 	flags := unix.O_CLOEXEC | unix.O_RDONLY
 	if mode&Write != 0 {
@@ -196,8 +211,13 @@ func (f *File) InPlace() error {
 	case size != int64(f.opened.Size):
 		return &Error{"fstat", f.path, fmt.Errorf("%w from %d to %d bytes", ErrResized, f.opened.Size, size)}
 	}
+	return f.Named()
+}
+
+// Named tells whether the name of a regular file still leads to it. ErrAway.
+func (f *File) Named() error {
 	var now unix.Statx_t
-	err = unix.Statx(unix.AT_FDCWD, f.path, 0, unix.STATX_BASIC_STATS, &now)
+	err := unix.Statx(unix.AT_FDCWD, f.path, 0, unix.STATX_BASIC_STATS, &now)
 	switch {
 	case err == nil && fileID(&now) == f.id && (now.Nlink > 0 || f.opened.Nlink == 0): // names in /proc are those of open files
 		return nil

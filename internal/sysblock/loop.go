@@ -139,6 +139,8 @@ func (l *LoopFile) ask(fd int, dev remap.Dev) error {
 type boundLoop struct {
 	dev  remap.Dev
 	name string
+	// file is the path of it.
+	file string
 	// storage is what package blockio calls the file; "" if neither the device nor its
 	// path tells.
 	storage string
@@ -180,7 +182,7 @@ func (f FS) boundLoop(name string) (boundLoop, error) {
 	if err != nil || bound == nil {
 		return l, err
 	}
-	l.storage = bound.ID
+	l.file, l.storage = bound.File, bound.ID
 	if l.storage == "" { // it may not be opened to ask it
 		if info, err := os.Stat(f.path(bound.File)); err == nil {
 			l.storage = idOf(info)

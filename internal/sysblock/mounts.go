@@ -28,6 +28,8 @@ type Mount struct {
 	SourceID string
 	Point    string
 	Type     string
+	// options are those of the file system, separated by commas.
+	options string
 	// ReadOnly tells that the file system as a whole is read-only. A read-only
 	// mount of a writable file system is not.
 	ReadOnly bool
@@ -185,7 +187,7 @@ func parseMount(line string) (Mount, error) {
 	}
 	return Mount{
 		ID: id, Dev: dev, Source: unescape(after[1]), Point: unescape(before[4]), Type: unescape(after[0]),
-		ReadOnly: hasOption(after[2], "ro"),
+		ReadOnly: hasOption(after[2], "ro"), options: after[2],
 	}, nil
 }
 

@@ -94,7 +94,13 @@ func hidden(err error) bool {
 // writer is a process that has something open for writing.
 type writer struct {
 	Process
-	id string // as [idOf] has it
+	opened
+}
+
+// opened is something that is open.
+type opened struct {
+	id   string // as [idOf] has it
+	link string // that leads to it
 }
 
 // writers lists which processes besides this one have block devices and regular
@@ -118,12 +124,12 @@ func (f FS) writers(mounts []Mount) ([]writer, error) {
 		if strconv.Itoa(pid) == own {
 			continue
 		}
-		ids, err := f.writtenByAny(pid, far)
+		open, err := f.writtenByAny(pid, far)
 		if err != nil {
 			return nil, err
 		}
-		for _, id := range ids {
-			all = append(all, writer{f.process(pid), id})
+		for _, o := range open {
+			all = append(all, writer{f.process(pid), o})
 		}
 	}
 	return all, nil
@@ -132,7 +138,7 @@ func (f FS) writers(mounts []Mount) ([]writer, error) {
 // writtenByAny lists what any thread of a process has open for writing. Threads can have
 // descriptors of their own (unshare(2), CLONE_FILES), and the first one can have ended
 // before the others, which leaves the directory of the process empty.
-func (f FS) writtenByAny(pid int, far map[uint64]bool) ([]string, error) {
+func (f FS) writtenByAny(pid int, far map[uint64]bool) ([]opened, error) {
 	process := filepath.Join("proc", strconv.Itoa(pid))
 	all, err := f.written(process, far)
 	if err != nil && !hidden(err) {
@@ -146,14 +152,14 @@ func (f FS) writtenByAny(pid int, far map[uint64]bool) ([]string, error) {
 		if tid == pid || f.shareFiles(pid, tid) {
 			continue
 		}
-		ids, err := f.written(filepath.Join(process, "task", strconv.Itoa(tid)), far)
+		more, err := f.written(filepath.Join(process, "task", strconv.Itoa(tid)), far)
 		if err != nil && !hidden(err) {
 			return nil, err
 		}
-		all = append(all, ids...)
+		all = append(all, more...)
 	}
-	slices.Sort(all)
-	return slices.Compact(all), nil
+	slices.SortFunc(all, func(a, b opened) int { return strings.Compare(a.id, b.id) })
+	return slices.CompactFunc(all, func(a, b opened) bool { return a.id == b.id }), nil
 }
 
 // kcmpFiles has kcmp(2) compare tables of descriptors (include/uapi/linux/kcmp.h).
@@ -169,12 +175,12 @@ func (f FS) shareFiles(a, b int) bool {
 }
 
 // written lists what a process has open for writing.
-func (f FS) written(process string, far map[uint64]bool) ([]string, error) {
+func (f FS) written(process string, far map[uint64]bool) ([]opened, error) {
 	fds, err := f.numbers(filepath.Join(process, "fd"))
 	if err != nil {
 		return nil, err
 	}
-	var ids []string
+	var open []opened
 	for _, fd := range fds {
 		link := f.path(process, "fd", strconv.Itoa(fd))
 		if !writable(link) || far[f.mountOf(process, fd)] {
@@ -189,10 +195,10 @@ func (f FS) written(process string, far map[uint64]bool) ([]string, error) {
 			id = f.idBehind(rdev(info))
 		}
 		if id != "" {
-			ids = append(ids, id)
+			open = append(open, opened{id, link})
 		}
 	}
-	return ids, nil
+	return open, nil
 }
 
 // isAnother tells whether a process lives and runs another program than this one does.

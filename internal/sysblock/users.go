@@ -131,8 +131,9 @@ func (f FS) subsystem(facts *Facts) (string, error) {
 
 // FileUsers lists who uses a regular file, which package blockio calls by that ID and
 // this process by that path: as the storage of loop devices, and whatever is made of these, as
-// swap space, for writing, or by a lock (flock(2)). Processes that run this same program are left
-// out: copies lock what they write, and can share a file.
+// swap space, for writing, or by a lock (flock(2)), also by another name that it may have: see
+// package alias. Processes that run this same program are left out: copies lock what they write, and
+// can share a file by one name.
 func (f FS) FileUsers(path, id string) ([]Use, error) {
 	u, err := f.newUsers()
 	if err != nil {
@@ -144,6 +145,7 @@ func (f FS) FileUsers(path, id string) ([]Use, error) {
 		copies = copies || is
 		return is
 	})
+	u.join(path, id)
 	if err := u.stored(id, &Facts{}); err != nil {
 		return nil, err
 	}
@@ -187,7 +189,7 @@ func (u *users) outOfSight(file *openFile, id string) error {
 			return nil
 		}
 		own, err := u.fs.written("proc/self", nil)
-		if err != nil || slices.Contains(own, id) {
+		if err != nil || slices.ContainsFunc(own, func(o opened) bool { return o.id == id }) {
 			return err
 		}
 		now, err := u.fs.writers(u.mounts)

@@ -21,12 +21,12 @@ func TestParseMounts(t *testing.T) {
 43 28 0:41 / /empty rw - tmpfs  rw
 `
 	want := []Mount{
-		{ID: 22, Dev: remap.Dev{Minor: 21}, Source: "proc", Point: "/proc", Type: "proc"},
-		{ID: 28, Dev: remap.Dev{Major: 259, Minor: 2}, Source: "/dev/nvme0n1p2", Point: "/", Type: "ext4"},
-		{ID: 40, Dev: remap.Dev{Minor: 35}, Source: "/dev/mapper/vg-home", Point: "/home", Type: "btrfs"},
-		{ID: 41, Dev: remap.Dev{Major: 259, Minor: 3}, Source: "/dev/nvme0n1p3", Point: `/mnt/my disk\`, Type: "xfs", ReadOnly: true},
-		{ID: 42, Dev: remap.Dev{Minor: 40}, Source: "overlay", Point: "/var/lib/merged", Type: "overlay"},
-		{ID: 43, Dev: remap.Dev{Minor: 41}, Source: "", Point: "/empty", Type: "tmpfs"},
+		{ID: 22, Dev: remap.Dev{Minor: 21}, Source: "proc", Point: "/proc", Type: "proc", options: "rw"},
+		{ID: 28, Dev: remap.Dev{Major: 259, Minor: 2}, Source: "/dev/nvme0n1p2", Point: "/", Type: "ext4", options: "rw,errors=remount-ro"},
+		{ID: 40, Dev: remap.Dev{Minor: 35}, Source: "/dev/mapper/vg-home", Point: "/home", Type: "btrfs", options: "rw,space_cache=v2,subvol=/@home"},
+		{ID: 41, Dev: remap.Dev{Major: 259, Minor: 3}, Source: "/dev/nvme0n1p3", Point: `/mnt/my disk\`, Type: "xfs", options: "ro,attr2", ReadOnly: true},
+		{ID: 42, Dev: remap.Dev{Minor: 40}, Source: "overlay", Point: "/var/lib/merged", Type: "overlay", options: "rw,lowerdir=/a,upperdir=/b"},
+		{ID: 43, Dev: remap.Dev{Minor: 41}, Source: "", Point: "/empty", Type: "tmpfs", options: "rw"},
 	}
 	got, err := parseMounts(strings.NewReader(text))
 	if err != nil || !reflect.DeepEqual(got, want) {
@@ -91,6 +91,7 @@ func TestMountRoundTrip(t *testing.T) {
 		if want.ReadOnly {
 			options = "ro,relatime"
 		}
+		want.options = options
 		line := fmt.Sprintf("1 2 %s / %s rw %s- %s %s %s", want.Dev, want.Point, optional, want.Type, want.Source, options)
 		if got, err := parseMount(line); err != nil || got != want {
 			t.Fatalf("%q: %+v, %v", line, got, err)

@@ -23,7 +23,8 @@ type room struct {
 // rooms are all packages outside of test/, the lower ones first.
 var rooms = []room{
 	{"remap", nil, "the arithmetic of layers is pure: whoever reads it need not know anything else"},
-	{"internal/blockio", nil, "block device ioctls know nothing of stacks"},
+	{"internal/alias", nil, "whether two files may be one shows in what they are, wherever they are"},
+	{"internal/blockio", []string{"internal/alias"}, "block device ioctls know nothing of stacks"},
 	{"internal/superblock", nil, "what lies on a device is told from its bytes alone"},
 	{"internal/background", nil, "waiting for something knows nothing of what it is"},
 	{"internal/rerun", nil, "starting oneself again knows nothing of what for"},
@@ -40,7 +41,7 @@ var rooms = []room{
 	{"dmtable/thinmeta", []string{"remap", "dmtable/internal/rows"}, "what lies on a disk is read without knowing whose table it belongs to"},
 	{"dmtable/integritysb", []string{"remap"}, "what lies on a disk is read without knowing whose table it belongs to"},
 	{"dmtable", []string{"remap", "internal/raidmap", "dmtable/exstore", "dmtable/thinmeta", "dmtable/integritysb"}, "tables are read into layers; they know nothing of sysfs or of md"},
-	{"internal/sysblock", []string{"remap"}, "facts of devices; they know nothing of device-mapper"},
+	{"internal/sysblock", []string{"remap", "internal/alias"}, "facts of devices; they know nothing of device-mapper"},
 	{"internal/layout", []string{"remap", "dmtable", "dmtable/exstore", "dmtable/thinmeta", "dmtable/integritysb", "mdraid", "internal/bcache", "internal/sysblock", "internal/blockio"}, "the one place where the readers of layouts meet"},
 	{"internal/layout/watch", []string{"remap", "dmtable"}, "who listens for changes of layouts does not read them"},
 	{"emulation", []string{"internal/blockio"}, "copying through the host works without knowing what is below a device"},
@@ -53,7 +54,7 @@ var rooms = []room{
 	{"internal/dispatch/inflight", []string{"internal/dispatch/failure", "emulation", "internal/background"}, "calls are counted without knowing what they are for"},
 	{"internal/dispatch/machine", []string{"copydomain", "internal/dispatch/hold", "emulation", "remap"}, "what a copy needs of a machine is said apart from the machine there is"},
 	{"internal/dispatch/kernel", []string{"copydomain", "internal/dispatch/hold", "internal/dispatch/machine", "emulation", "internal/blockio", "remap", "internal/layout", "internal/layout/watch", "internal/sysblock"}, "the machine that there is knows nothing of copies"},
-	{"internal/dispatch/ends", []string{"internal/dispatch/byterange", "internal/dispatch/failure", "internal/dispatch/freeze", "emulation", "internal/blockio", "internal/superblock", "internal/journal", "remap", "internal/layout", "internal/sysblock"}, "opening the ends of a copy is done before anything is known of how they are copied"},
+	{"internal/dispatch/ends", []string{"internal/alias", "internal/dispatch/byterange", "internal/dispatch/failure", "internal/dispatch/freeze", "emulation", "internal/blockio", "internal/superblock", "internal/journal", "remap", "internal/layout", "internal/sysblock"}, "opening the ends of a copy is done before anything is known of how they are copied"},
 	{"internal/dispatch/account", []string{"copydomain", "internal/dispatch/failure", "remap"}, "counting knows nothing of what is counted"},
 	{"internal/dispatch/plan", []string{"copydomain", "internal/dispatch/account", "internal/dispatch/byterange", "internal/dispatch/ends", "internal/dispatch/failure", "internal/dispatch/hold", "internal/dispatch/machine", "emulation", "internal/blockio", "remap", "internal/sysblock"}, "a plan says how to copy, and writes nothing"},
 	{"internal/dispatch/window", []string{"copydomain", "internal/dispatch/account", "internal/dispatch/byterange", "internal/dispatch/hold", "internal/dispatch/plan", "internal/boottime", "remap"}, "a window is steps of a plan, and does nothing"},
@@ -72,6 +73,7 @@ var rooms = []room{
 
 // support are packages that help tests and are linked into no program.
 var support = []room{
+	{"internal/alias/aliastest", nil, "files with two names, for the tests of whoever looks at files"},
 	{"internal/blockio/looptest", nil, "loop devices for the tests of whoever does I/O"},
 	{"dmtable/dmtest", []string{"remap"}, "a fake device-mapper must not share code with what it tests"},
 	{"mdraid/mdraidtest", nil, "fixtures must not share code with what reads them"},
@@ -91,14 +93,14 @@ type dependency struct {
 }
 
 // tests are the files that are linked into no program.
-var tests = []string{"*_test.go", "internal/blockio/looptest/...", "dmtable/dmtest/...", "mdraid/mdraidtest/...", "internal/sysblock/sysblocktest/...", "emulation/enginetest/...", "internal/dispatch/plan/plantest/...", "test/..."}
+var tests = []string{"*_test.go", "internal/alias/aliastest/...", "internal/blockio/looptest/...", "dmtable/dmtest/...", "mdraid/mdraidtest/...", "internal/sysblock/sysblocktest/...", "emulation/enginetest/...", "internal/dispatch/plan/plantest/...", "test/..."}
 
 // dependencies are everything outside of the standard library, and the parts
 // of it that not everybody may use. The first line that matches counts.
 var dependencies = []dependency{
 	{"C", nil, "the program is static and is built without a C compiler"},
 	{"unsafe", []string{"*/uapi.go", "*/ioctl.go", "*/uapi_test.go", "*/uapi_amd64_test.go", "internal/boottime/syscall.go", "test/..."}, "memory is shared with the kernel in few files, each next to the header that it mirrors"},
-	{"golang.org/x/sys/...", append([]string{"internal/blockio/...", "internal/boottime/...", "copydomain/blocks/outcome.go", "copydomain/files/...", "copydomain/nvme/...", "copydomain/scsi/...", "dmtable/...", "internal/sysblock/...", "internal/layout/heldroot.go", "internal/layout/watch/...",
+	{"golang.org/x/sys/...", append([]string{"internal/alias/...", "internal/blockio/...", "internal/boottime/...", "copydomain/blocks/outcome.go", "copydomain/files/...", "copydomain/nvme/...", "copydomain/scsi/...", "dmtable/...", "internal/sysblock/...", "internal/layout/heldroot.go", "internal/layout/watch/...",
 		"emulation/...", "dispatch/...", "internal/dispatch/...", "internal/journal/...", "cmd/dmcopy/..."}, tests...), "only who talks to the kernel knows its numbers"},
 	{"golang.org/x/term", []string{"cmd/dmcopy/..."}, "only the command has a terminal"},
 	{"github.com/sirupsen/logrus/...", []string{"cmd/dmcopy/..."}, "libraries log to a *slog.Logger that they are given"},

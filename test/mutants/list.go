@@ -64,8 +64,63 @@ var mutants = []mutant{
 	},
 	{
 		guard: "files: whose status has changed is compared",
-		file:  "internal/dispatch/ends/fileends.go", old: "	changed, err := l.src.StatusChanged()\n	return changed,", new: "	_, err := l.src.StatusChanged()\n	return false,",
+		file:  "internal/dispatch/ends/fileends.go", old: "	changed, err := l.src.StatusChanged()\n	if !changed {", new: "	_, err := l.src.StatusChanged()\n	if true {",
 		in: "./dispatch", tests: "TestSourceFileChanges",
+	},
+	{
+		guard: "files: one that a destination is stored in keeps its name",
+		file:  "internal/dispatch/ends/backing.go", old: "errors.Join(f.whole(), f.Named())", new: "f.whole()",
+		in: "./dispatch", tests: "TestFileBelowDestination",
+	},
+	{
+		guard: "files: nothing is written behind the end of one that a destination is stored in",
+		file:  "internal/dispatch/ends/fileends.go", old: "	return wholeDevice{dst, l.dstBelow}", new: "	return dst",
+		in: "./dispatch", tests: "TestFileBelowDestination",
+	},
+	{
+		guard: "files: who has one open that a destination is stored in is told of",
+		file:  "internal/dispatch/ends/sharers.go", old: "u.Kind == sysblock.Opened && u.Dev.IsZero()", new: "false",
+		in: "./dispatch", tests: "TestFileBelowIsOpen",
+	},
+	{
+		guard: "files: one that a source is stored in is looked at",
+		file:  "internal/dispatch/ends/backing.go", old: "		changed, err := f.StatusChanged()\n		if changed {", new: "		_, err := f.StatusChanged()\n		if false {",
+		in: "./dispatch", tests: "TestFileBelowSource",
+	},
+	{
+		guard: "files: what is in the page cache of a source shows in what it is stored in",
+		file:  "internal/dispatch/ends/fileends.go", old: "	return l.writeBack()", new: "	return nil",
+		in: "./dispatch", tests: "TestFileBelowSource",
+	},
+	{
+		guard: "files: one by two names is one",
+		file:  "internal/dispatch/ends/refuse_ranges.go", old: "	if err := refuseAliases(src, dst); err != nil {\n		return nil, err\n	}\n", new: "",
+		in: "./internal/dispatch/ends", tests: "TestAliases",
+	},
+	{
+		guard: "files: what does not stand still may be any other one",
+		file:  "internal/alias/alias.go", old: "	return true, nil\n}\n\n// own tells", new: "	return false, nil\n}\n\n// own tells",
+		in: "./internal/alias", tests: "TestMayStirred",
+	},
+	{
+		guard: "files: contents that an overlay shows are those of a layer, whatever the times",
+		file:  "internal/dispatch/ends/aliases.go", old: "			if err := refuseUnderlying(s, d, name); err != nil {\n				return err\n			}\n", new: "",
+		in: "./internal/dispatch/ends", tests: "TestMetadataOnly",
+	},
+	{
+		guard: "users: by another name they are users",
+		file:  "internal/sysblock/users.go", old: "	u.join(path, id)\n", new: "",
+		in: "./internal/sysblock", tests: "TestUsersByAnotherName",
+	},
+	{
+		guard: "users: who may write to a source by the end of its copy counts",
+		file:  "internal/dispatch/ends/open.go", old: "	end.used = o.stillUnwritten\n", new: "",
+		in: "./dispatch", tests: "TestSourceTaken",
+	},
+	{
+		guard: "source: what it has gained is told of",
+		file:  "dispatch/run.go", old: "	r.account.SourceGrown = grown", new: "	r.account.SourceGrown = 0 * grown",
+		in: "./dispatch", tests: "TestSourceGrows",
 	},
 	{
 		guard: "holes: data behind which the kernel cannot search is no hole",
@@ -774,7 +829,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "what was created and is a copy is not removed, also one of holes",
-		file:  "internal/dispatch/ends/fileends.go", old: "return failure.During(\"copy\", named(l.dstName, l.dst.Touch()))", new: "return nil",
+		file:  "internal/dispatch/ends/fileends.go", old: "		err = named(l.dstName, l.dst.Touch())\n", new: "",
 		in: "./internal/dispatch/ends", tests: "TestDiscardCopied",
 	},
 	{
@@ -1129,7 +1184,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "a source file is as it was",
-		file:  "dispatch/run.go", old: "errors.Join(err, r.unmodified(ctx, err == nil))", new: "err",
+		file:  "dispatch/run.go", old: "errors.Join(users, r.unmodified(ctx, equal && users == nil))", new: "users",
 		in: "./dispatch", tests: "TestSourceFileChanges",
 	},
 	{
@@ -1199,7 +1254,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "in use: files of loop devices are known by their numbers",
-		file:  "internal/sysblock/loop.go", old: "l.storage = bound.ID", new: "l.storage = \"\"",
+		file:  "internal/sysblock/loop.go", old: "l.file, l.storage = bound.File, bound.ID", new: "l.file, l.storage = bound.File, \"\"",
 		in: "./internal/dispatch/ends", tests: "TestLoopWithoutName",
 	},
 	{
@@ -1264,7 +1319,7 @@ var mutants = []mutant{
 	},
 	{
 		guard: "in use: what this process has open is no use by others",
-		file:  "internal/sysblock/users.go", old: "if err != nil || slices.Contains(own, id) {", new: "if err != nil || len(own) < 0 {",
+		file:  "internal/sysblock/users.go", old: "slices.ContainsFunc(own, func(o opened) bool { return o.id == id })", new: "len(own) < 0",
 		in: "./internal/sysblock", tests: "TestOwnDescriptor",
 	},
 	{

@@ -74,6 +74,9 @@ type Findings struct {
 	Frozen time.Duration
 	// SourceChanged: the source was written to meanwhile, as was accepted.
 	SourceChanged bool
+	// SourceGrown is by how many bytes the source is longer than what was to be copied of it, which
+	// was all.
+	SourceGrown int64
 }
 
 // New begins to count, and tells the progress.

@@ -70,8 +70,11 @@ type Report struct {
 	// Frozen is for how many seconds the file system of the source stood still. It
 	// is 0 unless it did until all of it was read: the copy is one of that moment.
 	Frozen float64 `json:"frozen_seconds,omitempty"`
-	// SourceChanged: a source file was written to while it was copied, as was accepted.
+	// SourceChanged: a source file, or one that the source is stored in, was written to while it
+	// was copied, as was accepted.
 	SourceChanged bool `json:"source_changed,omitempty"`
+	// SourceGrown is by how many bytes the source became longer while it was copied to its end.
+	SourceGrown int64 `json:"source_grown_bytes,omitempty"`
 	// Unwritten names devices whose page caches this process may not write back: what was
 	// written to them, and not yet to disk, may be missing in the copy.
 	Unwritten []string `json:"caches_unwritten,omitempty"`
@@ -104,7 +107,7 @@ func (a *Account) Report(bad []Bad, err error) *Report {
 		Bad: append([]Bad{}, bad...), Commands: a.Counted(Commands), ByMethod: a.byMethod(), Reasons: reasons,
 		Windows: a.Counted(Windows), LayoutChanges: a.Counted(LayoutChanges), Moved: a.Counted(Moved), Recopied: a.Counted(Recopied), Primed: a.Counted(Primed),
 		ReadBack: a.Counted(ReadBack), Redone: a.Counted(Redone), Postponed: a.Counted(Postponed), Fallbacks: a.Counted(Fallbacks), Backoffs: a.Counted(Backoffs),
-		SourceChanged: a.SourceChanged, Frozen: a.Frozen.Seconds(), Verified: a.Verified, Errors: []string{},
+		SourceChanged: a.SourceChanged, SourceGrown: a.SourceGrown, Frozen: a.Frozen.Seconds(), Verified: a.Verified, Errors: []string{},
 	}
 	a.spend(rep)
 	rep.fail(err)

@@ -13,6 +13,7 @@ import (
 	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
 	"github.com/dmcopy/dmcopy/internal/dispatch/freeze"
+	"github.com/dmcopy/dmcopy/internal/sysblock"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -33,6 +34,8 @@ type Endpoint struct {
 	Holes Holer
 	// storage is the ID of what a loop device is stored in, if it is known.
 	storage string
+	// loops tells which loop devices on files it is, or rests on; nil for a regular file.
+	loops func() ([]sysblock.StoredLoop, error)
 	// mounted is the file system on it, if that is to be frozen.
 	mounted *freeze.FileSystem
 	// made is the file that was created to be this end, draft one without a name that
@@ -42,12 +45,14 @@ type Endpoint struct {
 	// claims keep others from using it; nil if it is not claimed.
 	claims *claims
 	// used fails with ErrTaken if somebody uses a destination that nobody used when
-	// it was opened; nil if that is not looked for.
+	// it was opened, and with ErrSourceChanged if somebody may write to a source to which
+	// nobody did; nil if that is not looked for.
 	used func(context.Context, *slog.Logger) error
 }
 
 // StillUnused fails with [failure.ErrTaken] if somebody uses a destination that nobody used
-// when it was opened.
+// when it was opened, and with [failure.ErrSourceChanged] if somebody may write to a source to
+// which nobody did then.
 func (e Endpoint) StillUnused(ctx context.Context, log *slog.Logger) error {
 	if e.used == nil {
 		return nil

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
+	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
@@ -12,6 +14,7 @@ import (
 
 // regular is a regular file, which other programs can lock, write to, and take away.
 type regular interface {
+	ID() string
 	LockToRead() error
 	LockToWrite() error
 	CheckToWrite() error
@@ -31,18 +34,31 @@ type regular interface {
 // maxLocks bounds how many runs of the destination are locked one by one.
 const maxLocks = 1 << 10
 
-// Files are the ends of a job that are regular files, and nil for others. A source
-// that is the destination as well is none.
+// growing is a device or file that knows how long it is by now.
+type growing interface {
+	Size() int64 // when it was opened
+	SizeNow() (int64, error)
+}
+
+// Files are the ends of a job that are regular files, and nil for others, and the files that
+// others are stored in. A source that is the destination as well is none.
 type Files struct {
-	src, dst         regular
-	srcName, dstName string
-	live             bool // the source may be written to
-	changed          bool // and was
-	log              *slog.Logger
+	src, dst           regular
+	srcBelow, dstBelow *backing
+	srcSize            growing // nil if that is not known
+	writeBack          func() error
+	srcName, dstName   string
+	live               bool // the source may be written to
+	changed            bool // and was
+	log                *slog.Logger
 }
 
 func FilesOf(src, dst Endpoint, live bool, log *slog.Logger) Files {
-	l := Files{srcName: src.Name, dstName: dst.Name, live: live, log: log}
+	l := Files{srcName: src.Name, dstName: dst.Name, live: live, log: log, dstBelow: backingOf(dst, log)}
+	if src.mounted == nil { // else nobody writes to it until it is thawed
+		l.srcBelow, l.writeBack = backingOf(src, log), src.Device.Flush
+	}
+	l.srcSize, _ = src.Device.(growing)
 	if src.File != nil && src.File.ID != storageID(dst) { // what is written is locked anyway
 		l.src, _ = src.Device.(regular)
 	}
@@ -81,12 +97,29 @@ func refuseAway(f regular, name string) error {
 }
 
 // Begin tells by the time of modification that the destination is a copy from now on, also
-// one of holes only: whoever has made the file does not remove it then.
+// one of holes only: whoever has made the file does not remove it then. From then on it is looked
+// after what the destination is stored in.
 func (l Files) Begin() error {
-	if l.dst == nil {
-		return nil
+	err := named(l.dstName, l.dstBelow.begin())
+	if err == nil && l.dst != nil {
+		err = named(l.dstName, l.dst.Touch())
 	}
-	return failure.During("copy", named(l.dstName, l.dst.Touch()))
+	return failure.During("copy", err)
+}
+
+// BeginSource has it looked from now on after what the source is stored in: whoever has written
+// to it before has had it written back.
+func (l Files) BeginSource() error { return failure.During("copy", l.srcBelow.begin()) }
+
+// Close lets go of what the ends are stored in.
+func (l Files) Close() error { return errors.Join(l.srcBelow.Close(), l.dstBelow.Close()) }
+
+// Guard is the destination, which is not written to any more when what it is stored in was cut off.
+func (l Files) Guard(dst emulation.Device) emulation.Device {
+	if l.dstBelow == nil {
+		return dst
+	}
+	return wholeDevice{dst, l.dstBelow}
 }
 
 // CheckLocks refuses what take would refuse, as far as that shows without locks.
@@ -146,7 +179,7 @@ func (l Files) refuse(err error, name, what, orElse string) error {
 // InPlace fails if what was written is not where it belongs any more.
 func (l Files) InPlace() error {
 	if l.dst == nil {
-		return nil
+		return of(l.dstName, l.dstBelow.inPlace())
 	}
 	return named(l.dstName, l.dst.InPlace())
 }
@@ -155,7 +188,7 @@ func (l Files) InPlace() error {
 // accepted: then it is noted.
 func (l *Files) Unmodified() error {
 	if l.src == nil {
-		return nil
+		return l.noteModified()
 	}
 	err := l.src.Unmodified()
 	changed := errors.Is(err, blockio.ErrModified) || errors.Is(err, blockio.ErrResized)
@@ -169,19 +202,95 @@ func (l *Files) Unmodified() error {
 	return failure.During("copy", err)
 }
 
-// MayBeModified tells whether the source may have been written to since this was asked last, with
-// its time of modification put back; or something else of it has changed, such as its mode. Where
-// that is accepted, it is not asked.
-func (l *Files) MayBeModified() (bool, error) {
-	if l.src == nil || l.live {
-		return false, nil
+// noteModified notes that what the source is stored in was written to, if that is accepted.
+func (l *Files) noteModified() error {
+	if !l.live {
+		return nil
+	}
+	var modified bool
+	err := l.settle()
+	if err == nil {
+		modified, err = l.srcBelow.modified(l.dstFiles())
+	}
+	l.changed = l.changed || modified
+	return failure.During("copy", of(l.srcName, err))
+}
+
+// settle has what was written to the source by its page cache written to what it is stored in.
+func (l *Files) settle() error {
+	if l.srcBelow.empty() {
+		return nil
+	}
+	return l.writeBack()
+}
+
+// dstFiles are the IDs of the files that the copy itself writes to.
+func (l *Files) dstFiles() map[string]bool {
+	ids := make(map[string]bool)
+	if l.dst != nil {
+		ids[l.dst.ID()] = true
+	}
+	_ = l.dstBelow.each(func(f *backingFile) error { // which fails nowhere
+		ids[f.ID()] = true
+		return nil
+	})
+	return ids
+}
+
+// A Doubt is a sign that the source may have been written to.
+type Doubt struct {
+	// What says it, as a sentence about the source does.
+	What string
+	// Beside: it can have been written to beside the source as well.
+	Beside bool
+}
+
+// MayBeModified tells why the source may have been written to since this was asked last: its
+// status has changed, which it does even if its time of modification is put back, or that of a
+// file that it is stored in. It can be something else than its contents, such as its mode. Where that
+// is accepted, it is not asked.
+func (l *Files) MayBeModified() (*Doubt, error) {
+	if l.live {
+		return nil, nil
+	}
+	if l.src == nil {
+		var name string
+		err := l.settle()
+		if err == nil {
+			name, err = l.srcBelow.written(l.dstFiles())
+		}
+		if name == "" {
+			return nil, failure.During("copy", of(l.srcName, err))
+		}
+		return &Doubt{name + " was written to", true}, nil
 	}
 	changed, err := l.src.StatusChanged()
-	return changed, failure.During("copy", named(l.srcName, err))
+	if !changed {
+		return nil, failure.During("copy", named(l.srcName, err))
+	}
+	return &Doubt{"it was written to, and its time of modification was put back", false}, nil
+}
+
+// Grown tells by how many bytes the source is longer than what the ranges copy of it, if they were
+// to reach to its end.
+func (l *Files) Grown(ranges []byterange.Range) (int64, error) {
+	if l.srcSize == nil || !slices.ContainsFunc(ranges, func(r byterange.Range) bool { return r.Src+r.Len == l.srcSize.Size() }) {
+		return 0, nil
+	}
+	now, err := l.srcSize.SizeNow()
+	return max(now-l.srcSize.Size(), 0), failure.During("copy", named(l.srcName, err))
 }
 
 // Changed tells whether the source was written to, as was accepted.
 func (l *Files) Changed() bool { return l.changed }
+
+// of says what an error is about.
+func of(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
 
 // named calls a file as the user does.
 func named(name string, err error) error {

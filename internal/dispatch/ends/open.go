@@ -70,7 +70,9 @@ func openSource(ctx context.Context, sys sysblock.FS, name string, opts OpenOpti
 	if opts.LiveSource {
 		return o.open(0)
 	}
-	return o.openClaimed(opts.Beside, 0, func(c *claims) error { return o.claimStill(ctx, c) })
+	end, err := o.openClaimed(opts.Beside, 0, func(c *claims) error { return o.claimStill(ctx, c) })
+	end.used = o.stillUnwritten
+	return end, err
 }
 
 // OpenDestination is [OpenSource] for the end that is written to. A block
@@ -301,6 +303,7 @@ func (o *opener) open(mode blockio.Mode) (Endpoint, error) {
 	}
 	if o.facts != nil {
 		end.Dev = o.facts.Dev
+		end.loops = func() ([]sysblock.StoredLoop, error) { return o.sys.StoredBelow(end.Dev) }
 		if o.facts.Zoned == HostManaged {
 			end.Zones = file
 		}

@@ -17,10 +17,13 @@ import (
 // same bytes, and none reads what another one writes.
 //
 // The error is a [Refusal] of kind ErrUsage, or of kind ErrRefused if the
-// destination is too small.
+// destination is too small, or may be the source by another name.
 func Ranges(src, dst Endpoint, ranges []byterange.Range) ([]byterange.Range, error) {
 	if src.storedIn(dst) || dst.storedIn(src) {
 		return nil, failure.Refuse(dst.Name, "and %s are the same: one is the storage of the other", "choose another destination", src.Name)
+	}
+	if err := refuseAliases(src, dst); err != nil {
+		return nil, err
 	}
 	if len(ranges) == 0 {
 		if src.Device.Size() == 0 {

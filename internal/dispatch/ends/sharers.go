@@ -198,11 +198,15 @@ func (o *opener) stillUnused(ctx context.Context, log *slog.Logger) error {
 	if err == nil {
 		shared, err = o.patientSharers(ctx, func(u sysblock.Use) bool { return u.Kind != sysblock.Opened })
 	}
+	var stored []sharer
+	if err == nil {
+		stored, err = o.sharers(ctx, openedFile)
+	}
 	if err != nil {
 		log.Debug("whether somebody uses the destination by now was not found out", "error", err)
 		return nil
 	}
-	texts, ways := []string(nil), []string(nil)
+	var taken users
 	for _, u := range uses {
 		switch u.Kind {
 		case sysblock.Opened:
@@ -211,13 +215,59 @@ func (o *opener) stillUnused(ctx context.Context, log *slog.Logger) error {
 		case sysblock.Unseen, sysblock.Locked, sysblock.LockedRO: // this copy has it open itself
 			continue
 		}
-		texts, ways = append(texts, o.describe(u)), append(ways, o.wayOutOfUse(u))
+		taken.add(o.describe(u), o.wayOutOfUse(u))
+	}
+	for _, s := range stored {
+		log.Warn("somebody has opened the file that the destination is stored in for writing while it was written", "destination", o.name, "who", s.Detail)
 	}
 	for _, s := range shared {
-		texts, ways = append(texts, o.describeSharer(s)), append(ways, o.wayOutOfUse(s.Use))
+		taken.add(o.describeSharer(s), o.wayOutOfUse(s.Use))
 	}
-	if len(texts) == 0 {
+	return taken.fail(o.name, failure.ErrTaken)
+}
+
+// openedFile tells whether somebody has a file open for writing.
+func openedFile(u sysblock.Use) bool { return u.Kind == sysblock.Opened && u.Dev.IsZero() }
+
+// users are who must not use an end, and what can be done about them.
+type users struct{ texts, ways []string }
+
+func (u *users) add(text, way string) { u.texts, u.ways = append(u.texts, text), append(u.ways, way) }
+
+// fail is nil if there are none.
+func (u *users) fail(name string, kind error) error {
+	if len(u.texts) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s: %w: %s: %s, and copy again", o.name, failure.ErrTaken, strings.Join(texts, ", and "), strings.TrimSuffix(ways[0], " first"))
+	return fmt.Errorf("%s: %w: %s: %s, and copy again", name, kind, strings.Join(u.texts, ", and "), strings.TrimSuffix(u.ways[0], " first"))
+}
+
+// stillUnwritten fails with ErrSourceChanged if somebody may write to a source by now to which nobody
+// could when it was opened: swap space is written to without a trace in the times of its file. Who
+// has opened it for writing may have done so for a moment, and is told of: what is written to a
+// file shows.
+func (o *opener) stillUnwritten(ctx context.Context, log *slog.Logger) error {
+	uses, err := o.uses()
+	var shared []sharer
+	if err == nil {
+		shared, err = o.patientSharers(ctx, func(u sysblock.Use) bool { return writes(u) && u.Kind != sysblock.Opened })
+	}
+	if err != nil {
+		log.Debug("whether somebody may write to the source by now was not found out", "error", err)
+		return nil
+	}
+	var writers users
+	for _, u := range uses {
+		switch {
+		case !writes(u), u.Kind == sysblock.Unseen, u.Kind == sysblock.Locked, u.Kind == sysblock.Output:
+		case u.Kind == sysblock.Opened:
+			log.Warn("somebody has opened the source for writing while it was copied", "source", o.name, "who", u.Detail)
+		default:
+			writers.add(o.describe(u), o.wayOutOfUse(u))
+		}
+	}
+	for _, s := range shared {
+		writers.add(o.describeSharer(s), o.wayOutOfUse(s.Use))
+	}
+	return writers.fail(o.name, failure.ErrSourceChanged)
 }

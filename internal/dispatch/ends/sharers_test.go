@@ -205,3 +205,55 @@ func TestFilesWithoutSys(t *testing.T) {
 	}
 	closed(t, live)
 }
+
+// TestSourceStaysUnwritten: who may write to a source by the end of a copy, and could not before, is
+// told of. Who has it open for writing shows in its times if he writes.
+func TestSourceStaysUnwritten(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		use  func(m *sysblocktest.Machine)
+		end  string
+		want string
+	}{
+		{"nobody", func(*sysblocktest.Machine) {}, "/file", ""},
+		{"swap", func(m *sysblocktest.Machine) {
+			m.File("proc/swaps", "Filename Type Size Used Priority\n/file file 1 0 -2")
+		}, "/file", "it is swap space: run swapoff, and copy again"},
+		{"a loop device", func(m *sysblocktest.Machine) { m.Loop("loop9000", "7:9000", "/file") }, "/file", "it is the storage of loop9000"},
+		{"a loop device for reading", func(m *sysblocktest.Machine) {
+			m.Loop("loop9000", "7:9000", "/file")
+			m.Set("loop9000", "ro", "1")
+		}, "/file", ""},
+		{"a mount", func(m *sysblocktest.Machine) {
+			m.File("proc/self/mountinfo", "30 1 8:0 / /mnt rw - ext4 /dev/sda rw")
+		}, "sda", "it is mounted read-write on /mnt (ext4)"},
+		{"a mount for reading", func(m *sysblocktest.Machine) {
+			m.File("proc/self/mountinfo", "30 1 8:0 / /mnt ro - ext4 /dev/sda ro")
+		}, "sda", ""},
+		{"a mount of what it lies on", func(m *sysblocktest.Machine) {
+			m.Mapped("dm-0", "253:0", "odd", 512, "sda")
+			m.File("proc/self/mountinfo", "30 1 8:0 / /mnt rw - ext4 /dev/sda rw")
+		}, "dm-0", "sda, on which it rests, is mounted read-write"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := sysblocktest.New(t)
+			m.Disk("sda", "8:0", 4096)
+			m.File("file", "text")
+			c.use(m)
+			o := &opener{sys: m.FS(), name: c.end, path: filepath.Join(string(m.FS()), c.end)}
+			var err error
+			if c.end == "/file" {
+				err = o.findFile()
+			} else {
+				o.facts, err = m.FS().Facts(m.Dev(c.end))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = o.stillUnwritten(t.Context(), slog.New(slog.DiscardHandler))
+			if c.want == "" && err != nil || c.want != "" && (!errors.Is(err, failure.ErrSourceChanged) || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+}

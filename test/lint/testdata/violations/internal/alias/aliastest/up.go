@@ -1,0 +1,6 @@
+package aliastest
+
+import (
+	_ "github.com/dmcopy/dmcopy/emulation" // support that uses what it tests
+	_ "testing"
+)

@@ -1,0 +1,5 @@
+package alias
+
+import (
+	_ "github.com/dmcopy/dmcopy/internal/blockio" // violation
+)
