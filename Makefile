@@ -47,11 +47,14 @@ build: go ## build the static binary bin/dmcopy
 
 # Guests run one at a time, because each of them can use two cores.
 .PHONY: test
-test: lint guest ## check: lint, unit tests, and the main suites on a real kernel, in guests (as root the first time)
-	$(call say,'unit tests')
-	go test -count=1 -timeout 10m $(other_packages)
+test: lint guest unit ## check: lint, unit tests, and the main suites on a real kernel, in guests (as root the first time)
 	$(call say,'suites in guests')
 	go test -count=1 -short -timeout 40m -p 1 $$(echo $(vm_packages) | tr ' ' '\n' | grep -vE '$(long_packages)')
+
+.PHONY: unit
+unit: go ## run the unit tests, which need no guest (as root: some use loop devices and mounts)
+	$(call say,'unit tests')
+	go test -count=1 -timeout 10m $(other_packages)
 
 .PHONY: test-long
 test-long: guest ## all suites in guests with all trials: every kind of layer, live changes, SCSI (DMCOPY_VM_KERNEL=6.1: an older kernel)
