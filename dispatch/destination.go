@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
 	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
 	"github.com/dmcopy/dmcopy/internal/dispatch/inflight"
@@ -62,6 +63,16 @@ func (d *destination) checkpoint(ctx context.Context) error {
 	}
 	if err := d.standing(ctx); err != nil {
 		return err
+	}
+	return d.save(ctx)
+}
+
+// save enters what is done, unless it is not there any more.
+func (d *destination) save(ctx context.Context) error {
+	done, _ := byterange.Divide(d.job.Ranges, doneRuns(d.record.Unsaved()))
+	if err := d.filled(ctx, done); err != nil {
+		d.record.Drop()
+		return failure.During("copy", err)
 	}
 	return d.record.Save()
 }
@@ -126,5 +137,5 @@ func (d *destination) saveLast(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.record.Save()
+	return d.save(ctx)
 }

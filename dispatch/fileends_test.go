@@ -83,10 +83,6 @@ func TestDestinationFileIsTaken(t *testing.T) {
 		{"emptied", func(path string) error { return os.Truncate(path, 0) }, blockio.ErrResized},
 		{"cut off a little", func(path string) error { return os.Truncate(path, size-1) }, blockio.ErrResized},
 		{"made longer", func(path string) error { return os.Truncate(path, size+1) }, blockio.ErrResized},
-		{"emptied, and as long as before", func(path string) error { return errors.Join(os.Truncate(path, 0), os.Truncate(path, size)) }, failure.ErrTaken},
-		{"a hole punched", func(path string) error {
-			return allocate(path, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 64<<10)
-		}, failure.ErrTaken},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := newOnDisk(t, size)
@@ -102,6 +98,76 @@ func TestDestinationFileIsTaken(t *testing.T) {
 				t.Errorf("%v: of what?", err)
 			}
 		})
+	}
+}
+
+// TestDestinationFileIsHollow: what was written is there in the end, and was not taken away
+// by somebody who has the file be as long as it was.
+func TestDestinationFileIsHollow(t *testing.T) {
+	const size = mib
+	emptied := func(path string) error { return errors.Join(os.Truncate(path, 0), os.Truncate(path, size)) }
+	punched := func(path string) error {
+		return allocate(path, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 64*kib)
+	}
+	for _, c := range []struct {
+		name  string
+		do    func(path string) error
+		opts  dispatch.Options
+		zeros bool // of which the source has nothing else
+		want  error
+	}{
+		{"cut off and made longer", emptied, dispatch.Options{}, false, failure.ErrHollow},
+		{"with a hole", punched, dispatch.Options{}, false, failure.ErrHollow},
+		{"with a hole, sparse", punched, dispatch.Options{Sparse: true}, false, failure.ErrHollow},
+		{"with a hole, of a live source", punched, dispatch.Options{LiveSource: true}, false, failure.ErrHollow},
+		{"with a hole where there are zeroes", punched, dispatch.Options{}, true, nil},
+		{"of zeroes, sparse", func(string) error { return nil }, dispatch.Options{Sparse: true}, true, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newOnDisk(t, size)
+			if c.zeros {
+				info, err := os.Stat(d.src)
+				if err := errors.Join(err, os.WriteFile(d.src, make([]byte, size), 0o600), os.Chtimes(d.src, info.ModTime(), info.ModTime())); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var failed error
+			rep, err := d.copy(t, c.opts, func() { failed = c.do(d.dst) })
+			if failed != nil {
+				t.Fatal(failed)
+			}
+			if !errors.Is(err, c.want) || (err == nil) != (rep.Result == account.OutcomeOK) {
+				t.Errorf("%v, want %v; %+v", err, c.want, rep)
+			}
+			if err != nil && !strings.Contains(err.Error(), d.dst) {
+				t.Errorf("%v: of what?", err)
+			}
+		})
+	}
+}
+
+// TestHoleOfALiveSource: what was a hole of a source that may change, and is data by now, is
+// rightly a hole of the destination.
+func TestHoleOfALiveSource(t *testing.T) {
+	const size = mib
+	d := newOnDisk(t, size)
+	if err := allocate(d.src, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, size/2); err != nil {
+		t.Fatal(err)
+	}
+	var failed error
+	rep, err := d.copy(t, dispatch.Options{LiveSource: true}, func() {
+		f, err := os.OpenFile(d.src, os.O_WRONLY, 0)
+		if err == nil {
+			_, err = f.WriteAt([]byte("x"), 0)
+			err = errors.Join(err, f.Close())
+		}
+		failed = err
+	})
+	if failed != nil {
+		t.Fatal(failed)
+	}
+	if err != nil || !rep.SourceChanged || rep.Zeroed+rep.Skipped == 0 {
+		t.Errorf("%v, %+v", err, rep)
 	}
 }
 

@@ -143,8 +143,14 @@ func (r *resumer) recheck(ctx context.Context, done []byterange.Range) error {
 	if err := hostcopy.Lost(slices.DeleteFunc(found.Failures, r.host.ReadFailure)); err != nil {
 		return failure.During("state", err)
 	}
+	lost, err := r.hollow(ctx, done)
+	if err != nil {
+		return failure.During("state", err)
+	}
 	if len(found.Mismatches) > 0 {
-		m := found.Mismatches[0]
+		lost = &found.Mismatches[0]
+	}
+	if m := lost; m != nil {
 		return failure.During("state", failure.Refuse(r.job.Dst.Name, "does not hold what was copied before: byte %d differs from byte %d of %s",
 			"it was written to, or the source was, since the copy was interrupted: begin anew with --restart", m.Dst, m.Src, r.job.Src.Name))
 	}

@@ -215,9 +215,6 @@ func (r *run) copy(ctx context.Context, pending []byterange.Range) error {
 		}
 		again, err := r.finish(ctx)
 		if len(again) == 0 && (err == nil || errors.Is(err, failure.ErrMismatch)) {
-			if err == nil {
-				err = r.verifier.filled(ctx)
-			}
 			err = errors.Join(err, r.unwritten(ctx, err == nil))
 			r.account.SourceChanged = r.dest.files.Changed()
 			r.noteGrown()
@@ -304,6 +301,9 @@ func (r *run) finish(ctx context.Context) (again []byterange.Range, err error) {
 		if again, _, err := r.windows.lookAgain(ctx); err != nil || len(again) > 0 {
 			return again, err
 		}
+		if err := r.dest.filled(ctx, r.job.Ranges); err != nil {
+			return nil, failure.During("copy", err)
+		}
 		if err := r.record.Save(); err != nil {
 			return nil, err
 		}
@@ -331,15 +331,18 @@ func (r *run) conclude(ctx context.Context, err error) error {
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)
+	// Nobody knows what else of the destination is not what was written.
+	wrong := errors.Is(err, failure.ErrMismatch) || errors.Is(err, failure.ErrHollow)
 	if err != nil {
-		err = errors.Join(err, r.dest.endEarly(ctx, errors.Is(err, failure.ErrMismatch)))
+		err = errors.Join(err, r.dest.endEarly(ctx, wrong))
+		wrong = wrong || errors.Is(err, failure.ErrHollow)
 	}
 	switch {
 	case !r.record.Kept():
 		return err
 	case err == nil:
 		return failure.During("state", r.opts.Journal.Complete())
-	case errors.Is(err, failure.ErrMismatch):
+	case wrong:
 		return errors.Join(err, failure.During("state", r.opts.Journal.Forget()))
 	}
 	return err

@@ -53,11 +53,6 @@ var mutants = []mutant{
 		in: "./internal/dispatch/ends", tests: "TestUnwritten",
 	},
 	{
-		guard: "files: where data was written is no hole in the end",
-		file:  "dispatch/filled.go", old: "	if err == nil && len(found.Mismatches) > 0 {", new: "	if err == nil && len(found.Mismatches) > 1<<30 {",
-		in: "./dispatch", tests: "TestDestinationFileIsTaken",
-	},
-	{
 		guard: "layout: an end that was made smaller is told of",
 		file:  "internal/dispatch/plan/plan.go", old: "has < had {", new: "has > had {",
 		in: "./dispatch", tests: "TestShrunk",
@@ -1181,6 +1176,26 @@ var mutants = []mutant{
 		guard: "a destination file that was cut off is not made longer again",
 		file:  "internal/blockio/blockio.go", old: "size < int64(f.opened.Size) {", new: "size < 0 {",
 		in: "./dispatch", tests: "TestDestinationFileIsTaken",
+	},
+	{
+		guard: "a destination file that was written is no hole in the end",
+		file:  "dispatch/run.go", old: "if err := r.dest.filled(ctx, r.job.Ranges); err != nil {", new: "if err := error(nil); err != nil {",
+		in: "./dispatch", tests: "TestDestinationFileIsHollow",
+	},
+	{
+		guard: "a hole of the destination is right where the source holds zeroes",
+		file:  "dispatch/hollow.go", old: "	if err != nil || len(found.Mismatches) == 0 {\n		return nil, err\n	}\n	return &found.Mismatches[0], nil", new: "	return &emulation.Mismatch{}, err",
+		in: "./dispatch", tests: "TestDestinationFileIsHollow",
+	},
+	{
+		guard: "state: a rate file that is gone keeps no copy from being resumed",
+		file:  "cmd/dmcopy/rate.go", old: "case resumed && errors.Is(err, fs.ErrNotExist):", new: "case false && errors.Is(err, fs.ErrNotExist):",
+		in: "./cmd/dmcopy", tests: "TestScripts/state",
+	},
+	{
+		guard: "a hole of the destination is right where a source that may change had one",
+		file:  "dispatch/hollow.go", old: "	return other == 0 &&", new: "	return other >= 0 ||",
+		in: "./dispatch", tests: "TestHoleOfALiveSource",
 	},
 	{
 		guard: "a source file is as it was",

@@ -33,6 +33,8 @@ var (
 	// ErrTaken: somebody began to use the destination while it was written. What they see,
 	// and what they write, is not what was copied.
 	ErrTaken = errors.New("somebody began to use the destination while it was written")
+	// ErrHollow: somebody took away what was written of the destination, a regular file.
+	ErrHollow = errors.New("what was written is a hole now")
 	// ErrInterrupted: the caller ended the copy.
 	ErrInterrupted = errors.New("interrupted")
 	// ErrThawed: the file system of the source did not stand still until the end of

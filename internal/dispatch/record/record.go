@@ -115,6 +115,9 @@ func (r *Record) Due() bool {
 // Saved tells whether there is nothing to be saved.
 func (r *Record) Saved() bool { return r.unsaved.Empty() }
 
+// Unsaved is what is done and not saved.
+func (r *Record) Unsaved() []journal.Extent { return r.unsaved.Extents() }
+
 // Drop forgets what is not saved: nobody knows whether it is durable.
 func (r *Record) Drop() { r.unsaved = journal.Map{} }
 
