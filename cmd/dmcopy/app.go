@@ -41,6 +41,8 @@ type app struct {
 	args []string
 	// resumed: they are those of an earlier run.
 	resumed bool
+	// rate replaces that of an earlier run, if it is not nil.
+	rate *rateFlags
 
 	logLevel  choice[string]
 	logFormat choice[string]

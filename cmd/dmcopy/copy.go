@@ -221,6 +221,9 @@ func (f *copyFlags) options(a *app) (dispatch.Options, error) {
 	if err := f.freeze.check(f.liveSource); err != nil {
 		return dispatch.Options{}, err
 	}
+	if a.rate != nil {
+		f.rate = *a.rate
+	}
 	rate, err := f.rate.source(a.log, a.resumed)
 	if err != nil {
 		return dispatch.Options{}, err

@@ -44,8 +44,8 @@ func (f *rateFlags) source(log *slog.Logger, resumed bool) (func() int64, error)
 	err := r.read()
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && resumed:
-		r.rate = pace.Unlimited
-		log.Warn("the file of --rate-file is gone: there is no limit until it is there again", "file", r.path)
+		r.rate, r.bad = pace.Unlimited, err.Error()
+		log.Warn("the file of --rate-file is gone: there is no limit until it is there again, unless resume sets one with --rate", "file", r.path)
 	case err != nil:
 		return nil, usage("--rate-file: %v", err)
 	}

@@ -17,6 +17,7 @@ import (
 
 func (a *app) resumeCommand() *cobra.Command {
 	progress := choice[string]{progressAuto, []string{progressAuto, progressTTY, progressPlain, progressJSON, progressNone}}
+	var rate rateFlags
 	cmd := &cobra.Command{
 		Use:   "resume FILE",
 		Short: "Go on with an interrupted copy",
@@ -24,12 +25,19 @@ func (a *app) resumeCommand() *cobra.Command {
 copy again, in the same directory and with the same flags. If the copy is complete,
 resume does nothing; to copy again, run dmcopy copy with --state FILE.
 
+With --rate or --rate-file, resume replaces the rate of the first run. If the first run had
+a --rate-file that no longer exists, resume warns and copies without a limit. If it had a
+file of --ranges or --used-map, resume needs the same file again.
+
 resume writes nothing if the source, the destination, their sizes or the ranges are not
 what they were, or if it sees that the contents of the source have changed.`,
 		Example: `  dmcopy copy --state /var/lib/move.state vg/a vg/b
   dmcopy resume /var/lib/move.state`,
 		Args: exactly("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.replaceRate(cmd.Flags(), rate); err != nil {
+				return err
+			}
 			return a.resume(cmd.Context(), args[0], cmd.Flags())
 		},
 	}
@@ -38,6 +46,7 @@ what they were, or if it sees that the contents of the source have changed.`,
 	flags.Var(&progress, "progress", "show progress on stderr; auto is tty on a terminal, else none")
 	limit := timeout()
 	flags.Var(&limit, "timeout", "stop after this `TIME`, or never")
+	rate.add(flags)
 	a.addJSON(flags, "the report")
 	return cmd
 }
@@ -110,8 +119,32 @@ func (a *app) lists(state string, command []string) error {
 // overrides are the flags that replace those of the command.
 func overrides(path string, flags *pflag.FlagSet) []string {
 	words := []string{"--state=" + path, "--restart=false"}
-	flags.Visit(func(f *pflag.Flag) { words = append(words, "--"+f.Name+"="+f.Value.String()) })
+	flags.Visit(func(f *pflag.Flag) {
+		if f.Name != "rate" && f.Name != "rate-file" { // see replaceRate
+			words = append(words, "--"+f.Name+"="+f.Value.String())
+		}
+	})
 	return words
+}
+
+// replaceRate has a rate replace that of the first run, if there is one. Its file is found
+// from here, and not from the directory of the first run.
+func (a *app) replaceRate(flags *pflag.FlagSet, rate rateFlags) error {
+	if !flags.Changed("rate") && !flags.Changed("rate-file") {
+		return nil
+	}
+	if rate.file != "" {
+		path, err := absolute(string(rate.file))
+		if err != nil {
+			return err
+		}
+		rate.file = fileFlag(path)
+	}
+	if _, err := rate.source(a.log, false); err != nil {
+		return err
+	}
+	a.rate = &rate
+	return nil
 }
 
 // withFlags adds flags to a command line, before what is not to be read as flags.

@@ -1189,8 +1189,8 @@ var mutants = []mutant{
 	},
 	{
 		guard: "state: a rate file that is gone keeps no copy from being resumed",
-		file:  "cmd/dmcopy/rate.go", old: "case resumed && errors.Is(err, fs.ErrNotExist):", new: "case false && errors.Is(err, fs.ErrNotExist):",
-		in: "./cmd/dmcopy", tests: "TestScripts/state",
+		file:  "cmd/dmcopy/rate.go", old: "case errors.Is(err, fs.ErrNotExist) && resumed:", new: "case errors.Is(err, fs.ErrNotExist) && len(r.path) == 0:",
+		in: "./cmd/dmcopy", tests: "TestScripts",
 	},
 	{
 		guard: "a hole of the destination is right where a source that may change had one",
