@@ -535,7 +535,7 @@ func TestZeroSourceSwapped(t *testing.T) {
 			v.Hooks.Drop = func(int, remap.Dev) { // right after the plan, before the first window
 				v.Swap(v.src, v.linear(srcPlace)...)
 			}
-			if rep, err := v.copy(t, dispatch.Options{}); err != nil {
+			if rep, err := v.copy(t, dispatch.Options{}); err != nil || rep.Recopied != 0 { // nothing is left to a comparison in samples
 				t.Errorf("%v, %+v", err, rep)
 			}
 			src, dst := v.Content(v.src, 0, volume), v.Content(v.dst, 0, volume)

@@ -118,7 +118,8 @@ func TestRanges(t *testing.T) {
 	})
 }
 
-// TestMapped: what a program has written to a mapping of the source, and not synced.
+// TestMapped: what a program has written to a mapping of the source, and not synced. It is a writer
+// who does not show, and has to be accepted.
 func TestMapped(t *testing.T) {
 	each(t, func(t *testing.T, dir string) {
 		const size = 4 * mib
@@ -129,17 +130,33 @@ func TestMapped(t *testing.T) {
 			t.Fatal(err)
 		}
 		memory, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-		if err := errors.Join(err, f.Close()); err != nil { // who has it open for writing is seen
+		if err := errors.Join(err, f.Close()); err != nil {
 			t.Fatal(err)
 		}
-		defer unix.Munmap(memory)
 		data := content(2, size)
 		copy(memory, data)
 		dst := filepath.Join(dir, "dst")
-		expect(t, run(t, src, dst), size, 0, "")
+		if _, stderr, code := tryRun(t, src, dst); code != 6 || !strings.Contains(stderr, "does not show in /proc") {
+			t.Errorf("exit code %d: %s", code, stderr)
+		}
+		expect(t, run(t, "--live-source", src, dst), size, 0, "")
 		holds(t, dst, data)
 		// And the other way round: a mapping of the destination sees what was copied.
 		copy(memory, content(3, size))
+		if err := unix.Munmap(memory); err != nil {
+			t.Fatal(err)
+		}
+		if f, err = os.Open(src); err != nil {
+			t.Fatal(err)
+		}
+		memory, err = unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ, unix.MAP_SHARED)
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Munmap(memory)
+		if bytes.Equal(memory, data) {
+			t.Error("the mapping shows what is yet to be copied")
+		}
 		back := write(t, data, dir, "back")
 		expect(t, run(t, back, src), size, 0, "")
 		if !bytes.Equal(memory, data) {
