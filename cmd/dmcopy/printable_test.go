@@ -92,3 +92,14 @@ func TestNamesAreHarmless(t *testing.T) {
 		}
 	}
 }
+
+// TestTerminalIsHarmless: what reaches the terminal is escaped there, whoever has forgotten to.
+func TestTerminalIsHarmless(t *testing.T) {
+	var out strings.Builder
+	if _, err := newTerminal(&out).Write([]byte("a\x1b[31mb\u202e\n")); err != nil {
+		t.Fatal(err)
+	}
+	if text := out.String(); strings.ContainsAny(text, "\x1b\u202e") || !strings.HasPrefix(text, "a") || !strings.HasSuffix(text, "\n") {
+		t.Errorf("%q", text)
+	}
+}

@@ -895,7 +895,7 @@ var mutants = []mutant{
 	{
 		guard: "control characters in names are escaped in messages",
 		file:  "cmd/dmcopy/terminal.go", old: "text, rest := printable(p)", new: "text, rest := p, []byte(nil)",
-		in: "./cmd/dmcopy", tests: "TestNamesAreHarmless",
+		in: "./cmd/dmcopy", tests: "TestTerminalIsHarmless",
 	},
 	{
 		guard: "whoever copies a UUID is told",
