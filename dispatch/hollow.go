@@ -23,7 +23,7 @@ const hollowBatch = 1024
 // filled fails if something of the ranges, which are done, is a hole of the destination and
 // different from the source.
 func (d *destination) filled(ctx context.Context, ranges []byterange.Range) error {
-	defer d.calls.Begin("looking for holes of", d.job.Dst.Name, inflight.Nowhere)()
+	defer d.calls.Begin("looking for holes", d.job.Dst.Name, inflight.Nowhere)()
 	ranges = d.host.Readable(ranges)
 	if d.opts.LiveSource && !d.allData(ranges) {
 		return nil

@@ -276,7 +276,7 @@ func (r *run) noteGrown() {
 func (r *run) unwritten(ctx context.Context, equal bool) error {
 	var users error
 	if !r.opts.LiveSource {
-		done := r.calls.Begin("looking for users of", r.job.Src.Name, inflight.Nowhere)
+		done := r.calls.Begin("looking for users", r.job.Src.Name, inflight.Nowhere)
 		users = r.job.Src.StillUnused(ctx, r.log)
 		done()
 	}

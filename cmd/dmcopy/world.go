@@ -17,12 +17,11 @@ import (
 	"github.com/dmcopy/dmcopy/internal/dispatch/kernel"
 	"github.com/dmcopy/dmcopy/internal/dispatch/machine"
 	"github.com/dmcopy/dmcopy/internal/layout"
-	"github.com/dmcopy/dmcopy/internal/sysblock"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
 // thisMachine is the root of /sys, /dev and /proc.
-const thisMachine = sysblock.FS("")
+const thisMachine = ends.Here
 
 // world is the machine that a command looks at: this one, or a snapshot.
 type world struct {
