@@ -516,6 +516,9 @@ func TestRequireAfterMove(t *testing.T) {
 			if !errors.Is(err, failure.ErrPolicy) || v.Calls("write") > 0 {
 				t.Errorf("%v, %+v", err, rep)
 			}
+			if !strings.Contains(err.Error(), "after the copy was begun") { // nobody is to think that nothing was written
+				t.Errorf("%v", err)
+			}
 		})
 	}
 }

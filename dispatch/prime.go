@@ -66,7 +66,7 @@ func (w *windows) primed(ctx context.Context, pending []byterange.Range) error {
 	}
 	p.Prime = false
 	if _, err := p.Survey(ctx, pending); err != nil {
-		return failure.During("plan", err)
+		return failure.During("plan", failure.TooLate(err))
 	}
 	w.adopt(p)
 	return nil

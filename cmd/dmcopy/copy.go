@@ -275,7 +275,7 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	warnings := a.warn(slices.Concat(f.outdated(), a.unseen(job), a.exhausts(w, job)))
 	a.created(job)
 	report, err := a.carryOut(ctx, w, job, opts, f.progress.value)
-	err = unreadableEnd(w.lostSnapshot(noRoom(beyondLimit(err, job), job, string(f.state.file)), job), job)
+	err = w.explain(noRoom(beyondLimit(err, job), job, string(f.state.file)), job)
 	warnings = append(warnings, a.warn(afterwards(report, job))...)
 	if err == nil {
 		warnings = append(warnings, a.warn(a.equalUUIDs(ctx, job))...)

@@ -26,7 +26,7 @@ var exits = []exit{
 	{2, failure.ErrUsage, "usage: the request makes no sense; nothing was written"},
 	{3, errSaved, "incomplete, state saved (timeout, no room, unreadable parts): the same command, or dmcopy resume, goes on"},
 	{4, failure.ErrLayout, "the layout kept changing; nothing wrong was written"},
-	{5, failure.ErrPolicy, "--offload=require or --hold cannot be met"},
+	{5, failure.ErrPolicy, "--offload=require or --hold cannot be met; after the copy was begun, the message says so"},
 	{6, failure.ErrRefused, "refused: in use, mounted, too small, read-only, …; nothing was written"},
 	{7, failure.ErrMismatch, "verification found a difference"},
 	{130, failure.ErrInterrupted, "interrupted; with --state, the same command, or dmcopy resume, goes on"},

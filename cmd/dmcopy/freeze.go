@@ -59,7 +59,8 @@ func (f *freezeFlags) refuse(job dispatch.Job, state string) error {
 		{What: "the working directory", Path: ".", Way: "run it in another directory", ReadOnly: true},
 		{What: "standard output", Path: "/proc/self/fd/1", Way: elsewhere},
 		{What: "standard error", Path: "/proc/self/fd/2", Way: elsewhere},
-		{What: "the directory of dmcopy's notes", Path: layout.DefaultState, Way: "copy a snapshot of it (lvcreate -s)"},
+		{What: "the directory of dmcopy's notes, " + layout.DefaultState + ",", Path: layout.DefaultState,
+			Way: "mount a file system of its own there, or copy a snapshot (lvcreate -s)"},
 	}
 	if state != "" {
 		needs = append(needs, ends.Needed{What: "the state file " + state, Path: state, Way: elsewhere})

@@ -162,5 +162,9 @@ func commands(r *account.Report) string {
 			methods = append(methods, string(m))
 		}
 	}
-	return plural(r.Commands, "command") + " (" + strings.Join(methods, ", ") + ")"
+	said := plural(r.Commands, "command")
+	if len(methods) == 0 { // what they did was given up, and copied again or not at all
+		return said + ", of which nothing counts"
+	}
+	return said + " (" + strings.Join(methods, ", ") + ")"
 }

@@ -111,3 +111,16 @@ func TestAutomaticProgress(t *testing.T) {
 		}
 	}
 }
+
+// TestCommandsOfNothing: commands whose work was given up have no method that counts.
+func TestCommandsOfNothing(t *testing.T) {
+	for want, r := range map[string]account.Report{
+		"":                                    {},
+		"3 commands, of which nothing counts": {Commands: 3},
+		"1 command (nvme)":                    {Commands: 1, ByMethod: map[account.Method]int64{"nvme": 512, account.Host: 512}},
+	} {
+		if got := commands(&r); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

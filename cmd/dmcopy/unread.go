@@ -9,6 +9,15 @@ import (
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
 )
 
+// explain says why an end cannot be read or written. Of a snapshot that is lost no sector
+// can be read any more: zeroes instead of all of them are no way out.
+func (w *world) explain(err error, job dispatch.Job) error {
+	if lost := w.lostSnapshot(err, job); lost != err {
+		return lost
+	}
+	return unreadableEnd(err, job)
+}
+
 // unreadableEnd says which end has sectors that fail, as it was named, and what can be
 // done about it.
 func unreadableEnd(err error, job dispatch.Job) error {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/dmtable"
+	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/internal/dispatch/account"
 	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
 	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
@@ -107,6 +108,11 @@ func TestLostSnapshot(t *testing.T) {
 	err := w.lostSnapshot(unix.EIO, job)
 	const want = "b is on the snapshot vg/snap, which is lost, because it is full or its store failed: remove it (lvremove vg/snap), take a larger one, and copy again: "
 	if !errors.Is(err, unix.EIO) || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("%v", err)
+	}
+	// Zeroes instead of all of it are no way out.
+	read := &emulation.Error{Op: "read", Device: "/dev/dm-1", Err: unix.EIO}
+	if err := w.explain(read, job); !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("%v", err)
 	}
 	if err := w.lostSnapshot(unix.ENOSPC, job); err != unix.ENOSPC {

@@ -174,7 +174,7 @@ func stacked(path string) error {
 	}
 	switch st.Type {
 	case unix.OVERLAYFS_SUPER_MAGIC, unix.FUSE_SUPER_MAGIC, unix.ECRYPTFS_SUPER_MAGIC:
-		return fmt.Errorf("%w: the file system of %s keeps its files in another one", errOpaque, path)
+		return fmt.Errorf("%w: the file system of %s is an overlay or alike, which keeps its files in another one", errOpaque, path)
 	}
 	return nil
 }

@@ -144,15 +144,21 @@ func Errno(err error) error {
 }
 
 // TooLate is a refusal of what was begun already: no [ErrRefused] any more, nor an [ErrUsage],
-// of which nothing is written. Other errors are what they are.
+// of which nothing is written. An [ErrPolicy] stays one, and says that the copy was begun.
+// Other errors are what they are.
 func TooLate(err error) error {
-	if errors.Is(err, ErrRefused) || errors.Is(err, ErrUsage) {
+	switch {
+	case errors.Is(err, ErrRefused), errors.Is(err, ErrUsage):
 		return &tooLate{err}
+	case errors.Is(err, ErrPolicy):
+		return fmt.Errorf("%s%w", begun, err)
 	}
 	return err
 }
 
+const begun = "after the copy was begun: "
+
 // tooLate hides what it is made of from errors.Is.
 type tooLate struct{ refusal error }
 
-func (e *tooLate) Error() string { return "after the copy was begun: " + e.refusal.Error() }
+func (e *tooLate) Error() string { return begun + e.refusal.Error() }

@@ -97,7 +97,7 @@ func (p surveyor) survey(ctx context.Context, ranges []byterange.Range) (*Summar
 		}
 	}
 	if host := sv.Methods[account.Host] - sv.primable; p.policy == OffloadRequire && host > 0 {
-		return sv, failure.Unmet("--offload=require", "cannot be met: %d of %d bytes cannot be offloaded (%s)",
+		return sv, failure.Unmet("--offload=require", "cannot be met: of the %[2]d bytes that are to be copied, %[1]d cannot be offloaded (%[3]s)",
 			"leave it out, and they are copied through this machine (dmcopy plan shows which, and why)", host, sv.Total, sv.Sorted()[0].Reason)
 	}
 	if !shared.any() {
