@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +17,7 @@ import (
 // (see switches); those that a guest has to run, and those outside of functions, are built one by one.
 type laboratory struct {
 	root, dir string
+	program   program
 	switches  *switches
 	overlay   string // of the program that is each of them
 	// binaries are the tests of packages that were built with the overlay, and sound tells which tests pass without a mutant.
@@ -38,11 +38,19 @@ func newLaboratory(root string, chosen []*mutant) (l *laboratory, err error) {
 		}
 	}()
 	l.dir = dir
-	if l.switches, err = newSwitches(l.root, l.choice(), chosen); err != nil {
-		return nil, err
+	return l, l.prepare(l.choice(), chosen)
+}
+
+// prepare makes the program that is each of the mutants in turn.
+func (l *laboratory) prepare(choice string, chosen []*mutant) (err error) {
+	if l.program, err = readProgram(l.root); err != nil {
+		return err
+	}
+	if l.switches, err = newSwitches(l.root, choice, l.program, chosen); err != nil {
+		return err
 	}
 	l.overlay, err = l.writeOverlay("switches", l.switches.files)
-	return l, err
+	return err
 }
 
 func (l *laboratory) close() { os.RemoveAll(l.dir) }
@@ -89,11 +97,7 @@ func (l *laboratory) without(ctx context.Context, m *mutant, tests string) ([]st
 // examineAlone is examine for a program without one guard and nothing else. What runs in a guest takes too long to be run
 // with the guard as well.
 func (l *laboratory) examineAlone(ctx context.Context, m *mutant) error {
-	text, err := m.apply(l.root)
-	if err != nil {
-		return err
-	}
-	overlay, err := l.writeOverlay("alone", map[string][]byte{filepath.Join(l.root, m.file): text})
+	overlay, _, err := l.alone(m)
 	if err != nil {
 		return err
 	}
@@ -110,6 +114,16 @@ func (l *laboratory) examineAlone(ctx context.Context, m *mutant) error {
 		return m.missed(failed)
 	}
 	return errors.Join(m.missed(failed), l.sane(ctx, m))
+}
+
+// alone returns the overlay of a program without one guard and nothing else, and the package of the guard.
+func (l *laboratory) alone(m *mutant) (overlay, pkg string, err error) {
+	at, err := l.program.find(m)
+	if err != nil {
+		return "", "", err
+	}
+	overlay, err = l.writeOverlay("alone", map[string][]byte{filepath.Join(l.root, at.src.file): at.without(m, 0, len(at.src.text))})
+	return overlay, "./" + filepath.Dir(at.src.file), err
 }
 
 // sane returns an error if one of the tests does not pass with the guard.
@@ -139,15 +153,11 @@ func (l *laboratory) compile(ctx context.Context, chosen []*mutant) error {
 		if _, switched := l.switches.ids[m]; switched {
 			continue
 		}
-		text, err := m.apply(l.root)
+		overlay, pkg, err := l.alone(m)
 		if err != nil {
 			return err
 		}
-		overlay, err := l.writeOverlay("alone", map[string][]byte{filepath.Join(l.root, m.file): text})
-		if err != nil {
-			return err
-		}
-		if err := l.compiles(ctx, overlay, "./"+filepath.Dir(m.file)); err != nil {
+		if err := l.compiles(ctx, overlay, pkg); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", m.guard, err))
 		}
 	}
@@ -247,16 +257,4 @@ func (l *laboratory) writeOverlay(name string, files map[string][]byte) (string,
 	}
 	overlay := filepath.Join(dir, "overlay.json")
 	return overlay, os.WriteFile(overlay, list, 0o600)
-}
-
-// apply returns the file without the guard.
-func (m *mutant) apply(root string) ([]byte, error) {
-	text, err := os.ReadFile(filepath.Join(root, m.file))
-	if err != nil {
-		return nil, err
-	}
-	if n := bytes.Count(text, []byte(m.old)); n != 1 {
-		return nil, fmt.Errorf("%s holds %d times what is to be replaced", m.file, n)
-	}
-	return bytes.Replace(text, []byte(m.old), []byte(m.new), 1), nil
 }

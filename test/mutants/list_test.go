@@ -36,23 +36,23 @@ func TestNeeded(t *testing.T) {
 
 // TestEachOnce: no guard is taken away twice, and each is where the list says.
 func TestEachOnce(t *testing.T) {
-	type place struct{ file, old string }
-	guards, places := make(map[string]bool), make(map[place]string)
-	for _, m := range mutants {
-		at := place{m.file, m.old}
+	p, err := readProgram("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	guards, places := make(map[string]bool), make(map[[2]string]string)
+	for i := range mutants {
+		m := &mutants[i]
+		key := [2]string{m.symbol, m.old}
 		if guards[m.guard] {
 			t.Errorf("two guards %q", m.guard)
 		}
-		if other, ok := places[at]; ok {
+		if other, ok := places[key]; ok {
 			t.Errorf("%q and %q are one guard", m.guard, other)
 		}
-		guards[m.guard], places[at] = true, m.guard
-		text, err := os.ReadFile(filepath.Join("../..", m.file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := strings.Count(string(text), m.old); n != 1 || m.old == m.new {
-			t.Errorf("%s: %s holds %d times what is to be replaced by %q", m.guard, m.file, n, m.new)
+		guards[m.guard], places[key] = true, m.guard
+		if _, err := p.find(m); err != nil {
+			t.Error(err)
 		}
 	}
 }
@@ -92,10 +92,7 @@ func TestEachCompiles(t *testing.T) {
 		all = append(all, &mutants[i])
 	}
 	l := &laboratory{root: root, dir: t.TempDir()}
-	if l.switches, err = newSwitches(root, os.DevNull, all); err != nil { // always the same file: what was compiled once is kept
-		t.Fatal(err)
-	}
-	if l.overlay, err = l.writeOverlay("switches", l.switches.files); err != nil {
+	if err := l.prepare(os.DevNull, all); err != nil { // always the same file: what was compiled once is kept
 		t.Fatal(err)
 	}
 	if err := l.compile(t.Context(), all); err != nil {
@@ -109,7 +106,11 @@ func TestTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(text), "\n"+table()+"\n") {
+	want, err := table("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), "\n"+want+"\n") {
 		t.Error("docs/evidence.md has another table than go run ./test/mutants -table prints")
 	}
 }

@@ -24,7 +24,12 @@ var (
 func main() {
 	flag.Parse()
 	if *printOnly {
-		fmt.Print(table())
+		t, err := table(".")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "mutants:", err)
+			os.Exit(1)
+		}
+		fmt.Print(t)
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -77,23 +82,33 @@ func run(ctx context.Context) error {
 }
 
 // table is that of docs/evidence.md.
-func table() string {
+func table(root string) (string, error) {
+	p, err := readProgram(root)
+	if err != nil {
+		return "", err
+	}
 	var b strings.Builder
 	b.WriteString("| without | in | fails |\n|---|---|---|\n")
-	for _, m := range mutants {
+	for i := range mutants {
+		m := &mutants[i]
+		at, err := p.find(m)
+		if err != nil {
+			return "", err
+		}
 		where := ""
 		if m.guest {
 			where = ", in a guest"
 		}
-		fmt.Fprintf(&b, "| %s | `%s` | `%s`%s |\n", m.guard, m.file, strings.Join(m.names(), "`, `"), where)
+		fmt.Fprintf(&b, "| %s | `%s` | `%s`%s |\n", m.guard, at.src.file, strings.Join(m.names(), "`, `"), where)
 	}
-	return b.String()
+	return b.String(), nil
 }
 
 // A mutant is the program without one guard.
 type mutant struct {
 	guard string
-	file  string // from the root of the repository
+	// symbol tells what the guard is part of (see program).
+	symbol string
 	// old is there once, and new takes its place.
 	old, new string
 	// in is the package whose tests are run. Each of tests has to notice: "TestA|TestB/part".

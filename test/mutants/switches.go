@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"go/ast"
 	"go/format"
-	"go/parser"
-	"go/token"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,26 +19,28 @@ type switches struct {
 }
 
 // newSwitches makes the program, which reads the choice from a file.
-func newSwitches(root, choice string, chosen []*mutant) (*switches, error) {
+func newSwitches(root, choice string, p program, chosen []*mutant) (*switches, error) {
 	s := &switches{files: make(map[string][]byte), ids: make(map[*mutant]int)}
-	byFile := make(map[string][]*mutant)
+	guarded := make(map[*source]map[*ast.FuncDecl][]*guard)
 	for _, m := range chosen {
-		if !m.guest && !strings.HasSuffix(m.in, "...") {
-			byFile[m.file] = append(byFile[m.file], m)
+		at, err := p.find(m)
+		if err != nil {
+			return nil, err
 		}
+		if m.guest || strings.HasSuffix(m.in, "...") || at.function == nil {
+			continue
+		}
+		s.ids[m] = len(s.ids) + 1
+		if guarded[at.src] == nil {
+			guarded[at.src] = make(map[*ast.FuncDecl][]*guard)
+		}
+		guarded[at.src][at.function] = append(guarded[at.src][at.function], &guard{m, at, s.ids[m]})
 	}
-	for file, ms := range byFile {
-		path := filepath.Join(root, file)
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		src, err := parseSource(path, text)
-		if err != nil {
-			return nil, err
-		}
-		if s.files[path], err = s.split(src, ms); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+	for src, functions := range guarded {
+		path := filepath.Join(root, src.file)
+		var err error
+		if s.files[path], err = split(src, functions); err != nil {
+			return nil, fmt.Errorf("%s: %w", src.file, err)
 		}
 		s.files[filepath.Join(filepath.Dir(path), "mutant_choice.go")] = fmt.Appendf(nil,
 			"package %s\n\nimport \"os\"\n\nvar mutant__ = func() string { b, _ := os.ReadFile(%q); return string(b) }()\n",
@@ -50,51 +49,28 @@ func newSwitches(root, choice string, chosen []*mutant) (*switches, error) {
 	return s, nil
 }
 
-// A source is a file of the program.
-type source struct {
-	text  []byte
-	files *token.FileSet
-	tree  *ast.File
-}
-
-func parseSource(path string, text []byte) (*source, error) {
-	s := &source{text: text, files: token.NewFileSet()}
-	var err error
-	s.tree, err = parser.ParseFile(s.files, path, text, parser.SkipObjectResolution)
-	return s, err
-}
-
-// span is where a node stands in the text.
-func (s *source) span(n ast.Node) (begin, end int) {
-	return s.files.Position(n.Pos()).Offset, s.files.Position(n.End()).Offset
+// A guard is one of those of a function.
+type guard struct {
+	*mutant
+	at *place
+	id int
 }
 
 // split returns the file with its guarded functions split up.
-func (s *switches) split(src *source, ms []*mutant) ([]byte, error) {
-	inside := make(map[*ast.FuncDecl][]*mutant)
-	for _, m := range ms {
-		if n := bytes.Count(src.text, []byte(m.old)); n != 1 {
-			return nil, fmt.Errorf("%s: %d times there what is to be replaced", m.guard, n)
-		}
-		begin := bytes.Index(src.text, []byte(m.old))
-		if f := src.function(begin, begin+len(m.old)); f != nil {
-			inside[f] = append(inside[f], m)
-			s.ids[m] = len(s.ids) + 1
-		}
-	}
+func split(src *source, guarded map[*ast.FuncDecl][]*guard) ([]byte, error) {
 	var out, variants bytes.Buffer
 	done := 0
 	for _, decl := range src.tree.Decls {
 		f, ok := decl.(*ast.FuncDecl)
-		if !ok || len(inside[f]) == 0 {
+		if !ok || len(guarded[f]) == 0 {
 			continue
 		}
 		begin, end := src.span(f)
 		out.Write(src.text[done:begin])
-		if err := s.writeSwitch(&out, src, f, inside[f]); err != nil {
+		if err := writeSwitch(&out, src, f, guarded[f]); err != nil {
 			return nil, err
 		}
-		s.writeVariants(&variants, src, f, inside[f])
+		writeVariants(&variants, src, f, guarded[f])
 		done = end
 	}
 	out.Write(src.text[done:])
@@ -102,20 +78,8 @@ func (s *switches) split(src *source, ms []*mutant) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// function is the one whose body all of a piece of the text is part of, or nil.
-func (s *source) function(begin, end int) *ast.FuncDecl {
-	for _, decl := range s.tree.Decls {
-		if f, ok := decl.(*ast.FuncDecl); ok && f.Body != nil {
-			if first, last := s.span(f.Body); first <= begin && end <= last {
-				return f
-			}
-		}
-	}
-	return nil
-}
-
 // writeSwitch writes a function that calls the one that is wanted.
-func (s *switches) writeSwitch(out *bytes.Buffer, src *source, f *ast.FuncDecl, ms []*mutant) error {
+func writeSwitch(out *bytes.Buffer, src *source, f *ast.FuncDecl, guards []*guard) error {
 	sign, call := callable(f)
 	if err := format.Node(out, src.files, sign); err != nil {
 		return err
@@ -124,22 +88,21 @@ func (s *switches) writeSwitch(out *bytes.Buffer, src *source, f *ast.FuncDecl, 
 		call = "return " + call
 	}
 	out.WriteString(" {\n\tswitch mutant__ {\n")
-	for _, m := range ms {
-		fmt.Fprintf(out, "\tcase \"%d\":\n\t\t"+call+"\n", s.ids[m], s.ids[m])
+	for _, g := range guards {
+		fmt.Fprintf(out, "\tcase \"%d\":\n\t\t"+call+"\n", g.id, g.id)
 	}
 	fmt.Fprintf(out, "\tdefault:\n\t\t"+call+"\n\t}\n}", 0)
 	return nil
 }
 
 // writeVariants writes the function as it is, and without each of its guards. Messages of the compiler name the guard.
-func (s *switches) writeVariants(out *bytes.Buffer, src *source, f *ast.FuncDecl, ms []*mutant) {
+func writeVariants(out *bytes.Buffer, src *source, f *ast.FuncDecl, guards []*guard) {
 	begin, end := src.span(f)
 	_, name := src.span(f.Name)
 	head, tail := src.text[begin:name], src.text[name:end]
 	fmt.Fprintf(out, "\n%s__0%s\n", head, tail)
-	for _, m := range ms {
-		tail := bytes.Replace(tail, []byte(m.old), []byte(m.new), 1)
-		fmt.Fprintf(out, "\n//line %s:1\n%s__%d%s\n", m.guard, head, s.ids[m], tail)
+	for _, g := range guards {
+		fmt.Fprintf(out, "\n//line %s:1\n%s__%d%s\n", g.mutant.guard, head, g.id, g.at.without(g.mutant, name, end))
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// program prints what each kind of function says of its guard.
-const program = `package main
+// example prints what each kind of function says of its guard.
+const example = `package main
 
 import "fmt"
 
@@ -50,19 +50,19 @@ var fallback = "guard 5"
 // TestSwitches: one program is each mutant in turn, or none.
 func TestSwitches(t *testing.T) {
 	root := t.TempDir()
-	for name, text := range map[string]string{"go.mod": "module example\n\ngo 1.25\n", "main.go": program} {
+	for name, text := range map[string]string{"go.mod": "module example\n\ngo 1.25\n", "main.go": example} {
 		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	t.Chdir(root)
 	ms := []*mutant{
-		{guard: "1: of a method", file: "main.go", old: "len(l.of) > 0", new: "false"},
-		{guard: "2: where names are missing", file: "main.go", old: `"guard 2"`, new: `"gone"`},
-		{guard: "3: of a generic function", file: "main.go", old: "total += n", new: "_ = n"},
-		{guard: "4: without results", file: "main.go", old: "guard 4", new: "gone"},
-		{guard: "5: outside of functions", file: "main.go", old: "guard 5", new: "gone"},
-		{guard: "6: in a guest", file: "main.go", old: "and more", new: "gone", guest: true},
+		{guard: "1: of a method", symbol: "main.list.first", old: "len(l.of) > 0", new: "false"},
+		{guard: "2: where names are missing", symbol: "main.list.kind", old: `"guard 2"`, new: `"gone"`},
+		{guard: "3: of a generic function", symbol: "main.sum", old: "total += n", new: "_ = n"},
+		{guard: "4: without results", symbol: "main.tell", old: "guard 4", new: "gone"},
+		{guard: "5: outside of functions", symbol: "main.fallback", old: "guard 5", new: "gone"},
+		{guard: "6: in a guest", symbol: "main.tell", old: "and more", new: "gone", guest: true},
 	}
 	l, err := newLaboratory(root, ms)
 	if err != nil {
