@@ -51,8 +51,8 @@ type Openers struct {
 	NVMe func(leaf *remap.Node) (nvme.Transport, error)
 	// SCSI opens a disk for commands that only ask, or for all.
 	SCSI func(leaf *remap.Node, write bool) (scsi.Transport, error)
-	// Likened names the other disks of the machine that have the name of this one.
-	Likened func(leaf *remap.Node) (scsi.Likenesses, error)
+	// SameIdentity lists the other disks of the machine with the identity of this one.
+	SameIdentity func(leaf *remap.Node) (scsi.SameIdentity, error)
 	// Controllers names the controllers that may execute commands to a namespace,
 	// and Controller opens one. Without them nothing is copied from one namespace
 	// to another.
@@ -66,13 +66,13 @@ type Openers struct {
 // NewFinder returns a finder for the devices of this machine.
 func NewFinder() *Finder {
 	return NewFinderFor(Openers{
-		NVMe:        openNamespace,
-		Controllers: func(leaf *remap.Node) ([]string, error) { return nvme.Controllers(leaf.Name) },
-		Controller:  func(name string) (nvme.Transport, error) { return opened(nvme.OpenController(name)) },
-		SCSI:        openUnit,
-		FileSystem:  files.Look,
-		Files:       openFiles,
-		Likened:     func(leaf *remap.Node) (scsi.Likenesses, error) { return scsi.Likened(leaf.Name) },
+		NVMe:         openNamespace,
+		Controllers:  func(leaf *remap.Node) ([]string, error) { return nvme.Controllers(leaf.Name) },
+		Controller:   func(name string) (nvme.Transport, error) { return opened(nvme.OpenController(name)) },
+		SCSI:         openUnit,
+		FileSystem:   files.Look,
+		Files:        openFiles,
+		SameIdentity: func(leaf *remap.Node) (scsi.SameIdentity, error) { return scsi.FindSameIdentity(leaf.Name) },
 	})
 }
 

@@ -19,10 +19,10 @@ import (
 type namespaces struct {
 	open Openers
 
-	mu      sync.Mutex
-	devices map[remap.Dev]probed
-	copiers map[[2]remap.Dev]*nvme.Copier // by source and destination, made on first use
-	retired retired
+	mu       sync.Mutex
+	devices  map[remap.Dev]probed
+	copiers  map[[2]remap.Dev]*nvme.Copier // by source and destination, made on first use
+	replaced replacedTransports
 
 	crossing crossing
 }
@@ -41,7 +41,7 @@ func isNamespace(n *remap.Node) bool {
 
 // probed is what was found out about a leaf.
 type probed struct {
-	met
+	identified
 	device    *nvme.Device
 	transport nvme.Transport
 	reason    remap.Reason
@@ -102,12 +102,12 @@ func (f *namespaces) probe(ctx context.Context, leaf *remap.Node) probed {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	p, known := f.devices[leaf.Dev]
-	if known && p.stands(leaf) {
+	if known && p.current(leaf) {
 		return p
 	}
 	old := p
 	p = f.identify(ctx, leaf)
-	p.met = meet(leaf, p.device == nil)
+	p.identified = identifiedNow(leaf, p.device == nil)
 	if ctx.Err() != nil { // that says nothing about the device
 		if p.transport != nil {
 			p.transport.Close()
@@ -116,7 +116,7 @@ func (f *namespaces) probe(ctx context.Context, leaf *remap.Node) probed {
 	}
 	if known {
 		if old.transport != nil {
-			f.retired = append(f.retired, old.transport)
+			f.replaced = append(f.replaced, old.transport)
 		}
 		forget(f.copiers, leaf.Dev) // new ones are made for the leaf as it is
 		switch {
@@ -206,7 +206,7 @@ func (f *namespaces) close() error {
 		delete(f.devices, dev)
 	}
 	clear(f.copiers)
-	return errors.Join(append(errs, f.retired.close())...)
+	return errors.Join(append(errs, f.replaced.close())...)
 }
 
 // openNamespace opens a namespace of this machine, and makes sure that it is the one

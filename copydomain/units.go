@@ -18,20 +18,20 @@ import (
 // ReasonDuplicate: a command could not tell one logical unit from another.
 const ReasonDuplicate remap.Reason = "domain:duplicate-designator"
 
-// units are the SCSI logical units that a finder has met.
+// units are the SCSI logical units that a finder has identified.
 type units struct {
 	open Openers
 
-	mu      sync.Mutex
-	known   map[remap.Dev]unit
-	copiers map[[2]remap.Dev]unitCopier // by source and destination, made on first use
-	retired retired
+	mu       sync.Mutex
+	found    map[remap.Dev]unit
+	copiers  map[[2]remap.Dev]unitCopier // by source and destination, made on first use
+	replaced replacedTransports
 }
 
 // unit is what was found out about a leaf.
 type unit struct {
-	met
-	name      string       // of the disk when it was met
+	identified
+	name      string       // of the disk when it was identified
 	device    *scsi.Device // nil if nothing is known
 	transport scsi.Transport
 	reason    remap.Reason
@@ -39,7 +39,7 @@ type unit struct {
 }
 
 func newUnits(open Openers) *units {
-	return &units{open: open, known: make(map[remap.Dev]unit), copiers: make(map[[2]remap.Dev]unitCopier)}
+	return &units{open: open, found: make(map[remap.Dev]unit), copiers: make(map[[2]remap.Dev]unitCopier)}
 }
 
 func (f *units) answersFor(src, dst *remap.Node) bool {
@@ -55,14 +55,14 @@ func (f *units) close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var errs []error
-	for dev, one := range f.known {
+	for dev, one := range f.found {
 		if one.transport != nil {
 			errs = append(errs, one.transport.Close())
 		}
-		delete(f.known, dev)
+		delete(f.found, dev)
 	}
 	clear(f.copiers)
-	return errors.Join(append(errs, f.retired.close())...)
+	return errors.Join(append(errs, f.replaced.close())...)
 }
 
 // openUnit opens a disk of this machine, and makes sure that it is the one of the
@@ -136,39 +136,39 @@ func wayBetween(src, dst *scsi.Device) (way, blocks.Support) {
 // may then take that one.
 func (f *units) ambiguous(pair Pair) (remap.Reason, string) {
 	for _, end := range []*remap.Node{pair.Dst, pair.Src} {
-		like, err := f.likened(end)
+		same, err := f.sameIdentity(end)
 		switch {
 		case err != nil:
 			return ReasonProbeFailed, err.Error()
-		case len(like.Twins) > 0:
-			return ReasonDuplicate, fmt.Sprintf("%s and %s are both called %s", end.Name, strings.Join(like.Twins, ", "), end.Leaf.Identity)
+		case len(same.Duplicates) > 0:
+			return ReasonDuplicate, fmt.Sprintf("%s and %s are both called %s", end.Name, strings.Join(same.Duplicates, ", "), end.Leaf.Identity)
 		case pair.Src.Dev == pair.Dst.Dev: // the name is that of the unit which gets the command
 			return "", ""
 		}
-		if name, other := f.namesake(end, like.Paths); other != "" {
+		if name, other := f.sharedDesignator(end, same.Paths); other != "" {
 			return ReasonDuplicate, fmt.Sprintf("%s and %s are both called %v", end.Name, other, name)
 		}
 	}
 	return "", ""
 }
 
-func (f *units) likened(leaf *remap.Node) (scsi.Likenesses, error) {
-	if f.open.Likened == nil {
-		return scsi.Likenesses{}, nil
+func (f *units) sameIdentity(leaf *remap.Node) (scsi.SameIdentity, error) {
+	if f.open.SameIdentity == nil {
+		return scsi.SameIdentity{}, nil
 	}
-	return f.open.Likened(leaf)
+	return f.open.SameIdentity(leaf)
 }
 
-// namesake looks among the units that the finder has met, which tell all of their
+// sharedDesignator looks among the units that the finder has identified, which tell all of their
 // names, but for other paths to the same unit.
-func (f *units) namesake(end *remap.Node, paths []string) (name scsi.Designator, other string) {
+func (f *units) sharedDesignator(end *remap.Node, paths []string) (name scsi.Designator, other string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for dev, other := range f.known {
+	for dev, other := range f.found {
 		if dev == end.Dev || other.device == nil || slices.Contains(paths, other.name) {
 			continue
 		}
-		if name, found := scsi.Namesake(f.known[end.Dev].device, other.device); found {
+		if name, found := scsi.CommonDesignator(f.found[end.Dev].device, other.device); found {
 			return name, other.name
 		}
 	}
@@ -179,13 +179,13 @@ func (f *units) namesake(end *remap.Node, paths []string) (name scsi.Designator,
 func (f *units) unit(ctx context.Context, leaf *remap.Node) unit {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	u, known := f.known[leaf.Dev]
-	if known && u.stands(leaf) {
+	u, known := f.found[leaf.Dev]
+	if known && u.current(leaf) {
 		return u
 	}
 	old := u
 	u = f.identifyUnit(ctx, leaf)
-	u.met = meet(leaf, u.device == nil)
+	u.identified = identifiedNow(leaf, u.device == nil)
 	if ctx.Err() != nil { // that says nothing about the unit
 		if u.transport != nil {
 			u.transport.Close()
@@ -194,7 +194,7 @@ func (f *units) unit(ctx context.Context, leaf *remap.Node) unit {
 	}
 	if known {
 		if old.transport != nil {
-			f.retired = append(f.retired, old.transport)
+			f.replaced = append(f.replaced, old.transport)
 		}
 		forget(f.copiers, leaf.Dev) // new ones are made for the unit as it is
 		switch {
@@ -204,7 +204,7 @@ func (f *units) unit(ctx context.Context, leaf *remap.Node) unit {
 			u.reason, u.detail = ReasonIdentity, fmt.Sprintf("%s has other blocks than before, and a command of unknown fate", leaf.Name)
 		}
 	}
-	f.known[leaf.Dev] = u
+	f.found[leaf.Dev] = u
 	return u
 }
 
@@ -283,7 +283,7 @@ func (f *units) copier(ctx context.Context, pair Pair, opt CopyOptions) (Copier,
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	src, dst := f.known[pair.Src.Dev].device, f.known[pair.Dst.Dev].device
+	src, dst := f.found[pair.Src.Dev].device, f.found[pair.Dst.Dev].device
 	key := [2]remap.Dev{pair.Src.Dev, pair.Dst.Dev}
 	copier := f.copiers[key]
 	if copier == nil {

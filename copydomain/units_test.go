@@ -201,9 +201,9 @@ func TestAmbiguousName(t *testing.T) {
 // name of an end, or nobody knows.
 func TestNameOfAnotherDisk(t *testing.T) {
 	for name, tc := range map[string]struct {
-		twins map[string]string
-		err   error
-		want  [3]remap.Reason // within the first, first to second, second to first
+		duplicates map[string]string
+		err        error
+		want       [3]remap.Reason // within the first, first to second, second to first
 	}{
 		"none":         {},
 		"of the one":   {map[string]string{"sda": "sdx"}, nil, [3]remap.Reason{copydomain.ReasonDuplicate, copydomain.ReasonDuplicate, copydomain.ReasonDuplicate}},
@@ -211,11 +211,11 @@ func TestNameOfAnotherDisk(t *testing.T) {
 		"unknown":      {nil, fs.ErrPermission, [3]remap.Reason{copydomain.ReasonProbeFailed, copydomain.ReasonProbeFailed, copydomain.ReasonProbeFailed}},
 	} {
 		a := newArray(scsi.LIO(), 512, 2)
-		f := copydomain.NewFinderFor(copydomain.Openers{SCSI: a.open, Likened: func(leaf *remap.Node) (scsi.Likenesses, error) {
-			if other := tc.twins[leaf.Name]; other != "" {
-				return scsi.Likenesses{Twins: []string{other}}, nil
+		f := copydomain.NewFinderFor(copydomain.Openers{SCSI: a.open, SameIdentity: func(leaf *remap.Node) (scsi.SameIdentity, error) {
+			if other := tc.duplicates[leaf.Name]; other != "" {
+				return scsi.SameIdentity{Duplicates: []string{other}}, nil
 			}
-			return scsi.Likenesses{}, tc.err
+			return scsi.SameIdentity{}, tc.err
 		}})
 		for i, pair := range [][2]int{{0, 0}, {0, 1}, {1, 0}} {
 			if p := f.Pair(t.Context(), a.node[pair[0]], a.node[pair[1]]); p.Reason != tc.want[i] || (p.Method == "") != (p.Reason != "") {
@@ -235,8 +235,8 @@ func TestOtherPath(t *testing.T) {
 	a.loop.Change(2, func(u *scsi.LoopbackUnit) { u.Designators = scsi.LoopbackIdentity(1, scsi.Capacity{}).Designators })
 	a.node[2].Leaf.Identity = a.node[1].Leaf.Identity
 	other := map[string]string{"sdb": "sdc", "sdc": "sdb"}
-	f := copydomain.NewFinderFor(copydomain.Openers{SCSI: a.open, Likened: func(leaf *remap.Node) (scsi.Likenesses, error) {
-		return scsi.Likenesses{Paths: []string{other[leaf.Name]}}, nil
+	f := copydomain.NewFinderFor(copydomain.Openers{SCSI: a.open, SameIdentity: func(leaf *remap.Node) (scsi.SameIdentity, error) {
+		return scsi.SameIdentity{Paths: []string{other[leaf.Name]}}, nil
 	}})
 	for _, pair := range [][2]int{{0, 1}, {0, 2}, {1, 0}, {2, 0}, {1, 1}, {2, 2}} {
 		if p := f.Pair(t.Context(), a.node[pair[0]], a.node[pair[1]]); p.Method == "" {

@@ -20,11 +20,11 @@ import (
 // next copy between them starts no process, identifies no disk and proves nothing again.
 type Engine struct {
 	machine machine.Machine
-	known   *plan.Known
+	proofs  *plan.Proofs
 }
 
 // New returns an engine. The machine is the caller's, who closes it afterwards.
-func New(m machine.Machine) *Engine { return &Engine{machine: m, known: plan.NewKnown()} }
+func New(m machine.Machine) *Engine { return &Engine{machine: m, proofs: plan.NewProofs()} }
 
 // Copy carries out the job and reports what became of every byte. The report
 // comes with an error, too, if anything was begun; it is nil if nothing was. If
@@ -79,7 +79,7 @@ func (e *Engine) Plan(ctx context.Context, job Job, opts Options) iter.Seq2[*pla
 			return
 		}
 		src, dst := plan.Numbered(job.Src, job.Dst)
-		p, err := plan.New(ctx, e.machine, opts.withDefaults().request(src, dst, e.known))
+		p, err := plan.New(ctx, e.machine, opts.withDefaults().request(src, dst, e.proofs))
 		if err != nil {
 			yield(nil, failure.During("plan", err))
 			return
@@ -93,6 +93,6 @@ func (e *Engine) Plan(ctx context.Context, job Job, opts Options) iter.Seq2[*pla
 }
 
 // request is for the plan of a job.
-func (o Options) request(src, dst ends.Endpoint, known *plan.Known) plan.Request {
-	return plan.Request{Src: src, Dst: dst, Policy: o.Offload, Hold: o.Hold, Prime: o.Prime, Known: known}
+func (o Options) request(src, dst ends.Endpoint, proofs *plan.Proofs) plan.Request {
+	return plan.Request{Src: src, Dst: dst, Policy: o.Offload, Hold: o.Hold, Prime: o.Prime, Proofs: proofs}
 }

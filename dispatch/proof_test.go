@@ -24,8 +24,8 @@ import (
 // mostReadBack is how many bytes the proof of a pair may read, at both ends.
 const mostReadBack = 4096 * sector
 
-// likenesses make source and destination alike in some way before the copy.
-var likenesses = map[string]func(v *volumes){
+// equalContents give source and destination equal contents in some way before the copy.
+var equalContents = map[string]func(v *volumes){
 	"different":             func(v *volumes) {},
 	"the same again":        func(v *volumes) { v.Fill(v.dst, 0, v.Content(v.src, 0, volume)) },
 	"zeroes over others":    func(v *volumes) { v.Fill(v.src, 0, make([]byte, volume.Bytes())) },
@@ -47,7 +47,7 @@ func (v *volumes) both(start remap.Sector, data []byte) {
 // TestProofTells: whatever the data, an honest pair is trusted after a little was read
 // back, and nothing is copied through the host.
 func TestProofTells(t *testing.T) {
-	for name, make := range likenesses {
+	for name, make := range equalContents {
 		for _, size := range []int64{64 * kib, 512 * kib, 2 * mib} {
 			v := newVolumes(t)
 			make(v)
@@ -62,7 +62,7 @@ func TestProofTells(t *testing.T) {
 // TestProofOfEqualFindsOut: a device that copies nothing is found out by its first
 // command, whatever the data.
 func TestProofOfEqualFindsOut(t *testing.T) {
-	for name, make := range likenesses {
+	for name, make := range equalContents {
 		v := newVolumes(t)
 		make(v)
 		v.loop.SetFault(func(int, *nvme.Command) nvme.Fault { return nvme.Fault{Silent: true} })
@@ -115,7 +115,7 @@ func TestMarkTakenBack(t *testing.T) {
 		},
 	} {
 		v := newVolumes(t)
-		likenesses["the same again"](v)
+		equalContents["the same again"](v)
 		was := v.Content(v.dst, 0, volume)
 		ctx, cancel := context.WithCancel(t.Context())
 		end(v, cancel)
@@ -147,7 +147,7 @@ func TestMarkUndone(t *testing.T) {
 // TestMarkBehindFence: where a command may still be writing, nothing is taken back.
 func TestMarkBehindFence(t *testing.T) {
 	v := newVolumes(t)
-	likenesses["the same again"](v)
+	equalContents["the same again"](v)
 	execute := ghost(v, 0)
 	_, err := v.copy(t, dispatch.Options{})
 	if !errors.Is(err, failure.ErrFenced) || v.Calls("write") != 1 {
@@ -173,7 +173,7 @@ func TestMarkInCrash(t *testing.T) {
 		for _, power := range []bool{false, true} {
 			for n := int64(0); ; n++ {
 				c := newResumable(t, newVolumes(t), byterange.Range{Len: 3 * window})
-				likenesses["the same again"](c.volumes)
+				equalContents["the same again"](c.volumes)
 				want := c.Expect(c.src, c.dst, c.ranges...)
 				var calls atomic.Int64
 				install(c, func() {
@@ -205,7 +205,7 @@ func TestMarkInCrash(t *testing.T) {
 // while.
 func TestNoMark(t *testing.T) {
 	v := newVolumes(t)
-	likenesses["the same again"](v)
+	equalContents["the same again"](v)
 	marks := 0
 	v.Hooks.IO = func(op string, dev remap.Dev, _, n int64) {
 		if op == "write" && n == sector {

@@ -49,7 +49,7 @@ func (w *windows) carryOut(ctx context.Context) error {
 // window, and its pair have failed since; and nothing may tell what a pair does.
 func (w *windows) withhold(ctx context.Context, offload window.Offload) (unusable []plan.Step, err error) {
 	for key, steps := range offload {
-		if why, bad := w.known.Poisoned(steps[0].SrcLeaf, steps[0].DstLeaf); bad {
+		if why, bad := w.proofs.Rejected(steps[0].SrcLeaf, steps[0].DstLeaf); bad {
 			if w.layout.Plan().Sparse() {
 				return nil, errReplan // so that holes are found, and not read
 			}

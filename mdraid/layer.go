@@ -163,14 +163,14 @@ func (a *Array) assemble(f *facts, g raidmap.Geometry) (*raidmap.Array, error) {
 	used := make(map[remap.Dev]bool)
 	for i, s := range f.slots {
 		m := s.config()
-		for _, dev := range []remap.Dev{m.Dev, m.Twin} {
+		for _, dev := range []remap.Dev{m.Dev, m.Replacement} {
 			if used[dev] && !dev.IsZero() {
 				return nil, fail(a.Name, ErrBadArray, "%s is in two slots", dev)
 			}
 			used[dev] = true
 		}
-		if s.twin.present() && s.twin.size < g.Reach(i) {
-			return nil, fail(a.Name, ErrBadArray, "%s is smaller than what it replaces", s.twin.dev)
+		if s.replacement.present() && s.replacement.size < g.Reach(i) {
+			return nil, fail(a.Name, ErrBadArray, "%s is smaller than what it replaces", s.replacement.dev)
 		}
 		c.Members = append(c.Members, m)
 	}

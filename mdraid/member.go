@@ -114,8 +114,8 @@ func (s slot) config() raidmap.Member {
 	if l.readable() {
 		m.ReadableTo = remap.MaxSectors
 	}
-	if s.twin.present() {
-		m.Twin, m.TwinOffset = s.twin.dev, s.twin.offset
+	if s.replacement.present() {
+		m.Replacement, m.ReplacementOffset = s.replacement.dev, s.replacement.offset
 	}
 	return m
 }

@@ -141,7 +141,7 @@ type facts struct {
 // slot is what is in a slot: a member, or none, and the device that it is being
 // replaced with.
 type slot struct {
-	member, twin *leg
+	member, replacement *leg
 }
 
 // leg is what the files of a member say, understood.
@@ -223,7 +223,7 @@ func (f *facts) place(l *leg) bool {
 	}
 	at := &f.slots[l.slot].member
 	if l.is("replacement") {
-		at = &f.slots[l.slot].twin
+		at = &f.slots[l.slot].replacement
 	}
 	if *at != nil {
 		return false

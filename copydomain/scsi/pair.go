@@ -57,7 +57,7 @@ func SpanTokens(src, dst *Device) (TokenLimits, blocks.Support) {
 // apart tells why nothing copies from one of two devices to the other, by whatever
 // command.
 func apart(src, dst *Device) blocks.Support {
-	switch common, found := Namesake(src, dst); {
+	switch common, found := CommonDesignator(src, dst); {
 	case found:
 		return blocks.Unsupported("domain:duplicate-designator", "both logical units are called %v", common)
 	case src.Serial != "" && src.Serial == dst.Serial:
@@ -105,7 +105,7 @@ func (d *Device) Called(name string) bool {
 	return slices.ContainsFunc(names(d.Designators), func(x Designator) bool { return x.String() == name })
 }
 
-// Namesake finds a name that two units have in common.
-func Namesake(a, b *Device) (Designator, bool) {
+// CommonDesignator finds a name that two units have in common.
+func CommonDesignator(a, b *Device) (Designator, bool) {
 	return share(names(a.Designators), names(b.Designators))
 }

@@ -59,7 +59,7 @@ func May(a, b File) (bool, error) {
 		switch {
 		case err != nil || before.device == other.device: // one file system tells its files apart
 			return false, err
-		case before == after && before.likeness != other.likeness:
+		case before == after && before.attributes != other.attributes:
 			return false, nil
 		case before == after:
 			own, err := own(a, b)
@@ -83,8 +83,8 @@ func own(files ...File) (bool, error) {
 	return true, nil
 }
 
-// status is where a file is, and what is equal for two names of one.
-type status struct{ device, likeness string }
+// status is where a file is, and its attributes, which are equal under each of its names.
+type status struct{ device, attributes string }
 
 // look asks a server as well. SMB has times in units of 100 ns.
 func look(f File) (status, error) {

@@ -15,8 +15,8 @@ import (
 // TestMay: names of one file are found, and what tells two files apart tells them apart.
 func TestMay(t *testing.T) {
 	upper, lower, merged := aliastest.Overlay(t)
-	twin := filepath.Join(t.TempDir(), "twin")
-	if err := os.WriteFile(twin, make([]byte, 1<<20), 0o600); err != nil {
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.WriteFile(other, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -28,8 +28,8 @@ func TestMay(t *testing.T) {
 		{lower + "/old", merged + "/old", true},
 		{merged + "/old", merged + "/new", false},
 		{merged + "/old", upper + "/new", false},
-		{twin, upper + "/new", false},
-		{twin, merged + "/new", false},
+		{other, upper + "/new", false},
+		{other, merged + "/new", false},
 	} {
 		if got, err := alias.May(alias.Path(c.a), alias.Path(c.b)); err != nil || got != c.want {
 			t.Errorf("%s and %s: %v, %v", c.a, c.b, got, err)

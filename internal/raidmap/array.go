@@ -71,7 +71,7 @@ func New(c Config) (*Array, error) {
 		}
 		a.Members[slot] = m
 		a.rest(m.Dev)
-		a.rest(m.Twin)
+		a.rest(m.Replacement)
 	}
 	for _, dev := range c.Others {
 		a.rest(dev)
@@ -165,8 +165,8 @@ func (a *Array) copies(op remap.Op, s, n remap.Sector) remap.Place {
 			readable++
 		}
 		legs = append(legs, remap.Leg{Dev: m.Dev, Start: m.Offset + spot.Start, Readable: ok})
-		if !m.Twin.IsZero() {
-			legs = append(legs, remap.Leg{Dev: m.Twin, Start: m.TwinOffset + spot.Start})
+		if !m.Replacement.IsZero() {
+			legs = append(legs, remap.Leg{Dev: m.Replacement, Start: m.ReplacementOffset + spot.Start})
 		}
 	}
 	switch {

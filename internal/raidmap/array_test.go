@@ -53,7 +53,7 @@ func TestReadable(t *testing.T) {
 		"raid1 in sync up to a sector": {"raid1 2 100", func(c *Config) { c.Synced = 30 }, 100,
 			[]string{"0 +30 -> a:0 b:0", "30 +70 -> opaque layer:md-unsynced"},
 			[]string{"0 +100 -> a:0 b:0"}},
-		"raid1 with a leg that is being replaced": {"raid1 2 100", func(c *Config) { c.Members[0].Twin, c.Members[0].TwinOffset = device(5), 7 }, 100,
+		"raid1 with a leg that is being replaced": {"raid1 2 100", func(c *Config) { c.Members[0].Replacement, c.Members[0].ReplacementOffset = device(5), 7 }, 100,
 			[]string{"0 +100 -> a:0 f:7! b:0"},
 			[]string{"0 +100 -> a:0 f:7! b:0"}},
 		"raid10 without a disk": {"raid10 0x102 4 8 16", func(c *Config) { c.Members[1] = Member{} }, 32,
@@ -95,7 +95,7 @@ func TestMembersThatDoNotFit(t *testing.T) {
 		"too small":         func(c *Config) { c.Members[1].Size = 99 },
 		"offset":            func(c *Config) { c.Members[1].Offset = -1 },
 		"offset too large":  func(c *Config) { c.Members[1].Offset = remap.MaxSectors - 99 },
-		"replacement":       func(c *Config) { c.Members[1].TwinOffset = remap.MaxSectors },
+		"replacement":       func(c *Config) { c.Members[1].ReplacementOffset = remap.MaxSectors },
 		"readable":          func(c *Config) { c.Members[1].ReadableTo = -1 },
 		"readable too far":  func(c *Config) { c.Members[1].ReadableTo = remap.MaxSectors + 1 },
 		"bad order":         func(c *Config) { c.Members[1].Bad = []Bad{{10, 5}, {0, 5}} },
@@ -117,7 +117,7 @@ func TestMembersThatDoNotFit(t *testing.T) {
 func TestBelow(t *testing.T) {
 	a := changed(t, "raid1 3 100", func(c *Config) {
 		c.Members[0] = Member{}
-		c.Members[1].Twin = device(7)
+		c.Members[1].Replacement = device(7)
 		c.Members[2].Dev = device(1)
 		c.Others = []remap.Dev{device(9), {}, device(7)}
 	})

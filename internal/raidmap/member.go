@@ -22,10 +22,10 @@ type Member struct {
 	// Bad are runs that must not be read. They count from Offset, are in
 	// order and do not overlap.
 	Bad []Bad
-	// Twin is the device that the member is being replaced with, zero for
+	// Replacement is the device that the member is being replaced with, zero for
 	// none; it is written like the member, and not read.
-	Twin       remap.Dev
-	TwinOffset remap.Sector
+	Replacement       remap.Dev
+	ReplacementOffset remap.Sector
 }
 
 // Bad is a run of sectors.
@@ -44,8 +44,8 @@ func (m *Member) check(level string, slot int, reach remap.Sector) error {
 	switch {
 	case m.missing():
 		return nil
-	case m.Offset < 0 || m.Offset > remap.MaxSectors-reach || m.TwinOffset < 0 || m.TwinOffset > remap.MaxSectors-reach:
-		return fail(level, ErrMember, "slot %d begins at sector %d, its replacement at %d", slot, m.Offset, m.TwinOffset)
+	case m.Offset < 0 || m.Offset > remap.MaxSectors-reach || m.ReplacementOffset < 0 || m.ReplacementOffset > remap.MaxSectors-reach:
+		return fail(level, ErrMember, "slot %d begins at sector %d, its replacement at %d", slot, m.Offset, m.ReplacementOffset)
 	case m.Size < reach:
 		return fail(level, ErrMember, "slot %d has %d of %d sectors", slot, m.Size, reach)
 	case m.ReadableTo < 0 || m.ReadableTo > remap.MaxSectors:

@@ -1039,7 +1039,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "disks of one name count as one",
-		symbol: "plan.overlaps.same", old: "!o.known.apart(all) {", new: "!o.known.apart(all) && len(all) > 9 {",
+		symbol: "plan.overlaps.same", old: "!o.proofs.allDistinct(all) {", new: "!o.proofs.allDistinct(all) && len(all) > 9 {",
 		in: "./dispatch", tests: "TestPathsToOneDisk",
 	},
 	{
@@ -1050,11 +1050,11 @@ var mutants = []mutant{
 	{
 		guard:  "no command between disks of one name",
 		symbol: "copydomain.unlike", old: `a.Identity != "" && a.Identity == b.Identity:`, new: `a.Identity == "none":`,
-		in: "./dispatch", tests: "TestTwins",
+		in: "./dispatch", tests: "TestDuplicateIdentity",
 	},
 	{
 		guard:  "names that other disks have",
-		symbol: "copydomain.units.ambiguous", old: "case len(like.Twins) > 0:", new: "case len(like.Twins) > 9:",
+		symbol: "copydomain.units.ambiguous", old: "case len(same.Duplicates) > 0:", new: "case len(same.Duplicates) > 9:",
 		in: "./copydomain", tests: "TestNameOfAnotherDisk",
 	},
 	{

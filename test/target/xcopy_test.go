@@ -158,7 +158,7 @@ func TestExtendedCopyFails(t *testing.T) {
 }
 
 // A name that two units have means the one that got the command.
-func TestExtendedCopyOfTwins(t *testing.T) {
+func TestExtendedCopyOfDuplicates(t *testing.T) {
 	made := copiers(t)
 	if err := made.Impersonate(1, 0); err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@ func (o *Offloader) underHold(ctx context.Context, held hold.Held, steps window.
 	results, seen, lost, err := o.issueHeld(ctx, held, steps)
 	out := Outcome{Begun: true, Unbegun: plan.RangesOf(results.takeOut(steps)), Why: o.postpone(results)}
 	if lost == nil {
-		o.poison(results)
+		o.rejectDisproved(results)
 	}
 	// What the commands have done has to be known even if the copy is ended.
 	changed, changesErr := o.layout.Changes(context.WithoutCancel(ctx))

@@ -59,7 +59,7 @@ func (o *Offloader) issue(ctx, cuttable context.Context, steps window.Offload, n
 		pair := steps[key][0].Pair
 		switch states[i], err = o.pair(ctx, key, pair); {
 		case errors.As(err, &gone):
-			o.known.Poison(pair.Src, pair.Dst, gone.Reason)
+			o.proofs.Reject(pair.Src, pair.Dst, gone.Reason)
 			states[i], results[i] = nil, issued{redo: window.ToHost(steps[key], gone.Reason)}
 		case err != nil:
 			return nil, failure.During("offload", err)
@@ -139,10 +139,10 @@ func disproved(key plan.Key, b *window.Batch, cause error, out issued) issued {
 	}
 }
 
-// poison keeps pairs from being used again that were disproved while the layout was held:
+// rejectDisproved keeps pairs from being used again that were disproved while the layout was held:
 // without the hold somebody else can have written to what was read back. So he can below
 // a source that drifts; then the next window has to prove the pair again.
-func (o *Offloader) poison(results results) {
+func (o *Offloader) rejectDisproved(results results) {
 	for _, res := range results {
 		switch {
 		case res.disproof == nil:
@@ -150,7 +150,7 @@ func (o *Offloader) poison(results results) {
 			o.log.Info("copy offload could not be proven while the source drifts", "error", res.disproof)
 		default:
 			o.log.Warn("copy offload failed its proof and is not used any more", "error", res.disproof)
-			o.known.Poison(res.src, res.dst, plan.ReasonProofFailed)
+			o.proofs.Reject(res.src, res.dst, plan.ReasonProofFailed)
 		}
 	}
 }
@@ -205,7 +205,7 @@ func (o *Offloader) consequence(b *window.Batch, f copydomain.Redo) error {
 	switch f.Verdict {
 	case copydomain.PairUnusable, copydomain.Reresolve:
 		// Nor is a device trusted any more that does not look as it did.
-		o.known.Poison(b.Pair.Src, b.Pair.Dst, f.Reason)
+		o.proofs.Reject(b.Pair.Src, b.Pair.Dst, f.Reason)
 	case copydomain.Surface:
 		return fmt.Errorf("%s refuses to copy to sector %d: %w", b.Pair.Dst.DisplayName(), f.Dst, f.Err)
 	}

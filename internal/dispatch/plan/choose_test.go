@@ -42,9 +42,9 @@ func TestLockedNeedsVolumeGroup(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			st, devs := plantest.Forked(t, c.locked, c.owner)
-			known, disk := NewKnown(), st.Node(devs["disk"])
-			known.Poison(disk, disk, "reached")
-			p := &Plan{Stack: st, Hold: c.mode, known: known}
+			proofs, disk := NewProofs(), st.Node(devs["disk"])
+			proofs.Reject(disk, disk, "reached")
+			p := &Plan{Stack: st, Hold: c.mode, proofs: proofs}
 			s := writtenHalf(t, st, devs)[Key{disk.Dev, disk.Dev}][0]
 			s.SrcLeaf = s.DstLeaf
 			p.chooseMethod(t.Context(), &s)

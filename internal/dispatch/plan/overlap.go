@@ -69,8 +69,8 @@ type overlaps struct {
 	storage map[remap.Dev]remap.Dev
 	// rooms are what several devices may be stored in, by the one that stands
 	// for it.
-	rooms map[remap.Dev]room
-	known *Known
+	rooms  map[remap.Dev]room
+	proofs *Proofs
 }
 
 // room is what several devices may be stored in: the file of loop devices.
@@ -80,8 +80,8 @@ type room struct {
 	ragged bool
 }
 
-func newOverlaps(st *remap.Stack, known *Known) *overlaps {
-	o := &overlaps{stack: st, known: known, sieves: make(map[remap.Dev]*sieve), storage: make(map[remap.Dev]remap.Dev), rooms: make(map[remap.Dev]room)}
+func newOverlaps(st *remap.Stack, proofs *Proofs) *overlaps {
+	o := &overlaps{stack: st, proofs: proofs, sieves: make(map[remap.Dev]*sieve), storage: make(map[remap.Dev]remap.Dev), rooms: make(map[remap.Dev]room)}
 	if st == nil { // an end is a regular file: nothing is resolved
 		return o
 	}
@@ -147,7 +147,7 @@ func (o *overlaps) same(dev remap.Dev) remap.Dev {
 	}
 	first := dev
 	n := o.stack.Node(dev)
-	if all := likenesses(o.stack, n); !o.known.apart(all) {
+	if all := sameIdentity(o.stack, n); !o.proofs.allDistinct(all) {
 		first = all[0].Dev
 	}
 	o.storage[dev] = first
@@ -168,7 +168,7 @@ func (o *overlaps) at(dev remap.Dev) *sieve {
 func (o *overlaps) largest(dev remap.Dev) remap.Sector {
 	n := o.stack.Node(dev)
 	size := n.Size
-	for _, other := range likenesses(o.stack, n) {
+	for _, other := range sameIdentity(o.stack, n) {
 		size = max(size, other.Size)
 	}
 	return size

@@ -24,8 +24,8 @@ type Request struct {
 	Hold     hold.Mode
 	// Prime has a thin destination be given the blocks that it lacks.
 	Prime bool
-	// Known is what was found out about leaves so far.
-	Known *Known
+	// Proofs keeps which pairs are proven, and which are rejected.
+	Proofs *Proofs
 }
 
 // Plan says how one copy is carried out, as the layout is at one moment.
@@ -38,7 +38,7 @@ type Plan struct {
 	policy  Policy
 	Hold    hold.Mode
 	Prime   bool
-	known   *Known
+	proofs  *Proofs
 	pairs   map[Key]copydomain.Pair
 }
 
@@ -46,7 +46,7 @@ type Plan struct {
 func New(ctx context.Context, m machine.Machine, req Request) (*Plan, error) {
 	p := &Plan{
 		machine: m, src: req.Src, Dst: req.Dst, policy: req.Policy, Hold: req.Hold, Prime: req.Prime,
-		known: req.Known, pairs: make(map[Key]copydomain.Pair),
+		proofs: req.Proofs, pairs: make(map[Key]copydomain.Pair),
 	}
 	return p, p.layOut(ctx)
 }
@@ -248,9 +248,9 @@ func (p *Plan) chooseMethod(ctx context.Context, s *Step) {
 	s.Method, s.Domain, s.Pair, s.Block = account.Method(pair.Method), pair.Domain, pair, int64(pair.Block)
 }
 
-// pairOf asks the machine for each pair once. A poisoned one has no method.
+// pairOf asks the machine for each pair once. A rejected pair has no method.
 func (p *Plan) pairOf(ctx context.Context, src, dst *remap.Node) copydomain.Pair {
-	if why, bad := p.known.Poisoned(src, dst); bad {
+	if why, bad := p.proofs.Rejected(src, dst); bad {
 		return copydomain.Pair{Src: src, Dst: dst, Reason: why}
 	}
 	key := Key{src.Dev, dst.Dev}

@@ -37,7 +37,7 @@ func (p *Plan) RefuseMoved(ctx context.Context, ranges []byterange.Range) error 
 		return nil
 	}
 	sv := surveyor{p}
-	shared := newOverlaps(p.Stack, p.known)
+	shared := newOverlaps(p.Stack, p.proofs)
 	if err := sv.each(ctx, ranges, shared.add); err != nil || !shared.any() {
 		return err
 	}
@@ -52,7 +52,7 @@ func (p surveyor) survey(ctx context.Context, ranges []byterange.Range) (*Summar
 		return nil, err
 	}
 	sv := &Summary{Tally: account.NewTally()}
-	shared, primes := newOverlaps(p.Stack, p.known), p.Granule() > 0
+	shared, primes := newOverlaps(p.Stack, p.proofs), p.Granule() > 0
 	var through *remap.Node
 	count := func(s *Step, _ error) bool {
 		if s.wrongThrough() {
@@ -114,14 +114,14 @@ func (p surveyor) refuseOverlap(ctx context.Context, ranges []byterange.Range, s
 		if err != nil || refusal == nil {
 			return err
 		}
-		news, err := p.tellApart(ctx, dev)
+		news, err := p.proveDistinct(ctx, dev)
 		if err != nil {
 			return err
 		}
 		if !news {
 			return refusal
 		}
-		shared = newOverlaps(p.Stack, p.known)
+		shared = newOverlaps(p.Stack, p.proofs)
 		if err := p.each(ctx, ranges, shared.add); err != nil {
 			return err
 		}
@@ -244,7 +244,7 @@ func (p surveyor) overlap(ctx context.Context, ranges []byterange.Range, shared 
 
 func (p surveyor) refusal(dev remap.Dev, at remap.Sector) error {
 	n := p.Stack.Node(dev)
-	if all := likenesses(p.Stack, n); len(all) > 1 && !p.known.apart(all) {
+	if all := sameIdentity(p.Stack, n); len(all) > 1 && !p.proofs.allDistinct(all) {
 		return failure.Refuse(p.Dst.Name, "shares blocks with %s, or shows a block twice, if %s and %s are one disk: both are called %s, and hold the same bytes wherever they were compared",
 			"choose ranges that do not overlap, or give the disks names of their own", p.src.Name, all[0].DisplayName(), all[1].DisplayName(), n.Leaf.Identity)
 	}

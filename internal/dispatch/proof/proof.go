@@ -64,7 +64,7 @@ type Prover struct {
 	engine  emulation.Engine
 	dst     ends.Endpoint
 	zones   *zones.Zones
-	known   *plan.Known
+	earlier *plan.Proofs
 	account *account.Account
 	log     *slog.Logger
 
@@ -73,8 +73,8 @@ type Prover struct {
 }
 
 // New proves nothing yet.
-func New(leaves *Leaves, engine emulation.Engine, dst ends.Endpoint, z *zones.Zones, known *plan.Known, counts *account.Account, log *slog.Logger) *Prover {
-	return &Prover{leaves: leaves, engine: engine, dst: dst, zones: z, known: known, account: counts, log: log, proofs: make(map[plan.Key]*proof)}
+func New(leaves *Leaves, engine emulation.Engine, dst ends.Endpoint, z *zones.Zones, earlier *plan.Proofs, counts *account.Account, log *slog.Logger) *Prover {
+	return &Prover{leaves: leaves, engine: engine, dst: dst, zones: z, earlier: earlier, account: counts, log: log, proofs: make(map[plan.Key]*proof)}
 }
 
 // Proven tells whether a command of the pair was seen to do what it said.
@@ -89,7 +89,7 @@ func (v *Prover) Choose(ctx context.Context, steps window.Offload) (untold []pla
 	for key, some := range steps {
 		p := v.proofs[key]
 		if p == nil {
-			known := v.known.Proven(some[0].SrcLeaf, some[0].DstLeaf)
+			known := v.earlier.Proven(some[0].SrcLeaf, some[0].DstLeaf)
 			p = &proof{proven: known, sure: known}
 			v.proofs[key] = p
 		}
@@ -108,7 +108,7 @@ func (v *Prover) Choose(ctx context.Context, steps window.Offload) (untold []pla
 		untold = append(untold, window.ToHost(some, plan.ReasonUnproven)...)
 		delete(steps, key)
 		if p.tries++; p.tries == proofTries {
-			v.known.Poison(some[0].SrcLeaf, some[0].DstLeaf, plan.ReasonUnproven)
+			v.earlier.Reject(some[0].SrcLeaf, some[0].DstLeaf, plan.ReasonUnproven)
 		}
 	}
 	return untold, nil
@@ -232,7 +232,7 @@ func (v *Prover) Prove(ctx context.Context, copier copydomain.Copier, key plan.K
 	}
 	p.proven, p.sure = true, p.sure || p.unlike
 	if p.sure {
-		v.known.Prove(b.Pair.Src, b.Pair.Dst)
+		v.earlier.Prove(b.Pair.Src, b.Pair.Dst)
 	}
 	return Trial{Result: result, Rest: rest}, nil
 }

@@ -74,8 +74,8 @@ var uses = []use{
 	{"a swap file", swapFile, "it is swap space: run swapoff first", "it is swap space: run swapoff first"},
 	{"a swap file in another namespace", swapFileElsewhere, "it is swap space", "it is swap space"},
 	// by other devices that share storage with it
-	{"another loop device on its file is mounted", twinMounted, ", which shares sectors of /dev/shm/", " with it, is mounted read-write on"},
-	{"another loop device on its file is mounted read-only", twinMountedRO, " with it, is mounted read-only on", ""},
+	{"another loop device on its file is mounted", otherLoopMounted, ", which shares sectors of /dev/shm/", " with it, is mounted read-write on"},
+	{"another loop device on its file is mounted read-only", otherLoopMountedRO, " with it, is mounted read-only on", ""},
 	{"a loop device elsewhere on its file is mounted", neighbourMounted, "", ""},
 	{"a mapped device on the disk of the loop device is mounted", mappedBelowLoop, "(inuse), which shares sectors of", "(inuse), which shares sectors of"},
 	{"a mapped device that overlaps is mounted", overlapMounted, "(inuse), which shares sectors of", "(inuse), which shares sectors of"},
@@ -426,14 +426,14 @@ func swapFileElsewhere(t *testing.T) string {
 	return f
 }
 
-func twinMounted(t *testing.T) string {
+func otherLoopMounted(t *testing.T) string {
 	f := file(t)
 	format(t, f)
 	mount(t, attach(t, f))
 	return attach(t, f)
 }
 
-func twinMountedRO(t *testing.T) string {
+func otherLoopMountedRO(t *testing.T) string {
 	f := file(t)
 	format(t, f)
 	mount(t, attach(t, f, "--read-only"))

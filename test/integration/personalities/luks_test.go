@@ -176,6 +176,6 @@ func TestSectorSizes(t *testing.T) {
 	b.fill(src)
 	b.fill(dst)
 	b.run(transfer{src: src, dst: dst, length: volumeSize, want: host("layer:crypt")})
-	twin := b.crypt(b.part(volumeSize), 512)
-	b.run(transfer{src: src, dst: twin, length: volumeSize, want: raw})
+	encrypted := b.crypt(b.part(volumeSize), 512)
+	b.run(transfer{src: src, dst: encrypted, length: volumeSize, want: raw})
 }

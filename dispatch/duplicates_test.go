@@ -13,10 +13,10 @@ import (
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
 
-// TestTwins: disks that were given one name are copied by the host, wherever the
+// TestDuplicateIdentity: disks that were given one name are copied by the host, wherever the
 // ranges lie, and never by a command. A second copy, after which one of them looks
 // like the other, is refused.
-func TestTwins(t *testing.T) {
+func TestDuplicateIdentity(t *testing.T) {
 	const n = remap.Sector(1 << 12)
 	half := n.Bytes() / 2
 	kinds := map[remap.Reason]func(m *fakestack.Machine) remap.Dev{
@@ -54,9 +54,9 @@ func TestTwins(t *testing.T) {
 	}
 }
 
-// TestTwinsThatDifferLate: a single place decides, and only what overlaps is looked
+// TestDuplicatesThatDifferLate: a single place decides, and only what overlaps is looked
 // at.
-func TestTwinsThatDifferLate(t *testing.T) {
+func TestDuplicatesThatDifferLate(t *testing.T) {
 	const n = remap.Sector(1 << 12)
 	m := fakestack.New(9)
 	src, dst := m.AddDisk(n, 512), m.AddDisk(n, 512)
@@ -118,8 +118,8 @@ func TestPathsToOneDisk(t *testing.T) {
 	copied(t, want)
 }
 
-// TestTwinOfThree: two that are seen to be different say nothing of the third.
-func TestTwinOfThree(t *testing.T) {
+// TestDuplicateOfThree: two that are seen to be different say nothing of the third.
+func TestDuplicateOfThree(t *testing.T) {
 	const n = remap.Sector(1 << 10)
 	m := fakestack.New(12)
 	a, b := m.AddDisk(n, 512), m.AddDisk(n, 512)
@@ -136,8 +136,8 @@ func TestTwinOfThree(t *testing.T) {
 	}
 }
 
-// TestTwinThatCannotBeRead proves nothing.
-func TestTwinThatCannotBeRead(t *testing.T) {
+// TestDuplicateThatCannotBeRead proves nothing.
+func TestDuplicateThatCannotBeRead(t *testing.T) {
 	const n = remap.Sector(1 << 12)
 	m := fakestack.New(13)
 	src, dst := m.AddDisk(n, 512), m.AddDisk(n, 512)

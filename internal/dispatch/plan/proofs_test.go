@@ -8,11 +8,11 @@ import (
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-// TestKnown: a proof counts for a while and for leaves that look as they did; what has failed is
+// TestProofs: a proof counts for a while and for leaves that look as they did; what has failed is
 // not tried again.
-func TestKnown(t *testing.T) {
+func TestProofs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := NewKnown()
+		k := NewProofs()
 		a, b := &remap.Node{Dev: remap.Dev{Major: 8}}, &remap.Node{Dev: remap.Dev{Major: 8, Minor: 16}}
 		other := &remap.Node{Dev: b.Dev, Print: remap.Fingerprint{1}}
 		k.Prove(a, b)
@@ -24,10 +24,10 @@ func TestKnown(t *testing.T) {
 			t.Error("proven for ever")
 		}
 		k.Prove(a, b)
-		k.Poison(a, b, ReasonUnproven)
+		k.Reject(a, b, ReasonUnproven)
 		time.Sleep(24 * time.Hour)
-		if why, is := k.Poisoned(a, b); !is || why != ReasonUnproven || k.Proven(a, b) {
-			t.Errorf("poisoned: %v, %v; proven: %v", is, why, k.Proven(a, b))
+		if why, is := k.Rejected(a, b); !is || why != ReasonUnproven || k.Proven(a, b) {
+			t.Errorf("rejected: %v, %v; proven: %v", is, why, k.Proven(a, b))
 		}
 	})
 }

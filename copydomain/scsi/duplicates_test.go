@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestLikened(t *testing.T) {
+func TestSameIdentity(t *testing.T) {
 	sys := t.TempDir()
 	write := func(path, text string) {
 		t.Helper()
@@ -57,12 +57,12 @@ func TestLikened(t *testing.T) {
 		"sde": "{[] [sdf]}", "sdg": "{[] [sdh]}", "sdh": "{[] [sdg]}",
 		"sdi": "{[] []}",
 	} {
-		if got, err := likenedIn(sys, name); err != nil || fmt.Sprint(got) != want {
+		if got, err := sameIdentityIn(sys, name); err != nil || fmt.Sprint(got) != want {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}
 	for name, want := range map[string]error{"sdz": fs.ErrNotExist, "sg0": ErrNotSCSI, "../sda": ErrNotSCSI, "sda1": ErrNotSCSI, "": ErrNotSCSI} {
-		if got, err := likenedIn(sys, name); !errors.Is(err, want) {
+		if got, err := sameIdentityIn(sys, name); !errors.Is(err, want) {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}

@@ -11,33 +11,33 @@ import (
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-// Disks that call themselves by one name may be paths to one disk, or disks that
-// were given one name: clones, or targets that make names of too little. No command
-// ever copies between them ([copydomain.ReasonDuplicate]). The host may, if what is
-// written is not yet to be read: that shows where nothing overlaps, or once the
-// disks were seen to hold different bytes in one place.
+// Disks with one identity may be paths to one disk, or different disks with a duplicate
+// identity: clones, or disks of a target that makes identities of too little. No command
+// ever copies between them ([copydomain.ReasonDuplicate]). The host may copy between
+// them if it does not overwrite what it has yet to read: that is certain where nothing
+// overlaps, or once the disks were seen to hold different bytes in one place.
 
 const (
-	// twinPlaces is in how many places, all over the disks, a difference is
+	// comparedPlaces is in how many places, all over the disks, a difference is
 	// looked for.
-	twinPlaces = 256
-	// twinBytes is how much is compared in each.
-	twinBytes = 64 << 10
+	comparedPlaces = 256
+	// comparedBytes is how much is compared in each.
+	comparedBytes = 64 << 10
 )
 
-// twin is a disk with the identity that it had.
-type twin struct {
+// leafKey names a leaf as it was when something was found out about it.
+type leafKey struct {
 	dev   remap.Dev
 	print remap.Fingerprint
 }
 
-func twinsOf(a, b *remap.Node) [2]twin {
-	return [2]twin{{a.Dev, a.Print}, {b.Dev, b.Print}}
+func pairKeyOf(a, b *remap.Node) [2]leafKey {
+	return [2]leafKey{{a.Dev, a.Print}, {b.Dev, b.Print}}
 }
 
-// likenesses are the disks of the stack that are called like n, and n itself; none
-// if it has no name.
-func likenesses(st *remap.Stack, n *remap.Node) (all []*remap.Node) {
+// sameIdentity are the disks of the stack with the identity of n, n included; none
+// if it has no identity.
+func sameIdentity(st *remap.Stack, n *remap.Node) (all []*remap.Node) {
 	if n.Leaf == nil || n.Leaf.Identity == "" {
 		return nil
 	}
@@ -49,16 +49,16 @@ func likenesses(st *remap.Stack, n *remap.Node) (all []*remap.Node) {
 	return all
 }
 
-// tellApart looks for differences between the disks that are called like dev, and
-// tells whether it is news that all of them are different ones.
-func (p surveyor) tellApart(ctx context.Context, dev remap.Dev) (bool, error) {
-	all := likenesses(p.Stack, p.Stack.Node(dev))
-	if p.known.apart(all) {
+// proveDistinct looks for differences between the disks with the identity of dev. It
+// tells whether it has found now that no two of them are one disk.
+func (p surveyor) proveDistinct(ctx context.Context, dev remap.Dev) (bool, error) {
+	all := sameIdentity(p.Stack, p.Stack.Node(dev))
+	if p.proofs.allDistinct(all) {
 		return false, nil
 	}
 	for i, a := range all {
 		for _, b := range all[:i] {
-			if p.known.told(a, b) {
+			if p.proofs.distinct(a, b) {
 				continue
 			}
 			differ, err := p.differ(ctx, a, b)
@@ -68,7 +68,7 @@ func (p surveyor) tellApart(ctx context.Context, dev remap.Dev) (bool, error) {
 			if err != nil || !differ { // what cannot be read tells nothing
 				return false, nil
 			}
-			p.known.tell(a, b)
+			p.proofs.markDistinct(a, b)
 		}
 	}
 	return true, nil
@@ -94,9 +94,9 @@ func (p surveyor) differ(ctx context.Context, a, b *remap.Node) (bool, error) {
 	defer giveBack()
 	block := int64(max(one.BlockSize(), other.BlockSize()))
 	size := min(one.Size(), other.Size()) &^ (block - 1)
-	step := max(size/twinPlaces&^(twinBytes-1), twinBytes)
+	step := max(size/comparedPlaces&^(comparedBytes-1), comparedBytes)
 	for off := int64(0); off < size && ctx.Err() == nil; off += step {
-		found, err := differAt([2]machine.Leaf{one, other}, looks, off, min(twinBytes, size-off))
+		found, err := differAt([2]machine.Leaf{one, other}, looks, off, min(comparedBytes, size-off))
 		if found || err != nil {
 			return found, err
 		}
@@ -105,7 +105,7 @@ func (p surveyor) differ(ctx context.Context, a, b *remap.Node) (bool, error) {
 }
 
 func fourBuffers(ctx context.Context) (looks [4][]byte, giveBack func(), err error) {
-	pool, err := blockio.NewPool(len(looks), twinBytes)
+	pool, err := blockio.NewPool(len(looks), comparedBytes)
 	if err != nil {
 		return looks, nil, err
 	}

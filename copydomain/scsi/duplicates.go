@@ -10,39 +10,39 @@ import (
 	"syscall"
 )
 
-// Likenesses are the other disks of this machine that have the name of a disk, by
+// SameIdentity lists the other disks of this machine with the identity of a disk, by
 // their kernel names.
-type Likenesses struct {
-	// Paths lead to the same logical unit, as the multipath device says that
-	// has this disk and them.
+type SameIdentity struct {
+	// Paths lead to the same logical unit: one multipath device has this disk and
+	// them as its paths.
 	Paths []string
-	// Twins may be the same logical unit, or another one to which a command
-	// that names the unit may lead.
-	Twins []string
+	// Duplicates may be the same logical unit, or other units with a duplicate
+	// identity: a command that names the unit may reach one of those.
+	Duplicates []string
 }
 
-// Likened looks for disks with the name, in the spelling of the kernel's wwid
-// attribute, of the disk with the kernel name name ("sda").
-func Likened(name string) (Likenesses, error) { return likenedIn("/sys", name) }
+// FindSameIdentity looks for disks with the identity, the kernel's wwid attribute, of
+// the disk with the kernel name name ("sda").
+func FindSameIdentity(name string) (SameIdentity, error) { return sameIdentityIn("/sys", name) }
 
 var diskName = regexp.MustCompile(`^sd[a-z]+$`)
 
-func likenedIn(sys, name string) (l Likenesses, err error) {
-	const op = "find disks of one name"
+func sameIdentityIn(sys, name string) (same SameIdentity, err error) {
+	const op = "find disks with one identity"
 	if !diskName.MatchString(name) {
-		return l, opError(op, name, ErrNotSCSI)
+		return same, opError(op, name, ErrNotSCSI)
 	}
 	wwid, err := wwidOf(sys, name)
 	if err != nil || wwid == "" {
-		return l, opError(op, name, err)
+		return same, opError(op, name, err)
 	}
 	mine, err := multipathOf(sys, name)
 	if err != nil {
-		return l, opError(op, name, err)
+		return same, opError(op, name, err)
 	}
 	entries, err := os.ReadDir(filepath.Join(sys, "block"))
 	if err != nil {
-		return l, opError(op, name, err)
+		return same, opError(op, name, err)
 	}
 	for _, e := range entries {
 		if e.Name() == name || !diskName.MatchString(e.Name()) {
@@ -52,16 +52,16 @@ func likenedIn(sys, name string) (l Likenesses, err error) {
 		if err == nil && other == wwid {
 			var theirs string
 			if theirs, err = multipathOf(sys, e.Name()); theirs != "" && theirs == mine {
-				l.Paths = append(l.Paths, e.Name())
+				same.Paths = append(same.Paths, e.Name())
 			} else {
-				l.Twins = append(l.Twins, e.Name())
+				same.Duplicates = append(same.Duplicates, e.Name())
 			}
 		}
 		if err != nil && !gone(err) {
-			return Likenesses{}, opError(op, e.Name(), err)
+			return SameIdentity{}, opError(op, e.Name(), err)
 		}
 	}
-	return l, nil
+	return same, nil
 }
 
 // gone: the disk was removed while it was looked at.
