@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/golden"
 )
 
 const (
@@ -22,7 +23,7 @@ const (
 
 // sameCipher pairs a range of one table with a range of another and tells
 // whether all of its pieces can be moved as they are.
-func sameCipher(t tb, src, dst *Table, from, to, n remap.Sector) bool {
+func sameCipher(t golden.TB, src, dst *Table, from, to, n remap.Sector) bool {
 	t.Helper()
 	srcDev, dstDev := remap.Dev{Major: 253}, remap.Dev{Major: 253, Minor: 1}
 	nodes := []*remap.Node{
@@ -274,7 +275,7 @@ func FuzzCipherSpec(f *testing.F) {
 // Nothing of a line that could be a key is kept, and what is kept can be stored.
 func FuzzCryptLine(f *testing.F) {
 	for typ := range cryptLines {
-		for _, v := range readVectors(f, "testdata/"+typ+".txt") {
+		for _, v := range vectors(f, typ) {
 			for _, line := range v.lines {
 				_, params, _ := strings.Cut(line, typ)
 				f.Add(strings.TrimPrefix(params, " "))

@@ -13,74 +13,43 @@ import (
 	"github.com/dmcopy/dmcopy/dmtable/exstore"
 	"github.com/dmcopy/dmcopy/dmtable/integritysb"
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/golden"
 )
 
-// tb is what helpers need of a testing.T, testing.F or rapid.T.
-type tb interface {
-	Helper()
-	Fatal(...any)
-	Fatalf(string, ...any)
-}
-
-// A vector is a table and what it maps, in testdata/<type>.txt: lines as
+// A vector is a table, in testdata/<type>.txt: lines as
 // dmsetup prints them, each followed by "status TEXT" if it has a status line, and
-// by what was read of its metadata, as JSON: see attachments. Then queries
-// "read START LENGTH", each with its answers
-// indented below. An empty line ends the vector.
+// by what was read of its metadata, as JSON: see attachments.
 //
 // A line "trust verity" or "trust integrity" says what the operator trusts.
 type vector struct {
-	name    string
-	trust   Trust
-	lines   []string
-	queries []query
+	trust Trust
+	lines []string
 }
 
-type query struct {
-	op       remap.Op
-	start, n remap.Sector
-	want     []string
-}
-
-func readVectors(t testing.TB, path string) []vector {
+// vectors are those of testdata/<typ>.txt.
+func vectors(t testing.TB, typ string) (all []vector) {
 	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
+	for _, c := range golden.Cases(t, filepath.Join("testdata", typ+".txt")) {
+		all = append(all, vectorOf(c.About))
 	}
-	var vectors []vector
-	for _, block := range strings.Split(strings.TrimSpace(string(text)), "\n\n") {
-		v := vector{name: fmt.Sprint(len(vectors))}
-		for _, line := range strings.Split(block, "\n") {
-			words := strings.Fields(line)
-			switch {
-			case words[0] == "#":
-				v.name = strings.TrimPrefix(line, "# ")
-			case words[0] == "trust":
-				v.trust.Verity = v.trust.Verity || words[1] == "verity"
-				v.trust.Integrity = v.trust.Integrity || words[1] == "integrity"
-			case words[0] == "read" || words[0] == "write":
-				q := query{op: remap.Read, start: parseInt(t, words[1]), n: parseInt(t, words[2])}
-				if words[0] == "write" {
-					q.op = remap.Write
-				}
-				v.queries = append(v.queries, q)
-			case line[0] == '\t':
-				q := &v.queries[len(v.queries)-1]
-				q.want = append(q.want, line[1:])
-			default:
-				v.lines = append(v.lines, line)
-			}
-		}
-		if len(v.queries) == 0 || len(v.queries[0].want) == 0 {
-			t.Fatalf("%s: vector %s asks nothing", path, v.name)
-		}
-		vectors = append(vectors, v)
-	}
-	return vectors
+	return all
 }
 
-func parseInt(t tb, s string) remap.Sector {
+func vectorOf(about []string) (v vector) {
+	for _, line := range about {
+		switch line {
+		case "trust verity":
+			v.trust.Verity = true
+		case "trust integrity":
+			v.trust.Integrity = true
+		default:
+			v.lines = append(v.lines, line)
+		}
+	}
+	return v
+}
+
+func parseInt(t golden.TB, s string) remap.Sector {
 	t.Helper()
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil {
@@ -90,7 +59,7 @@ func parseInt(t tb, s string) remap.Sector {
 }
 
 // tableOf makes a table of lines the way a live one is made.
-func tableOf(t tb, lines ...string) *Table {
+func tableOf(t golden.TB, lines ...string) *Table {
 	t.Helper()
 	table := &Table{Info: Info{Active: true}}
 	var k keeper
@@ -121,7 +90,7 @@ func isAttachment(line string) bool {
 }
 
 // attach gives a target what an attachment says.
-func attach(t tb, target *Target, line string) {
+func attach(t golden.TB, target *Target, line string) {
 	t.Helper()
 	kind, text, _ := strings.Cut(line, " ")
 	var into any
@@ -145,21 +114,6 @@ func attach(t tb, target *Target, line string) {
 	if err := json.Unmarshal([]byte(text), into); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// walk asks for a range until it is covered.
-func walk(t testing.TB, l remap.Layer, op remap.Op, s, n remap.Sector) []string {
-	t.Helper()
-	var got []string
-	for n > 0 {
-		p := l.Map(op, s, n)
-		if p.Len < 1 || p.Len > n {
-			t.Fatalf("Map(%v, %d, %d) is %d sectors long", op, s, n, p.Len)
-		}
-		got = append(got, fmt.Sprintf("%d +%d -> %s", s, p.Len, describe(p)))
-		s, n = s+p.Len, n-p.Len
-	}
-	return got
 }
 
 func describe(p remap.Place) string {
@@ -187,22 +141,14 @@ func describe(p remap.Place) string {
 }
 
 func TestVectors(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no vectors", err)
-	}
-	for _, file := range files {
-		for _, v := range readVectors(t, file) {
-			t.Run(filepath.Base(file)+"/"+v.name, func(t *testing.T) {
-				l := tableOf(t, v.lines...).TrustedLayer(v.trust)
-				for _, q := range v.queries {
-					if got := walk(t, l, q.op, q.start, q.n); !slices.Equal(got, q.want) {
-						t.Errorf("%s [%d,+%d)\n got %q\nwant %q", q.op, q.start, q.n, got, q.want)
-					}
-				}
-			})
+	golden.Check(t, func(t *testing.T, about []string) func([]string) []string {
+		v := vectorOf(about)
+		l := tableOf(t, v.lines...).TrustedLayer(v.trust)
+		return func(words []string) []string {
+			op, start, n := golden.Range(t, words)
+			return golden.Walk(t, l, op, start, n, func(_ remap.Sector, p remap.Place) string { return describe(p) })
 		}
-	}
+	})
 }
 
 // Every type that is mapped has vectors for lines that are accepted and for
@@ -210,7 +156,7 @@ func TestVectors(t *testing.T) {
 func TestEveryTargetIsTested(t *testing.T) {
 	for typ := range targets {
 		var accepted, rejected bool
-		for _, v := range readVectors(t, filepath.Join("testdata", typ+".txt")) {
+		for _, v := range vectors(t, typ) {
 			table := tableOf(t, v.lines...)
 			for i := range table.Targets {
 				if table.Targets[i].Type != typ {

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/golden"
 )
 
 // genLine draws a line of a type that is mapped: parameters and length, and the
@@ -64,7 +65,7 @@ func genTable(t *rapid.T) []string {
 }
 
 // sectors answers for each sector of a range alone.
-func sectors(t tb, l remap.Layer, op remap.Op, s, n remap.Sector) []string {
+func sectors(t golden.TB, l remap.Layer, op remap.Op, s, n remap.Sector) []string {
 	var got []string
 	for ; n > 0; s, n = s+1, n-1 {
 		p := l.Map(op, s, 1)
@@ -77,7 +78,7 @@ func sectors(t tb, l remap.Layer, op remap.Op, s, n remap.Sector) []string {
 }
 
 // runs answers for a range run by run, spelled out sector by sector.
-func runs(t tb, l remap.Layer, op remap.Op, s, n remap.Sector) []string {
+func runs(t golden.TB, l remap.Layer, op remap.Op, s, n remap.Sector) []string {
 	var got []string
 	for n > 0 {
 		p := l.Map(op, s, n)
@@ -220,7 +221,7 @@ func TestCutLinearLine(t *testing.T) {
 // below the end of all devices, or in an opaque one that says why.
 func FuzzLine(f *testing.F) {
 	for typ := range targets {
-		for _, v := range readVectors(f, "testdata/"+typ+".txt") {
+		for _, v := range vectors(f, typ) {
 			for i, line := range v.lines {
 				if isAttachment(line) {
 					continue

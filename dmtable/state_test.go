@@ -9,6 +9,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/dmtable/integritysb"
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/golden"
 )
 
 // Types that are not known are opaque by name, and so is what is no type at
@@ -168,7 +169,7 @@ func TestIntegritySuper(t *testing.T) {
 	}
 }
 
-func jsonOf(t tb, v any) string {
+func jsonOf(t golden.TB, v any) string {
 	t.Helper()
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -219,7 +220,7 @@ func TestIntegrityKeepsNoKeys(t *testing.T) {
 
 // Nothing of an integrity line that could be a key is kept.
 func FuzzIntegrityLine(f *testing.F) {
-	for _, v := range readVectors(f, "testdata/integrity.txt") {
+	for _, v := range vectors(f, "integrity") {
 		for _, line := range v.lines {
 			if _, params, ok := strings.Cut(line, " integrity "); ok {
 				f.Add(params)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/mdraid/mdraidtest"
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/golden"
 )
 
 func drawInt(t *rapid.T, what string, low, high int) int {
@@ -133,7 +134,7 @@ func legs(p remap.Place) []remap.Leg {
 }
 
 // memberOf finds the member that a device is.
-func memberOf(t tb, a *Array, dev remap.Dev) *Member {
+func memberOf(t golden.TB, a *Array, dev remap.Dev) *Member {
 	t.Helper()
 	for i := range a.Members {
 		if a.Members[i].Dev == dev {
@@ -145,7 +146,7 @@ func memberOf(t tb, a *Array, dev remap.Dev) *Member {
 }
 
 // inside demands that all places of an answer lie in the data of a member.
-func inside(t tb, a *Array, p remap.Place) {
+func inside(t golden.TB, a *Array, p remap.Place) {
 	t.Helper()
 	for _, leg := range legs(p) {
 		m := memberOf(t, a, leg.Dev)
@@ -282,8 +283,8 @@ func checkSector(t *rapid.T, a *Array, one, whole remap.Place, i, s remap.Sector
 // of the members.
 func FuzzArray(f *testing.F) {
 	for level := range levels {
-		for _, v := range readVectors(f, "testdata/"+level+".txt") {
-			f.Add(strings.Join(v.lines, "\n"))
+		for _, c := range golden.Cases(f, "testdata/"+level+".txt") {
+			f.Add(strings.Join(c.About, "\n"))
 		}
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -9,14 +9,8 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/golden"
 )
-
-// tb is what helpers need of a testing.T, testing.F or rapid.T.
-type tb interface {
-	Helper()
-	Fatal(...any)
-	Fatalf(string, ...any)
-}
 
 // pair is one entry of the list: the chunk old was copied to the chunk new.
 type pair struct{ old, new uint64 }
@@ -57,7 +51,7 @@ func (m *image) allocate(n int) uint64 {
 
 func (m *image) size() remap.Sector { return remap.Sector(len(m.bytes) / 512) }
 
-func (m *image) mustRead(t tb) *Store {
+func (m *image) mustRead(t golden.TB) *Store {
 	t.Helper()
 	s, err := Read(strict{t, m.bytes}, m.size())
 	if err != nil {
@@ -68,7 +62,7 @@ func (m *image) mustRead(t tb) *Store {
 
 // strict is a device that insists on what the package says of its reads.
 type strict struct {
-	tb
+	golden.TB
 	bytes []byte
 }
 

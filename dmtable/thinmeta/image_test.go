@@ -8,14 +8,9 @@ import (
 	"io"
 	"slices"
 	"testing"
-)
 
-// tb is what helpers need of a testing.T, testing.F or rapid.T.
-type tb interface {
-	Helper()
-	Fatal(...any)
-	Fatalf(string, ...any)
-}
+	"github.com/dmcopy/dmcopy/test/golden"
+)
 
 // entry is an entry of a tree.
 type entry struct {
@@ -160,7 +155,7 @@ func (m *image) hold(f fields) uint64 {
 
 // strict is a device that insists on what the package says of its reads.
 type strict struct {
-	tb
+	golden.TB
 	bytes []byte
 }
 
@@ -187,7 +182,7 @@ func (b broken) ReadAt(p []byte, off int64) (int, error) {
 	return b.ReaderAt.ReadAt(p, off)
 }
 
-func (m *image) mustRead(t tb, block uint64, id uint32) (*Map, *Details) {
+func (m *image) mustRead(t golden.TB, block uint64, id uint32) (*Map, *Details) {
 	t.Helper()
 	r := strict{t, m.bytes}
 	super, err := ReadSuper(r, block)

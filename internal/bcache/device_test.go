@@ -18,8 +18,8 @@ import (
 
 // TestReadWhatIsStored: each device of the vectors, as sysfs has it.
 func TestReadWhatIsStored(t *testing.T) {
-	for _, v := range readVectors(t) {
-		want := v.device(t)
+	for _, v := range vectors(t) {
+		want := device(t, v.About)
 		want.Super = nil
 		root := t.TempDir()
 		store(t, root, want)
@@ -29,12 +29,12 @@ func TestReadWhatIsStored(t *testing.T) {
 		slices.SortFunc(want.Lower, func(a, b remap.Dev) int { return cmp.Compare(a.Major<<20|a.Minor, b.Major<<20|b.Minor) })
 		got, err := Read(FS(root), want.Dev)
 		if err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: got  %+v, %v\nwant %+v", v.name, got, err, want)
+			t.Errorf("%s: got  %+v, %v\nwant %+v", v.Name, got, err, want)
 			continue
 		}
 		state, err := ReadState(FS(root), want.Dev)
 		if err != nil || state.Print != want.Print() || state.Transition != want.Transition() {
-			t.Errorf("%s: state %+v, %v", v.name, state, err)
+			t.Errorf("%s: state %+v, %v", v.Name, state, err)
 		}
 	}
 }
@@ -91,8 +91,7 @@ func TestPrint(t *testing.T) {
 		{"size", nil, []string{"size 4096"}, false},
 		{"superblock", nil, []string{"super offset=16"}, true},
 	} {
-		before, after := vector{lines: c.before}, vector{lines: c.after}
-		if same := before.device(t).Print() == after.device(t).Print(); same != c.same {
+		if same := device(t, c.before).Print() == device(t, c.after).Print(); same != c.same {
 			t.Errorf("%s: the same: %v", c.name, same)
 		}
 	}
@@ -214,8 +213,8 @@ func TestEveryFileCounts(t *testing.T) {
 }
 
 func FuzzDevice(f *testing.F) {
-	for _, v := range readVectors(f) {
-		text, err := json.Marshal(v.device(f))
+	for _, v := range vectors(f) {
+		text, err := json.Marshal(device(f, v.About))
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -4,20 +4,16 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/dmcopy/dmcopy/test/golden"
 )
-
-var update = flag.Bool("update", false, "update the golden file")
-
-const golden = "testdata/state.txt"
 
 // example is a state with everything in it.
 func example() *State {
@@ -56,19 +52,8 @@ func encode(t testing.TB, s *State) []byte {
 // byte for byte.
 func TestGolden(t *testing.T) {
 	got := encode(t, example())
-	if *update {
-		if err := os.WriteFile(golden, got, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
-	}
-	s, err := Parse(want)
+	golden.File(t, "testdata/state.txt", got)
+	s, err := Parse(got)
 	if err != nil || !reflect.DeepEqual(s, example()) {
 		t.Errorf("%v, %+v", err, s)
 	}

@@ -8,10 +8,11 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/golden"
 )
 
 // changed is a whole array after a change.
-func changed(t tb, line string, change func(*Config)) *Array {
+func changed(t golden.TB, line string, change func(*Config)) *Array {
 	t.Helper()
 	g, err := build(t, line)
 	if err != nil {
@@ -143,7 +144,7 @@ func drawFlaws(t *rapid.T, c *Config) {
 }
 
 // single spells a range out sector by sector, each asked for alone.
-func single(t tb, a *Array, op remap.Op, s, n remap.Sector) (got []string) {
+func single(t golden.TB, a *Array, op remap.Op, s, n remap.Sector) (got []string) {
 	for ; n > 0; s, n = s+1, n-1 {
 		got = append(got, describe(a.Map(op, s, 1)))
 	}
@@ -151,7 +152,7 @@ func single(t tb, a *Array, op remap.Op, s, n remap.Sector) (got []string) {
 }
 
 // spelled spells the runs of a range out sector by sector.
-func spelled(t tb, a *Array, op remap.Op, s, n remap.Sector) (got []string) {
+func spelled(t golden.TB, a *Array, op remap.Op, s, n remap.Sector) (got []string) {
 	for n > 0 {
 		p := a.Map(op, s, n)
 		if p.Len < 1 || p.Len > n || p.Layer != a.Layer {

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/golden"
 )
 
 const (
@@ -12,7 +13,7 @@ const (
 )
 
 // benched are arrays of about 10 TiB.
-func benched(t tb) []*Array {
+func benched(t golden.TB) []*Array {
 	var arrays []*Array
 	for _, line := range []string{
 		"linear 0 10737418240 10737418240",

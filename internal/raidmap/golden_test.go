@@ -3,22 +3,13 @@ package raidmap
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/dmcopy/dmcopy/remap"
+	"github.com/dmcopy/dmcopy/test/golden"
 )
-
-// tb is what helpers need of a testing.T, testing.F or rapid.T.
-type tb interface {
-	Helper()
-	Fatal(...any)
-	Fatalf(string, ...any)
-}
 
 // build makes the geometry of a line:
 //
@@ -26,7 +17,7 @@ type tb interface {
 //	raid0 LAYOUT CHUNK SIZE…
 //	raid1 DISKS SIZE
 //	raid4|raid5|raid6|raid10 LAYOUT DISKS CHUNK SIZE
-func build(t tb, line string) (Geometry, error) {
+func build(t golden.TB, line string) (Geometry, error) {
 	t.Helper()
 	words := strings.Fields(line)
 	var args []int64
@@ -64,7 +55,7 @@ func device(slot int) remap.Dev { return remap.Dev{Major: 8, Minor: uint32(slot)
 
 // whole makes an array of members that are all there and in sync, and have
 // exactly the size that is needed.
-func whole(t tb, g Geometry, offsets ...remap.Sector) *Array {
+func whole(t golden.TB, g Geometry, offsets ...remap.Sector) *Array {
 	t.Helper()
 	c := Config{Layer: "md:" + g.Level(), Geometry: g, Synced: remap.MaxSectors}
 	for slot := range g.Disks() {
@@ -82,17 +73,11 @@ func whole(t tb, g Geometry, offsets ...remap.Sector) *Array {
 }
 
 // walk asks for a range until it is covered.
-func walk(t tb, a *Array, op remap.Op, s, n remap.Sector) (got []string) {
+func walk(t golden.TB, a *Array, op remap.Op, start, n remap.Sector) []string {
 	t.Helper()
-	for n > 0 {
-		p := a.Map(op, s, n)
-		if p.Len < 1 || p.Len > n {
-			t.Fatalf("Map(%v, %d, %d) is %d sectors long", op, s, n, p.Len)
-		}
-		got = append(got, fmt.Sprintf("%d +%d -> %s%s", s, p.Len, describe(p), parity(a.Geometry, s, p.Kind)))
-		s, n = s+p.Len, n-p.Len
-	}
-	return got
+	return golden.Walk(t, a, op, start, n, func(s remap.Sector, p remap.Place) string {
+		return describe(p) + parity(a.Geometry, s, p.Kind)
+	})
 }
 
 func describe(p remap.Place) string {
@@ -132,70 +117,41 @@ func parity(g Geometry, s remap.Sector, kind remap.Kind) (text string) {
 	return text
 }
 
-// TestVectors checks testdata/<level>.txt: blocks of a line that build
-// understands, perhaps the offsets of the members, and then either "fails" and
-// the reason, or queries "START LENGTH", each with its answers indented below.
+// TestVectors checks testdata/<level>.txt: a line that build understands, and perhaps the offsets of the members.
 func TestVectors(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) != 7 {
-		t.Fatal("vectors of some level are missing", files, err)
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
+	golden.Check(t, func(t *testing.T, about []string) func([]string) []string {
+		g, err := build(t, about[0])
 		if err != nil {
-			t.Fatal(err)
+			return func([]string) []string { return refusal(t, strings.Fields(about[0])[0], err) }
 		}
-		for _, block := range strings.Split(strings.TrimSpace(string(text)), "\n\n") {
-			lines := strings.Split(block, "\n")
-			t.Run(filepath.Base(file)+"/"+strings.TrimPrefix(lines[0], "# "), func(t *testing.T) {
-				if strings.HasPrefix(lines[0], "#") {
-					lines = lines[1:]
-				}
-				checkVector(t, lines)
-			})
+		var offsets []remap.Sector
+		for _, word := range strings.Fields(strings.Join(about[1:], " ")) {
+			if word != "offsets" {
+				offsets = append(offsets, number(t, word))
+			}
 		}
-	}
+		a := whole(t, g, offsets...)
+		return func(words []string) []string {
+			if words[0] == "error" {
+				return nil
+			}
+			op, start, n := golden.Range(t, words)
+			return walk(t, a, op, start, n)
+		}
+	})
 }
 
-func checkVector(t *testing.T, lines []string) {
-	g, err := build(t, lines[0])
-	if want, fails := strings.CutPrefix(lines[1], "fails "); fails {
-		var wrapped *Error
-		if !errors.As(err, &wrapped) || wrapped.Level != strings.Fields(lines[0])[0] || !strings.Contains(err.Error(), want) {
-			t.Fatalf("%v, want %s", err, want)
-		}
-		return
+// refusal is the answer of a geometry that there is not.
+func refusal(t *testing.T, level string, err error) []string {
+	t.Helper()
+	var wrapped *Error
+	if !errors.As(err, &wrapped) || wrapped.Level != level {
+		t.Errorf("%s: %v", level, err)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	var offsets []remap.Sector
-	if words := strings.Fields(lines[1]); words[0] == "offsets" {
-		for _, word := range words[1:] {
-			offsets = append(offsets, number(t, word))
-		}
-		lines = lines[1:]
-	}
-	a := whole(t, g, offsets...)
-	if len(lines) < 3 {
-		t.Fatal("the vector asks nothing")
-	}
-	for i := 1; i < len(lines); {
-		var start, n remap.Sector
-		if _, err := fmt.Sscan(lines[i], &start, &n); err != nil {
-			t.Fatal(lines[i], err)
-		}
-		var want []string
-		for i++; i < len(lines) && lines[i][0] == '\t'; i++ {
-			want = append(want, lines[i][1:])
-		}
-		if got := walk(t, a, remap.Read, start, n); !slices.Equal(got, want) {
-			t.Errorf("[%d,+%d)\n got %q\nwant %q", start, n, got, want)
-		}
-	}
+	return []string{err.Error()}
 }
 
-func number(t tb, s string) remap.Sector {
+func number(t golden.TB, s string) remap.Sector {
 	t.Helper()
 	n, err := strconv.ParseInt(s, 0, 64)
 	if err != nil {
