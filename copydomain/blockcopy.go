@@ -39,34 +39,27 @@ func move(p blocks.Piece, unit remap.Sector) Move {
 func result(done *blocks.Result, unit remap.Sector, reason func(blocks.Failure) remap.Reason) Result {
 	r := Result{Commands: int64(done.Commands)}
 	for _, f := range done.Redo {
-		r.Redo = append(r.Redo, Redo{move(f.Piece, unit), reason(f), f.Err, verdict(f)})
+		r.Redo = append(r.Redo, Redo{move(f.Piece, unit), reason(f), f.Err, action(f)})
 	}
 	for _, fence := range done.Fenced {
 		for _, p := range fence.Pieces {
-			r.Fenced = append(r.Fenced, Redo{move(p, unit), remap.Reason(fence.Reason), fence.Err, Surface})
+			r.Fenced = append(r.Fenced, Redo{move(p, unit), remap.Reason(fence.Reason), fence.Err, ActionSurface})
 		}
 	}
 	return r
 }
 
-// verdict translates what a failed command means. A device that is short of
-// something, or a lost path, concerns this run only: the next window offers again.
-func verdict(f blocks.Failure) Verdict {
+// action reduces what a failed command means to what concerns the caller. A device that
+// is short of something, or a lost path, concerns this run only: the next window offers
+// the pair again.
+func action(f blocks.Failure) Action {
 	switch f.Action {
-	case blocks.ActionNotSupported:
-		return PairUnusable
-	case blocks.ActionReresolve:
-		return Reresolve
-	case blocks.ActionSurface:
-		return Surface
-	case blocks.ActionCanceled:
+	case ActionNotSupported, ActionReresolve, ActionSurface:
+		return f.Action
+	case ActionCanceled, ActionExpired:
 		if f.Untouched {
-			return Canceled
-		}
-	case blocks.ActionExpired:
-		if f.Untouched {
-			return Expired
+			return f.Action
 		}
 	}
-	return CopyThroughHost
+	return ActionEmulate
 }

@@ -17,7 +17,7 @@ func TestCanceledIsNotBegun(t *testing.T) {
 		{Piece: blocks.Piece{SrcLBA: 3, DstLBA: 3, Blocks: 1}, Action: blocks.ActionExpired},
 	}}
 	got := result(done, 1, func(blocks.Failure) remap.Reason { return "canceled" }).Redo
-	if got[0].Verdict != Canceled || got[1].Verdict != CopyThroughHost || got[2].Verdict != Expired || got[3].Verdict != CopyThroughHost {
+	if got[0].Action != ActionCanceled || got[1].Action != ActionEmulate || got[2].Action != ActionExpired || got[3].Action != ActionEmulate {
 		t.Errorf("%+v", got)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/internal/boottime"
 	"github.com/dmcopy/dmcopy/remap"
 )
@@ -99,30 +100,31 @@ type Result struct {
 	Fenced []Redo
 }
 
-// Redo is a run that has to be copied in another way, and what to conclude.
+// Redo is a run that was not copied by its method, and what follows from that.
 type Redo struct {
 	Move
 	Reason remap.Reason
 	Err    error
-	// Verdict tells what the failure means beyond this run.
-	Verdict Verdict
+	// Action says what the failure means for this run, and for others.
+	Action Action
 }
 
-// Verdict is what a failed command means for what comes next.
-type Verdict uint8
+// Action is what a failure means: see [blocks.Action], the one vocabulary of all methods. A [Copier]
+// has done by itself what can be done below it, so that a [Redo] carries one of these six only.
+type Action = blocks.Action
 
 const (
-	// CopyThroughHost: only this run is concerned.
-	CopyThroughHost Verdict = iota
-	// PairUnusable: do not offer this pair again.
-	PairUnusable
-	// Reresolve: the device does not look as it did when it was resolved.
-	Reresolve
-	// Surface: somebody meant this; tell the user instead of working around.
-	Surface
-	// Canceled: the caller ended the copy before the run was issued.
-	Canceled
-	// Expired: the moment after which no command is begun had passed before the run was
+	// ActionEmulate: copy this run through the host. Nothing else is concerned.
+	ActionEmulate = blocks.ActionEmulate
+	// ActionNotSupported: do not offer this pair again.
+	ActionNotSupported = blocks.ActionNotSupported
+	// ActionReresolve: the device does not look as it did when it was resolved.
+	ActionReresolve = blocks.ActionReresolve
+	// ActionSurface: report it to the user, and do not work around it.
+	ActionSurface = blocks.ActionSurface
+	// ActionCanceled: the caller ended the copy before the run was issued.
+	ActionCanceled = blocks.ActionCanceled
+	// ActionExpired: the moment after which no command is begun had passed before the run was
 	// issued.
-	Expired
+	ActionExpired = blocks.ActionExpired
 )

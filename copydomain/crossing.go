@@ -81,7 +81,7 @@ func (f *namespaces) crossPair(ctx context.Context, pair Pair) Pair {
 		}
 		ends[i] = p.device
 	}
-	if why := nvme.Crossing(ends[0], ends[1]); why.Verdict != blocks.Yes {
+	if why := nvme.Crossing(ends[0], ends[1]); why.Able != blocks.Yes {
 		pair.Reason, pair.Detail = remap.Reason(why.Reason), fmt.Sprintf("%s and %s: %s", pair.Src.Name, pair.Dst.Name, why.Detail)
 		return pair
 	}
@@ -165,7 +165,7 @@ func (c *crossing) attached(ctx context.Context, name string, open func(string) 
 	switch {
 	case err != nil:
 		return ReasonProbeFailed, err.Error()
-	case said.Verdict != blocks.Yes:
+	case said.Able != blocks.Yes:
 		return remap.Reason(said.Reason), said.Detail
 	}
 	return "", ""

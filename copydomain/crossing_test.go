@@ -305,7 +305,7 @@ func TestCrossCopier(t *testing.T) {
 	at := len(s.controllers["nvme0"].Log())
 	forget()
 	r, err := there.Copy(t.Context(), moves)
-	if err != nil || r.Commands != 0 || len(r.Redo) != 2 || r.Redo[0].Reason != copydomain.ReasonCrossDisabled || r.Redo[0].Verdict != copydomain.PairUnusable {
+	if err != nil || r.Commands != 0 || len(r.Redo) != 2 || r.Redo[0].Reason != copydomain.ReasonCrossDisabled || r.Redo[0].Action != copydomain.ActionNotSupported {
 		t.Errorf("%v, %+v", err, r)
 	}
 	if slices.ContainsFunc(s.controllers["nvme0"].Log()[at:], func(e nvme.LoopbackEntry) bool { return !e.Admin }) {
@@ -322,7 +322,7 @@ func TestCrossCopier(t *testing.T) {
 		t.Fatalf("%v, %+v", err, r)
 	}
 	for _, redo := range r.Redo {
-		if redo.Reason != copydomain.ReasonCrossDisabled || redo.Verdict != copydomain.PairUnusable || !errors.Is(redo.Err, nvme.StatusInvalidField) {
+		if redo.Reason != copydomain.ReasonCrossDisabled || redo.Action != copydomain.ActionNotSupported || !errors.Is(redo.Err, nvme.StatusInvalidField) {
 			t.Errorf("%+v", redo)
 		}
 	}

@@ -33,7 +33,7 @@ func (c *fileCopier) Copy(ctx context.Context, moves []Move) (Result, error) {
 	}
 	r := Result{Commands: done.Calls}
 	for _, f := range done.Redo {
-		r.Redo = append(r.Redo, Redo{c.move(f.Move), remap.Reason(f.Reason), f.Err, fileVerdict(f.Action)})
+		r.Redo = append(r.Redo, Redo{c.move(f.Move), remap.Reason(f.Reason), f.Err, f.Action})
 	}
 	return r, nil
 }
@@ -46,19 +46,6 @@ func (c *fileCopier) move(m files.Move) Move {
 		Dst: remap.Sector((m.Dst-head)/remap.SectorSize) - c.dst,
 		Len: remap.Sector((m.Len + head + remap.SectorSize - 1) / remap.SectorSize),
 	}
-}
-
-// fileVerdict translates what a failed call means.
-func fileVerdict(a files.Action) Verdict {
-	switch a {
-	case files.ActionNotSupported:
-		return PairUnusable
-	case files.ActionCanceled:
-		return Canceled
-	case files.ActionExpired:
-		return Expired
-	}
-	return CopyThroughHost
 }
 
 // Flush implements [Copier].

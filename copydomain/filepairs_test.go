@@ -146,7 +146,7 @@ func TestFileCopier(t *testing.T) {
 		r, err := c.Copy(t.Context(), []copydomain.Move{{Src: 80, Dst: 160, Len: 16}})
 		// 700 bytes are one whole sector.
 		want := copydomain.Move{Src: 81, Dst: 161, Len: 15}
-		if err != nil || r.Commands != 2 || len(r.Redo) != 1 || r.Redo[0].Move != want || r.Redo[0].Reason != "file:errno-5" || r.Redo[0].Verdict != copydomain.CopyThroughHost {
+		if err != nil || r.Commands != 2 || len(r.Redo) != 1 || r.Redo[0].Move != want || r.Redo[0].Reason != "file:errno-5" || r.Redo[0].Action != copydomain.ActionEmulate {
 			t.Errorf("%+v, %v", r, err)
 		}
 		if len(allowed) != 1 || allowed[0] != (copydomain.Move{Dst: 160, Len: 16}) {
@@ -173,7 +173,7 @@ func TestFilesGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, err := c.Copy(t.Context(), []copydomain.Move{{Src: 0, Dst: 0, Len: 8}})
-	if err != nil || len(r.Redo) != 1 || r.Redo[0].Reason != copydomain.ReasonFileAway || r.Redo[0].Verdict != copydomain.PairUnusable || !errors.Is(r.Redo[0].Err, fs.ErrNotExist) {
+	if err != nil || len(r.Redo) != 1 || r.Redo[0].Reason != copydomain.ReasonFileAway || r.Redo[0].Action != copydomain.ActionNotSupported || !errors.Is(r.Redo[0].Err, fs.ErrNotExist) {
 		t.Errorf("%+v, %v", r, err)
 	}
 	if err := errors.Join(c.Flush(t.Context()), f.Close()); err != nil {

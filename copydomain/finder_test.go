@@ -332,23 +332,23 @@ func TestForbidden(t *testing.T) {
 	}
 }
 
-// TestVerdicts: what each kind of failure means for what comes next. Every
+// TestActions: what each kind of failure means for what comes next. Every
 // sector is accounted for, however the command ended.
-func TestVerdicts(t *testing.T) {
+func TestActions(t *testing.T) {
 	tests := []struct {
 		name  string
 		fault nvme.Fault
-		want  copydomain.Verdict
+		want  copydomain.Action
 	}{
-		{"media", nvme.Fault{Status: nvme.StatusUnrecoveredRead}, copydomain.CopyThroughHost},
-		{"busy", nvme.Fault{Status: nvme.StatusInsufficientResources}, copydomain.CopyThroughHost},
-		{"path", nvme.Fault{Status: 0x303}, copydomain.CopyThroughHost},
-		{"vendor", nvme.Fault{Status: 0x7C0}, copydomain.CopyThroughHost},
-		{"opcode", nvme.Fault{Status: nvme.StatusInvalidOpcode}, copydomain.PairUnusable},
-		{"limits, always", nvme.Fault{Status: nvme.StatusCommandSizeLimit}, copydomain.PairUnusable},
-		{"out of range", nvme.Fault{Status: nvme.StatusLBAOutOfRange}, copydomain.Reresolve},
-		{"reservation", nvme.Fault{Status: nvme.StatusReservationConflict}, copydomain.Surface},
-		{"write protected", nvme.Fault{Status: 0x020}, copydomain.Surface},
+		{"media", nvme.Fault{Status: nvme.StatusUnrecoveredRead}, copydomain.ActionEmulate},
+		{"busy", nvme.Fault{Status: nvme.StatusInsufficientResources}, copydomain.ActionEmulate},
+		{"path", nvme.Fault{Status: 0x303}, copydomain.ActionEmulate},
+		{"vendor", nvme.Fault{Status: 0x7C0}, copydomain.ActionEmulate},
+		{"opcode", nvme.Fault{Status: nvme.StatusInvalidOpcode}, copydomain.ActionNotSupported},
+		{"limits, always", nvme.Fault{Status: nvme.StatusCommandSizeLimit}, copydomain.ActionNotSupported},
+		{"out of range", nvme.Fault{Status: nvme.StatusLBAOutOfRange}, copydomain.ActionReresolve},
+		{"reservation", nvme.Fault{Status: nvme.StatusReservationConflict}, copydomain.ActionSurface},
+		{"write protected", nvme.Fault{Status: 0x020}, copydomain.ActionSurface},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -361,7 +361,7 @@ func TestVerdicts(t *testing.T) {
 			var sectors remap.Sector
 			for _, redo := range r.Redo {
 				sectors += redo.Len
-				if redo.Verdict != tt.want || redo.Reason == "" || !errors.Is(redo.Err, tt.fault.Status) || redo.Dst-redo.Src != 1000 {
+				if redo.Action != tt.want || redo.Reason == "" || !errors.Is(redo.Err, tt.fault.Status) || redo.Dst-redo.Src != 1000 {
 					t.Errorf("%+v", redo)
 				}
 			}
@@ -380,7 +380,7 @@ func TestVerdicts(t *testing.T) {
 		})
 		c := copier(t, d, nil)
 		r, err := c.Copy(t.Context(), []copydomain.Move{{Src: 0, Dst: 1000, Len: 64}})
-		if err != nil || len(r.Fenced) != 1 || r.Fenced[0].Dst != 1000 || r.Fenced[0].Len != 64 || r.Fenced[0].Verdict != copydomain.Surface || len(r.Redo) > 0 {
+		if err != nil || len(r.Fenced) != 1 || r.Fenced[0].Dst != 1000 || r.Fenced[0].Len != 64 || r.Fenced[0].Action != copydomain.ActionSurface || len(r.Redo) > 0 {
 			t.Errorf("%v, %+v", err, r)
 		}
 		if _, err := c.Copy(t.Context(), []copydomain.Move{{Src: 0, Dst: 1032, Len: 64}}); !errors.Is(err, nvme.ErrFenced) {
@@ -393,7 +393,7 @@ func TestVerdicts(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		r, err := c.Copy(ctx, []copydomain.Move{{Src: 0, Dst: 1000, Len: 64}})
-		if err != nil || r.Commands != 0 || len(r.Redo) != 1 || r.Redo[0].Verdict != copydomain.Canceled {
+		if err != nil || r.Commands != 0 || len(r.Redo) != 1 || r.Redo[0].Action != copydomain.ActionCanceled {
 			t.Errorf("%v, %+v", err, r)
 		}
 	})

@@ -143,7 +143,7 @@ func (f *namespaces) identify(ctx context.Context, leaf *remap.Node) probed {
 	switch {
 	case err != nil:
 		p.reason, p.detail = ReasonProbeFailed, err.Error()
-	case p.device.Support.Verdict != blocks.Yes:
+	case p.device.Support.Able != blocks.Yes:
 		p.reason, p.detail = remap.Reason(p.device.Support.Reason), p.device.Support.Detail
 	default:
 		p.reason, p.detail = mistaken(p.device, leaf)

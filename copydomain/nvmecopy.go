@@ -70,7 +70,7 @@ func (c *nvmeCopier) unable(ctx context.Context) (remap.Reason, error) {
 func refused(moves []Move, why remap.Reason, err error) Result {
 	var r Result
 	for _, m := range moves {
-		r.Redo = append(r.Redo, Redo{m, why, err, PairUnusable})
+		r.Redo = append(r.Redo, Redo{m, why, err, ActionNotSupported})
 	}
 	return r
 }

@@ -160,22 +160,22 @@ func TestCopyByToken(t *testing.T) {
 	}
 }
 
-// TestTokenVerdicts: what a failure means for what comes next.
-func TestTokenVerdicts(t *testing.T) {
+// TestTokenActions: what a failure means for what comes next.
+func TestTokenActions(t *testing.T) {
 	const populate, write = "populate-token", "write-using-token"
 	sense := func(asc, ascq uint8) scsi.SenseCode {
 		return scsi.SenseCode{Key: scsi.IllegalRequest, ASC: asc, ASCQ: ascq}
 	}
 	for name, tc := range map[string]struct {
-		fault   target.Fault
-		verdict copydomain.Verdict
-		reason  remap.Reason
+		fault  target.Fault
+		action copydomain.Action
+		reason remap.Reason
 	}{
-		"expired":         {target.Fault{Command: write, Expire: true}, copydomain.CopyThroughHost, "device:sense-5-23-07"},
-		"no resources":    {target.Fault{Command: populate, Sense: sense(0x55, 0x0C)}, copydomain.CopyThroughHost, "device:sense-5-55-0c"},
-		"unknown command": {target.Fault{Command: populate, Sense: sense(0x20, 0)}, copydomain.PairUnusable, "device:sense-5-20-00"},
-		"out of range":    {target.Fault{Command: write, Sense: sense(0x21, 0)}, copydomain.Reresolve, "device:sense-5-21-00"},
-		"reserved":        {target.Fault{Command: write, Status: scsi.ReservationConflict}, copydomain.Surface, "device:status-0x18"},
+		"expired":         {target.Fault{Command: write, Expire: true}, copydomain.ActionEmulate, "device:sense-5-23-07"},
+		"no resources":    {target.Fault{Command: populate, Sense: sense(0x55, 0x0C)}, copydomain.ActionEmulate, "device:sense-5-55-0c"},
+		"unknown command": {target.Fault{Command: populate, Sense: sense(0x20, 0)}, copydomain.ActionNotSupported, "device:sense-5-20-00"},
+		"out of range":    {target.Fault{Command: write, Sense: sense(0x21, 0)}, copydomain.ActionReresolve, "device:sense-5-21-00"},
+		"reserved":        {target.Fault{Command: write, Status: scsi.ReservationConflict}, copydomain.ActionSurface, "device:status-0x18"},
 	} {
 		b := newCabinet(t, nil)
 		c := b.copier(t, b.finder(t), 0, 1, nil)
@@ -184,7 +184,7 @@ func TestTokenVerdicts(t *testing.T) {
 		}
 		b.Inject(tc.fault)
 		r, err := c.Copy(t.Context(), []copydomain.Move{{Src: 0, Dst: 80, Len: 8}})
-		if err != nil || len(r.Redo) != 1 || r.Redo[0].Verdict != tc.verdict || r.Redo[0].Reason != tc.reason {
+		if err != nil || len(r.Redo) != 1 || r.Redo[0].Action != tc.action || r.Redo[0].Reason != tc.reason {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}
 	}
@@ -192,7 +192,7 @@ func TestTokenVerdicts(t *testing.T) {
 	c := b.copier(t, b.finder(t), 0, 1, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if r, err := c.Copy(ctx, []copydomain.Move{{Src: 0, Dst: 80, Len: 8}}); err != nil || len(r.Redo) != 1 || r.Redo[0].Verdict != copydomain.Canceled {
+	if r, err := c.Copy(ctx, []copydomain.Move{{Src: 0, Dst: 80, Len: 8}}); err != nil || len(r.Redo) != 1 || r.Redo[0].Action != copydomain.ActionCanceled {
 		t.Errorf("canceled: %+v, %v", r, err)
 	}
 }

@@ -92,7 +92,7 @@ func (f *units) pair(ctx context.Context, pair Pair) Pair {
 		}
 	}
 	way, support := wayBetween(src.device, dst.device)
-	if support.Verdict != blocks.Yes {
+	if support.Able != blocks.Yes {
 		pair.Reason, pair.Detail = remap.Reason(support.Reason), support.Detail
 		return pair
 	}
@@ -116,16 +116,16 @@ type way struct {
 func wayBetween(src, dst *scsi.Device) (way, blocks.Support) {
 	block := dst.Capacity.BlockSize
 	limits, support := scsi.Span(src, dst)
-	if support.Verdict == blocks.Yes {
+	if support.Able == blocks.Yes {
 		most := limits.Cap(scsi.DefaultCommandBytes, block).CommandBlocks
 		return way{SCSIXCopy, int64(most) * int64(block), limits.String()}, support
 	}
 	tokens, able := scsi.SpanTokens(src, dst)
-	if able.Verdict == blocks.Yes {
+	if able.Able == blocks.Yes {
 		most := tokens.Cap(scsi.DefaultCommandBytes, block).Blocks
 		return way{SCSIODX, int64(most) * int64(block), tokens.String()}, able
 	}
-	if src.Tokens.Support.Verdict == blocks.Yes && dst.Tokens.Support.Verdict == blocks.Yes {
+	if src.Tokens.Support.Able == blocks.Yes && dst.Tokens.Support.Able == blocks.Yes {
 		// What keeps the two apart, rather than the other command, which one may lack.
 		return way{}, able
 	}

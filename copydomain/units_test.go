@@ -367,26 +367,26 @@ func TestUnitsForbidden(t *testing.T) {
 	}
 }
 
-// TestUnitVerdicts: what each kind of failure means for what comes next. Every
+// TestUnitActions: what each kind of failure means for what comes next. Every
 // sector is accounted for.
-func TestUnitVerdicts(t *testing.T) {
+func TestUnitActions(t *testing.T) {
 	sense := func(key scsi.SenseKey, asc, ascq uint8) scsi.Fault {
 		return scsi.Fault{Completion: scsi.SenseCompletion(scsi.SenseCode{Key: key, ASC: asc, ASCQ: ascq})}
 	}
 	for name, tt := range map[string]struct {
 		fault scsi.Fault
-		want  copydomain.Verdict
+		want  copydomain.Action
 	}{
-		"medium":          {sense(scsi.MediumError, 0x11, 0), copydomain.CopyThroughHost},
-		"not ready":       {sense(scsi.NotReady, 4, 1), copydomain.CopyThroughHost},
-		"path":            {sense(scsi.NotReady, 4, 0xC), copydomain.CopyThroughHost},
-		"opcode":          {sense(scsi.IllegalRequest, 0x20, 0), copydomain.PairUnusable},
-		"never reached":   {sense(scsi.CopyAborted, 0x0D, 2), copydomain.PairUnusable},
-		"limits, always":  {sense(scsi.IllegalRequest, 0x26, 0), copydomain.PairUnusable},
-		"out of range":    {sense(scsi.IllegalRequest, 0x21, 0), copydomain.Reresolve},
-		"changed":         {sense(scsi.UnitAttention, 0x2A, 9), copydomain.Reresolve},
-		"reservation":     {scsi.Fault{Completion: scsi.Completion{Status: scsi.ReservationConflict}}, copydomain.Surface},
-		"write protected": {sense(scsi.DataProtect, 0x27, 0), copydomain.Surface},
+		"medium":          {sense(scsi.MediumError, 0x11, 0), copydomain.ActionEmulate},
+		"not ready":       {sense(scsi.NotReady, 4, 1), copydomain.ActionEmulate},
+		"path":            {sense(scsi.NotReady, 4, 0xC), copydomain.ActionEmulate},
+		"opcode":          {sense(scsi.IllegalRequest, 0x20, 0), copydomain.ActionNotSupported},
+		"never reached":   {sense(scsi.CopyAborted, 0x0D, 2), copydomain.ActionNotSupported},
+		"limits, always":  {sense(scsi.IllegalRequest, 0x26, 0), copydomain.ActionNotSupported},
+		"out of range":    {sense(scsi.IllegalRequest, 0x21, 0), copydomain.ActionReresolve},
+		"changed":         {sense(scsi.UnitAttention, 0x2A, 9), copydomain.ActionReresolve},
+		"reservation":     {scsi.Fault{Completion: scsi.Completion{Status: scsi.ReservationConflict}}, copydomain.ActionSurface},
+		"write protected": {sense(scsi.DataProtect, 0x27, 0), copydomain.ActionSurface},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newArray(scsi.LIO(), 512, 2)
@@ -398,7 +398,7 @@ func TestUnitVerdicts(t *testing.T) {
 			var sectors remap.Sector
 			for _, redo := range r.Redo {
 				sectors += redo.Len
-				if redo.Verdict != tt.want || redo.Reason == "" || !errors.Is(redo.Err, tt.fault.Completion.Err()) || redo.Dst-redo.Src != 1000 {
+				if redo.Action != tt.want || redo.Reason == "" || !errors.Is(redo.Err, tt.fault.Completion.Err()) || redo.Dst-redo.Src != 1000 {
 					t.Errorf("%+v", redo)
 				}
 			}
@@ -413,7 +413,7 @@ func TestUnitVerdicts(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		r, err := c.Copy(ctx, []copydomain.Move{{Src: 0, Dst: 1000, Len: 64}})
-		if err != nil || r.Commands != 0 || len(r.Redo) != 1 || r.Redo[0].Verdict != copydomain.Canceled {
+		if err != nil || r.Commands != 0 || len(r.Redo) != 1 || r.Redo[0].Action != copydomain.ActionCanceled {
 			t.Errorf("%v, %+v", err, r)
 		}
 	})
@@ -443,7 +443,7 @@ func TestUnitFenceIsShared(t *testing.T) {
 		if !errors.Is(err, tt.want) {
 			t.Errorf("copier %d: %v", i, err)
 		}
-		if i == 0 && (len(r.Fenced) != 1 || r.Fenced[0].Dst != 1000 || r.Fenced[0].Len != 64 || r.Fenced[0].Verdict != copydomain.Surface) {
+		if i == 0 && (len(r.Fenced) != 1 || r.Fenced[0].Dst != 1000 || r.Fenced[0].Len != 64 || r.Fenced[0].Action != copydomain.ActionSurface) {
 			t.Errorf("%+v", r)
 		}
 	}

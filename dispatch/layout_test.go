@@ -249,9 +249,9 @@ func TestShrunk(t *testing.T) {
 	}
 }
 
-// TestNoVerdictWithoutHold: where the destination lies says where it lay only while
+// TestNoConclusionWithoutHold: where the destination lies says where it lay only while
 // the hold is on.
-func TestNoVerdictWithoutHold(t *testing.T) {
+func TestNoConclusionWithoutHold(t *testing.T) {
 	m := &mover{volumes: newVolumes(t)}
 	part := m.onPartition()
 	when(&m.Hooks, "after a command", func() {

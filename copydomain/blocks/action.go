@@ -2,7 +2,9 @@ package blocks
 
 import "fmt"
 
-// Action is what has to be done after a command.
+// Action is what an answer or an error means: what has to be done next. It is the one
+// vocabulary of all methods. Those that [Action.Again] names, a protocol deals with by
+// itself; the others concern its caller.
 type Action uint8
 
 const (

@@ -3,7 +3,7 @@
 //
 //	Piece    a run of blocks, from where to where
 //	Queue    pieces that commands are cut from, front to back
-//	Claim    a batch of pieces is checked, and entered in the Ledgers of both sides
+//	Claim    a batch of pieces is checked, and its blocks are locked on both sides
 //	Issuer   makes and sends the commands of a batch, bounded in number and in
 //	         time, and says of every block what became of it
 //	Outcome  what an answer means, in the words that all protocols share

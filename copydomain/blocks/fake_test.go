@@ -20,7 +20,7 @@ const half = 100
 // fake is a device whose commands copy up to two pieces of up to four blocks.
 type fake struct {
 	Issuer[*command]
-	ledger      Ledger
+	locks       RangeLocks
 	mu          sync.Mutex
 	mem, before []byte
 	fault       func(n int) fault
@@ -49,7 +49,7 @@ func newFake(inFlight int) *fake {
 	f.Issuer = Issuer[*command]{
 		Slots:    make(chan *command, inFlight),
 		Patience: 2 * time.Second,
-		Fences:   &f.ledger,
+		Fences:   &f.locks,
 		Logger:   slog.New(slog.DiscardHandler),
 		Name:     "fake",
 	}
@@ -59,7 +59,7 @@ func newFake(inFlight int) *fake {
 	return f
 }
 
-func (f *fake) side() Side { return Side{&f.ledger, 2 * half} }
+func (f *fake) side() Side { return Side{&f.locks, 2 * half} }
 
 // copy is what Copiers do.
 func (f *fake) copy(ctx context.Context, pieces ...Piece) (*Result, error) {

@@ -46,8 +46,8 @@ type Issuer[S any] struct {
 	// longer is fenced.
 	Patience time.Duration
 
-	// Fences is the Ledger of the device that is written.
-	Fences *Ledger
+	// Fences is the Locks of the device that is written.
+	Fences *RangeLocks
 
 	// Logger is told what ends a batch early, and Name of which device.
 	Logger *slog.Logger

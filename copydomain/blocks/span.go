@@ -29,8 +29,8 @@ func spansOf(pieces []Piece, side func(Piece) Span) []Span {
 	return joined
 }
 
-// meet finds a block that lies in both lists, which are as spansOf makes them.
-func meet(a, b []Span) (Span, bool) {
+// overlap finds a block that lies in both lists, which are as spansOf makes them.
+func overlap(a, b []Span) (Span, bool) {
 	for len(a) > 0 && len(b) > 0 {
 		common := Span{max(a[0].Start, b[0].Start), min(a[0].End, b[0].End)}
 		if common.Start < common.End {

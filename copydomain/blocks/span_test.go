@@ -39,7 +39,7 @@ func TestSpansMeet(t *testing.T) {
 		for b := range src {
 			common = common || src[b] && dst[b]
 		}
-		s, bad := meet(spans, spansOf(pieces, Piece.Destination))
+		s, bad := overlap(spans, spansOf(pieces, Piece.Destination))
 		if bad != common || bad && (s.Start >= s.End || !src[s.Start] || !dst[s.Start]) {
 			t.Fatalf("%v: %v, %v, want %v", pieces, s, bad, common)
 		}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
@@ -103,7 +104,7 @@ func (c *Copier) Copy(ctx context.Context, moves []Move, notAfter boottime.Limit
 			}
 			r.Redo = append(r.Redo, f)
 			m = m.after(piece.Len)
-			if f.Action != ActionHost {
+			if f.Action != blocks.ActionEmulate {
 				return r.rest(append([]Move{m}, moves[i+1:]...), f), nil
 			}
 		}

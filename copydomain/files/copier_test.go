@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
@@ -91,21 +92,21 @@ func TestErrors(t *testing.T) {
 		err    error
 		reason string
 		calls  int // of three
-		action Action
+		action blocks.Action
 	}{
-		{syscall.EOPNOTSUPP, "file:not-supported", 1, ActionNotSupported},
-		{syscall.ENOSYS, "file:not-supported", 1, ActionNotSupported},
-		{syscall.ENOTTY, "file:not-supported", 1, ActionNotSupported},
-		{syscall.EXDEV, "file:cross-device", 1, ActionNotSupported},
-		{syscall.EINVAL, "file:refused", 1, ActionNotSupported},
-		{syscall.ETXTBSY, "file:in-use", 1, ActionNotSupported},
-		{syscall.EPERM, "file:denied", 1, ActionNotSupported},
-		{syscall.EACCES, "file:denied", 1, ActionNotSupported},
-		{syscall.EROFS, "file:denied", 1, ActionNotSupported},
-		{syscall.ENOSPC, "file:no-space", 3, ActionHost},
-		{syscall.EDQUOT, "file:no-space", 3, ActionHost},
-		{syscall.EIO, "file:errno-5", 3, ActionHost},
-		{errors.New("something"), "file:unknown", 3, ActionHost},
+		{syscall.EOPNOTSUPP, "file:not-supported", 1, blocks.ActionNotSupported},
+		{syscall.ENOSYS, "file:not-supported", 1, blocks.ActionNotSupported},
+		{syscall.ENOTTY, "file:not-supported", 1, blocks.ActionNotSupported},
+		{syscall.EXDEV, "file:cross-device", 1, blocks.ActionNotSupported},
+		{syscall.EINVAL, "file:refused", 1, blocks.ActionNotSupported},
+		{syscall.ETXTBSY, "file:in-use", 1, blocks.ActionNotSupported},
+		{syscall.EPERM, "file:denied", 1, blocks.ActionNotSupported},
+		{syscall.EACCES, "file:denied", 1, blocks.ActionNotSupported},
+		{syscall.EROFS, "file:denied", 1, blocks.ActionNotSupported},
+		{syscall.ENOSPC, "file:no-space", 3, blocks.ActionEmulate},
+		{syscall.EDQUOT, "file:no-space", 3, blocks.ActionEmulate},
+		{syscall.EIO, "file:errno-5", 3, blocks.ActionEmulate},
+		{errors.New("something"), "file:unknown", 3, blocks.ActionEmulate},
 	} {
 		for _, fs := range []FileSystem{sharing, serving} {
 			l, copier := newLoopback(t, fs, 12)
@@ -232,7 +233,7 @@ func TestCancel(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 	for _, f := range r.Redo {
-		if f.Action != ActionCanceled {
+		if f.Action != blocks.ActionCanceled {
 			t.Errorf("%+v", f)
 		}
 	}
@@ -406,7 +407,7 @@ func TestTooLate(t *testing.T) {
 				t.Errorf("asked %d times: %v, %+v", asked, err, r)
 			}
 			for _, f := range r.Redo {
-				if f.Action != ActionExpired || !errors.Is(f.Err, boottime.ErrPassed) {
+				if f.Action != blocks.ActionExpired || !errors.Is(f.Err, boottime.ErrPassed) {
 					t.Errorf("%+v", f)
 				}
 			}

@@ -37,5 +37,5 @@ func Attached(ctx context.Context, controller Transport, src, dst *Device) (bloc
 			return blocks.Unsupported(reasonNotReachable, "namespace %d of controller %d is another one", d.NSID, c.CNTLID), nil
 		}
 	}
-	return blocks.Support{Verdict: blocks.Yes}, nil
+	return blocks.Support{Able: blocks.Yes}, nil
 }

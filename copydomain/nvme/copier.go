@@ -42,7 +42,7 @@ func NewCopier(dev *Device, opts blocks.Options) (*Copier, error) { return newCo
 // to every controller that may execute the commands, where these take descriptor
 // format 2: see [Crossing].
 func NewCrossCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
-	if why := Crossing(src, dst); why.Verdict != blocks.Yes {
+	if why := Crossing(src, dst); why.Able != blocks.Yes {
 		return nil, opError("new copier", dst.String(), fmt.Errorf("%w: %s (%s)", ErrNotSupported, why.Reason, why.Detail))
 	}
 	return newCopier(src, dst, opts)
@@ -50,7 +50,7 @@ func NewCrossCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 
 func newCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 	for _, d := range []*Device{dst, src} {
-		if d.Support.Verdict != blocks.Yes {
+		if d.Support.Able != blocks.Yes {
 			return nil, opError("new copier", d.String(), fmt.Errorf("%w: %s (%s)", ErrNotSupported, d.Support.Reason, d.Support.Detail))
 		}
 	}
@@ -66,7 +66,7 @@ func newCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 		issuer: blocks.Issuer[*slot]{
 			Slots:    dst.room(opts.InFlight),
 			Patience: opts.Timeout + opts.Grace,
-			Fences:   dst.ledger,
+			Fences:   dst.locks,
 			Logger:   opts.Logger,
 			Name:     nameOf(src, dst),
 		},
@@ -123,7 +123,7 @@ func (c *Copier) CopyGuarded(ctx context.Context, pieces []blocks.Piece, notAfte
 }
 
 func (d *Device) side() blocks.Side {
-	return blocks.Side{Ledger: d.ledger, Blocks: d.Namespace.Blocks}
+	return blocks.Side{Locks: d.locks, Blocks: d.Namespace.Blocks}
 }
 
 // batch makes the commands of one call of Copy.

@@ -220,7 +220,7 @@ func TestCrossCopyRefusedByTheController(t *testing.T) {
 
 // Copiers with a namespace in common mind each other's fences and batches, as far
 // as one writes what the other touches.
-func TestLedgerIsByNamespace(t *testing.T) {
+func TestRangeLocksAreByNamespace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		opts := blocks.Options{InFlight: 4, Timeout: time.Second, Grace: time.Second}
 		r := newCrossRig(t, Limits{8, 8, 1}, Limits{8, 8, 1}, opts)
@@ -308,7 +308,7 @@ func TestCrossing(t *testing.T) {
 			tc.edit(a, b)
 		}
 		got := Crossing(a, b)
-		if got.Reason != tc.want || (got.Verdict == blocks.Yes) != (tc.want == "") || (got.Detail == "") != (tc.want == "") {
+		if got.Reason != tc.want || (got.Able == blocks.Yes) != (tc.want == "") || (got.Detail == "") != (tc.want == "") {
 			t.Errorf("%s: %+v", name, got)
 		}
 		if _, err := NewCrossCopier(a, b, blocks.Options{}); (err == nil) != (tc.want == "") || err != nil && !errors.Is(err, ErrNotSupported) {
@@ -349,7 +349,7 @@ func TestAttached(t *testing.T) {
 	} {
 		other, _, _ := twoNamespaces(limits, limits, tc.change)
 		got, err := Attached(t.Context(), other, src, dst)
-		if err != nil || got.Reason != tc.want || (got.Verdict == blocks.Yes) != (tc.want == "") {
+		if err != nil || got.Reason != tc.want || (got.Able == blocks.Yes) != (tc.want == "") {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}

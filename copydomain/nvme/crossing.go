@@ -36,7 +36,7 @@ func Crossing(src, dst *Device) blocks.Support {
 	case !a.Limits.Min(b.Limits).Valid():
 		return blocks.Unsupported("limit:zero", "a namespace reports a limit of zero (%v; %v)", a.Limits, b.Limits)
 	}
-	return blocks.Support{Verdict: blocks.Yes}
+	return blocks.Support{Able: blocks.Yes}
 }
 
 // identified: the namespace has a durable name.

@@ -24,18 +24,18 @@ type Device struct {
 	ZoneBlocks  uint64 // the size of a zone in blocks, 0 where there are none
 	Support     blocks.Support
 
-	ledger *blocks.Ledger
-	once   sync.Once
-	slots  chan *slot // of all Copiers that write to the namespace
+	locks *blocks.RangeLocks
+	once  sync.Once
+	slots chan *slot // of all Copiers that write to the namespace
 }
 
 // Succeed has a namespace that was identified again respect the batches and the fences of what it
 // was. It tells whether it can: not with other blocks, if something is fenced.
 func (d *Device) Succeed(old *Device) bool {
 	if d.Namespace.BlockSize != old.Namespace.BlockSize {
-		return !old.ledger.Busy()
+		return !old.locks.Busy()
 	}
-	d.ledger = old.ledger
+	d.locks = old.locks
 	return true
 }
 
@@ -47,7 +47,7 @@ func (d *Device) String() string {
 // An error means that an Identify failed or made no sense; a namespace that
 // cannot copy is not an error but a [blocks.Support] of No with its reason.
 func Probe(ctx context.Context, t Transport, nsid uint32) (*Device, error) {
-	d := &Device{Transport: t, NSID: nsid, ledger: new(blocks.Ledger)}
+	d := &Device{Transport: t, NSID: nsid, locks: new(blocks.RangeLocks)}
 	b, err := identify(ctx, t, cnsController, 0)
 	if err != nil {
 		return nil, err
@@ -59,18 +59,18 @@ func Probe(ctx context.Context, t Transport, nsid uint32) (*Device, error) {
 		return nil, err
 	}
 	d.Support = judgeSupport(d.Controller, d.Namespace)
-	if d.Support.Verdict != blocks.Yes {
+	if d.Support.Able != blocks.Yes {
 		return d, nil
 	}
 	if d.Identifiers, d.Support, err = readIdentifiers(ctx, t, nsid); err != nil {
 		return nil, err
 	}
-	if d.Support.Verdict == blocks.Yes && d.Identifiers.CommandSet == CommandSetZoned {
+	if d.Support.Able == blocks.Yes && d.Identifiers.CommandSet == CommandSetZoned {
 		if d.ZoneBlocks, err = readZoneBlocks(ctx, t, nsid, d.Namespace.Format); err != nil {
 			return nil, err
 		}
 	}
-	if d.Support.Verdict == blocks.Yes && d.Controller.EffectsLog {
+	if d.Support.Able == blocks.Yes && d.Controller.EffectsLog {
 		d.Support = checkEffects(ctx, t, d.Identifiers.CommandSet)
 	}
 	return d, nil
@@ -95,7 +95,7 @@ func judgeSupport(c Controller, n Namespace) blocks.Support {
 	case n.WriteProtect:
 		return blocks.Unsupported("domain:write-protected", "the namespace is write protected")
 	}
-	return blocks.Support{Verdict: blocks.Yes}
+	return blocks.Support{Able: blocks.Yes}
 }
 
 // readIdentifiers finds out the command set: a zoned namespace has rules for writing,
@@ -104,7 +104,7 @@ func judgeSupport(c Controller, n Namespace) blocks.Support {
 func readIdentifiers(ctx context.Context, t Transport, nsid uint32) (Identifiers, blocks.Support, error) {
 	b, err := identify(ctx, t, cnsNamespaceDescs, nsid)
 	if status := Status(0); errors.As(err, &status) {
-		return Identifiers{}, blocks.Support{Verdict: blocks.Unknown, Reason: "domain:command-set-unknown", Detail: err.Error()}, nil
+		return Identifiers{}, blocks.Support{Able: blocks.Unknown, Reason: "domain:command-set-unknown", Detail: err.Error()}, nil
 	}
 	if err != nil {
 		return Identifiers{}, blocks.Support{}, err
@@ -115,7 +115,7 @@ func readIdentifiers(ctx context.Context, t Transport, nsid uint32) (Identifiers
 	}
 	switch ids.CommandSet {
 	case CommandSetNVM, CommandSetZoned:
-		return ids, blocks.Support{Verdict: blocks.Yes}, nil
+		return ids, blocks.Support{Able: blocks.Yes}, nil
 	}
 	return ids, blocks.Unsupported("domain:command-set", "the namespace has command set %#x", uint8(ids.CommandSet)), nil
 }
@@ -133,11 +133,11 @@ func checkEffects(ctx context.Context, t Transport, set CommandSet) blocks.Suppo
 		Data:   b,
 	})
 	if err != nil {
-		return blocks.Support{Verdict: blocks.Yes}
+		return blocks.Support{Able: blocks.Yes}
 	}
 	effects, err := ParseEffects(b, OpCopy)
 	if err != nil || effects.Supported() {
-		return blocks.Support{Verdict: blocks.Yes}
+		return blocks.Support{Able: blocks.Yes}
 	}
 	return blocks.Unsupported("domain:no-copy-command", "the Commands Supported and Effects log denies Copy")
 }

@@ -24,9 +24,9 @@ func device(change func(c *Controller, n *LoopbackNamespace)) *Loopback {
 
 func TestProbeSupport(t *testing.T) {
 	for name, tc := range map[string]struct {
-		change  func(c *Controller, n *LoopbackNamespace)
-		verdict blocks.Verdict
-		reason  string
+		change func(c *Controller, n *LoopbackNamespace)
+		able   blocks.Tristate
+		reason string
 	}{
 		"able":           {nil, blocks.Yes, ""},
 		"no effects log": {func(c *Controller, n *LoopbackNamespace) { c.EffectsLog = false }, blocks.Yes, ""},
@@ -45,13 +45,13 @@ func TestProbeSupport(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if d.Support.Verdict != tc.verdict || d.Support.Reason != tc.reason {
+		if d.Support.Able != tc.able || d.Support.Reason != tc.reason {
 			t.Errorf("%s: %+v", name, d.Support)
 		}
-		if (d.Support.Verdict == blocks.No) != (d.Support.Detail != "") {
+		if (d.Support.Able == blocks.No) != (d.Support.Detail != "") {
 			t.Errorf("%s: detail %q", name, d.Support.Detail)
 		}
-		if _, err := NewCopier(d, blocks.Options{}); (err == nil) != (tc.verdict == blocks.Yes) || err != nil && !errors.Is(err, ErrNotSupported) {
+		if _, err := NewCopier(d, blocks.Options{}); (err == nil) != (tc.able == blocks.Yes) || err != nil && !errors.Is(err, ErrNotSupported) {
 			t.Errorf("%s: NewCopier: %v", name, err)
 		}
 	}
@@ -79,7 +79,7 @@ func TestProbeWhenTheControllerFails(t *testing.T) {
 		match   func(c *Command) bool
 		status  Status
 		err     error
-		verdict blocks.Verdict
+		able    blocks.Tristate
 		wantErr error
 	}{
 		"effects log without privilege": {effects, 0, unix.EACCES, blocks.Yes, nil},
@@ -98,7 +98,7 @@ func TestProbeWhenTheControllerFails(t *testing.T) {
 		if !errors.Is(err, tc.wantErr) || (err == nil) != (tc.wantErr == nil) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if err == nil && d.Support.Verdict != tc.verdict {
+		if err == nil && d.Support.Able != tc.able {
 			t.Errorf("%s: %+v", name, d.Support)
 		}
 		if e := (*Error)(nil); err != nil && !errors.As(err, &e) {

@@ -28,7 +28,7 @@ type Copier struct {
 // NewCopier prepares copies from src to dst, which Span found able.
 func NewCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 	limits, support := Span(src, dst)
-	if support.Verdict != blocks.Yes {
+	if support.Able != blocks.Yes {
 		return nil, opError("new copier", dst.String(), fmt.Errorf("%w: %s (%s)", ErrNotSupported, support.Reason, support.Detail))
 	}
 	opts = opts.Or(defaults)
@@ -37,7 +37,7 @@ func NewCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 	c.issuer = blocks.Issuer[*slot]{
 		Slots:    blocks.Rooms(dst.inFlight(opts.InFlight), c.Room),
 		Patience: opts.Timeout + opts.Grace,
-		Fences:   dst.ledger,
+		Fences:   dst.locks,
 		Logger:   opts.Logger,
 		Name:     dst.String(),
 	}

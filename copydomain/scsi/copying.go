@@ -29,7 +29,7 @@ type copying[L blocks.Limits[L]] struct {
 // Limits that the next commands will be made to.
 func (c *copying[L]) Limits() L { return c.sizes.Limits() }
 
-// claim enters the pieces of a batch until release is called.
+// claim locks the blocks of a batch until release is called.
 func (c *copying[L]) claim(pieces []blocks.Piece) (sorted []blocks.Piece, release func(), err error) {
 	if sorted, release, err = blocks.Claim(c.src.side(), c.dst.side(), pieces); err != nil {
 		return nil, nil, opError("copy", c.dst.String(), err)
@@ -51,7 +51,7 @@ func (c *copying[L]) landed(o blocks.Outcome, r *retries, hopeless bool) blocks.
 	return o
 }
 
-func (d *Device) side() blocks.Side { return blocks.Side{Ledger: d.ledger, Blocks: d.Capacity.Blocks} }
+func (d *Device) side() blocks.Side { return blocks.Side{Locks: d.locks, Blocks: d.Capacity.Blocks} }
 
 // inFlight is the number of commands that the target takes at a time, at most n.
 func (d *Device) inFlight(n int) int {

@@ -15,14 +15,14 @@ import (
 // reach what belongs to another target.
 func Span(src, dst *Device) (Limits, blocks.Support) {
 	for _, d := range []*Device{dst, src} {
-		if d.Support.Verdict != blocks.Yes {
+		if d.Support.Able != blocks.Yes {
 			return Limits{}, d.Support
 		}
 	}
 	if src == dst {
-		return dst.Limits, blocks.Support{Verdict: blocks.Yes}
+		return dst.Limits, blocks.Support{Able: blocks.Yes}
 	}
-	if why := apart(src, dst); why.Verdict != blocks.Yes {
+	if why := apart(src, dst); why.Able != blocks.Yes {
 		return Limits{}, why
 	}
 	limits := dst.Limits.Min(src.Limits)
@@ -34,7 +34,7 @@ func Span(src, dst *Device) (Limits, blocks.Support) {
 	case !limits.Valid():
 		return Limits{}, blocks.Unsupported("limit:zero", "no command fits the limits of both (%v)", limits)
 	}
-	return limits, blocks.Support{Verdict: blocks.Yes}
+	return limits, blocks.Support{Able: blocks.Yes}
 }
 
 // SpanTokens is [Span] for token copies. A token goes to the unit that it is shown to,
@@ -42,16 +42,16 @@ func Span(src, dst *Device) (Limits, blocks.Support) {
 // for nothing at another target.
 func SpanTokens(src, dst *Device) (TokenLimits, blocks.Support) {
 	for _, d := range []*Device{dst, src} {
-		if d.Tokens.Support.Verdict != blocks.Yes {
+		if d.Tokens.Support.Able != blocks.Yes {
 			return TokenLimits{}, d.Tokens.Support
 		}
 	}
 	if src != dst {
-		if why := apart(src, dst); why.Verdict != blocks.Yes {
+		if why := apart(src, dst); why.Able != blocks.Yes {
 			return TokenLimits{}, why
 		}
 	}
-	return dst.Tokens.Limits.Min(src.Tokens.Limits), blocks.Support{Verdict: blocks.Yes}
+	return dst.Tokens.Limits.Min(src.Tokens.Limits), blocks.Support{Able: blocks.Yes}
 }
 
 // apart tells why nothing copies from one of two devices to the other, by whatever
@@ -67,7 +67,7 @@ func apart(src, dst *Device) blocks.Support {
 	case src.Capacity.BlockSize != dst.Capacity.BlockSize:
 		return blocks.Unsupported("domain:block-size", "blocks of %d and of %d bytes", src.Capacity.BlockSize, dst.Capacity.BlockSize)
 	}
-	return blocks.Support{Verdict: blocks.Yes}
+	return blocks.Support{Able: blocks.Yes}
 }
 
 // sameTarget: the units name the same target device, or the same port of it. Names

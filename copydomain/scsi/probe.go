@@ -44,17 +44,17 @@ type Device struct {
 	Support    blocks.Support // for EXTENDED COPY
 	Tokens     Tokens
 
-	pages  []uint8
-	ledger *blocks.Ledger
+	pages []uint8
+	locks *blocks.RangeLocks
 }
 
 // Succeed has a unit that was identified again respect the batches and the fences of what it
 // was. It tells whether it can: not with other blocks, if something is fenced.
 func (d *Device) Succeed(old *Device) bool {
 	if d.Capacity.BlockSize != old.Capacity.BlockSize {
-		return !old.ledger.Busy()
+		return !old.locks.Busy()
 	}
-	d.ledger = old.ledger
+	d.locks = old.locks
 	return true
 }
 
@@ -66,7 +66,7 @@ type Tokens struct {
 
 // Copies says that there is a command by which the unit copies.
 func (d *Device) Copies() bool {
-	return d.Support.Verdict == blocks.Yes || d.Tokens.Support.Verdict == blocks.Yes
+	return d.Support.Able == blocks.Yes || d.Tokens.Support.Able == blocks.Yes
 }
 
 // unable says that the unit has no part in copies of any kind.
@@ -80,7 +80,7 @@ func (d *Device) String() string {
 // command failed or that its data made no sense; a unit that cannot copy is not an
 // error but a [blocks.Support] of No with its reason. Nothing is written.
 func Probe(ctx context.Context, t Transport) (*Device, error) {
-	d := &Device{Transport: t, ledger: new(blocks.Ledger)}
+	d := &Device{Transport: t, locks: new(blocks.RangeLocks)}
 	if err := ask(ctx, t, "test unit ready", testUnitReady(), nothing); err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func Probe(ctx context.Context, t Transport) (*Device, error) {
 	}
 	// Nothing else is asked of a device that says no: there are disks, above
 	// all at the end of a USB cable, that do not survive unusual questions.
-	if why := d.Inquiry.judge(); why.Verdict != blocks.Yes {
+	if why := d.Inquiry.judge(); why.Able != blocks.Yes {
 		d.unable(why)
 		return d, nil
 	}
@@ -147,7 +147,7 @@ func (i Inquiry) judge() blocks.Support {
 	case !i.ThirdParty:
 		return blocks.Unsupported("domain:no-copy-command", "the logical unit has no third-party copy commands (INQUIRY byte 5 bit 3)")
 	}
-	return blocks.Support{Verdict: blocks.Yes}
+	return blocks.Support{Able: blocks.Yes}
 }
 
 func readPages(ctx context.Context, t Transport) (pages []uint8, err error) {
@@ -233,7 +233,7 @@ func (d *Device) judgeLimits(page ThirdParty) blocks.Support {
 	case d.Parameters.Descriptors == 0 || !d.Limits.Valid():
 		return blocks.Unsupported("limit:zero", "the target reports a limit of zero (%v)", d.Limits)
 	}
-	return blocks.Support{Verdict: blocks.Yes}
+	return blocks.Support{Able: blocks.Yes}
 }
 
 // form is the form of EXTENDED COPY that the page lists: the short one, which

@@ -42,7 +42,7 @@ func TestProbe(t *testing.T) {
 	} {
 		l := newLoop(tc.b, 2)
 		d := probe(t, l, 1)
-		if d.Support.Verdict != blocks.Yes || d.Form != tc.form || d.Limits != tc.limits {
+		if d.Support.Able != blocks.Yes || d.Form != tc.form || d.Limits != tc.limits {
 			t.Errorf("%s: %+v, form %d, %v", name, d.Support, d.Form, d.Limits)
 		}
 		if d.Capacity != (Capacity{64, testBlock, false}) || d.Name.String() != "naa.6001405015eed0000000400080000000" || d.Serial != l.units[1].Serial || d.Inquiry.Vendor != "DMCOPY" {
@@ -88,7 +88,7 @@ func TestProbeSaysWhyNot(t *testing.T) {
 			l.Change(0, tc.unit)
 		}
 		d := probe(t, l, 0)
-		if d.Support.Verdict != blocks.No || d.Support.Reason != tc.want || d.Support.Detail == "" {
+		if d.Support.Able != blocks.No || d.Support.Reason != tc.want || d.Support.Detail == "" {
 			t.Errorf("%s: %+v", name, d.Support)
 		}
 		if _, err := NewCopier(d, d, blocks.Options{}); !errors.Is(err, ErrNotSupported) {
@@ -172,7 +172,7 @@ func TestProbeWaitsForUnitAttentionAndBusy(t *testing.T) {
 	l.Change(0, func(u *LoopbackUnit) {
 		u.Attention = []SenseCode{{UnitAttention, 0x29, 0}, {UnitAttention, 0x3F, 0xE}, {UnitAttention, 0x2A, 9}}
 	})
-	if d := probe(t, l, 0); d.Support.Verdict != blocks.Yes {
+	if d := probe(t, l, 0); d.Support.Able != blocks.Yes {
 		t.Errorf("%+v", d.Support)
 	}
 	synctest.Test(t, func(t *testing.T) {
@@ -313,11 +313,11 @@ func TestSpan(t *testing.T) {
 		a, b := probe(t, l, 0), probe(t, l, 1)
 		for _, pair := range [][2]*Device{{a, b}, {b, a}} {
 			limits, s := Span(pair[0], pair[1])
-			if s.Reason != tc.want || (s.Verdict == blocks.Yes) != (tc.want == "") || (s.Detail == "") != (tc.want == "") || limits.Valid() != (tc.want == "") {
+			if s.Reason != tc.want || (s.Able == blocks.Yes) != (tc.want == "") || (s.Detail == "") != (tc.want == "") || limits.Valid() != (tc.want == "") {
 				t.Errorf("%s: %+v, %v", name, s, limits)
 			}
 		}
-		if _, s := Span(a, a); s.Verdict != blocks.Yes {
+		if _, s := Span(a, a); s.Able != blocks.Yes {
 			t.Errorf("%s: within: %+v", name, s)
 		}
 	}

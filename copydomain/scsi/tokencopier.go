@@ -26,7 +26,7 @@ type TokenCopier struct {
 // which no further one is begun.
 func NewTokenCopier(src, dst *Device, opts blocks.Options) (*TokenCopier, error) {
 	limits, support := SpanTokens(src, dst)
-	if support.Verdict != blocks.Yes {
+	if support.Able != blocks.Yes {
 		return nil, opError("new token copier", dst.String(), fmt.Errorf("%w: %s (%s)", ErrNotSupported, support.Reason, support.Detail))
 	}
 	opts = opts.Or(defaults)
@@ -36,7 +36,7 @@ func NewTokenCopier(src, dst *Device, opts blocks.Options) (*TokenCopier, error)
 		Slots: blocks.Rooms(dst.inFlight(opts.InFlight), c.Room),
 		// One that is begun at the last moment, and asked after.
 		Patience: 2 * (opts.Timeout + opts.Grace),
-		Fences:   dst.ledger,
+		Fences:   dst.locks,
 		Logger:   opts.Logger,
 		Name:     dst.String(),
 	}

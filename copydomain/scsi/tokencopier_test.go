@@ -418,7 +418,7 @@ func TestSpanTokens(t *testing.T) {
 			}
 		}
 		limits, support := scsi.SpanTokens(d[0], d[1])
-		if support.Reason != tc.want || (support.Verdict == blocks.Yes) != (tc.want == "") || (limits != scsi.TokenLimits{}) != (tc.want == "") {
+		if support.Reason != tc.want || (support.Able == blocks.Yes) != (tc.want == "") || (limits != scsi.TokenLimits{}) != (tc.want == "") {
 			t.Errorf("%s: %+v, %+v", name, limits, support)
 		}
 		if d[0].Copies() != (name != "no copies") {

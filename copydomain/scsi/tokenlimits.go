@@ -49,7 +49,7 @@ func (t ThirdParty) judgeTokens() blocks.Support {
 	if t.Tokens == nil {
 		return blocks.Unsupported("limit:zero", "the third-party copy page does not bound token copies")
 	}
-	return blocks.Support{Verdict: blocks.Yes}
+	return blocks.Support{Able: blocks.Yes}
 }
 
 // round fills in what was not told: one range, and as many blocks as it can name.

@@ -294,7 +294,7 @@ func TestParseTokenPage(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if s := got.judgeTokens(); s.Reason != tc.want || (s.Verdict == blocks.Yes) != (tc.want == "") {
+		if s := got.judgeTokens(); s.Reason != tc.want || (s.Able == blocks.Yes) != (tc.want == "") {
 			t.Errorf("%s: %+v", name, s)
 		}
 		if got.Tokens != nil && *got.Tokens != (TokenLimits{64, 65536, 600}) {

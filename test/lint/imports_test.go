@@ -32,7 +32,7 @@ var rooms = []room{
 	{"copydomain/blocks", []string{"internal/boottime"}, "what becomes of commands is the same for every protocol"},
 	{"copydomain/nvme", []string{"copydomain/blocks", "internal/boottime"}, "NVMe commands know nothing of stacks, so that they can be used and tested alone"},
 	{"copydomain/scsi", []string{"copydomain/blocks", "internal/boottime"}, "SCSI commands know nothing of stacks, so that they can be used and tested alone"},
-	{"copydomain/files", []string{"internal/boottime"}, "copying between files knows nothing of stacks, so that it can be used and tested alone"},
+	{"copydomain/files", []string{"copydomain/blocks", "internal/boottime"}, "copying between files knows nothing of stacks, so that it can be used and tested alone"},
 	{"internal/raidmap", []string{"remap"}, "the arithmetic of RAID levels knows neither md nor device-mapper, because both use it"},
 	{"mdraid", []string{"remap", "internal/raidmap"}, "arrays are read into layers; they know nothing of device-mapper, and find their own way in sysfs"},
 	{"internal/bcache", []string{"remap"}, "bcache devices are read into layers; they know nothing of device-mapper or md, and find their own way in sysfs"},

@@ -260,7 +260,7 @@ var mutants = []mutant{
 	{
 		guard:  "where the destination lay is known only while the hold is on",
 		symbol: "offload.Offloader.stillThere", old: "return held.Check() == nil", new: "return true",
-		in: "./dispatch", tests: "TestNoVerdictWithoutHold",
+		in: "./dispatch", tests: "TestNoConclusionWithoutHold",
 	},
 	{
 		guard:  "a trusted destination gets no second chance",
@@ -449,7 +449,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "fence around a command of unknown fate",
-		symbol: "blocks.Ledger.fence", old: "l.fences = append(l.fences, f)", new: "_ = f",
+		symbol: "blocks.RangeLocks.fence", old: "l.fences = append(l.fences, f)", new: "_ = f",
 		in: "./copydomain/blocks", tests: "TestFence",
 	},
 	{
@@ -1069,8 +1069,8 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "what another batch has under way",
-		symbol: "blocks.Ledger.enter", old: "if s, bad := e.conflict(other); bad {", new: "if s, bad := e.conflict(other); bad && l == nil {",
-		in: "./copydomain/blocks", tests: "TestLedgerIsByDevice",
+		symbol: "blocks.RangeLocks.lock", old: "if s, bad := e.conflict(other); bad {", new: "if s, bad := e.conflict(other); bad && l == nil {",
+		in: "./copydomain/blocks", tests: "TestRangeLocksAreByDevice",
 	},
 	{
 		guard:  "what was torn before it was tried again",

@@ -131,7 +131,7 @@ func (z *Frozen) Thaw() error {
 	err := z.letGo()
 	select {
 	case <-z.over:
-		err = errors.Join(err, z.verdict())
+		err = errors.Join(err, z.outcome())
 	case <-time.After(thawPatience):
 		err = errors.Join(err, ErrSlow)
 	}
@@ -141,9 +141,9 @@ func (z *Frozen) Thaw() error {
 	return nil
 }
 
-// verdict is how it has ended. Thawing what is not frozen is EINVAL
+// outcome is how it has ended. Thawing what is not frozen is EINVAL
 // (fs/super.c, thaw_super).
-func (z *Frozen) verdict() error {
+func (z *Frozen) outcome() error {
 	switch {
 	case z.lost != nil:
 		return z.lost

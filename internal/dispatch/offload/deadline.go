@@ -46,11 +46,11 @@ func (o *Offloader) postpone(results results) remap.Reason {
 // short, or because its hold was about to end. What the host has a part of is not cut in
 // zones, which are written from the front to the end, and not where nothing has proven
 // what has been copied of it.
-func (o *Offloader) unbegun(v copydomain.Verdict, wasCut, proven bool) bool {
-	switch v {
-	case copydomain.Canceled:
+func (o *Offloader) unbegun(a copydomain.Action, wasCut, proven bool) bool {
+	switch a {
+	case copydomain.ActionCanceled:
 		return wasCut
-	case copydomain.Expired:
+	case copydomain.ActionExpired:
 		return proven && !o.opts.InOrder
 	}
 	return false

@@ -46,18 +46,18 @@ func TestNotAfter(t *testing.T) {
 // nothing but a proof tells what has been copied. In zones the host goes on where the disk has ended.
 func TestUnbegun(t *testing.T) {
 	for _, tt := range []struct {
-		verdict                  copydomain.Verdict
+		action                   copydomain.Action
 		cut, proven, zones, want bool
 	}{
-		{verdict: copydomain.Canceled, cut: true, want: true},
-		{verdict: copydomain.Canceled, proven: true},
-		{verdict: copydomain.Expired, proven: true, want: true},
-		{verdict: copydomain.Expired, cut: true},
-		{verdict: copydomain.Expired, proven: true, zones: true},
-		{verdict: copydomain.Surface, cut: true, proven: true},
+		{action: copydomain.ActionCanceled, cut: true, want: true},
+		{action: copydomain.ActionCanceled, proven: true},
+		{action: copydomain.ActionExpired, proven: true, want: true},
+		{action: copydomain.ActionExpired, cut: true},
+		{action: copydomain.ActionExpired, proven: true, zones: true},
+		{action: copydomain.ActionSurface, cut: true, proven: true},
 	} {
 		o := &Offloader{opts: Options{InOrder: tt.zones}}
-		if got := o.unbegun(tt.verdict, tt.cut, tt.proven); got != tt.want {
+		if got := o.unbegun(tt.action, tt.cut, tt.proven); got != tt.want {
 			t.Errorf("%+v: %t", tt, got)
 		}
 	}

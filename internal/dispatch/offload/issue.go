@@ -104,7 +104,7 @@ func (o *Offloader) issuePair(ctx, cuttable context.Context, key plan.Key, st *p
 		done = append(done, result)
 	}
 	wasCut, proven := cuttable.Err() != nil && ctx.Err() == nil, o.prover.Proven(key)
-	out := o.judge(key, b, done, func(v copydomain.Verdict) bool { return o.unbegun(v, wasCut, proven || noneIssued(done)) })
+	out := o.judge(key, b, done, func(v copydomain.Action) bool { return o.unbegun(v, wasCut, proven || noneIssued(done)) })
 	if out.err != nil && !proven { // what is left after the first command was not begun
 		out.offloaded = 0
 	}
@@ -155,9 +155,9 @@ func (o *Offloader) rejectDisproved(results results) {
 	}
 }
 
-// judge draws the conclusions from the results of a batch. unbegun tells of which
-// verdicts what was not copied is planned again.
-func (o *Offloader) judge(key plan.Key, b *window.Batch, done []copydomain.Result, unbegun func(copydomain.Verdict) bool) issued {
+// judge draws the conclusions from the results of a batch. unbegun tells after which actions
+// a run that was not copied is planned again.
+func (o *Offloader) judge(key plan.Key, b *window.Batch, done []copydomain.Result, unbegun func(copydomain.Action) bool) issued {
 	out := issued{key: key, src: b.Pair.Src, dst: b.Pair.Dst, method: account.Method(b.Pair.Method)}
 	var taken []plan.Step
 	take := func(run copydomain.Redo, note func(plan.Step)) {
@@ -181,7 +181,7 @@ func (o *Offloader) judge(key plan.Key, b *window.Batch, done []copydomain.Resul
 			if err := o.consequence(b, f); out.err == nil {
 				out.err = err // one is enough: the others say the same
 			}
-			take(f, func(s plan.Step) { out.leave(s, f, unbegun(f.Verdict)) })
+			take(f, func(s plan.Step) { out.leave(s, f, unbegun(f.Action)) })
 		}
 	}
 	return out
@@ -195,18 +195,18 @@ func (out *issued) leave(s plan.Step, f copydomain.Redo, unbegun bool) {
 		return
 	}
 	out.unbegun = append(out.unbegun, s)
-	if f.Verdict == copydomain.Expired {
+	if f.Action == copydomain.ActionExpired {
 		out.postponed += s.Len
 	}
 }
 
 // consequence draws what a failed run means beyond itself.
 func (o *Offloader) consequence(b *window.Batch, f copydomain.Redo) error {
-	switch f.Verdict {
-	case copydomain.PairUnusable, copydomain.Reresolve:
+	switch f.Action {
+	case copydomain.ActionNotSupported, copydomain.ActionReresolve:
 		// Nor is a device trusted any more that does not look as it did.
 		o.proofs.Reject(b.Pair.Src, b.Pair.Dst, f.Reason)
-	case copydomain.Surface:
+	case copydomain.ActionSurface:
 		return fmt.Errorf("%s refuses to copy to sector %d: %w", b.Pair.Dst.DisplayName(), f.Dst, f.Err)
 	}
 	return nil

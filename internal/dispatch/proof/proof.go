@@ -288,7 +288,7 @@ func untried(result copydomain.Result, rest []copydomain.Move) copydomain.Result
 	}
 	first := result.Redo[0]
 	for _, m := range rest {
-		result.Redo = append(result.Redo, copydomain.Redo{Move: m, Reason: first.Reason, Err: first.Err, Verdict: first.Verdict})
+		result.Redo = append(result.Redo, copydomain.Redo{Move: m, Reason: first.Reason, Err: first.Err, Action: first.Action})
 	}
 	return result
 }

@@ -227,7 +227,7 @@ func TestProbe(t *testing.T) {
 	disks := target(t, wwn, lun{"a", serialA, 16 * mib}, lun{"b", serialB, 16 * mib}, lun{"c", serialC, 16 * mib})
 	set(t, filepath.Join(core, "rd_mcp_0/c/attrib/emulate_3pc"), "0")
 	a, b, c := probe(t, disks[0]), probe(t, disks[1]), probe(t, disks[2])
-	if a.Support.Verdict != blocks.Yes || a.Serial != serialA || a.Name.String() != "naa.6001405aa5eed0000004000800000000" || a.Capacity != (scsi.Capacity{Blocks: 16 * mib / 512, BlockSize: 512}) {
+	if a.Support.Able != blocks.Yes || a.Serial != serialA || a.Name.String() != "naa.6001405aa5eed0000004000800000000" || a.Capacity != (scsi.Capacity{Blocks: 16 * mib / 512, BlockSize: 512}) {
 		t.Errorf("%v: %+v", a, a.Identity)
 	}
 	if want := (scsi.Limits{SegmentBlocks: 65535, CommandBlocks: 65535, Segments: 1, Granularity: 1}); a.Limits != want {
@@ -236,7 +236,7 @@ func TestProbe(t *testing.T) {
 	if a.Target() != b.Target() {
 		t.Errorf("targets %s and %s", a.Target(), b.Target())
 	}
-	if _, s := scsi.Span(a, b); s.Verdict != blocks.Yes {
+	if _, s := scsi.Span(a, b); s.Able != blocks.Yes {
 		t.Errorf("%+v", s)
 	}
 	if c.Support.Reason != "domain:no-copy-command" {

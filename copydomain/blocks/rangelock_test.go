@@ -8,7 +8,7 @@ import (
 )
 
 func TestClaimRefuses(t *testing.T) {
-	var a, b Ledger
+	var a, b RangeLocks
 	for name, tc := range map[string]struct {
 		pieces []Piece
 		within error // nil: only between two devices it is fine
@@ -26,7 +26,7 @@ func TestClaimRefuses(t *testing.T) {
 		"one reads what one wrote": {[]Piece{piece(10, 150, 10), piece(155, 100, 1)}, ErrOverlap, nil},
 		"one source for several":   {[]Piece{piece(1, 150, 5), piece(3, 160, 5), piece(1, 155, 5)}, nil, nil},
 	} {
-		for src, want := range map[*Ledger]error{&b: tc.within, &a: tc.two} {
+		for src, want := range map[*RangeLocks]error{&b: tc.within, &a: tc.two} {
 			sorted, release, err := Claim(Side{src, 200}, Side{&b, 200}, tc.pieces)
 			if !errors.Is(err, want) || (err == nil) != (want == nil) || (release == nil) != (err != nil) {
 				t.Errorf("%s: %v, want %v", name, err, want)
@@ -46,9 +46,9 @@ func TestClaimRefuses(t *testing.T) {
 
 // Batches with a device in common do not meet, as far as one writes what the other
 // touches; nor do they meet what is fenced.
-func TestLedgerIsByDevice(t *testing.T) {
-	var a, b Ledger
-	sides := map[string][2]*Ledger{"a to b": {&a, &b}, "a to a": {&a, &a}, "b to b": {&b, &b}, "b to a": {&b, &a}}
+func TestRangeLocksAreByDevice(t *testing.T) {
+	var a, b RangeLocks
+	sides := map[string][2]*RangeLocks{"a to b": {&a, &b}, "a to a": {&a, &a}, "b to b": {&b, &b}, "b to a": {&b, &a}}
 	tries := []struct {
 		by       string
 		piece    Piece

@@ -6,10 +6,10 @@ import (
 	"sync"
 )
 
-// Ledger keeps the blocks of one device that batches are reading and writing, of
-// all pairs that it belongs to, and those that are fenced, and refuses to mix them:
-// what one batch writes, another may read. The zero value is empty.
-type Ledger struct {
+// RangeLocks are the locks on the blocks of one device: those that batches of all its
+// pairs read and write, and those that are fenced. No batch may write what another one
+// reads or writes. The zero value has no locks.
+type RangeLocks struct {
 	mu     sync.Mutex
 	active map[*extents]struct{}
 	fences []*Fence
@@ -17,8 +17,8 @@ type Ledger struct {
 
 // Side is one side of a copy.
 type Side struct {
-	Ledger *Ledger // which there is one of for each device
-	Blocks uint64  // of the device
+	Locks  *RangeLocks // one for each device
+	Blocks uint64      // of the device
 }
 
 // extents are the blocks that a batch reads and writes in one device.
@@ -27,15 +27,15 @@ type extents struct{ src, dst []Span }
 // conflict: one writes what the other reads or writes.
 func (e *extents) conflict(o *extents) (Span, bool) {
 	for _, pair := range [...][2][]Span{{e.dst, o.dst}, {e.dst, o.src}, {e.src, o.dst}} {
-		if s, bad := meet(pair[0], pair[1]); bad {
+		if s, bad := overlap(pair[0], pair[1]); bad {
 			return s, true
 		}
 	}
 	return Span{}, false
 }
 
-// enter checks e against what is under way and what is fenced, and enters it.
-func (l *Ledger) enter(e *extents) error {
+// lock takes the locks of e, unless a batch under way or a fence has them.
+func (l *RangeLocks) lock(e *extents) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for other := range l.active {
@@ -56,28 +56,28 @@ func (l *Ledger) enter(e *extents) error {
 	return nil
 }
 
-// Busy tells whether anything is under way or fenced.
-func (l *Ledger) Busy() bool {
+// Busy tells whether any block is locked or fenced.
+func (l *RangeLocks) Busy() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.fences = slices.DeleteFunc(l.fences, (*Fence).over)
 	return len(l.active)+len(l.fences) > 0
 }
 
-func (l *Ledger) leave(e *extents) {
+func (l *RangeLocks) unlock(e *extents) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.active, e)
 }
 
-func (l *Ledger) fence(f *Fence) {
+func (l *RangeLocks) fence(f *Fence) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.fences = append(l.fences, f)
 }
 
 // Claim checks a batch of pieces, in any order, against both sides, each other,
-// what is under way and what is fenced, and enters it until release is called. It
+// what is under way and what is fenced, and locks its blocks until release is called. It
 // returns the pieces as [SortByDestination] makes them.
 func Claim(src, dst Side, pieces []Piece) (sorted []Piece, release func(), err error) {
 	for _, p := range pieces { // what joins pieces needs valid ones
@@ -94,26 +94,26 @@ func Claim(src, dst Side, pieces []Piece) (sorted []Piece, release func(), err e
 			return nil, nil, fmt.Errorf("%w: pieces %v and %v in the destination", ErrOverlap, sorted[i-1], p)
 		}
 	}
-	release, err = enter(src.Ledger, dst.Ledger, spansOf(sorted, Piece.Source), spansOf(sorted, Piece.Destination))
+	release, err = lockBoth(src.Locks, dst.Locks, spansOf(sorted, Piece.Source), spansOf(sorted, Piece.Destination))
 	return sorted, release, err
 }
 
-// enter enters what is read in src and written in dst, which may be the same.
-func enter(src, dst *Ledger, from, to []Span) (release func(), err error) {
+// lockBoth locks what is read in src and written in dst, which may be one device.
+func lockBoth(src, dst *RangeLocks, from, to []Span) (release func(), err error) {
 	if src == dst {
-		if s, bad := meet(from, to); bad {
+		if s, bad := overlap(from, to); bad {
 			return nil, fmt.Errorf("%w: blocks %v are source and destination", ErrOverlap, s)
 		}
 		both := &extents{src: from, dst: to}
-		return func() { dst.leave(both) }, dst.enter(both)
+		return func() { dst.unlock(both) }, dst.lock(both)
 	}
 	reads, writes := &extents{src: from}, &extents{dst: to}
-	if err := dst.enter(writes); err != nil {
+	if err := dst.lock(writes); err != nil {
 		return nil, err
 	}
-	if err := src.enter(reads); err != nil {
-		dst.leave(writes)
+	if err := src.lock(reads); err != nil {
+		dst.unlock(writes)
 		return nil, err
 	}
-	return func() { src.leave(reads); dst.leave(writes) }, nil
+	return func() { src.unlock(reads); dst.unlock(writes) }, nil
 }
