@@ -220,7 +220,7 @@ func TestCrossRefused(t *testing.T) {
 			return 0, nil
 		}
 	}
-	eaccess := fmt.Errorf("%w: %w", nvme.ErrNotIssued, unix.EACCES)
+	eaccess := fmt.Errorf("%w: %w", blocks.ErrNotIssued, unix.EACCES)
 	for name, fault := range map[string]func(c *nvme.Command) (nvme.Status, error){
 		"the kernel's filter":      only(nvme.OpSetFeatures, 0, eaccess),
 		"not even to be asked":     only(nvme.OpGetFeatures, 0, eaccess),
@@ -355,7 +355,7 @@ func TestCrossFence(t *testing.T) {
 		"the other namespace": {0, 0, copydomain.Move{Src: 0, Dst: 1000, Len: 16}, false},
 		"beside":              {0, 1, copydomain.Move{Src: 0, Dst: 1016, Len: 4}, false},
 	} {
-		if _, err := s.copier(t, f, tc.src, tc.dst).Copy(t.Context(), []copydomain.Move{tc.move}); errors.Is(err, nvme.ErrFenced) != tc.fenced || err != nil && !tc.fenced {
+		if _, err := s.copier(t, f, tc.src, tc.dst).Copy(t.Context(), []copydomain.Move{tc.move}); errors.Is(err, blocks.ErrFenced) != tc.fenced || err != nil && !tc.fenced {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

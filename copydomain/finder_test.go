@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/copydomain"
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/remap"
 )
@@ -383,7 +384,7 @@ func TestActions(t *testing.T) {
 		if err != nil || len(r.Fenced) != 1 || r.Fenced[0].Dst != 1000 || r.Fenced[0].Len != 64 || r.Fenced[0].Action != copydomain.ActionSurface || len(r.Redo) > 0 {
 			t.Errorf("%v, %+v", err, r)
 		}
-		if _, err := c.Copy(t.Context(), []copydomain.Move{{Src: 0, Dst: 1032, Len: 64}}); !errors.Is(err, nvme.ErrFenced) {
+		if _, err := c.Copy(t.Context(), []copydomain.Move{{Src: 0, Dst: 1032, Len: 64}}); !errors.Is(err, blocks.ErrFenced) {
 			t.Errorf("over the fence: %v", err)
 		}
 	})
@@ -425,7 +426,7 @@ func TestFenceIsShared(t *testing.T) {
 	})
 	f := finder(t, d)
 	move := []copydomain.Move{{Src: 0, Dst: 1000, Len: 64}}
-	for i, want := range []error{nil, nvme.ErrFenced} {
+	for i, want := range []error{nil, blocks.ErrFenced} {
 		c, err := f.Copier(t.Context(), f.Pair(t.Context(), d.node, d.node), copydomain.CopyOptions{Allowed: func(_, _ remap.Sector) error { return nil }})
 		if err != nil {
 			t.Fatal(err)
@@ -440,7 +441,7 @@ func TestFenceIsShared(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Copy(t.Context(), move); !errors.Is(err, nvme.ErrFenced) {
+	if _, err := c.Copy(t.Context(), move); !errors.Is(err, blocks.ErrFenced) {
 		t.Errorf("identified again: %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/copydomain"
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/remap"
@@ -434,7 +435,7 @@ func TestUnitFenceIsShared(t *testing.T) {
 		src  int
 		dst  remap.Sector
 		want error
-	}{{0, 1000, nil}, {0, 1032, scsi.ErrFenced}, {1, 1032, scsi.ErrFenced}, {1, 1100, nil}} {
+	}{{0, 1000, nil}, {0, 1032, blocks.ErrFenced}, {1, 1032, blocks.ErrFenced}, {1, 1100, nil}} {
 		c, err := f.Copier(t.Context(), f.Pair(t.Context(), a.node[tt.src], a.node[1]), copydomain.CopyOptions{Allowed: func(_, _ remap.Sector) error { return nil }})
 		if err != nil {
 			t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
@@ -312,7 +313,7 @@ func TestFenceOutlivesCopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	writes := v.Calls("write")
-	if _, err := v.copy(t, dispatch.Options{}); !errors.Is(err, failure.ErrFenced) && !errors.Is(err, nvme.ErrFenced) {
+	if _, err := v.copy(t, dispatch.Options{}); !errors.Is(err, failure.ErrFenced) && !errors.Is(err, blocks.ErrFenced) {
 		t.Errorf("the second copy ended with %v", err)
 	}
 	if v.Calls("write") > writes {

@@ -1,27 +1,61 @@
 package blocks
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
+// What can be wrong with a command, whatever the protocol. What packages nvme and scsi return arrives wrapped in an [Error].
 var (
-	// ErrNotIssued says that the device has certainly not seen the command. An
+	// ErrNotIssued: the device has certainly not seen the command. An
 	// error of a transport without it leaves the fate of the command unknown:
 	// it may still be running.
 	ErrNotIssued = errors.New("command was not issued")
-
-	// ErrInvalid is returned for arguments and device data that make no sense.
+	// ErrNotAllowed: a command that is never sent.
+	ErrNotAllowed = errors.New("command is not on the list of allowed commands")
+	// ErrInvalid: arguments or device data that make no sense.
 	ErrInvalid = errors.New("invalid")
-
-	// ErrOverlap is returned when pieces of one batch overlap each other, or
+	// ErrShort: device data that end too early.
+	ErrShort = errors.New("data are too short")
+	// ErrOverlap: pieces of one batch overlap each other, or
 	// those of another one that is under way.
 	ErrOverlap = errors.New("ranges overlap")
-
-	// ErrOutOfRange is returned for blocks beyond the end of a device.
+	// ErrOutOfRange: blocks beyond the end of a device.
 	ErrOutOfRange = errors.New("beyond the end of the device")
-
-	// ErrFenced is returned when a batch touches blocks that a command of
+	// ErrNotSupported: a device that cannot copy; [Support] holds the reason.
+	ErrNotSupported = errors.New("copy is not supported")
+	// ErrChanged: a device is not the one that was probed.
+	ErrChanged = errors.New("the device has changed")
+	// ErrFenced: a batch touches blocks that a command of
 	// unknown fate may still write.
 	ErrFenced = errors.New("range is fenced by a command of unknown fate")
-
-	// ErrTimeout is the error of a command that did not come back in time.
+	// ErrTimeout: a command did not come back in time.
 	ErrTimeout = errors.New("command did not come back in time")
 )
+
+// Error tells what was tried. It unwraps to a sentinel of the protocol or of this package, to a syscall.Errno, or to an answer
+// of the device.
+type Error struct {
+	Protocol string // "nvme" or "scsi"
+	Op       string // "identify namespace"
+	Dev      string // the device, if it is known
+	Err      error
+}
+
+func (e *Error) Error() string {
+	if e.Dev == "" {
+		return fmt.Sprintf("%s: %s: %v", e.Protocol, e.Op, e.Err)
+	}
+	return fmt.Sprintf("%s: %s: %s: %v", e.Protocol, e.Dev, e.Op, e.Err)
+}
+
+// Unwrap gives access to what is behind.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Wrap returns nil for nil, so that callers need no branch.
+func Wrap(protocol, op, dev string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{protocol, op, dev, err}
+}

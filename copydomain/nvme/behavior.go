@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 const (
@@ -63,11 +65,11 @@ func SetCopyFormat(ctx context.Context, t Transport, f Format, on bool) (changed
 	if err := admin(ctx, t, op, Command{Opcode: OpSetFeatures, CDW10: fidBehavior, Data: wanted[:]}); err != nil {
 		// Without an answer nobody knows whether it was taken.
 		status := Status(0)
-		return !errors.Is(err, ErrNotIssued) && !errors.As(err, &status), err
+		return !errors.Is(err, blocks.ErrNotIssued) && !errors.As(err, &status), err
 	}
 	now, err = ReadBehavior(ctx, t)
 	if err == nil && now.CopyFormats().Has(f) != on {
-		err = opError(op, "", fmt.Errorf("%w: the controller accepts it without doing it", ErrNotSupported))
+		err = opError(op, "", fmt.Errorf("%w: the controller accepts it without doing it", blocks.ErrNotSupported))
 	}
 	return true, err
 }
@@ -76,10 +78,10 @@ func SetCopyFormat(ctx context.Context, t Transport, f Format, on bool) (changed
 // current value (SEL 0), which is not to be saved (SV 0).
 func checkBehavior(c *Command) error {
 	if c.CDW10 != fidBehavior || c.NSID|c.CDW2|c.CDW3|c.CDW11|c.CDW12|c.CDW13|c.CDW14|c.CDW15 != 0 {
-		return fmt.Errorf("%w: admin opcode %#02x for feature %#x", ErrNotAllowed, uint8(c.Opcode), c.CDW10)
+		return fmt.Errorf("%w: admin opcode %#02x for feature %#x", blocks.ErrNotAllowed, uint8(c.Opcode), c.CDW10)
 	}
 	if len(c.Data) != behaviorSize {
-		return fmt.Errorf("%w: host behavior support of %d bytes", ErrInvalid, len(c.Data))
+		return fmt.Errorf("%w: host behavior support of %d bytes", blocks.ErrInvalid, len(c.Data))
 	}
 	return nil
 }

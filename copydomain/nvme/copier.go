@@ -43,7 +43,7 @@ func NewCopier(dev *Device, opts blocks.Options) (*Copier, error) { return newCo
 // format 2: see [Crossing].
 func NewCrossCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 	if why := Crossing(src, dst); why.Able != blocks.Yes {
-		return nil, opError("new copier", dst.String(), fmt.Errorf("%w: %s (%s)", ErrNotSupported, why.Reason, why.Detail))
+		return nil, opError("new copier", dst.String(), fmt.Errorf("%w: %s (%s)", blocks.ErrNotSupported, why.Reason, why.Detail))
 	}
 	return newCopier(src, dst, opts)
 }
@@ -51,7 +51,7 @@ func NewCrossCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 func newCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 	for _, d := range []*Device{dst, src} {
 		if d.Support.Able != blocks.Yes {
-			return nil, opError("new copier", d.String(), fmt.Errorf("%w: %s (%s)", ErrNotSupported, d.Support.Reason, d.Support.Detail))
+			return nil, opError("new copier", d.String(), fmt.Errorf("%w: %s (%s)", blocks.ErrNotSupported, d.Support.Reason, d.Support.Detail))
 		}
 	}
 	opts = opts.Or(defaults)
@@ -100,8 +100,8 @@ func (c *Copier) Limits() Limits { return c.sizes.Limits() }
 // Grace: a command cannot be called back.
 //
 // An error refuses the batch as a whole, before anything is issued:
-// [ErrOverlap] within the batch or with one under way, [ErrFenced],
-// [ErrOutOfRange], [ErrInvalid]. Everything later is in the Result.
+// [blocks.ErrOverlap] within the batch or with one under way, [blocks.ErrFenced],
+// [blocks.ErrOutOfRange], [blocks.ErrInvalid]. Everything later is in the Result.
 func (c *Copier) Copy(ctx context.Context, pieces []blocks.Piece) (*blocks.Result, error) {
 	return c.CopyGuarded(ctx, pieces, nil, func(*CopyCommand) error { return nil })
 }

@@ -134,14 +134,14 @@ func TestCopyRefusesTheBatch(t *testing.T) {
 		pieces []blocks.Piece
 		want   error
 	}{
-		"empty piece":              {[]blocks.Piece{piece(1, 300, 0)}, ErrInvalid},
-		"wraps":                    {[]blocks.Piece{piece(1, ^uint64(0), 2)}, ErrInvalid},
-		"source past the end":      {[]blocks.Piece{piece(399, 300, 2)}, ErrOutOfRange},
-		"destination past the end": {[]blocks.Piece{piece(1, 399, 2)}, ErrOutOfRange},
-		"same destination":         {[]blocks.Piece{piece(1, 300, 5), piece(50, 304, 5)}, ErrOverlap},
-		"onto itself":              {[]blocks.Piece{piece(10, 10, 1)}, ErrOverlap},
-		"onto itself, moved":       {[]blocks.Piece{piece(10, 15, 10)}, ErrOverlap},
-		"one reads what one wrote": {[]blocks.Piece{piece(10, 300, 10), piece(305, 100, 1)}, ErrOverlap},
+		"empty piece":              {[]blocks.Piece{piece(1, 300, 0)}, blocks.ErrInvalid},
+		"wraps":                    {[]blocks.Piece{piece(1, ^uint64(0), 2)}, blocks.ErrInvalid},
+		"source past the end":      {[]blocks.Piece{piece(399, 300, 2)}, blocks.ErrOutOfRange},
+		"destination past the end": {[]blocks.Piece{piece(1, 399, 2)}, blocks.ErrOutOfRange},
+		"same destination":         {[]blocks.Piece{piece(1, 300, 5), piece(50, 304, 5)}, blocks.ErrOverlap},
+		"onto itself":              {[]blocks.Piece{piece(10, 10, 1)}, blocks.ErrOverlap},
+		"onto itself, moved":       {[]blocks.Piece{piece(10, 15, 10)}, blocks.ErrOverlap},
+		"one reads what one wrote": {[]blocks.Piece{piece(10, 300, 10), piece(305, 100, 1)}, blocks.ErrOverlap},
 	} {
 		r := newRig(t, Limits{8, 32, 4}, blocks.Options{})
 		if _, err := r.Copy(t.Context(), tc.pieces); !errors.Is(err, tc.want) {
@@ -306,7 +306,7 @@ func TestCopyRefreshFindsAnotherNamespace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(res.Redo) == 0 || res.Redo[0].Action != blocks.ActionReresolve || !errors.Is(res.Redo[0].Err, ErrChanged) {
+	if len(res.Redo) == 0 || res.Redo[0].Action != blocks.ActionReresolve || !errors.Is(res.Redo[0].Err, blocks.ErrChanged) {
 		t.Errorf("%+v", res)
 	}
 }
@@ -339,7 +339,7 @@ func TestCopyFencesWhatDoesNotComeBack(t *testing.T) {
 		if err := r.account(input, res); err != nil {
 			t.Fatal(err)
 		}
-		if len(res.Fenced) != 1 || len(res.Redo) != 0 || len(res.Fenced[0].Pieces) != 1 || !errors.Is(res.Fenced[0].Err, ErrTimeout) {
+		if len(res.Fenced) != 1 || len(res.Redo) != 0 || len(res.Fenced[0].Pieces) != 1 || !errors.Is(res.Fenced[0].Err, blocks.ErrTimeout) {
 			t.Fatalf("%+v", res)
 		}
 		fence := res.Fenced[0]
@@ -350,7 +350,7 @@ func TestCopyFencesWhatDoesNotComeBack(t *testing.T) {
 			"from the torn":    piece(lost.DstLBA, 350, 1),
 			"around the fence": piece(100, lost.DstLBA-1, 20),
 		} {
-			if _, err := r.Copy(t.Context(), []blocks.Piece{p}); !errors.Is(err, ErrFenced) {
+			if _, err := r.Copy(t.Context(), []blocks.Piece{p}); !errors.Is(err, blocks.ErrFenced) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -399,7 +399,7 @@ func TestCopyFencesGhosts(t *testing.T) {
 			t.Error("nothing has proven that it ended")
 		default:
 		}
-		if _, err := r.Copy(t.Context(), input); !errors.Is(err, ErrFenced) {
+		if _, err := r.Copy(t.Context(), input); !errors.Is(err, blocks.ErrFenced) {
 			t.Error(err)
 		}
 	})
@@ -451,7 +451,7 @@ func drawFault(t *rapid.T) (f Fault, held bool) {
 	case 6:
 		return Fault{}, true
 	case 7:
-		return Fault{Lost: fmt.Errorf("%w: %w", ErrNotIssued, unix.EAGAIN)}, false
+		return Fault{Lost: fmt.Errorf("%w: %w", blocks.ErrNotIssued, unix.EAGAIN)}, false
 	}
 	return Fault{}, false
 }

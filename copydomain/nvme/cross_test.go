@@ -141,10 +141,10 @@ func TestCrossCopyRefusesTheBatch(t *testing.T) {
 		pieces []blocks.Piece
 		want   error
 	}{
-		"source past its end":      {[]blocks.Piece{piece(295, 100, 10)}, ErrOutOfRange},
-		"destination past its end": {[]blocks.Piece{piece(0, 395, 10)}, ErrOutOfRange},
-		"same destination":         {[]blocks.Piece{piece(1, 300, 5), piece(50, 304, 5)}, ErrOverlap},
-		"empty":                    {[]blocks.Piece{piece(1, 300, 0)}, ErrInvalid},
+		"source past its end":      {[]blocks.Piece{piece(295, 100, 10)}, blocks.ErrOutOfRange},
+		"destination past its end": {[]blocks.Piece{piece(0, 395, 10)}, blocks.ErrOutOfRange},
+		"same destination":         {[]blocks.Piece{piece(1, 300, 5), piece(50, 304, 5)}, blocks.ErrOverlap},
+		"empty":                    {[]blocks.Piece{piece(1, 300, 0)}, blocks.ErrInvalid},
 	} {
 		r := newCrossRig(t, Limits{8, 32, 4}, Limits{8, 32, 4}, blocks.Options{})
 		r.from.Namespace.Blocks = 300
@@ -180,7 +180,7 @@ func TestCrossCopyRereadsBothLimits(t *testing.T) {
 	r.loop.SetEnforced(1, Limits{1, 1, 1})
 	r.loop.namespaces[1].NGUID[0] ^= 1
 	res, err := r.Copy(t.Context(), []blocks.Piece{piece(0, 210, 100)})
-	if err != nil || len(res.Redo) == 0 || res.Redo[0].Action != blocks.ActionReresolve || !errors.Is(res.Redo[0].Err, ErrChanged) {
+	if err != nil || len(res.Redo) == 0 || res.Redo[0].Action != blocks.ActionReresolve || !errors.Is(res.Redo[0].Err, blocks.ErrChanged) {
 		t.Errorf("another source: %+v, %v", res, err)
 	}
 }
@@ -265,7 +265,7 @@ func TestRangeLocksAreByNamespace(t *testing.T) {
 		}()
 		synctest.Wait()
 		for _, try := range tries {
-			if _, err := copiers[try.by].Copy(t.Context(), []blocks.Piece{try.piece}); errors.Is(err, ErrOverlap) != try.underWay || err != nil && !try.underWay {
+			if _, err := copiers[try.by].Copy(t.Context(), []blocks.Piece{try.piece}); errors.Is(err, blocks.ErrOverlap) != try.underWay || err != nil && !try.underWay {
 				t.Errorf("%s %v while a command runs: %v", try.by, try.piece, err)
 			}
 		}
@@ -273,7 +273,7 @@ func TestRangeLocksAreByNamespace(t *testing.T) {
 			t.Fatalf("%+v", res)
 		}
 		for _, try := range tries {
-			if _, err := copiers[try.by].Copy(t.Context(), []blocks.Piece{try.piece}); errors.Is(err, ErrFenced) != try.fenced || err != nil && !try.fenced {
+			if _, err := copiers[try.by].Copy(t.Context(), []blocks.Piece{try.piece}); errors.Is(err, blocks.ErrFenced) != try.fenced || err != nil && !try.fenced {
 				t.Errorf("%s %v beside a fence: %v", try.by, try.piece, err)
 			}
 		}
@@ -311,7 +311,7 @@ func TestCrossing(t *testing.T) {
 		if got.Reason != tc.want || (got.Able == blocks.Yes) != (tc.want == "") || (got.Detail == "") != (tc.want == "") {
 			t.Errorf("%s: %+v", name, got)
 		}
-		if _, err := NewCrossCopier(a, b, blocks.Options{}); (err == nil) != (tc.want == "") || err != nil && !errors.Is(err, ErrNotSupported) {
+		if _, err := NewCrossCopier(a, b, blocks.Options{}); (err == nil) != (tc.want == "") || err != nil && !errors.Is(err, blocks.ErrNotSupported) {
 			t.Errorf("%s: NewCrossCopier: %v", name, err)
 		}
 	}
@@ -321,7 +321,7 @@ func TestCrossing(t *testing.T) {
 			n := []*LoopbackNamespace{a, b}[side]
 			n.MetadataSize, n.Protection = 8, 1
 		})
-		if _, err := NewCrossCopier(probed(t, l, 1), probed(t, l, 2), blocks.Options{}); !errors.Is(err, ErrNotSupported) {
+		if _, err := NewCrossCopier(probed(t, l, 1), probed(t, l, 2), blocks.Options{}); !errors.Is(err, blocks.ErrNotSupported) {
 			t.Errorf("protection information on side %d: %v", side, err)
 		}
 	}
@@ -379,7 +379,7 @@ func TestSetCopyFormat(t *testing.T) {
 	others := HostBehavior{0: 1, 2: 1, 4: 0x8, 300: 0xAA}
 	l, _, _ := twoNamespaces(Limits{8, 32, 4}, Limits{8, 32, 4}, nil)
 	l.SetBehavior(others)
-	if changed, err := SetCopyFormat(t.Context(), l, Format2, true); changed || !errors.Is(err, ErrNotAllowed) || l.Behavior() != others {
+	if changed, err := SetCopyFormat(t.Context(), l, Format2, true); changed || !errors.Is(err, blocks.ErrNotAllowed) || l.Behavior() != others {
 		t.Errorf("without permission: %v, %v", changed, err)
 	}
 	l.AllowSetBehavior()
@@ -396,11 +396,11 @@ func TestSetCopyFormat(t *testing.T) {
 	}{
 		"the kernel's filter": {func(c *Command) (Status, error) {
 			if c.Opcode == OpSetFeatures {
-				return 0, fmt.Errorf("%w: %w", ErrNotIssued, unix.EACCES)
+				return 0, fmt.Errorf("%w: %w", blocks.ErrNotIssued, unix.EACCES)
 			}
 			return 0, nil
 		}, false, unix.EACCES},
-		"without privilege": {func(c *Command) (Status, error) { return 0, fmt.Errorf("%w: %w", ErrNotIssued, unix.EACCES) }, false, unix.EACCES},
+		"without privilege": {func(c *Command) (Status, error) { return 0, fmt.Errorf("%w: %w", blocks.ErrNotIssued, unix.EACCES) }, false, unix.EACCES},
 		"refused": {func(c *Command) (Status, error) {
 			if c.Opcode == OpSetFeatures {
 				return StatusInvalidField, nil
@@ -423,7 +423,7 @@ func TestSetCopyFormat(t *testing.T) {
 	l.SetAdminFault(nil)
 	deaf := adminFault{l, func(c *Command) (Completion, error, bool) { return Completion{}, nil, c.Opcode == OpSetFeatures }}
 	l.SetBehavior(others)
-	if changed, err := SetCopyFormat(t.Context(), deaf, Format2, true); !changed || !errors.Is(err, ErrNotSupported) {
+	if changed, err := SetCopyFormat(t.Context(), deaf, Format2, true); !changed || !errors.Is(err, blocks.ErrNotSupported) {
 		t.Errorf("a controller that does not do it: %v, %v", changed, err)
 	}
 }
@@ -483,15 +483,15 @@ func TestOpenController(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := f.IO(t.Context(), &Command{Opcode: OpFlush}); !errors.Is(err, ErrNotIssued) {
+	if _, err := f.IO(t.Context(), &Command{Opcode: OpFlush}); !errors.Is(err, blocks.ErrNotIssued) {
 		t.Errorf("an I/O command for a controller: %v", err)
 	}
 	set := sendable(OpSetFeatures)
-	if _, err := f.Admin(t.Context(), &set); !errors.Is(err, ErrNotAllowed) {
+	if _, err := f.Admin(t.Context(), &set); !errors.Is(err, blocks.ErrNotAllowed) {
 		t.Errorf("set without permission: %v", err)
 	}
 	f.AllowSetBehavior()
-	if _, err := f.Admin(t.Context(), &set); errors.Is(err, ErrNotAllowed) || !errors.Is(err, unix.ENOTTY) {
+	if _, err := f.Admin(t.Context(), &set); errors.Is(err, blocks.ErrNotAllowed) || !errors.Is(err, unix.ENOTTY) {
 		t.Errorf("set on another device: %v", err)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // By hand from figure 39: format 2 is format 0 with SNSID in bytes 3:0 and SOPT,
@@ -68,7 +70,7 @@ func TestCheckCrossCopyRefuses(t *testing.T) {
 		}
 	}
 	for _, snsid := range []uint32{0, 0xFFFFFFFF} {
-		if _, err := EncodeRangesFrom(make([]byte, 32), snsid, []Range{{1, 1}}); !errors.Is(err, ErrInvalid) {
+		if _, err := EncodeRangesFrom(make([]byte, 32), snsid, []Range{{1, 1}}); !errors.Is(err, blocks.ErrInvalid) {
 			t.Errorf("source %#x: %v", snsid, err)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // TestFlushThatHangs: a flush that does not come back is a failure, after a while, and
@@ -20,7 +22,7 @@ func TestFlushThatHangs(t *testing.T) {
 		stuck := make(chan struct{})
 		l.SetFault(func(int, *Command) Fault { return Fault{Hold: stuck} })
 		began := time.Now()
-		if err := d.Flush(t.Context(), 20*time.Second); !errors.Is(err, ErrTimeout) || time.Since(began) != 30*time.Second {
+		if err := d.Flush(t.Context(), 20*time.Second); !errors.Is(err, blocks.ErrTimeout) || time.Since(began) != 30*time.Second {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

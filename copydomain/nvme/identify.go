@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // IdentifySize is the length of every Identify data structure in bytes.
@@ -57,7 +59,7 @@ type Namespace struct {
 // structure (CNS 01h).
 func ParseController(b []byte) (Controller, error) {
 	if len(b) < IdentifySize {
-		return Controller{}, opError("parse identify controller", "", fmt.Errorf("%w: %d of %d bytes", ErrShort, len(b), IdentifySize))
+		return Controller{}, opError("parse identify controller", "", fmt.Errorf("%w: %d of %d bytes", blocks.ErrShort, len(b), IdentifySize))
 	}
 	oncs := binary.LittleEndian.Uint16(b[520:])
 	return Controller{
@@ -82,7 +84,7 @@ func ParseController(b []byte) (Controller, error) {
 func ParseNamespace(b []byte) (Namespace, error) {
 	const op = "parse identify namespace"
 	if len(b) < IdentifySize {
-		return Namespace{}, opError(op, "", fmt.Errorf("%w: %d of %d bytes", ErrShort, len(b), IdentifySize))
+		return Namespace{}, opError(op, "", fmt.Errorf("%w: %d of %d bytes", blocks.ErrShort, len(b), IdentifySize))
 	}
 	n := Namespace{
 		Blocks:       binary.LittleEndian.Uint64(b[0:]),
@@ -106,7 +108,7 @@ func ParseNamespace(b []byte) (Namespace, error) {
 		format |= b[26] >> 5 & 0x3 << 4
 	}
 	if format > last || last >= 64 {
-		return Namespace{}, opError(op, "", fmt.Errorf("%w: LBA format %d of %d", ErrInvalid, format, int(last)+1))
+		return Namespace{}, opError(op, "", fmt.Errorf("%w: LBA format %d of %d", blocks.ErrInvalid, format, int(last)+1))
 	}
 	n.Format = format
 	lbaf := b[128+4*int(format):]
@@ -115,11 +117,11 @@ func ParseNamespace(b []byte) (Namespace, error) {
 	// arithmetic in bytes far from overflow and is far above any device.
 	shift := lbaf[2]
 	if shift < 9 || shift > 20 {
-		return Namespace{}, opError(op, "", fmt.Errorf("%w: LBA data size 2^%d", ErrInvalid, shift))
+		return Namespace{}, opError(op, "", fmt.Errorf("%w: LBA data size 2^%d", blocks.ErrInvalid, shift))
 	}
 	n.BlockSize = 1 << shift
 	if n.Blocks > 1<<63>>shift {
-		return Namespace{}, opError(op, "", fmt.Errorf("%w: %d blocks of %d bytes", ErrInvalid, n.Blocks, n.BlockSize))
+		return Namespace{}, opError(op, "", fmt.Errorf("%w: %d blocks of %d bytes", blocks.ErrInvalid, n.Blocks, n.BlockSize))
 	}
 	return n, nil
 }
@@ -163,14 +165,14 @@ type Identifiers struct {
 func ParseIdentifiers(b []byte) (Identifiers, error) {
 	const op = "parse namespace identification descriptors"
 	if len(b) < IdentifySize {
-		return Identifiers{}, opError(op, "", fmt.Errorf("%w: %d of %d bytes", ErrShort, len(b), IdentifySize))
+		return Identifiers{}, opError(op, "", fmt.Errorf("%w: %d of %d bytes", blocks.ErrShort, len(b), IdentifySize))
 	}
 	var ids Identifiers
 	b = b[:IdentifySize]
 	for len(b) >= 4 && b[1] != 0 {
 		nidt, length := b[0], int(b[1])
 		if 4+length > len(b) {
-			return Identifiers{}, opError(op, "", fmt.Errorf("%w: descriptor of %d bytes passes the end", ErrInvalid, length))
+			return Identifiers{}, opError(op, "", fmt.Errorf("%w: descriptor of %d bytes passes the end", blocks.ErrInvalid, length))
 		}
 		if err := ids.set(nidt, b[4:4+length]); err != nil {
 			return Identifiers{}, opError(op, "", err)
@@ -198,7 +200,7 @@ func (ids *Identifiers) set(nidt uint8, v []byte) error {
 		return nil
 	}
 	if len(v) != len(field) || len(field) == 0 {
-		return fmt.Errorf("%w: descriptor type %d of %d bytes", ErrInvalid, nidt, len(v))
+		return fmt.Errorf("%w: descriptor type %d of %d bytes", blocks.ErrInvalid, nidt, len(v))
 	}
 	copy(field, v)
 	return nil
@@ -210,11 +212,11 @@ func (ids *Identifiers) set(nidt uint8, v []byte) error {
 func ParseZoneBlocks(b []byte, format uint8) (uint64, error) {
 	const op = "parse identify zoned namespace"
 	if len(b) < IdentifySize || format >= 64 {
-		return 0, opError(op, "", fmt.Errorf("%w: %d of %d bytes, format %d", ErrShort, len(b), IdentifySize, format))
+		return 0, opError(op, "", fmt.Errorf("%w: %d of %d bytes, format %d", blocks.ErrShort, len(b), IdentifySize, format))
 	}
 	size := binary.LittleEndian.Uint64(b[2816+16*int(format):])
 	if size == 0 || size > 1<<40 {
-		return 0, opError(op, "", fmt.Errorf("%w: zones of %d blocks", ErrInvalid, size))
+		return 0, opError(op, "", fmt.Errorf("%w: zones of %d blocks", blocks.ErrInvalid, size))
 	}
 	return size, nil
 }
@@ -229,7 +231,7 @@ func (e Effects) Supported() bool { return e&1 != 0 }
 // bytes to the admin commands, the next to the I/O commands, four to each opcode.
 func ParseEffects(b []byte, op Opcode) (Effects, error) {
 	if len(b) < 2048 {
-		return 0, opError("parse effects log", "", fmt.Errorf("%w: %d of 2048 bytes", ErrShort, len(b)))
+		return 0, opError("parse effects log", "", fmt.Errorf("%w: %d of 2048 bytes", blocks.ErrShort, len(b)))
 	}
 	return Effects(binary.LittleEndian.Uint32(b[1024+4*int(op):])), nil
 }

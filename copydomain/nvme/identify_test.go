@@ -6,6 +6,8 @@ import (
 	"errors"
 	"slices"
 	"testing"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // identifyBytes puts dumps at byte offsets, as the figures of the specification
@@ -94,7 +96,7 @@ func TestParseNamespaceFormatIndex(t *testing.T) {
 		b[25], b[26] = tc.nlbaf, tc.flbas
 		b[128+4*tc.format+2] = 12
 		n, err := ParseNamespace(b)
-		if tc.bad != errors.Is(err, ErrInvalid) || !tc.bad && n.BlockSize != 4096 {
+		if tc.bad != errors.Is(err, blocks.ErrInvalid) || !tc.bad && n.BlockSize != 4096 {
 			t.Errorf("%s: %+v, %v", name, n, err)
 		}
 	}
@@ -106,10 +108,10 @@ func TestParseNamespaceRefuses(t *testing.T) {
 		want   error
 	}{
 		"inactive":             {map[int]string{}, ErrInactive},
-		"format not available": {map[int]string{0: "01"}, ErrInvalid},
-		"256 byte blocks":      {map[int]string{0: "01", 130: "08"}, ErrInvalid},
-		"2 MiB blocks":         {map[int]string{0: "01", 130: "15"}, ErrInvalid},
-		"more than 2^63 bytes": {map[int]string{0: "0100000000004000", 130: "09"}, ErrInvalid},
+		"format not available": {map[int]string{0: "01"}, blocks.ErrInvalid},
+		"256 byte blocks":      {map[int]string{0: "01", 130: "08"}, blocks.ErrInvalid},
+		"2 MiB blocks":         {map[int]string{0: "01", 130: "15"}, blocks.ErrInvalid},
+		"more than 2^63 bytes": {map[int]string{0: "0100000000004000", 130: "09"}, blocks.ErrInvalid},
 	} {
 		if _, err := ParseNamespace(identifyBytes(t, tc.fields)); !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v, want %v", name, err, tc.want)
@@ -136,13 +138,13 @@ func TestParseIdentifiers(t *testing.T) {
 		"CSI of 2":       "04020000 0000",
 		"NGUID of a UID": "02080000 0000000000000000",
 	} {
-		if _, err := ParseIdentifiers(identifyBytes(t, map[int]string{0: dump})); !errors.Is(err, ErrInvalid) {
+		if _, err := ParseIdentifiers(identifyBytes(t, map[int]string{0: dump})); !errors.Is(err, blocks.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	unknown := append([]byte{0x7f, 255, 0, 0}, make([]byte, 255)...)
 	full := bytes.Repeat(unknown, 16)[:IdentifySize] // the last one does not fit
-	if _, err := ParseIdentifiers(full); !errors.Is(err, ErrInvalid) {
+	if _, err := ParseIdentifiers(full); !errors.Is(err, blocks.ErrInvalid) {
 		t.Errorf("descriptor behind the end: %v", err)
 	}
 }
@@ -166,7 +168,7 @@ func TestParsersRefuseShortBuffers(t *testing.T) {
 		_, e3 := ParseIdentifiers(b)
 		_, e4 := ParseEffects(b, OpCopy)
 		for i, err := range []error{e1, e2, e3, e4} {
-			if !errors.Is(err, ErrShort) {
+			if !errors.Is(err, blocks.ErrShort) {
 				t.Errorf("parser %d, %d bytes: %v", i, n, err)
 			}
 		}

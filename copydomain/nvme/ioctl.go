@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
@@ -105,7 +106,7 @@ func NewFile(f *os.File) (*File, error) {
 		return nil, opError("open", f.Name(), err)
 	}
 	if ret <= 0 {
-		return nil, opError("open", f.Name(), fmt.Errorf("%w: namespace ID %d", ErrInvalid, ret))
+		return nil, opError("open", f.Name(), fmt.Errorf("%w: namespace ID %d", blocks.ErrInvalid, ret))
 	}
 	t.nsid = uint32(ret)
 	if t.writable, err = openedForWriting(f); err != nil {
@@ -152,16 +153,16 @@ func (t *File) IO(ctx context.Context, c *Command) (Completion, error) {
 		return Completion{}, t.refused("io", err)
 	}
 	if t.nsid == 0 || c.NSID != t.nsid {
-		return Completion{}, t.refused("io", fmt.Errorf("%w: namespace %d on a descriptor of %d", ErrInvalid, c.NSID, t.nsid))
+		return Completion{}, t.refused("io", fmt.Errorf("%w: namespace %d on a descriptor of %d", blocks.ErrInvalid, c.NSID, t.nsid))
 	}
 	if c.Opcode == OpCopy && !t.writable {
-		return Completion{}, t.refused("io", fmt.Errorf("%w: copy over a read-only descriptor", ErrNotAllowed))
+		return Completion{}, t.refused("io", fmt.Errorf("%w: copy over a read-only descriptor", blocks.ErrNotAllowed))
 	}
 	return t.submit(ctx, "io", ioctlIO64, ioctlIO, c)
 }
 
 func (t *File) refused(op string, err error) error {
-	return opError(op, t.f.Name(), fmt.Errorf("%w: %w", ErrNotIssued, err))
+	return opError(op, t.f.Name(), fmt.Errorf("%w: %w", blocks.ErrNotIssued, err))
 }
 
 func (t *File) submit(ctx context.Context, op string, req64, req32 uint, c *Command) (Completion, error) {
@@ -223,7 +224,7 @@ func (t *File) passthru32(req uint, c *Command) (Completion, error) {
 func (t *File) ioctl(req uint, arg unsafe.Pointer, until boottime.Instant) (int, error) {
 	conn, err := t.f.SyscallConn()
 	if err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrNotIssued, err)
+		return 0, fmt.Errorf("%w: %w", blocks.ErrNotIssued, err)
 	}
 	var ret uintptr
 	var errno syscall.Errno
@@ -234,9 +235,9 @@ func (t *File) ioctl(req uint, arg unsafe.Pointer, until boottime.Instant) (int,
 	runtime.KeepAlive(arg)
 	switch {
 	case err != nil: // only of a closed file, with an error of its own
-		return 0, fmt.Errorf("%w: %w", ErrNotIssued, os.ErrClosed)
+		return 0, fmt.Errorf("%w: %w", blocks.ErrNotIssued, os.ErrClosed)
 	case !begun:
-		return 0, fmt.Errorf("%w: %w", ErrNotIssued, boottime.ErrPassed)
+		return 0, fmt.Errorf("%w: %w", blocks.ErrNotIssued, boottime.ErrPassed)
 	case errno != 0:
 		return 0, errno
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // fakeSystem has nodes that lead to /dev/null, which is device 1:3, and the numbers
@@ -56,11 +58,11 @@ func TestOpenPrefersTheGenericDevice(t *testing.T) {
 	}{
 		"generic":         {map[string]string{"nvme-generic/ng3n12": "1:3", "block/nvme3n12": "259:3"}, unix.ENOTTY, "ng3n12"},
 		"block only":      {map[string]string{"block/nvme3n12": "1:3"}, ErrNotNVMe, "nvme3n12"},
-		"another generic": {map[string]string{"nvme-generic/ng3n12": "240:3", "block/nvme3n12": "259:3"}, ErrChanged, "nvme3n12"},
+		"another generic": {map[string]string{"nvme-generic/ng3n12": "240:3", "block/nvme3n12": "259:3"}, blocks.ErrChanged, "nvme3n12"},
 	} {
 		s := fakeSystem(t, []string{"nvme3n12", "ng3n12"}, c.numbers)
 		_, err := s.openNamespace("nvme3n12", true)
-		var e *Error
+		var e *blocks.Error
 		if !errors.Is(err, c.want) || !errors.As(err, &e) || filepath.Base(e.Dev) != c.node {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -75,7 +77,7 @@ func TestOpenLooksAtTheNode(t *testing.T) {
 		os.Symlink(os.DevNull, filepath.Join(s.dev, "nvme4"))); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]error{"nvme1": nil, "nvme2": ErrNotNVMe, "nvme3": ErrNotNVMe, "nvme4": ErrChanged} {
+	for name, want := range map[string]error{"nvme1": nil, "nvme2": ErrNotNVMe, "nvme3": ErrNotNVMe, "nvme4": blocks.ErrChanged} {
 		f, err := s.openController(name)
 		if !errors.Is(err, want) {
 			t.Errorf("%s: %v", name, err)
@@ -94,7 +96,7 @@ func TestNodeIsSwapped(t *testing.T) {
 	if err := errors.Join(os.Remove(node), os.Symlink("/dev/zero", node)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.openController("nvme1"); !errors.Is(err, ErrChanged) {
+	if _, err := s.openController("nvme1"); !errors.Is(err, blocks.ErrChanged) {
 		t.Error(err)
 	}
 }
@@ -112,7 +114,7 @@ func TestFileFallsBackTo32Bit(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = file.IO(t.Context(), &wire)
-	if !errors.Is(err, unix.ENOTTY) || !errors.Is(err, ErrNotIssued) || !file.only32.Load() {
+	if !errors.Is(err, unix.ENOTTY) || !errors.Is(err, blocks.ErrNotIssued) || !file.only32.Load() {
 		t.Errorf("%v, only32 %v", err, file.only32.Load())
 	}
 	if _, err = file.Admin(t.Context(), &Command{Opcode: OpIdentify, Data: make([]byte, 4096)}); !errors.Is(err, unix.ENOTTY) {
@@ -120,22 +122,22 @@ func TestFileFallsBackTo32Bit(t *testing.T) {
 	}
 
 	wire.NSID = 2
-	if _, err := file.IO(t.Context(), &wire); !errors.Is(err, ErrInvalid) || !errors.Is(err, ErrNotIssued) {
+	if _, err := file.IO(t.Context(), &wire); !errors.Is(err, blocks.ErrInvalid) || !errors.Is(err, blocks.ErrNotIssued) {
 		t.Errorf("another namespace: %v", err)
 	}
-	if _, err := file.IO(t.Context(), &Command{Opcode: 0x01, NSID: 1}); !errors.Is(err, ErrNotAllowed) || !errors.Is(err, ErrNotIssued) {
+	if _, err := file.IO(t.Context(), &Command{Opcode: 0x01, NSID: 1}); !errors.Is(err, blocks.ErrNotAllowed) || !errors.Is(err, blocks.ErrNotIssued) {
 		t.Errorf("write: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	wire.NSID = 1
-	if _, err := file.IO(ctx, &wire); !errors.Is(err, context.Canceled) || !errors.Is(err, ErrNotIssued) {
+	if _, err := file.IO(ctx, &wire); !errors.Is(err, context.Canceled) || !errors.Is(err, blocks.ErrNotIssued) {
 		t.Errorf("canceled: %v", err)
 	}
 	if err := file.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := file.IO(t.Context(), &wire); !errors.Is(err, os.ErrClosed) || !errors.Is(err, ErrNotIssued) {
+	if _, err := file.IO(t.Context(), &wire); !errors.Is(err, os.ErrClosed) || !errors.Is(err, blocks.ErrNotIssued) {
 		t.Errorf("closed: %v", err)
 	}
 }
@@ -156,7 +158,7 @@ func TestFileCopiesOnlyWhenOpenedForWriting(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := &File{f: os.Stdin, nsid: 1}
-	if _, err := file.IO(t.Context(), &wire); !errors.Is(err, ErrNotAllowed) || !errors.Is(err, ErrNotIssued) {
+	if _, err := file.IO(t.Context(), &wire); !errors.Is(err, blocks.ErrNotAllowed) || !errors.Is(err, blocks.ErrNotIssued) {
 		t.Error(err)
 	}
 }
@@ -166,7 +168,7 @@ func TestFileAnswer(t *testing.T) {
 	file := &File{f: os.Stdin}
 	for errno := unix.EPERM; errno < 134; errno++ {
 		_, listed := notIssued[errno]
-		if err := file.answer("io", errno); errors.Is(err, ErrNotIssued) != listed || !errors.Is(err, errno) {
+		if err := file.answer("io", errno); errors.Is(err, blocks.ErrNotIssued) != listed || !errors.Is(err, errno) {
 			t.Errorf("%v: %v", errno, err)
 		}
 	}

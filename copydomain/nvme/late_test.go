@@ -55,7 +55,7 @@ func TestNotAfter(t *testing.T) {
 			t.Errorf("%s: asked %d times, %+v", name, *asked, res)
 		}
 		for _, f := range res.Redo {
-			if f.Action != blocks.ActionExpired || f.Reason != blocks.ReasonExpired || f.Untouched != tt.untouched || !errors.Is(f.Err, boottime.ErrPassed) || !errors.Is(f.Err, ErrNotIssued) {
+			if f.Action != blocks.ActionExpired || f.Reason != blocks.ReasonExpired || f.Untouched != tt.untouched || !errors.Is(f.Err, boottime.ErrPassed) || !errors.Is(f.Err, blocks.ErrNotIssued) {
 				t.Errorf("%s: %+v", name, f)
 			}
 		}
@@ -78,7 +78,7 @@ func TestFileIsTooLate(t *testing.T) {
 	wire.NotAfter = boottime.Now
 	for _, only32 := range []bool{false, true} {
 		file.only32.Store(only32)
-		if _, err := file.IO(t.Context(), &wire); !errors.Is(err, boottime.ErrPassed) || !errors.Is(err, ErrNotIssued) {
+		if _, err := file.IO(t.Context(), &wire); !errors.Is(err, boottime.ErrPassed) || !errors.Is(err, blocks.ErrNotIssued) {
 			t.Error(err)
 		}
 		if file.only32.Load() != only32 {

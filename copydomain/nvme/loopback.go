@@ -75,7 +75,7 @@ type Fault struct {
 	// Lost is returned instead of the completion, e.g. unix.EINTR. The
 	// command is executed nevertheless, at once or, with Hold, in the
 	// background after the caller has got the error: a ghost. With
-	// ErrNotIssued in it, the command is not executed at all.
+	// blocks.ErrNotIssued in it, the command is not executed at all.
 	Lost error
 
 	// Status, if not success, ends the command before range At, the earlier
@@ -257,14 +257,14 @@ func (l *Loopback) answer(c *Command) (Completion, error) {
 // admit is what the ioctl transport does before it issues anything.
 func admit(ctx context.Context, c *Command, check func(*Command) error) error {
 	if err := ctx.Err(); err != nil {
-		return opError("loopback", "", fmt.Errorf("%w: %w", ErrNotIssued, err))
+		return opError("loopback", "", fmt.Errorf("%w: %w", blocks.ErrNotIssued, err))
 	}
 	err := check(c)
 	if err == nil {
 		err = c.NotAfter.Check(boottime.Now())
 	}
 	if err != nil {
-		return opError("loopback", "", fmt.Errorf("%w: %w", ErrNotIssued, err))
+		return opError("loopback", "", fmt.Errorf("%w: %w", blocks.ErrNotIssued, err))
 	}
 	return nil
 }
@@ -343,7 +343,7 @@ func (l *Loopback) run(c *Command, f Fault) (Completion, error) {
 		}
 		return l.execute(c, f), nil
 	}
-	if errors.Is(f.Lost, ErrNotIssued) {
+	if errors.Is(f.Lost, blocks.ErrNotIssued) {
 		return Completion{}, opError("loopback", "", f.Lost)
 	}
 	if f.Hold == nil {

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 const testBlock = 512
@@ -106,7 +108,7 @@ func TestLoopbackFaults(t *testing.T) {
 		"modest":                {Fault{Status: StatusWriteFault, At: 2, DW0: dw0(0)}, Completion{StatusWriteFault, 0}, nil, [3]byte{'c', 'c', '-'}},
 		"lost completion":       {Fault{Lost: unix.EINTR}, Completion{}, unix.EINTR, [3]byte{'c', 'c', 'c'}},
 		"lost, half done":       {Fault{Lost: unix.EIO, Status: StatusWriteFault, At: 1}, Completion{}, unix.EIO, [3]byte{'c', '-', '-'}},
-		"lost before the issue": {Fault{Lost: ErrNotIssued}, Completion{}, ErrNotIssued, [3]byte{'-', '-', '-'}},
+		"lost before the issue": {Fault{Lost: blocks.ErrNotIssued}, Completion{}, blocks.ErrNotIssued, [3]byte{'-', '-', '-'}},
 	} {
 		mem := stamped(64)
 		before := bytes.Clone(mem)
@@ -145,7 +147,7 @@ func TestLoopbackGhost(t *testing.T) {
 	l := NewMemoryLoopback(mem, testBlock, Limits{8, 16, 4})
 	hold := make(chan struct{})
 	l.SetFault(func(n int, c *Command) Fault { return Fault{Lost: unix.EINTR, Hold: hold} })
-	if _, err := send(t, l, CopyCommand{40, []Range{{0, 1}}}); !errors.Is(err, unix.EINTR) || errors.Is(err, ErrNotIssued) {
+	if _, err := send(t, l, CopyCommand{40, []Range{{0, 1}}}); !errors.Is(err, unix.EINTR) || errors.Is(err, blocks.ErrNotIssued) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(mem, before) {
@@ -162,10 +164,10 @@ func TestLoopbackAdmission(t *testing.T) {
 	l := NewMemoryLoopback(stamped(64), testBlock, Limits{8, 16, 4})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := l.IO(ctx, &Command{Opcode: OpFlush, NSID: 1}); !errors.Is(err, ErrNotIssued) || !errors.Is(err, context.Canceled) {
+	if _, err := l.IO(ctx, &Command{Opcode: OpFlush, NSID: 1}); !errors.Is(err, blocks.ErrNotIssued) || !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	if _, err := l.IO(t.Context(), &Command{Opcode: 0x01, NSID: 1}); !errors.Is(err, ErrNotIssued) || !errors.Is(err, ErrNotAllowed) {
+	if _, err := l.IO(t.Context(), &Command{Opcode: 0x01, NSID: 1}); !errors.Is(err, blocks.ErrNotIssued) || !errors.Is(err, blocks.ErrNotAllowed) {
 		t.Error(err)
 	}
 	if c, err := l.IO(t.Context(), &Command{Opcode: OpFlush, NSID: 1}); err != nil || c.Status != StatusSuccess {

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // system is where device nodes are, and what the kernel says of devices.
@@ -47,7 +49,7 @@ func (s system) open(class, name string, flag int) (*os.File, error) {
 	}
 	want, err := s.number(class, name)
 	if err == nil && found != want {
-		err = fmt.Errorf("%w: %s is device %s, and the kernel's %s is %s", ErrChanged, f.Name(), found, name, want)
+		err = fmt.Errorf("%w: %s is device %s, and the kernel's %s is %s", blocks.ErrChanged, f.Name(), found, name, want)
 	}
 	if err != nil {
 		f.Close()

@@ -37,7 +37,7 @@ func NewPacker(limits Limits, pieces []blocks.Piece) (*Packer, error) {
 
 func packerOf(limits Limits, left *blocks.Queue) (*Packer, error) {
 	if !limits.Valid() {
-		return nil, opError("pack", "", fmt.Errorf("%w: limits %v", ErrInvalid, limits))
+		return nil, opError("pack", "", fmt.Errorf("%w: limits %v", blocks.ErrInvalid, limits))
 	}
 	limits = limits.Min(Limits{RangeBlocks: MaxRangeBlocks, CommandBlocks: limits.CommandBlocks, Ranges: MaxRanges})
 	return &Packer{limits: limits, left: left}, nil

@@ -99,7 +99,7 @@ func TestPackRefuses(t *testing.T) {
 		"source wraps":      {ok, piece(^uint64(0), 2, 1)},
 		"destination wraps": {ok, piece(1, ^uint64(0)-1, 3)},
 	} {
-		if _, err := NewPacker(tc.limits, []blocks.Piece{tc.piece}); !errors.Is(err, ErrInvalid) {
+		if _, err := NewPacker(tc.limits, []blocks.Piece{tc.piece}); !errors.Is(err, blocks.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -180,7 +180,7 @@ func admin(ctx context.Context, t Transport, op string, c Command) error {
 // the time. One that does not come back is left to its goroutine, which ends when the
 // kernel lets go of it; it owns its command and buffer, so nobody is disturbed.
 func await(ctx context.Context, op string, most time.Duration, c *Command, send func(context.Context, *Command) (Completion, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, most, ErrTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, most, blocks.ErrTimeout)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() {

@@ -51,7 +51,7 @@ func TestProbeSupport(t *testing.T) {
 		if (d.Support.Able == blocks.No) != (d.Support.Detail != "") {
 			t.Errorf("%s: detail %q", name, d.Support.Detail)
 		}
-		if _, err := NewCopier(d, blocks.Options{}); (err == nil) != (tc.able == blocks.Yes) || err != nil && !errors.Is(err, ErrNotSupported) {
+		if _, err := NewCopier(d, blocks.Options{}); (err == nil) != (tc.able == blocks.Yes) || err != nil && !errors.Is(err, blocks.ErrNotSupported) {
 			t.Errorf("%s: NewCopier: %v", name, err)
 		}
 	}
@@ -101,8 +101,8 @@ func TestProbeWhenTheControllerFails(t *testing.T) {
 		if err == nil && d.Support.Able != tc.able {
 			t.Errorf("%s: %+v", name, d.Support)
 		}
-		if e := (*Error)(nil); err != nil && !errors.As(err, &e) {
-			t.Errorf("%s: %T is not *Error", name, err)
+		if e := (*blocks.Error)(nil); err != nil && !errors.As(err, &e) {
+			t.Errorf("%s: %T is not *blocks.Error", name, err)
 		}
 	}
 }
@@ -121,7 +121,7 @@ func TestProbeHasADeadline(t *testing.T) {
 			<-stuck
 			return Completion{}, unix.EINTR, true
 		}}
-		if _, err := Probe(t.Context(), transport, 1); !errors.Is(err, ErrTimeout) {
+		if _, err := Probe(t.Context(), transport, 1); !errors.Is(err, blocks.ErrTimeout) {
 			t.Error(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())

@@ -107,7 +107,7 @@ func EncodeRanges(buf []byte, ranges []Range) (int, error) { return encodeRanges
 // of the range before), so one list has one source.
 func EncodeRangesFrom(buf []byte, snsid uint32, ranges []Range) (int, error) {
 	if !namesOne(snsid) {
-		return 0, opError("encode ranges", "", fmt.Errorf("%w: copy from namespace %#x", ErrInvalid, snsid))
+		return 0, opError("encode ranges", "", fmt.Errorf("%w: copy from namespace %#x", blocks.ErrInvalid, snsid))
 	}
 	return encodeRanges(buf, snsid, ranges)
 }
@@ -118,15 +118,15 @@ func namesOne(nsid uint32) bool { return nsid != 0 && nsid != 0xFFFFFFFF }
 // encodeRanges writes formats 0 and 2, which differ in SNSID only.
 func encodeRanges(buf []byte, snsid uint32, ranges []Range) (int, error) {
 	if len(ranges) == 0 || len(ranges) > MaxRanges {
-		return 0, opError("encode ranges", "", fmt.Errorf("%w: %d ranges", ErrInvalid, len(ranges)))
+		return 0, opError("encode ranges", "", fmt.Errorf("%w: %d ranges", blocks.ErrInvalid, len(ranges)))
 	}
 	size := len(ranges) * RangeSize
 	if len(buf) < size {
-		return 0, opError("encode ranges", "", fmt.Errorf("%w: %d of %d bytes", ErrShort, len(buf), size))
+		return 0, opError("encode ranges", "", fmt.Errorf("%w: %d of %d bytes", blocks.ErrShort, len(buf), size))
 	}
 	for i, r := range ranges {
 		if r.Blocks == 0 || r.Blocks > MaxRangeBlocks {
-			return 0, opError("encode ranges", "", fmt.Errorf("%w: range %d has %d blocks", ErrInvalid, i, r.Blocks))
+			return 0, opError("encode ranges", "", fmt.Errorf("%w: range %d has %d blocks", blocks.ErrInvalid, i, r.Blocks))
 		}
 		d := (*[RangeSize]byte)(buf[i*RangeSize:])
 		clear(d[:])
@@ -142,7 +142,7 @@ func encodeRanges(buf []byte, snsid uint32, ranges []Range) (int, error) {
 func DecodeRanges(dst []Range, b []byte) ([]Range, error) {
 	dst, snsid, err := decodeRanges(dst, b)
 	if err == nil && snsid != 0 {
-		err = opError("decode ranges", "", fmt.Errorf("%w: the ranges are not plain format 0", ErrInvalid))
+		err = opError("decode ranges", "", fmt.Errorf("%w: the ranges are not plain format 0", blocks.ErrInvalid))
 	}
 	if err != nil {
 		return nil, err
@@ -155,7 +155,7 @@ func DecodeRanges(dst []Range, b []byte) ([]Range, error) {
 func DecodeRangesFrom(dst []Range, b []byte) (ranges []Range, snsid uint32, err error) {
 	dst, snsid, err = decodeRanges(dst, b)
 	if err == nil && !namesOne(snsid) {
-		err = opError("decode ranges", "", fmt.Errorf("%w: copy from namespace %#x", ErrInvalid, snsid))
+		err = opError("decode ranges", "", fmt.Errorf("%w: copy from namespace %#x", blocks.ErrInvalid, snsid))
 	}
 	if err != nil {
 		return nil, 0, err
@@ -165,16 +165,16 @@ func DecodeRangesFrom(dst []Range, b []byte) (ranges []Range, snsid uint32, err 
 
 func decodeRanges(dst []Range, b []byte) ([]Range, uint32, error) {
 	if len(b) == 0 || len(b)%RangeSize != 0 || len(b) > MaxRanges*RangeSize {
-		return nil, 0, opError("decode ranges", "", fmt.Errorf("%w: list of %d bytes", ErrInvalid, len(b)))
+		return nil, 0, opError("decode ranges", "", fmt.Errorf("%w: list of %d bytes", blocks.ErrInvalid, len(b)))
 	}
 	snsid := binary.LittleEndian.Uint32(b)
 	for i := 0; len(b) > 0; i, b = i+1, b[RangeSize:] {
 		d := (*[RangeSize]byte)(b)
 		if [4]byte(d[4:8]) != [4]byte{} || [14]byte(d[18:32]) != [14]byte{} {
-			return nil, 0, opError("decode ranges", "", fmt.Errorf("%w: range %d has more than a place and a length", ErrInvalid, i))
+			return nil, 0, opError("decode ranges", "", fmt.Errorf("%w: range %d has more than a place and a length", blocks.ErrInvalid, i))
 		}
 		if other := binary.LittleEndian.Uint32(d[0:]); other != snsid {
-			return nil, 0, opError("decode ranges", "", fmt.Errorf("%w: ranges of namespaces %d and %d", ErrInvalid, snsid, other))
+			return nil, 0, opError("decode ranges", "", fmt.Errorf("%w: ranges of namespaces %d and %d", blocks.ErrInvalid, snsid, other))
 		}
 		dst = append(dst, Range{
 			SrcLBA: binary.LittleEndian.Uint64(d[8:]),
@@ -190,15 +190,15 @@ func checkCopy(c *Command) error {
 	format := formatOf(c)
 	switch {
 	case !namesOne(c.NSID):
-		return fmt.Errorf("%w: copy to namespace %#x", ErrInvalid, c.NSID)
+		return fmt.Errorf("%w: copy to namespace %#x", blocks.ErrInvalid, c.NSID)
 	case !format.sent():
-		return fmt.Errorf("%w: copy with descriptors of %v", ErrNotAllowed, format)
+		return fmt.Errorf("%w: copy with descriptors of %v", blocks.ErrNotAllowed, format)
 	case c.CDW2|c.CDW3|c.CDW13|c.CDW14|c.CDW15 != 0 || c.CDW12&^0xF00 >= MaxRanges:
-		return fmt.Errorf("%w: copy with fields that %v leaves zero", ErrNotAllowed, format)
+		return fmt.Errorf("%w: copy with fields that %v leaves zero", blocks.ErrNotAllowed, format)
 	}
 	n := int(c.CDW12&0xFF) + 1
 	if len(c.Data) != n*format.Size() {
-		return fmt.Errorf("%w: copy of %d ranges with %d bytes of descriptors", ErrInvalid, n, len(c.Data))
+		return fmt.Errorf("%w: copy of %d ranges with %d bytes of descriptors", blocks.ErrInvalid, n, len(c.Data))
 	}
 	return checkSources(c, format)
 }
@@ -208,11 +208,11 @@ func checkCopy(c *Command) error {
 func checkSources(c *Command, format Format) error {
 	want := binary.LittleEndian.Uint32(c.Data)
 	if (want != 0) != (format == Format2) || want == 0xFFFFFFFF || want == c.NSID {
-		return fmt.Errorf("%w: %v to namespace %d from %#x", ErrNotAllowed, format, c.NSID, want)
+		return fmt.Errorf("%w: %v to namespace %d from %#x", blocks.ErrNotAllowed, format, c.NSID, want)
 	}
 	for b := c.Data; len(b) > 0; b = b[RangeSize:] {
 		if other := binary.LittleEndian.Uint32(b); other != want {
-			return fmt.Errorf("%w: ranges of namespaces %d and %d in one copy", ErrNotAllowed, want, other)
+			return fmt.Errorf("%w: ranges of namespaces %d and %d in one copy", blocks.ErrNotAllowed, want, other)
 		}
 	}
 	return nil

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // golden removes the blanks of a hex dump.
@@ -86,11 +88,11 @@ func TestEncodeRefuses(t *testing.T) {
 		buf    int
 		want   error
 	}{
-		"none":         {nil, 8192, ErrInvalid},
-		"257 ranges":   {make([]Range, 257), 9000, ErrInvalid},
-		"no blocks":    {[]Range{{1, 0}}, 32, ErrInvalid},
-		"65537 blocks": {[]Range{{1, 65537}}, 32, ErrInvalid},
-		"short buffer": {[]Range{{1, 1}}, 31, ErrShort},
+		"none":         {nil, 8192, blocks.ErrInvalid},
+		"257 ranges":   {make([]Range, 257), 9000, blocks.ErrInvalid},
+		"no blocks":    {[]Range{{1, 0}}, 32, blocks.ErrInvalid},
+		"65537 blocks": {[]Range{{1, 65537}}, 32, blocks.ErrInvalid},
+		"short buffer": {[]Range{{1, 1}}, 31, blocks.ErrShort},
 	} {
 		if _, err := EncodeRanges(make([]byte, tc.buf), tc.ranges); !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v, want %v", name, err, tc.want)

@@ -24,7 +24,7 @@ func (b *batch) refresh(ctx context.Context) blocks.Outcome {
 	switch {
 	case ctx.Err() != nil:
 		return blocks.Canceled(ctx.Err())
-	case errors.Is(err, ErrChanged):
+	case errors.Is(err, blocks.ErrChanged):
 		return blocks.Outcome{Action: blocks.ActionReresolve, Reason: "device:changed", Err: err}
 	case err != nil:
 		return blocks.Outcome{Action: blocks.ActionBackOff, Reason: refused.Reason, Err: err}
@@ -35,7 +35,7 @@ func (b *batch) refresh(ctx context.Context) blocks.Outcome {
 }
 
 // reread asks for the limits of both namespaces. Anything else that is not as it
-// was is [ErrChanged].
+// was is [blocks.ErrChanged].
 func (c *Copier) reread(ctx context.Context) (Limits, error) {
 	limits := Limits{math.MaxUint32, math.MaxUint32, MaxRanges}
 	for _, d := range []*Device{c.dev, c.src} {
@@ -44,7 +44,7 @@ func (c *Copier) reread(ctx context.Context) (Limits, error) {
 			return Limits{}, err
 		}
 		if !d.Namespace.same(now) {
-			return Limits{}, ErrChanged
+			return Limits{}, blocks.ErrChanged
 		}
 		limits = limits.Min(now.Limits)
 		if c.src == c.dev {

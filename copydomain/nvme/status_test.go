@@ -117,7 +117,7 @@ func TestWhoseProgress(t *testing.T) {
 }
 
 func TestJudgeErrors(t *testing.T) {
-	notIssued := func(err error) error { return opError("io", "x", fmt.Errorf("%w: %w", ErrNotIssued, err)) }
+	notIssued := func(err error) error { return opError("io", "x", fmt.Errorf("%w: %w", blocks.ErrNotIssued, err)) }
 	for name, tc := range map[string]struct {
 		err       error
 		action    blocks.Action
@@ -129,7 +129,7 @@ func TestJudgeErrors(t *testing.T) {
 		"ETIMEDOUT":            {unix.ETIMEDOUT, blocks.ActionFence, "device:errno-etimedout", false},
 		"ENODEV":               {unix.ENODEV, blocks.ActionFence, "device:errno-enodev", false},
 		"EACCES unmarked":      {unix.EACCES, blocks.ActionFence, "device:errno-eacces", false},
-		"timeout":              {ErrTimeout, blocks.ActionFence, "device:timeout", false},
+		"timeout":              {blocks.ErrTimeout, blocks.ActionFence, "device:timeout", false},
 		"something else":       {errors.New("x"), blocks.ActionFence, "device:no-answer", false},
 		"canceled in flight":   {context.Canceled, blocks.ActionFence, "device:no-answer", false},
 		"EACCES before":        {notIssued(unix.EACCES), blocks.ActionNotSupported, "device:errno-eacces", true},
@@ -139,7 +139,7 @@ func TestJudgeErrors(t *testing.T) {
 		"EINTR before":         {notIssued(unix.EINTR), blocks.ActionEmulate, "device:errno-eintr", true},
 		"canceled before":      {notIssued(context.Canceled), blocks.ActionCanceled, "canceled", true},
 		"deadline before":      {notIssued(context.DeadlineExceeded), blocks.ActionCanceled, "canceled", true},
-		"refused by us before": {notIssued(ErrNotAllowed), blocks.ActionEmulate, "device:not-issued", true},
+		"refused by us before": {notIssued(blocks.ErrNotAllowed), blocks.ActionEmulate, "device:not-issued", true},
 	} {
 		o := Judge(Completion{Result: 1}, tc.err, 4)
 		if o.Action != tc.action || o.Reason != tc.reason || o.Untouched != tc.untouched || o.Done != 0 || !errors.Is(o.Err, tc.err) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
@@ -60,7 +61,7 @@ func (c Completion) DW0() uint32 { return uint32(c.Result) }
 // Transport sends commands to one controller. It is safe for concurrent use.
 //
 // A status other than success is not an error: it comes in the completion. An
-// error means that there is no completion. If it wraps [ErrNotIssued] the device
+// error means that there is no completion. If it wraps [blocks.ErrNotIssued] the device
 // has not seen the command, otherwise the command may still be running.
 //
 // A command that was handed to the kernel cannot be called back, so ctx is
@@ -86,7 +87,7 @@ func checkAdmin(c *Command, maySet bool) error {
 	switch c.Opcode {
 	case OpIdentify, OpGetLogPage:
 		if len(c.Data) == 0 {
-			return fmt.Errorf("%w: admin opcode %#02x without a buffer", ErrInvalid, uint8(c.Opcode))
+			return fmt.Errorf("%w: admin opcode %#02x without a buffer", blocks.ErrInvalid, uint8(c.Opcode))
 		}
 		return nil
 	case OpGetFeatures:
@@ -96,14 +97,14 @@ func checkAdmin(c *Command, maySet bool) error {
 			return checkBehavior(c)
 		}
 	}
-	return fmt.Errorf("%w: admin opcode %#02x", ErrNotAllowed, uint8(c.Opcode))
+	return fmt.Errorf("%w: admin opcode %#02x", blocks.ErrNotAllowed, uint8(c.Opcode))
 }
 
 func checkIO(c *Command) error {
 	switch c.Opcode {
 	case OpFlush:
 		if len(c.Data) != 0 {
-			return fmt.Errorf("%w: flush with data", ErrInvalid)
+			return fmt.Errorf("%w: flush with data", blocks.ErrInvalid)
 		}
 		return nil
 	case OpCopy:
@@ -111,7 +112,7 @@ func checkIO(c *Command) error {
 	case OpZoneReceive:
 		return checkZoneReceive(c)
 	}
-	return fmt.Errorf("%w: I/O opcode %#02x", ErrNotAllowed, uint8(c.Opcode))
+	return fmt.Errorf("%w: I/O opcode %#02x", blocks.ErrNotAllowed, uint8(c.Opcode))
 }
 
 // zonePartial is bit 16 of command dword 13: the number of zones in a report is that of
@@ -122,9 +123,9 @@ const zonePartial = 1 << 16
 func checkZoneReceive(c *Command) error {
 	switch {
 	case c.CDW13 != zonePartial || c.CDW2|c.CDW3|c.CDW14|c.CDW15 != 0:
-		return fmt.Errorf("%w: zone management receive with action %#x", ErrNotAllowed, c.CDW13)
+		return fmt.Errorf("%w: zone management receive with action %#x", blocks.ErrNotAllowed, c.CDW13)
 	case len(c.Data) < zoneHeaderSize || len(c.Data)%4 != 0 || c.CDW12 != uint32(len(c.Data)/4-1):
-		return fmt.Errorf("%w: zone management receive of %d dwords with %d bytes", ErrInvalid, c.CDW12, len(c.Data))
+		return fmt.Errorf("%w: zone management receive of %d dwords with %d bytes", blocks.ErrInvalid, c.CDW12, len(c.Data))
 	}
 	return nil
 }

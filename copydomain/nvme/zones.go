@@ -3,14 +3,10 @@ package nvme
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
-
-// ErrZone is behind pieces that the zones of a namespace do not take or have.
-var ErrZone = errors.New("not in the zone")
 
 // Why pieces stay at home.
 const (
@@ -73,18 +69,18 @@ const (
 func parseZones(b []byte, start, size uint64) ([]Zone, error) {
 	const op = "parse report zones"
 	if len(b) < zoneHeaderSize {
-		return nil, opError(op, "", fmt.Errorf("%w: %d bytes", ErrShort, len(b)))
+		return nil, opError(op, "", fmt.Errorf("%w: %d bytes", blocks.ErrShort, len(b)))
 	}
 	n := binary.LittleEndian.Uint64(b)
 	b = b[zoneHeaderSize:]
 	if n > uint64(len(b)/zoneSize) {
-		return nil, opError(op, "", fmt.Errorf("%w: %d zones in %d bytes", ErrInvalid, n, len(b)))
+		return nil, opError(op, "", fmt.Errorf("%w: %d zones in %d bytes", blocks.ErrInvalid, n, len(b)))
 	}
 	zones := make([]Zone, 0, n)
 	for ; n > 0; n, b, start = n-1, b[zoneSize:], start+size {
 		z, err := parseZone(b[:zoneSize], size)
 		if err == nil && z.Start != start {
-			err = fmt.Errorf("%w: zone at %d instead of %d", ErrInvalid, z.Start, start)
+			err = fmt.Errorf("%w: zone at %d instead of %d", blocks.ErrInvalid, z.Start, start)
 		}
 		if err != nil {
 			return nil, opError(op, "", err)
@@ -105,15 +101,15 @@ func parseZone(b []byte, size uint64) (Zone, error) {
 	end := z.Start + z.Capacity
 	switch {
 	case b[0]&0xF != zoneSequential:
-		return Zone{}, fmt.Errorf("%w: zone of type %#x", ErrInvalid, b[0]&0xF)
+		return Zone{}, fmt.Errorf("%w: zone of type %#x", blocks.ErrInvalid, b[0]&0xF)
 	case z.Capacity == 0 || z.Capacity > size || end < z.Start:
-		return Zone{}, fmt.Errorf("%w: zone of %d blocks, %d of them usable", ErrInvalid, size, z.Capacity)
+		return Zone{}, fmt.Errorf("%w: zone of %d blocks, %d of them usable", blocks.ErrInvalid, size, z.Capacity)
 	case z.State == ZoneFull:
 		z.Pointer = end // that of the descriptor means nothing
 	case z.State == ZoneReadOnly || z.State == ZoneOffline:
 		z.Pointer = z.Start
 	case !z.writable() || z.Pointer < z.Start || z.Pointer > end || z.State == ZoneEmpty && z.Pointer != z.Start:
-		return Zone{}, fmt.Errorf("%w: zone in state %#x with its pointer at %d", ErrInvalid, uint8(z.State), z.Pointer)
+		return Zone{}, fmt.Errorf("%w: zone in state %#x with its pointer at %d", blocks.ErrInvalid, uint8(z.State), z.Pointer)
 	}
 	return z, nil
 }
@@ -138,7 +134,7 @@ func (d *Device) readZones(ctx context.Context, start uint64) ([]Zone, error) {
 	}
 	zones, err := parseZones(b, start, d.ZoneBlocks)
 	if err == nil && len(zones) == 0 {
-		err = opError("report zones", d.String(), fmt.Errorf("%w: no zone at %d", ErrInvalid, start))
+		err = opError("report zones", d.String(), fmt.Errorf("%w: no zone at %d", blocks.ErrInvalid, start))
 	}
 	return zones, err
 }

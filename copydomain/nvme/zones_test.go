@@ -221,7 +221,7 @@ func TestZonesUnknown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if describe(res) != "0+3->105 zone:unknown; " || res.Commands != 0 || !errors.Is(res.Redo[0].Err, ErrInvalid) {
+	if describe(res) != "0+3->105 zone:unknown; " || res.Commands != 0 || !errors.Is(res.Redo[0].Err, blocks.ErrInvalid) {
 		t.Errorf("%+v", res)
 	}
 }
@@ -256,7 +256,7 @@ func TestParseZoneBlocks(t *testing.T) {
 			t.Errorf("format %d: zones of %d", format, n)
 		}
 	}
-	if _, err := ParseZoneBlocks(b[:100], 0); !errors.Is(err, ErrShort) {
+	if _, err := ParseZoneBlocks(b[:100], 0); !errors.Is(err, blocks.ErrShort) {
 		t.Error(err)
 	}
 }

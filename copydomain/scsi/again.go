@@ -80,7 +80,7 @@ func judgeIdentity(ctx context.Context, err error) blocks.Outcome {
 	switch {
 	case ctx.Err() != nil:
 		return blocks.Canceled(ctx.Err())
-	case errors.Is(err, ErrChanged), errors.Is(err, ErrInvalid), errors.Is(err, ErrShort):
+	case errors.Is(err, blocks.ErrChanged), errors.Is(err, blocks.ErrInvalid), errors.Is(err, blocks.ErrShort):
 		return blocks.Outcome{Action: blocks.ActionReresolve, Reason: "device:changed", Err: err}
 	case errors.As(err, &a) && a.Status == ReservationConflict:
 		return blocks.Outcome{Action: blocks.ActionSurface, Reason: a.slug(), Err: err}

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // Capacity is the size of a logical unit.
@@ -21,14 +23,14 @@ func ParseCapacity16(b []byte) (Capacity, error) {
 	}
 	last := binary.BigEndian.Uint64(b)
 	if last == ^uint64(0) {
-		return Capacity{}, opError(op, "", fmt.Errorf("%w: last block %#x", ErrInvalid, last))
+		return Capacity{}, opError(op, "", fmt.Errorf("%w: last block %#x", blocks.ErrInvalid, last))
 	}
 	c := Capacity{Blocks: last + 1, BlockSize: binary.BigEndian.Uint32(b[8:]), Protected: b[12]&1 != 0}
 	return c, c.check(op)
 }
 
 // errCapacity16 says that READ CAPACITY(10) cannot tell the capacity.
-var errCapacity16 = fmt.Errorf("%w: more blocks than READ CAPACITY(10) can tell", ErrInvalid)
+var errCapacity16 = fmt.Errorf("%w: more blocks than READ CAPACITY(10) can tell", blocks.ErrInvalid)
 
 // ParseCapacity10 parses the data of READ CAPACITY(10). SBC-3, 5.15.2.
 func ParseCapacity10(b []byte) (Capacity, error) {
@@ -48,10 +50,10 @@ func ParseCapacity10(b []byte) (Capacity, error) {
 // be counted.
 func (c Capacity) check(op string) error {
 	if c.BlockSize < 512 || c.BlockSize > 1<<20 || bits.OnesCount32(c.BlockSize) != 1 {
-		return opError(op, "", fmt.Errorf("%w: blocks of %d bytes", ErrInvalid, c.BlockSize))
+		return opError(op, "", fmt.Errorf("%w: blocks of %d bytes", blocks.ErrInvalid, c.BlockSize))
 	}
 	if c.Blocks > 1<<63/uint64(c.BlockSize) {
-		return opError(op, "", fmt.Errorf("%w: %d blocks of %d bytes", ErrInvalid, c.Blocks, c.BlockSize))
+		return opError(op, "", fmt.Errorf("%w: %d blocks of %d bytes", blocks.ErrInvalid, c.Blocks, c.BlockSize))
 	}
 	return nil
 }

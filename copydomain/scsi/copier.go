@@ -29,7 +29,7 @@ type Copier struct {
 func NewCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 	limits, support := Span(src, dst)
 	if support.Able != blocks.Yes {
-		return nil, opError("new copier", dst.String(), fmt.Errorf("%w: %s (%s)", ErrNotSupported, support.Reason, support.Detail))
+		return nil, opError("new copier", dst.String(), fmt.Errorf("%w: %s (%s)", blocks.ErrNotSupported, support.Reason, support.Detail))
 	}
 	opts = opts.Or(defaults)
 	c := &Copier{copying: copying[Limits]{src: src, dst: dst, opts: opts}, ids: &identifiers}
@@ -49,9 +49,9 @@ func NewCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 // issued, but those in flight are still waited for, at most for Timeout and Grace:
 // a command cannot be called back.
 //
-// An error refuses the batch as a whole, before anything is issued: [ErrOverlap]
-// within the batch or with one under way, [ErrFenced], [ErrOutOfRange],
-// [ErrInvalid]. Everything later is in the Result.
+// An error refuses the batch as a whole, before anything is issued: [blocks.ErrOverlap]
+// within the batch or with one under way, [blocks.ErrFenced], [blocks.ErrOutOfRange],
+// [blocks.ErrInvalid]. Everything later is in the Result.
 func (c *Copier) Copy(ctx context.Context, pieces []blocks.Piece) (*blocks.Result, error) {
 	return c.CopyGuarded(ctx, pieces, nil, unguarded)
 }
@@ -66,7 +66,7 @@ func (c *Copier) CopyGuarded(ctx context.Context, pieces []blocks.Piece, notAfte
 	defer release()
 	whole, slivers := split(pieces, c.Limits().Granularity)
 	result := c.issuer.Issue(ctx, &batch{Copier: c, guard: guard, notAfter: notAfter}, whole)
-	result.Refuse(slivers, blocks.Outcome{Action: blocks.ActionEmulate, Reason: "limit:granularity", Err: ErrGranularity, Untouched: true})
+	result.Refuse(slivers, blocks.Outcome{Action: blocks.ActionEmulate, Reason: "limit:granularity", Err: errGranularity, Untouched: true})
 	return result, nil
 }
 
@@ -133,8 +133,12 @@ func (b *batch) Round(ctx context.Context, left *blocks.Queue, again []blocks.Ou
 	return blocks.Outcome{}
 }
 
-// errNoListID: 255 commands are under way, or lost.
-var errNoListID = errors.New("all list identifiers are in use")
+var (
+	// errNoListID: 255 commands are under way, or lost.
+	errNoListID = errors.New("all list identifiers are in use")
+	// errGranularity: blocks that a target cannot copy because they do not fill its smallest unit.
+	errGranularity = errors.New("shorter than the granularity of the target")
+)
 
 // Make implements [blocks.Protocol]. The guard comes last.
 func (b *batch) Make(s *slot) blocks.Outcome {

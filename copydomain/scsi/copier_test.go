@@ -228,15 +228,15 @@ func TestCopyRefusesTheBatch(t *testing.T) {
 		within error // nil: only between two units it is fine
 		two    error
 	}{
-		"empty piece":              {[]blocks.Piece{piece(1, 300, 0)}, ErrInvalid, ErrInvalid},
-		"wraps":                    {[]blocks.Piece{piece(1, ^uint64(0), 2)}, ErrInvalid, ErrInvalid},
-		"source past the end":      {[]blocks.Piece{piece(399, 300, 2)}, ErrOutOfRange, ErrOutOfRange},
-		"destination past the end": {[]blocks.Piece{piece(1, 399, 2)}, ErrOutOfRange, ErrOutOfRange},
-		"same destination":         {[]blocks.Piece{piece(1, 300, 5), piece(50, 304, 5)}, ErrOverlap, ErrOverlap},
-		"the same piece twice":     {[]blocks.Piece{piece(1, 300, 5), piece(1, 300, 5)}, ErrOverlap, ErrOverlap},
-		"onto itself":              {[]blocks.Piece{piece(10, 10, 1)}, ErrOverlap, nil},
-		"onto itself, moved":       {[]blocks.Piece{piece(10, 15, 10)}, ErrOverlap, nil},
-		"one reads what one wrote": {[]blocks.Piece{piece(10, 300, 10), piece(305, 100, 1)}, ErrOverlap, nil},
+		"empty piece":              {[]blocks.Piece{piece(1, 300, 0)}, blocks.ErrInvalid, blocks.ErrInvalid},
+		"wraps":                    {[]blocks.Piece{piece(1, ^uint64(0), 2)}, blocks.ErrInvalid, blocks.ErrInvalid},
+		"source past the end":      {[]blocks.Piece{piece(399, 300, 2)}, blocks.ErrOutOfRange, blocks.ErrOutOfRange},
+		"destination past the end": {[]blocks.Piece{piece(1, 399, 2)}, blocks.ErrOutOfRange, blocks.ErrOutOfRange},
+		"same destination":         {[]blocks.Piece{piece(1, 300, 5), piece(50, 304, 5)}, blocks.ErrOverlap, blocks.ErrOverlap},
+		"the same piece twice":     {[]blocks.Piece{piece(1, 300, 5), piece(1, 300, 5)}, blocks.ErrOverlap, blocks.ErrOverlap},
+		"onto itself":              {[]blocks.Piece{piece(10, 10, 1)}, blocks.ErrOverlap, nil},
+		"onto itself, moved":       {[]blocks.Piece{piece(10, 15, 10)}, blocks.ErrOverlap, nil},
+		"one reads what one wrote": {[]blocks.Piece{piece(10, 300, 10), piece(305, 100, 1)}, blocks.ErrOverlap, nil},
 		"one source for several":   {[]blocks.Piece{piece(1, 300, 5), piece(3, 310, 5), piece(1, 305, 5)}, nil, nil},
 	} {
 		for _, two := range []bool{false, true} {
@@ -570,7 +570,7 @@ func TestCopyLooksAgain(t *testing.T) {
 		r.loop.units[0].Serial = "other" // under the lock of the loopback
 		return Fault{Completion: SenseCompletion(SenseCode{UnitAttention, 0x29, 0})}
 	})
-	if res, err := r.Copy(t.Context(), input); err != nil || res.Redo[0].Action != blocks.ActionReresolve || !errors.Is(res.Redo[0].Err, ErrChanged) {
+	if res, err := r.Copy(t.Context(), input); err != nil || res.Redo[0].Action != blocks.ActionReresolve || !errors.Is(res.Redo[0].Err, blocks.ErrChanged) {
 		t.Errorf("attention in the batch: %+v, %v", res, err)
 	}
 }
@@ -641,7 +641,7 @@ func TestCopyFencesWhatDoesNotComeBack(t *testing.T) {
 		if err := r.account(input, res); err != nil {
 			t.Fatal(err)
 		}
-		if len(res.Fenced) != 1 || len(res.Redo) != 0 || len(res.Fenced[0].Pieces) != 1 || !errors.Is(res.Fenced[0].Err, ErrTimeout) {
+		if len(res.Fenced) != 1 || len(res.Redo) != 0 || len(res.Fenced[0].Pieces) != 1 || !errors.Is(res.Fenced[0].Err, blocks.ErrTimeout) {
 			t.Fatalf("%+v", res)
 		}
 		fence := res.Fenced[0]
@@ -657,7 +657,7 @@ func TestCopyFencesWhatDoesNotComeBack(t *testing.T) {
 			"from the torn within": {within, piece(lost.DstLBA, 350, 1)},
 			"onto it within":       {within, piece(0, lost.DstLBA, 1)},
 		} {
-			if _, err := tc.c.Copy(t.Context(), []blocks.Piece{tc.p}); !errors.Is(err, ErrFenced) {
+			if _, err := tc.c.Copy(t.Context(), []blocks.Piece{tc.p}); !errors.Is(err, blocks.ErrFenced) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -714,7 +714,7 @@ func TestCopyFencesGhosts(t *testing.T) {
 			t.Error("nothing has proven that it ended")
 		default:
 		}
-		if _, err := r.Copy(t.Context(), input); !errors.Is(err, ErrFenced) {
+		if _, err := r.Copy(t.Context(), input); !errors.Is(err, blocks.ErrFenced) {
 			t.Error(err)
 		}
 	})
@@ -766,7 +766,7 @@ func namedFaults() []namedFault {
 	add("lost", Fault{Lost: unix.EINTR, Completion: Completion{Host: 3}, At: 1, Junk: true}, false)
 	add("ghost", Fault{Lost: unix.EIO}, true)
 	add("late", Fault{}, true)
-	add("not issued", Fault{Lost: fmt.Errorf("%w: %w", ErrNotIssued, unix.ENOMEM)}, false)
+	add("not issued", Fault{Lost: fmt.Errorf("%w: %w", blocks.ErrNotIssued, unix.ENOMEM)}, false)
 	return all
 }
 

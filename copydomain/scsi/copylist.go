@@ -67,19 +67,19 @@ func (l *List) header() int {
 // valid: what Encode takes and what may be sent.
 func (l *List) valid() error {
 	if len(l.Units) < 1 || len(l.Units) > 2 || len(l.Segments) < 1 || len(l.Segments) > maxSegments {
-		return fmt.Errorf("%w: %d units and %d segments", ErrInvalid, len(l.Units), len(l.Segments))
+		return fmt.Errorf("%w: %d units and %d segments", blocks.ErrInvalid, len(l.Units), len(l.Segments))
 	}
 	if l.Form > LID4 || l.Form == LID1 && l.ListID > 0xFF {
-		return fmt.Errorf("%w: list identifier %#x in form %d", ErrInvalid, l.ListID, l.Form)
+		return fmt.Errorf("%w: list identifier %#x in form %d", blocks.ErrInvalid, l.ListID, l.Form)
 	}
 	for i, u := range l.Units {
 		if u.Designator.rank() == 0 || u.BlockSize == 0 || u.BlockSize >= 1<<24 {
-			return fmt.Errorf("%w: unit %d is %v with blocks of %d bytes", ErrInvalid, i, u.Designator, u.BlockSize)
+			return fmt.Errorf("%w: unit %d is %v with blocks of %d bytes", blocks.ErrInvalid, i, u.Designator, u.BlockSize)
 		}
 	}
 	for i, s := range l.Segments {
 		if !s.Valid() || s.Blocks > maxSegmentBlocks || int(max(s.Src, s.Dst)) >= len(l.Units) {
-			return fmt.Errorf("%w: segment %d is %v from unit %d to %d", ErrInvalid, i, s.Piece, s.Src, s.Dst)
+			return fmt.Errorf("%w: segment %d is %v from unit %d to %d", blocks.ErrInvalid, i, s.Piece, s.Src, s.Dst)
 		}
 	}
 	return nil
@@ -174,7 +174,7 @@ func DecodeList(form Form, b []byte) (*List, error) {
 		units, segments = int(binary.BigEndian.Uint16(b[2:])), int(binary.BigEndian.Uint32(b[8:]))
 	}
 	if units%cscdSize != 0 || segments%segmentSize != 0 || len(b) != head+units+segments {
-		return nil, opError(op, "", fmt.Errorf("%w: lists of %d and %d bytes in %d", ErrInvalid, units, segments, len(b)))
+		return nil, opError(op, "", fmt.Errorf("%w: lists of %d and %d bytes in %d", blocks.ErrInvalid, units, segments, len(b)))
 	}
 	for at := head; at < head+units; at += cscdSize {
 		l.Units = append(l.Units, decodeUnit((*[cscdSize]byte)(b[at:])))
@@ -187,7 +187,7 @@ func DecodeList(form Form, b []byte) (*List, error) {
 		return nil, opError(op, "", err)
 	}
 	if !bytes.Equal(b, again) {
-		return nil, opError(op, "", fmt.Errorf("%w: fields that are left zero here", ErrInvalid))
+		return nil, opError(op, "", fmt.Errorf("%w: fields that are left zero here", blocks.ErrInvalid))
 	}
 	return l, nil
 }

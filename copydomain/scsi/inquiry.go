@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // Pages of vital product data that this package reads.
@@ -38,7 +40,7 @@ func ParseInquiry(b []byte) (Inquiry, error) {
 		return Inquiry{}, short(op, len(b), 36)
 	}
 	if format := b[3] & 0xF; format != 2 {
-		return Inquiry{}, opError(op, "", fmt.Errorf("%w: response data format %d", ErrInvalid, format))
+		return Inquiry{}, opError(op, "", fmt.Errorf("%w: response data format %d", blocks.ErrInvalid, format))
 	}
 	if n := int(b[4]) + 5; n < 36 {
 		return Inquiry{}, short(op, n, 36)
@@ -70,7 +72,7 @@ func pageBody(op string, page uint8, b []byte) ([]byte, error) {
 		return nil, short(op, len(b), 4)
 	}
 	if b[1] != page {
-		return nil, opError(op, "", fmt.Errorf("%w: page %02xh instead of %02xh", ErrInvalid, b[1], page))
+		return nil, opError(op, "", fmt.Errorf("%w: page %02xh instead of %02xh", blocks.ErrInvalid, b[1], page))
 	}
 	end := 4 + int(binary.BigEndian.Uint16(b[2:]))
 	if end > len(b) {

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
@@ -118,7 +119,7 @@ func (t *File) Do(ctx context.Context, c *Command) (Completion, error) {
 		return Completion{}, t.refused(err)
 	}
 	if c.writes() && !t.writable {
-		return Completion{}, t.refused(fmt.Errorf("%w: opcode %02xh over a read-only descriptor", ErrNotAllowed, c.CDB[0]))
+		return Completion{}, t.refused(fmt.Errorf("%w: opcode %02xh over a read-only descriptor", blocks.ErrNotAllowed, c.CDB[0]))
 	}
 	if err := ctx.Err(); err != nil {
 		return Completion{}, t.refused(err)
@@ -128,7 +129,7 @@ func (t *File) Do(ctx context.Context, c *Command) (Completion, error) {
 }
 
 func (t *File) refused(err error) error {
-	return opError("command", t.f.Name(), fmt.Errorf("%w: %w", ErrNotIssued, err))
+	return opError("command", t.f.Name(), fmt.Errorf("%w: %w", blocks.ErrNotIssued, err))
 }
 
 // answer marks the errors after which the device cannot have the command.
@@ -186,11 +187,11 @@ func (t *File) sgio(c *Command) (Completion, error) {
 func (t *File) control(f func(fd uintptr) error) error {
 	conn, err := t.f.SyscallConn()
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNotIssued, err)
+		return fmt.Errorf("%w: %w", blocks.ErrNotIssued, err)
 	}
 	var inner error
 	if err := conn.Control(func(fd uintptr) { inner = f(fd) }); err != nil { // only of a closed file
-		return fmt.Errorf("%w: %w", ErrNotIssued, os.ErrClosed)
+		return fmt.Errorf("%w: %w", blocks.ErrNotIssued, os.ErrClosed)
 	}
 	return inner
 }
@@ -207,14 +208,14 @@ func ioctl(fd uintptr, hdr *sgIOHdr, notAfter boottime.Limit) error {
 		all.Val[i] = ^all.Val[i]
 	}
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &before); err != nil {
-		return fmt.Errorf("%w: %w", ErrNotIssued, err)
+		return fmt.Errorf("%w: %w", blocks.ErrNotIssued, err)
 	}
 	_, errno, begun := boottime.Syscall(notAfter.Instant(), unix.SYS_IOCTL, fd, ioctlSGIO, uintptr(unsafe.Pointer(hdr)), 0, 0, 0)
 	restored := unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
 	runtime.KeepAlive(hdr)
 	switch {
 	case !begun:
-		return fmt.Errorf("%w: %w", ErrNotIssued, boottime.ErrPassed)
+		return fmt.Errorf("%w: %w", blocks.ErrNotIssued, boottime.ErrPassed)
 	case errno != 0:
 		return errno
 	case restored != nil: // the errno must not be taken for that of the command

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 func TestOpenNames(t *testing.T) {
@@ -67,32 +69,32 @@ func TestFileRefuses(t *testing.T) {
 	file := &File{f: f, writable: true}
 	tur := testUnitReady()
 	_, err = file.Do(t.Context(), &tur)
-	if !errors.Is(err, unix.ENOTTY) || !errors.Is(err, ErrNotIssued) {
+	if !errors.Is(err, unix.ENOTTY) || !errors.Is(err, blocks.ErrNotIssued) {
 		t.Errorf("a device that knows no SG_IO: %v", err)
 	}
 	copyCommand := wire(t, List{LID1, 0, []Unit{{nameA, 512}}, []Segment{{0, 0, piece(1, 2, 3)}}})
-	if _, err := file.Do(t.Context(), copyCommand); !errors.Is(err, unix.ENOTTY) || !errors.Is(err, ErrNotIssued) {
+	if _, err := file.Do(t.Context(), copyCommand); !errors.Is(err, unix.ENOTTY) || !errors.Is(err, blocks.ErrNotIssued) {
 		t.Error(err)
 	}
-	if _, err := file.Do(t.Context(), &Command{CDB: append([]byte{0x8A}, make([]byte, 15)...)}); !errors.Is(err, ErrNotAllowed) || !errors.Is(err, ErrNotIssued) {
+	if _, err := file.Do(t.Context(), &Command{CDB: append([]byte{0x8A}, make([]byte, 15)...)}); !errors.Is(err, blocks.ErrNotAllowed) || !errors.Is(err, blocks.ErrNotIssued) {
 		t.Errorf("write: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := file.Do(ctx, copyCommand); !errors.Is(err, context.Canceled) || !errors.Is(err, ErrNotIssued) {
+	if _, err := file.Do(ctx, copyCommand); !errors.Is(err, context.Canceled) || !errors.Is(err, blocks.ErrNotIssued) {
 		t.Errorf("canceled: %v", err)
 	}
 	file.writable = false
 	sync := synchronizeCache(OpSynchronizeCache16)
 	for _, c := range []*Command{copyCommand, &sync} {
-		if _, err := file.Do(t.Context(), c); !errors.Is(err, ErrNotAllowed) || !errors.Is(err, ErrNotIssued) {
+		if _, err := file.Do(t.Context(), c); !errors.Is(err, blocks.ErrNotAllowed) || !errors.Is(err, blocks.ErrNotIssued) {
 			t.Errorf("read-only: %v", err)
 		}
 	}
 	if err := file.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := file.Do(t.Context(), &tur); !errors.Is(err, os.ErrClosed) || !errors.Is(err, ErrNotIssued) {
+	if _, err := file.Do(t.Context(), &tur); !errors.Is(err, os.ErrClosed) || !errors.Is(err, blocks.ErrNotIssued) {
 		t.Errorf("closed: %v", err)
 	}
 }
@@ -102,7 +104,7 @@ func TestFileAnswer(t *testing.T) {
 	file := &File{f: os.Stdin}
 	for errno := unix.EPERM; errno < 134; errno++ {
 		_, listed := notIssued[errno]
-		if err := file.answer(errno); errors.Is(err, ErrNotIssued) != listed || !errors.Is(err, errno) {
+		if err := file.answer(errno); errors.Is(err, blocks.ErrNotIssued) != listed || !errors.Is(err, errno) {
 			t.Errorf("%v: %v", errno, err)
 		}
 	}

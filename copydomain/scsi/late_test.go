@@ -45,7 +45,7 @@ func TestNotAfter(t *testing.T) {
 			t.Errorf("%s: asked %d times, %+v", name, asked, res)
 		}
 		for _, f := range res.Redo {
-			if f.Action != blocks.ActionExpired || f.Untouched != tt.untouched || !errors.Is(f.Err, boottime.ErrPassed) || !errors.Is(f.Err, ErrNotIssued) {
+			if f.Action != blocks.ActionExpired || f.Untouched != tt.untouched || !errors.Is(f.Err, boottime.ErrPassed) || !errors.Is(f.Err, blocks.ErrNotIssued) {
 				t.Errorf("%s: %+v", name, f)
 			}
 		}
@@ -61,7 +61,7 @@ func TestFileIsTooLate(t *testing.T) {
 	defer f.Close()
 	c := wire(t, List{LID1, 0, []Unit{{nameA, 512}}, []Segment{{0, 0, piece(1, 2, 3)}}})
 	c.NotAfter = boottime.Now
-	if _, err := (&File{f: f, writable: true}).Do(t.Context(), c); !errors.Is(err, boottime.ErrPassed) || !errors.Is(err, ErrNotIssued) {
+	if _, err := (&File{f: f, writable: true}).Do(t.Context(), c); !errors.Is(err, boottime.ErrPassed) || !errors.Is(err, blocks.ErrNotIssued) {
 		t.Error(err)
 	}
 }

@@ -135,7 +135,7 @@ type Fault struct {
 
 	// Lost is returned instead of the completion. The command is executed
 	// nevertheless, at once or, with Hold, in the background after the caller
-	// has got the error: a ghost. With ErrNotIssued in it, the command is not
+	// has got the error: a ghost. With blocks.ErrNotIssued in it, the command is not
 	// executed at all.
 	Lost error
 
@@ -264,7 +264,7 @@ func (p *loopbackPort) Do(ctx context.Context, c *Command) (Completion, error) {
 		err = c.NotAfter.Check(boottime.Now())
 	}
 	if err != nil {
-		return Completion{}, opError("loopback", "", fmt.Errorf("%w: %w", ErrNotIssued, err))
+		return Completion{}, opError("loopback", "", fmt.Errorf("%w: %w", blocks.ErrNotIssued, err))
 	}
 	at, fault := p.arrive(c)
 	completion, err := p.run(c, fault)
@@ -302,7 +302,7 @@ func (p *loopbackPort) run(c *Command, f Fault) (Completion, error) {
 		}
 		return p.execute(c, f), nil
 	}
-	if errors.Is(f.Lost, ErrNotIssued) {
+	if errors.Is(f.Lost, blocks.ErrNotIssued) {
 		return Completion{}, opError("loopback", "", f.Lost)
 	}
 	if f.Hold == nil {

@@ -144,7 +144,7 @@ func TestLoopbackFaults(t *testing.T) {
 		"the host says":         {Fault{Completion: Completion{Host: 3}, At: 2}, false, nil, "cc--"},
 		"lost completion":       {Fault{Lost: unix.EINTR}, true, unix.EINTR, "cccc"},
 		"lost, half done":       {Fault{Lost: unix.EIO, Short: true, At: 1}, true, unix.EIO, "c---"},
-		"lost before the issue": {Fault{Lost: ErrNotIssued}, true, ErrNotIssued, "----"},
+		"lost before the issue": {Fault{Lost: blocks.ErrNotIssued}, true, blocks.ErrNotIssued, "----"},
 	} {
 		l := newLoop(LIO(), 2)
 		src, dst := []byte(l.units[0].Backing.(blocks.Memory)), []byte(l.units[1].Backing.(blocks.Memory))
@@ -182,17 +182,17 @@ func TestLoopbackFaults(t *testing.T) {
 func TestLoopbackRefuses(t *testing.T) {
 	l := newLoop(LIO(), 1)
 	read := &Command{CDB: append([]byte{0x88}, make([]byte, 15)...), Data: make([]byte, 512)}
-	if _, err := l.Unit(0).Do(t.Context(), read); !errors.Is(err, ErrNotAllowed) || !errors.Is(err, ErrNotIssued) || len(l.Log()) != 0 {
+	if _, err := l.Unit(0).Do(t.Context(), read); !errors.Is(err, blocks.ErrNotAllowed) || !errors.Is(err, blocks.ErrNotIssued) || len(l.Log()) != 0 {
 		t.Error(err)
 	}
 }
 
 func TestMemory(t *testing.T) {
 	m := blocks.Memory(make([]byte, 10))
-	if _, err := m.WriteAt(make([]byte, 2), 9); !errors.Is(err, ErrOutOfRange) {
+	if _, err := m.WriteAt(make([]byte, 2), 9); !errors.Is(err, blocks.ErrOutOfRange) {
 		t.Error(err)
 	}
-	if _, err := m.ReadAt(make([]byte, 2), 11); !errors.Is(err, ErrOutOfRange) {
+	if _, err := m.ReadAt(make([]byte, 2), 11); !errors.Is(err, blocks.ErrOutOfRange) {
 		t.Error(err)
 	}
 	if n, err := m.ReadAt(make([]byte, 2), 9); n != 1 || err == nil {

@@ -6,6 +6,8 @@ import (
 	"math"
 	"math/bits"
 	"time"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // OperationState is how far a token copy is.
@@ -63,11 +65,11 @@ func ParseOperation(b []byte, blockSize uint32) (Operation, error) {
 	b = b[:available]
 	state, ok := operationStates[b[5]&0x7F]
 	if !ok {
-		return Operation{}, opError(op, "", fmt.Errorf("%w: copy operation status %02xh", ErrInvalid, b[5]&0x7F))
+		return Operation{}, opError(op, "", fmt.Errorf("%w: copy operation status %02xh", blocks.ErrInvalid, b[5]&0x7F))
 	}
 	field, sense := int(b[13]), int(b[14])
 	if sense > field || operationHead+field > len(b) {
-		return Operation{}, opError(op, "", fmt.Errorf("%w: %d bytes of sense data in %d", ErrShort, sense, len(b)))
+		return Operation{}, opError(op, "", fmt.Errorf("%w: %d bytes of sense data in %d", blocks.ErrShort, sense, len(b)))
 	}
 	count, err := transferred(b[15], binary.BigEndian.Uint64(b[16:]), blockSize)
 	if err != nil {
@@ -90,11 +92,11 @@ func transferred(units uint8, count uint64, blockSize uint32) (uint64, error) {
 		return count, nil
 	}
 	if units > unitsLargest || blockSize == 0 {
-		return 0, fmt.Errorf("%w: transfer count in units of %02xh", ErrInvalid, units)
+		return 0, fmt.Errorf("%w: transfer count in units of %02xh", blocks.ErrInvalid, units)
 	}
 	high, bytes := bits.Mul64(count, 1<<(10*units))
 	if high != 0 {
-		return 0, fmt.Errorf("%w: transfer count %d in units of 2^%d bytes", ErrInvalid, count, 10*units)
+		return 0, fmt.Errorf("%w: transfer count %d in units of 2^%d bytes", blocks.ErrInvalid, count, 10*units)
 	}
 	return bytes / uint64(blockSize), nil
 }
@@ -106,15 +108,15 @@ func parseToken(b []byte) (*Token, error) {
 		return nil, nil
 	}
 	if len(b) < 4 {
-		return nil, fmt.Errorf("%w: %d bytes of token descriptors", ErrShort, len(b))
+		return nil, fmt.Errorf("%w: %d bytes of token descriptors", blocks.ErrShort, len(b))
 	}
 	switch n := binary.BigEndian.Uint32(b); {
 	case n == 0:
 		return nil, nil
 	case n != tokenDescriptor:
-		return nil, fmt.Errorf("%w: token descriptors of %d bytes", ErrInvalid, n)
+		return nil, fmt.Errorf("%w: token descriptors of %d bytes", blocks.ErrInvalid, n)
 	case len(b) < 4+tokenDescriptor:
-		return nil, fmt.Errorf("%w: %d bytes of token descriptors", ErrShort, len(b))
+		return nil, fmt.Errorf("%w: %d bytes of token descriptors", blocks.ErrShort, len(b))
 	}
 	return &Token{[tokenSize]byte(b[6:])}, nil
 }

@@ -43,11 +43,11 @@ func NewPacker(limits Limits, pieces []blocks.Piece) (*Packer, error) {
 func packerOf(limits Limits, left *blocks.Queue) (*Packer, error) {
 	limits = limits.round()
 	if !limits.Valid() || limits.SegmentBlocks > maxSegmentBlocks || limits.Segments > maxSegments {
-		return nil, opError("pack", "", fmt.Errorf("%w: limits %v", ErrInvalid, limits))
+		return nil, opError("pack", "", fmt.Errorf("%w: limits %v", blocks.ErrInvalid, limits))
 	}
 	for _, p := range left.Rest(nil) {
 		if p.Blocks%uint64(limits.Granularity) != 0 {
-			return nil, opError("pack", "", fmt.Errorf("%w: piece %v", ErrInvalid, p))
+			return nil, opError("pack", "", fmt.Errorf("%w: piece %v", blocks.ErrInvalid, p))
 		}
 	}
 	return &Packer{limits: limits, left: left}, nil

@@ -58,7 +58,7 @@ func TestPackRefuses(t *testing.T) {
 		"destination wraps": {ok, piece(1, ^uint64(0)-1, 3)},
 		"half a granule":    {Limits{8, 8, 1, 4}, piece(1, 2, 6)},
 	} {
-		if _, err := NewPacker(tc.limits, []blocks.Piece{tc.piece}); !errors.Is(err, ErrInvalid) {
+		if _, err := NewPacker(tc.limits, []blocks.Piece{tc.piece}); !errors.Is(err, blocks.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

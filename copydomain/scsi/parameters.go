@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // Descriptor type codes that this package uses. SPC-4, tables 146 and 147.
@@ -63,7 +65,7 @@ func ParseParameters(b []byte) (Parameters, error) {
 // of this world.
 func power(log2 uint8) (uint64, error) {
 	if log2 > 40 {
-		return 0, fmt.Errorf("%w: granularity of 2^%d bytes", ErrInvalid, log2)
+		return 0, fmt.Errorf("%w: granularity of 2^%d bytes", blocks.ErrInvalid, log2)
 	}
 	return 1 << log2, nil
 }
@@ -125,7 +127,7 @@ func ParseThirdParty(b []byte) (ThirdParty, error) {
 		}
 		parse := thirdPartyParsers[kind]
 		if parse != nil && seen[kind] {
-			return ThirdParty{}, opError(op, "", fmt.Errorf("%w: descriptor %04xh comes twice", ErrInvalid, kind))
+			return ThirdParty{}, opError(op, "", fmt.Errorf("%w: descriptor %04xh comes twice", blocks.ErrInvalid, kind))
 		}
 		seen[kind] = true
 		if parse != nil {
@@ -151,7 +153,7 @@ var thirdPartyParsers = map[uint16]func(*ThirdParty, []byte) error{
 // listAt is a list whose length stands in the byte before it.
 func listAt(d []byte, at int) ([]byte, error) {
 	if len(d) <= at || len(d) <= at+int(d[at]) {
-		return nil, fmt.Errorf("%w: a list passes the end", ErrShort)
+		return nil, fmt.Errorf("%w: a list passes the end", blocks.ErrShort)
 	}
 	return d[at+1 : at+1+int(d[at])], nil
 }
@@ -177,7 +179,7 @@ func (t *ThirdParty) commands(d []byte) error {
 
 func (t *ThirdParty) parameters(d []byte) error {
 	if len(d) < 20 {
-		return fmt.Errorf("%w: %d of 20 bytes", ErrShort, len(d))
+		return fmt.Errorf("%w: %d of 20 bytes", blocks.ErrShort, len(d))
 	}
 	t.Parameters = &ParameterData{
 		Descriptors: binary.BigEndian.Uint16(d[8:]),
@@ -195,7 +197,7 @@ func (t *ThirdParty) descriptors(d []byte) error {
 
 func (t *ThirdParty) general(d []byte) error {
 	if len(d) < 18 {
-		return fmt.Errorf("%w: %d of 18 bytes", ErrShort, len(d))
+		return fmt.Errorf("%w: %d of 18 bytes", blocks.ErrShort, len(d))
 	}
 	granularity, err := power(d[16])
 	t.General = &GeneralCopy{

@@ -254,7 +254,7 @@ func (d *Device) Same(ctx context.Context) error {
 		return err
 	}
 	if !d.Identity.Equal(now) {
-		return opError("identify", d.String(), ErrChanged)
+		return opError("identify", d.String(), blocks.ErrChanged)
 	}
 	return nil
 }
@@ -285,7 +285,7 @@ func (d *Device) CopyStatus(ctx context.Context, form Form, id uint32) (s CopySt
 		return s, err
 	}
 	if id > 0xFF {
-		return s, opError("receive copy status", d.String(), fmt.Errorf("%w: list identifier %#x", ErrInvalid, id))
+		return s, opError("receive copy status", d.String(), fmt.Errorf("%w: list identifier %#x", blocks.ErrInvalid, id))
 	}
 	err = ask(ctx, d.Transport, "receive copy status", receiveStatusLID1(uint8(id)), func(b []byte) (err error) {
 		s, err = ParseCopyStatusLID1(b)
@@ -326,7 +326,7 @@ func once(ctx context.Context, t Transport, c Command) ([]byte, error) {
 	if c.Timeout == 0 {
 		c.Timeout = probeTimeout
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, 2*c.Timeout, ErrTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*c.Timeout, blocks.ErrTimeout)
 	defer cancel()
 	c.Data = make([]byte, len(c.Data))
 	type reply struct {

@@ -91,7 +91,7 @@ func TestProbeSaysWhyNot(t *testing.T) {
 		if d.Support.Able != blocks.No || d.Support.Reason != tc.want || d.Support.Detail == "" {
 			t.Errorf("%s: %+v", name, d.Support)
 		}
-		if _, err := NewCopier(d, d, blocks.Options{}); !errors.Is(err, ErrNotSupported) {
+		if _, err := NewCopier(d, d, blocks.Options{}); !errors.Is(err, blocks.ErrNotSupported) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if tc.want == "domain:not-a-disk" && len(l.Log()) != 2 {
@@ -160,7 +160,7 @@ func TestProbeFails(t *testing.T) {
 				}
 				return l.Unit(0).Do(t.Context(), c)
 			}))
-			if err == nil || name == "no data" && !errors.Is(err, ErrShort) || name == "an error" && !errors.Is(err, gone) {
+			if err == nil || name == "no data" && !errors.Is(err, blocks.ErrShort) || name == "an error" && !errors.Is(err, gone) {
 				t.Errorf("opcode %02xh, %s: %+v, %v", uint8(op), name, d, err)
 			}
 		}
@@ -207,7 +207,7 @@ func TestProbeTimesOut(t *testing.T) {
 			<-hang
 			return Completion{}, nil
 		}))
-		if !errors.Is(err, ErrTimeout) || time.Since(start) != 2*probeTimeout {
+		if !errors.Is(err, blocks.ErrTimeout) || time.Since(start) != 2*probeTimeout {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -265,7 +265,7 @@ func TestCopyStatus(t *testing.T) {
 	if s, err := d.CopyStatus(t.Context(), LID4, 0x01020304); err != nil || s.State != CopyInProgress || fmt.Sprintf("%x", asked) != "840501020304" {
 		t.Errorf("%+v, %v, asked %x", s, err, asked)
 	}
-	if _, err := d.CopyStatus(t.Context(), LID1, 256); !errors.Is(err, ErrInvalid) {
+	if _, err := d.CopyStatus(t.Context(), LID1, 256); !errors.Is(err, blocks.ErrInvalid) {
 		t.Error(err)
 	}
 	l := newLoop(LIO(), 1)

@@ -3,6 +3,8 @@ package scsi
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // CopyState is how far a copy is.
@@ -34,7 +36,7 @@ func ParseCopyStatusLID1(b []byte) (CopyStatus, error) {
 	}
 	code := b[4] & 0x7F
 	if code > uint8(CopyFailed) {
-		return CopyStatus{}, opError(op, "", fmt.Errorf("%w: copy status %02xh", ErrInvalid, code))
+		return CopyStatus{}, opError(op, "", fmt.Errorf("%w: copy status %02xh", blocks.ErrInvalid, code))
 	}
 	return CopyStatus{State: CopyState(code), Segments: binary.BigEndian.Uint16(b[5:])}, nil
 }
@@ -54,11 +56,11 @@ func ParseCopyStatusLID4(b []byte) (CopyStatus, error) {
 	}
 	state, ok := statesLID4[b[5]&0x7F]
 	if !ok {
-		return CopyStatus{}, opError(op, "", fmt.Errorf("%w: copy status %02xh", ErrInvalid, b[5]&0x7F))
+		return CopyStatus{}, opError(op, "", fmt.Errorf("%w: copy status %02xh", blocks.ErrInvalid, b[5]&0x7F))
 	}
 	field, sense := int(b[13]), int(b[14])
 	if sense > field || 32+field > len(b) {
-		return CopyStatus{}, opError(op, "", fmt.Errorf("%w: %d bytes of sense data in %d", ErrShort, sense, len(b)))
+		return CopyStatus{}, opError(op, "", fmt.Errorf("%w: %d bytes of sense data in %d", blocks.ErrShort, sense, len(b)))
 	}
 	if n := uint64(binary.BigEndian.Uint32(b)) + 4; n < uint64(32+field) {
 		return CopyStatus{}, short(op, int(n), 32+field)

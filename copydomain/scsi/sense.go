@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // SenseKey is the kind of an error. SPC-4, table 48.
@@ -73,7 +75,7 @@ func ParseSense(b []byte) (Sense, error) {
 	case senseDescriptor, senseDescriptorDeferred:
 		return parseDescriptor(b, code == senseDescriptorDeferred)
 	default:
-		return Sense{}, opError(op, "", fmt.Errorf("%w: response code %02xh", ErrInvalid, code))
+		return Sense{}, opError(op, "", fmt.Errorf("%w: response code %02xh", blocks.ErrInvalid, code))
 	}
 }
 

@@ -263,7 +263,7 @@ func Judge(c Completion, err error) blocks.Outcome {
 		return blocks.Outcome{Action: blocks.ActionDone}
 	}
 	if good {
-		return blocks.Outcome{Action: blocks.ActionEmulate, Reason: "device:short-transfer", Err: fmt.Errorf("%w: %d bytes of the parameter list were not sent", ErrShort, c.Resid)}
+		return blocks.Outcome{Action: blocks.ActionEmulate, Reason: "device:short-transfer", Err: fmt.Errorf("%w: %d bytes of the parameter list were not sent", blocks.ErrShort, c.Resid)}
 	}
 	o := blocks.Outcome{Reason: a.slug(), Err: a}
 	o.Action, o.Untouched = a.action(sense)

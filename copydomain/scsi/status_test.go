@@ -124,19 +124,19 @@ func TestJudgeErrors(t *testing.T) {
 		if !listed {
 			want = blocks.ActionEmulate
 		}
-		if o := Judge(Completion{}, fmt.Errorf("%w: %w", ErrNotIssued, errno)); o.Action != want || !o.Untouched || !strings.HasPrefix(o.Reason, "device:errno-") {
+		if o := Judge(Completion{}, fmt.Errorf("%w: %w", blocks.ErrNotIssued, errno)); o.Action != want || !o.Untouched || !strings.HasPrefix(o.Reason, "device:errno-") {
 			t.Errorf("%v, not issued: %+v", errno, o)
 		}
 	}
 	for _, err := range []error{context.Canceled, context.DeadlineExceeded} {
-		if o := Judge(Completion{}, fmt.Errorf("%w: %w", ErrNotIssued, err)); o.Action != blocks.ActionCanceled || !o.Untouched {
+		if o := Judge(Completion{}, fmt.Errorf("%w: %w", blocks.ErrNotIssued, err)); o.Action != blocks.ActionCanceled || !o.Untouched {
 			t.Errorf("%+v", o)
 		}
 	}
-	if o := Judge(Completion{}, ErrNotIssued); o.Action != blocks.ActionEmulate || o.Reason != "device:not-issued" {
+	if o := Judge(Completion{}, blocks.ErrNotIssued); o.Action != blocks.ActionEmulate || o.Reason != "device:not-issued" {
 		t.Errorf("%+v", o)
 	}
-	if o := Judge(Completion{}, ErrTimeout); o.Action != blocks.ActionFence || o.Reason != "device:timeout" {
+	if o := Judge(Completion{}, blocks.ErrTimeout); o.Action != blocks.ActionFence || o.Reason != "device:timeout" {
 		t.Errorf("%+v", o)
 	}
 	if _, bad := notIssued[unix.ENODEV]; bad {
@@ -152,7 +152,7 @@ func TestAnswerIsAnError(t *testing.T) {
 	if a.Error() != "check condition, sense 5/26/00 (invalid field in parameter list), host status 00h, driver status 08h" {
 		t.Error(a)
 	}
-	if !errors.Is(fmt.Errorf("x: %w", a), a) || errors.Is(a, Answer{Status: Busy}) || errors.Is(a, ErrTimeout) {
+	if !errors.Is(fmt.Errorf("x: %w", a), a) || errors.Is(a, Answer{Status: Busy}) || errors.Is(a, blocks.ErrTimeout) {
 		t.Error("comparison")
 	}
 	if s := (Answer{Status: 0x7F, Segment: 2}).Error(); s != "status 7fh at segment 2" {

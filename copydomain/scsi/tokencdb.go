@@ -3,6 +3,8 @@ package scsi
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // Service actions of token copies.
@@ -51,7 +53,7 @@ func checkTokenOut(c *Command) (ok bool, err error) {
 	switch c.CDB[1] {
 	case saAbortOperation:
 		if len(c.Data) != 0 || !zero(c.CDB[6:]) {
-			err = fmt.Errorf("%w: COPY OPERATION ABORT % x", ErrNotAllowed, c.CDB)
+			err = fmt.Errorf("%w: COPY OPERATION ABORT % x", blocks.ErrNotAllowed, c.CDB)
 		}
 		return true, err
 	case saPopulateToken, saWriteUsingToken:
@@ -59,10 +61,10 @@ func checkTokenOut(c *Command) (ok bool, err error) {
 		return false, nil
 	}
 	if !zero(c.CDB[2:6]) || !zero(c.CDB[14:]) {
-		return true, fmt.Errorf("%w: THIRD-PARTY COPY OUT % x", ErrNotAllowed, c.CDB)
+		return true, fmt.Errorf("%w: THIRD-PARTY COPY OUT % x", blocks.ErrNotAllowed, c.CDB)
 	}
 	if n := binary.BigEndian.Uint32(c.CDB[10:]); int64(n) != int64(len(c.Data)) {
-		return true, fmt.Errorf("%w: parameter list of %d bytes in %d", ErrInvalid, n, len(c.Data))
+		return true, fmt.Errorf("%w: parameter list of %d bytes in %d", blocks.ErrInvalid, n, len(c.Data))
 	}
 	if c.CDB[1] == saPopulateToken {
 		_, err = DecodePopulateList(c.Data)

@@ -27,7 +27,7 @@ type TokenCopier struct {
 func NewTokenCopier(src, dst *Device, opts blocks.Options) (*TokenCopier, error) {
 	limits, support := SpanTokens(src, dst)
 	if support.Able != blocks.Yes {
-		return nil, opError("new token copier", dst.String(), fmt.Errorf("%w: %s (%s)", ErrNotSupported, support.Reason, support.Detail))
+		return nil, opError("new token copier", dst.String(), fmt.Errorf("%w: %s (%s)", blocks.ErrNotSupported, support.Reason, support.Detail))
 	}
 	opts = opts.Or(defaults)
 	c := &TokenCopier{copying: copying[TokenLimits]{src: src, dst: dst, opts: opts}, ids: &tokenIdentifiers}

@@ -299,7 +299,7 @@ func fences(t *testing.T) {
 	if len(result.Fenced) != 1 || len(result.Done)+len(result.Redo) != 0 {
 		t.Fatalf("%+v", result)
 	}
-	if _, err := r.Copy(t.Context(), []blocks.Piece{move(0, 2599, 1)}); !errors.Is(err, scsi.ErrFenced) {
+	if _, err := r.Copy(t.Context(), []blocks.Piece{move(0, 2599, 1)}); !errors.Is(err, blocks.ErrFenced) {
 		t.Error(err)
 	}
 	if result := r.check(move(0, 2600, 1)); len(result.Done) != 1 {
@@ -424,7 +424,7 @@ func TestSpanTokens(t *testing.T) {
 		if d[0].Copies() != (name != "no copies") {
 			t.Errorf("%s: copies %v", name, d[0].Copies())
 		}
-		if _, err := scsi.NewTokenCopier(d[0], d[1], blocks.Options{}); (err == nil) != (tc.want == "") || err != nil && !errors.Is(err, scsi.ErrNotSupported) {
+		if _, err := scsi.NewTokenCopier(d[0], d[1], blocks.Options{}); (err == nil) != (tc.want == "") || err != nil && !errors.Is(err, blocks.ErrNotSupported) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

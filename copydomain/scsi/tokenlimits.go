@@ -25,7 +25,7 @@ const thirdPartyTokenLimits = 0x0000
 // tokenLimits parses the block device ROD limits: SBC-3, 6.6.6.3.
 func (t *ThirdParty) tokenLimits(d []byte) error {
 	if len(d) < 36 {
-		return fmt.Errorf("%w: %d of 36 bytes", ErrShort, len(d))
+		return fmt.Errorf("%w: %d of 36 bytes", blocks.ErrShort, len(d))
 	}
 	t.Tokens = &TokenLimits{
 		Ranges:        binary.BigEndian.Uint16(d[10:]),

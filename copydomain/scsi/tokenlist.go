@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // Lengths in bytes, and the places in parameter lists where the range descriptors
@@ -71,7 +73,7 @@ func (l *PopulateList) Encode(buf []byte) (int, error) {
 func (l *WriteList) Encode(buf []byte) (int, error) {
 	const op = "encode WRITE USING TOKEN"
 	if l.Token == nil {
-		return 0, opError(op, "", fmt.Errorf("%w: no token", ErrInvalid))
+		return 0, opError(op, "", fmt.Errorf("%w: no token", blocks.ErrInvalid))
 	}
 	b, err := encodeRanges(op, buf, writeHead, l.Ranges)
 	if err != nil {
@@ -89,7 +91,7 @@ func (l *WriteList) Encode(buf []byte) (int, error) {
 // length. It is zero otherwise, but for the length of all of it in front.
 func encodeRanges(op string, buf []byte, head int, ranges []Range) ([]byte, error) {
 	if len(ranges) == 0 || len(ranges) > maxRanges {
-		return nil, opError(op, "", fmt.Errorf("%w: %d ranges", ErrInvalid, len(ranges)))
+		return nil, opError(op, "", fmt.Errorf("%w: %d ranges", blocks.ErrInvalid, len(ranges)))
 	}
 	size := head + rangeSize*len(ranges)
 	if len(buf) < size {
@@ -101,7 +103,7 @@ func encodeRanges(op string, buf []byte, head int, ranges []Range) ([]byte, erro
 	binary.BigEndian.PutUint16(b[head-2:], uint16(size-head))
 	for i, r := range ranges {
 		if !r.valid() {
-			return nil, opError(op, "", fmt.Errorf("%w: range %d is %+v", ErrInvalid, i, r))
+			return nil, opError(op, "", fmt.Errorf("%w: range %d is %+v", blocks.ErrInvalid, i, r))
 		}
 		at := b[head+rangeSize*i:]
 		binary.BigEndian.PutUint64(at, r.LBA)
@@ -142,7 +144,7 @@ func DecodeWriteList(b []byte) (*WriteList, error) {
 	}, nil
 }
 
-var errNotOurs = fmt.Errorf("%w: fields that are left zero here", ErrInvalid)
+var errNotOurs = fmt.Errorf("%w: fields that are left zero here", blocks.ErrInvalid)
 
 func decodeRanges(op string, b []byte, head int) ([]Range, error) {
 	if len(b) < head+rangeSize {
@@ -150,13 +152,13 @@ func decodeRanges(op string, b []byte, head int) ([]Range, error) {
 	}
 	whole, length := int(binary.BigEndian.Uint16(b)), int(binary.BigEndian.Uint16(b[head-2:]))
 	if whole != len(b)-2 || length != len(b)-head || length%rangeSize != 0 || length > maxRanges*rangeSize {
-		return nil, opError(op, "", fmt.Errorf("%w: lengths %d and %d in %d bytes", ErrInvalid, whole, length, len(b)))
+		return nil, opError(op, "", fmt.Errorf("%w: lengths %d and %d in %d bytes", blocks.ErrInvalid, whole, length, len(b)))
 	}
 	ranges := make([]Range, 0, length/rangeSize)
 	for at := b[head:]; len(at) > 0; at = at[rangeSize:] {
 		r := Range{LBA: binary.BigEndian.Uint64(at), Blocks: binary.BigEndian.Uint32(at[8:])}
 		if !r.valid() || !zero(at[12:rangeSize]) {
-			return nil, opError(op, "", fmt.Errorf("%w: range %d is %+v", ErrInvalid, len(ranges), r))
+			return nil, opError(op, "", fmt.Errorf("%w: range %d is %+v", blocks.ErrInvalid, len(ranges), r))
 		}
 		ranges = append(ranges, r)
 	}

@@ -66,7 +66,7 @@ func (r *tokenRun) step(ctx context.Context) blocks.Outcome {
 	case ctx.Err() != nil:
 		return blocks.Canceled(ctx.Err())
 	case !time.Now().Before(r.deadline):
-		return blocks.Outcome{Action: blocks.ActionBackOff, Reason: "device:timeout", Err: ErrTimeout, Untouched: true}
+		return blocks.Outcome{Action: blocks.ActionBackOff, Reason: "device:timeout", Err: blocks.ErrTimeout, Untouched: true}
 	case r.token == nil:
 		return r.populate(ctx)
 	}
@@ -226,7 +226,7 @@ func (r *tokenRun) result(ctx context.Context, d *Device, id uint32, action uint
 	for running := false; ; running = true {
 		op, err := d.operation(ctx, id)
 		if err == nil && op.Action != action {
-			err = opError("receive token information", d.String(), fmt.Errorf("%w: about service action %02xh", ErrInvalid, op.Action))
+			err = opError("receive token information", d.String(), fmt.Errorf("%w: about service action %02xh", blocks.ErrInvalid, op.Action))
 		}
 		switch now := time.Now(); {
 		case err != nil && running:
@@ -236,7 +236,7 @@ func (r *tokenRun) result(ctx context.Context, d *Device, id uint32, action uint
 		case op.State != OperationRunning:
 			return op, judgeOperation(op)
 		case now.After(end):
-			return op, blocks.Outcome{Action: blocks.ActionFence, Reason: "device:timeout", Err: ErrTimeout}
+			return op, blocks.Outcome{Action: blocks.ActionFence, Reason: "device:timeout", Err: blocks.ErrTimeout}
 		case now.After(patient):
 			d.abort(ctx, id)
 		}

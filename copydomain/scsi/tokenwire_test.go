@@ -68,18 +68,18 @@ func TestWriteListGolden(t *testing.T) {
 func TestTokenListsRefuse(t *testing.T) {
 	buf := make([]byte, 1<<16)
 	for name, ranges := range map[string][]Range{"no ranges": nil, "too many": make([]Range, maxRanges+1), "an empty one": {{5, 0}}, "one that wraps": {{^uint64(0), 1}}} {
-		if _, err := (&PopulateList{Ranges: ranges}).Encode(buf); !errors.Is(err, ErrInvalid) {
+		if _, err := (&PopulateList{Ranges: ranges}).Encode(buf); !errors.Is(err, blocks.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, err := (&WriteList{Token: tokenOf(1), Ranges: ranges}).Encode(buf); !errors.Is(err, ErrInvalid) {
+		if _, err := (&WriteList{Token: tokenOf(1), Ranges: ranges}).Encode(buf); !errors.Is(err, blocks.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	one := []Range{{1, 1}}
-	if _, err := (&WriteList{Ranges: one}).Encode(buf); !errors.Is(err, ErrInvalid) {
+	if _, err := (&WriteList{Ranges: one}).Encode(buf); !errors.Is(err, blocks.ErrInvalid) {
 		t.Errorf("no token: %v", err)
 	}
-	if _, err := (&PopulateList{Ranges: one}).Encode(buf[:31]); !errors.Is(err, ErrShort) {
+	if _, err := (&PopulateList{Ranges: one}).Encode(buf[:31]); !errors.Is(err, blocks.ErrShort) {
 		t.Errorf("no room: %v", err)
 	}
 }
@@ -186,16 +186,16 @@ func TestParseOperation(t *testing.T) {
 		"in EiB":            {"0000001C 11 01 0000 00000000 00 00 00 06 0000000000000001 0000 000000000000", Operation{Action: 0x11, State: OperationDone, Blocks: 1 << 51}, nil},
 		"terminated":        {"0000001C 11 E0 0000 00000000 00 00 00 F1 0000000000000000 0000 000000000000", Operation{Action: 0x11, State: OperationTerminated}, nil},
 		"failed":            {"00000026 11 02 0000 00000000 02 0A 08 F1 0000000000000000 0000 000000000000 7203110000000000 0000", Operation{Action: 0x11, State: OperationFailed, Status: CheckCondition, Sense: unhex(t, "7203110000000000")}, nil},
-		"too much":          {"0000001C 11 01 0000 00000000 00 00 00 06 0000000000000010 0000 000000000000", Operation{}, ErrInvalid},
-		"other units":       {"0000001C 11 01 0000 00000000 00 00 00 07 0000000000000010 0000 000000000000", Operation{}, ErrInvalid},
-		"other status":      {"0000001C 11 05 0000 00000000 00 00 00 F1 0000000000000010 0000 000000000000", Operation{}, ErrInvalid},
-		"cut off":           {doneHead + "00000202 0000 5a5a", Operation{}, ErrShort},
-		"less than it says": {"00000021 11 01 0000 00000000 00 00 00 F1 0000000000000010 0000 000000000000 00000000", Operation{}, ErrShort},
-		"two tokens":        {"00000020 10 01 0000 00000000 00 00 00 F1 0000000000000010 0000 000000000000 00000404", Operation{}, ErrInvalid},
-		"no length":         {"0000001E 10 01 0000 00000000 00 00 00 F1 0000000000000010 0000 000000000000 0000", Operation{}, ErrShort},
-		"sense past end":    {"0000001C 11 02 0000 00000000 02 12 12 F1 0000000000000010 0000 000000000000", Operation{}, ErrShort},
-		"sense past field":  {"00000020 11 02 0000 00000000 02 02 04 F1 0000000000000010 0000 000000000000 00000000", Operation{}, ErrShort},
-		"nothing":           {"", Operation{}, ErrShort},
+		"too much":          {"0000001C 11 01 0000 00000000 00 00 00 06 0000000000000010 0000 000000000000", Operation{}, blocks.ErrInvalid},
+		"other units":       {"0000001C 11 01 0000 00000000 00 00 00 07 0000000000000010 0000 000000000000", Operation{}, blocks.ErrInvalid},
+		"other status":      {"0000001C 11 05 0000 00000000 00 00 00 F1 0000000000000010 0000 000000000000", Operation{}, blocks.ErrInvalid},
+		"cut off":           {doneHead + "00000202 0000 5a5a", Operation{}, blocks.ErrShort},
+		"less than it says": {"00000021 11 01 0000 00000000 00 00 00 F1 0000000000000010 0000 000000000000 00000000", Operation{}, blocks.ErrShort},
+		"two tokens":        {"00000020 10 01 0000 00000000 00 00 00 F1 0000000000000010 0000 000000000000 00000404", Operation{}, blocks.ErrInvalid},
+		"no length":         {"0000001E 10 01 0000 00000000 00 00 00 F1 0000000000000010 0000 000000000000 0000", Operation{}, blocks.ErrShort},
+		"sense past end":    {"0000001C 11 02 0000 00000000 02 12 12 F1 0000000000000010 0000 000000000000", Operation{}, blocks.ErrShort},
+		"sense past field":  {"00000020 11 02 0000 00000000 02 02 04 F1 0000000000000010 0000 000000000000 00000000", Operation{}, blocks.ErrShort},
+		"nothing":           {"", Operation{}, blocks.ErrShort},
 	} {
 		got, err := ParseOperation(unhex(t, tc.data), 512)
 		if !errors.Is(err, tc.err) || tc.err == nil && !reflect.DeepEqual(got, tc.want) && !(len(got.Sense) == 0 && len(tc.want.Sense) == 0 && equalOperation(got, tc.want)) {
@@ -301,7 +301,7 @@ func TestParseTokenPage(t *testing.T) {
 			t.Errorf("%s: %+v", name, got.Tokens)
 		}
 	}
-	if _, err := ParseThirdParty(page("0000 001C" + strings.Repeat("00", 28))); !errors.Is(err, ErrShort) {
+	if _, err := ParseThirdParty(page("0000 001C" + strings.Repeat("00", 28))); !errors.Is(err, blocks.ErrShort) {
 		t.Errorf("limits cut off: %v", err)
 	}
 }

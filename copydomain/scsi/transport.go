@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
@@ -59,7 +60,7 @@ type Completion struct {
 // Transport sends commands to one logical unit. It is safe for concurrent use.
 //
 // A status other than GOOD is not an error: it comes in the completion. An error
-// means that there is no completion. If it wraps [ErrNotIssued] the device has not
+// means that there is no completion. If it wraps [blocks.ErrNotIssued] the device has not
 // seen the command, otherwise the command may still be running.
 //
 // A command that was handed to the kernel cannot be called back, so ctx is looked
@@ -75,14 +76,14 @@ type Transport interface {
 // a device.
 func check(c *Command) error {
 	if len(c.CDB) == 0 {
-		return fmt.Errorf("%w: empty command", ErrInvalid)
+		return fmt.Errorf("%w: empty command", blocks.ErrInvalid)
 	}
 	form, ok := forms[c.Opcode()]
 	if !ok {
-		return fmt.Errorf("%w: opcode %02xh", ErrNotAllowed, c.CDB[0])
+		return fmt.Errorf("%w: opcode %02xh", blocks.ErrNotAllowed, c.CDB[0])
 	}
 	if len(c.CDB) != form.length {
-		return fmt.Errorf("%w: opcode %02xh in %d bytes", ErrInvalid, c.CDB[0], len(c.CDB))
+		return fmt.Errorf("%w: opcode %02xh in %d bytes", blocks.ErrInvalid, c.CDB[0], len(c.CDB))
 	}
 	return form.check(c)
 }
@@ -107,7 +108,7 @@ var forms = map[Opcode]commandForm{
 // checkPlain: nothing but the opcode. For SYNCHRONIZE CACHE that means all blocks.
 func checkPlain(c *Command) error {
 	if len(c.Data) != 0 || !zero(c.CDB[1:]) {
-		return fmt.Errorf("%w: opcode %02xh with fields or data", ErrNotAllowed, c.CDB[0])
+		return fmt.Errorf("%w: opcode %02xh with fields or data", blocks.ErrNotAllowed, c.CDB[0])
 	}
 	return nil
 }
@@ -115,21 +116,21 @@ func checkPlain(c *Command) error {
 func checkInquiry(c *Command) error {
 	evpd, page := c.CDB[1], c.CDB[2]
 	if evpd > 1 || evpd == 0 && page != 0 || c.CDB[5] != 0 {
-		return fmt.Errorf("%w: INQUIRY % x", ErrNotAllowed, c.CDB)
+		return fmt.Errorf("%w: INQUIRY % x", blocks.ErrNotAllowed, c.CDB)
 	}
 	return checkAllocation(c, uint32(binary.BigEndian.Uint16(c.CDB[3:])))
 }
 
 func checkCapacity10(c *Command) error {
 	if !zero(c.CDB[1:]) || len(c.Data) != allocationCapacity10 {
-		return fmt.Errorf("%w: READ CAPACITY(10) % x", ErrNotAllowed, c.CDB)
+		return fmt.Errorf("%w: READ CAPACITY(10) % x", blocks.ErrNotAllowed, c.CDB)
 	}
 	return nil
 }
 
 func checkCapacity16(c *Command) error {
 	if c.CDB[1] != saReadCapacity16 || !zero(c.CDB[2:10]) || !zero(c.CDB[14:]) {
-		return fmt.Errorf("%w: SERVICE ACTION IN(16) % x", ErrNotAllowed, c.CDB)
+		return fmt.Errorf("%w: SERVICE ACTION IN(16) % x", blocks.ErrNotAllowed, c.CDB)
 	}
 	return checkAllocation(c, binary.BigEndian.Uint32(c.CDB[10:]))
 }
@@ -145,7 +146,7 @@ func checkReceive(c *Command) error {
 		free = c.CDB[6:10]
 	}
 	if free == nil || !zero(free) || !zero(c.CDB[14:]) {
-		return fmt.Errorf("%w: RECEIVE COPY % x", ErrNotAllowed, c.CDB)
+		return fmt.Errorf("%w: RECEIVE COPY % x", blocks.ErrNotAllowed, c.CDB)
 	}
 	return checkAllocation(c, binary.BigEndian.Uint32(c.CDB[10:]))
 }
@@ -161,10 +162,10 @@ func checkThirdParty(c *Command) error {
 // that what the parameter list says of its length is true.
 func checkCopy(c *Command) error {
 	if c.CDB[1] > saExtendedCopyLID4 || !zero(c.CDB[2:10]) || !zero(c.CDB[14:]) {
-		return fmt.Errorf("%w: THIRD-PARTY COPY OUT % x", ErrNotAllowed, c.CDB)
+		return fmt.Errorf("%w: THIRD-PARTY COPY OUT % x", blocks.ErrNotAllowed, c.CDB)
 	}
 	if n := binary.BigEndian.Uint32(c.CDB[10:]); n == 0 || int64(n) != int64(len(c.Data)) {
-		return fmt.Errorf("%w: parameter list of %d bytes in %d", ErrInvalid, n, len(c.Data))
+		return fmt.Errorf("%w: parameter list of %d bytes in %d", blocks.ErrInvalid, n, len(c.Data))
 	}
 	list, err := DecodeList(Form(c.CDB[1]), c.Data)
 	if err != nil {
@@ -175,7 +176,7 @@ func checkCopy(c *Command) error {
 
 func checkAllocation(c *Command, length uint32) error {
 	if length == 0 || int64(length) != int64(len(c.Data)) {
-		return fmt.Errorf("%w: allocation of %d bytes in %d", ErrInvalid, length, len(c.Data))
+		return fmt.Errorf("%w: allocation of %d bytes in %d", blocks.ErrInvalid, length, len(c.Data))
 	}
 	return nil
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
 // unhex reads bytes with spaces and line ends between them.
@@ -71,7 +73,7 @@ func TestListGolden(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(*back, tc.list) {
 			t.Errorf("%s: %+v, %v", name, back, err)
 		}
-		if _, err := tc.list.Encode(buf[:n-1]); !errors.Is(err, ErrShort) {
+		if _, err := tc.list.Encode(buf[:n-1]); !errors.Is(err, blocks.ErrShort) {
 			t.Errorf("%s: one byte less: %v", name, err)
 		}
 	}
@@ -101,7 +103,7 @@ func TestListRefuses(t *testing.T) {
 	} {
 		l := good()
 		edit(&l)
-		if _, err := l.Encode(make([]byte, 8192)); !errors.Is(err, ErrInvalid) {
+		if _, err := l.Encode(make([]byte, 8192)); !errors.Is(err, blocks.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -273,12 +275,12 @@ func TestParseDesignators(t *testing.T) {
 		t.Errorf("ports %v", ports)
 	}
 	for n := 1; n < len(page); n++ {
-		if all, err := ParseDesignators(page[:n]); !errors.Is(err, ErrShort) {
+		if all, err := ParseDesignators(page[:n]); !errors.Is(err, blocks.ErrShort) {
 			t.Errorf("%d bytes: %v, %v", n, all, err)
 		}
 	}
 	page[1] = 0x80
-	if _, err := ParseDesignators(page); !errors.Is(err, ErrInvalid) {
+	if _, err := ParseDesignators(page); !errors.Is(err, blocks.ErrInvalid) {
 		t.Errorf("another page: %v", err)
 	}
 }
@@ -345,17 +347,17 @@ func TestParseParameters(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for n := range wire {
-		if p, err := ParseParameters(wire[:n]); !errors.Is(err, ErrShort) {
+		if p, err := ParseParameters(wire[:n]); !errors.Is(err, blocks.ErrShort) {
 			t.Errorf("%d bytes: %+v, %v", n, p, err)
 		}
 	}
 	wire[3]--
-	if p, err := ParseParameters(wire); !errors.Is(err, ErrShort) {
+	if p, err := ParseParameters(wire); !errors.Is(err, blocks.ErrShort) {
 		t.Errorf("less available than listed: %+v, %v", p, err)
 	}
 	wire[3]++
 	wire[37] = 41
-	if p, err := ParseParameters(wire); !errors.Is(err, ErrInvalid) {
+	if p, err := ParseParameters(wire); !errors.Is(err, blocks.ErrInvalid) {
 		t.Errorf("granularity: %+v, %v", p, err)
 	}
 	for _, b := range []Behaviour{LIO(), TCMURunner(), SCST(), CTL()} {
@@ -441,16 +443,16 @@ func TestParseCapacity(t *testing.T) {
 	}{
 		{true, "00000000000fffff 00000200 00 000000", Capacity{1 << 20, 512, false}, nil},
 		{true, "00000000000fffff 00001000 05 000000", Capacity{1 << 20, 4096, true}, nil},
-		{true, "00000000000fffff 00000200", Capacity{}, ErrShort},
-		{true, "ffffffffffffffff 00000200 00", Capacity{}, ErrInvalid},
-		{true, "00ffffffffffffff 00000200 00", Capacity{}, ErrInvalid},
-		{true, "000000000000ffff 00000208 00", Capacity{}, ErrInvalid},
-		{true, "000000000000ffff 00000000 00", Capacity{}, ErrInvalid},
-		{true, "000000000000ffff 00200000 00", Capacity{}, ErrInvalid},
+		{true, "00000000000fffff 00000200", Capacity{}, blocks.ErrShort},
+		{true, "ffffffffffffffff 00000200 00", Capacity{}, blocks.ErrInvalid},
+		{true, "00ffffffffffffff 00000200 00", Capacity{}, blocks.ErrInvalid},
+		{true, "000000000000ffff 00000208 00", Capacity{}, blocks.ErrInvalid},
+		{true, "000000000000ffff 00000000 00", Capacity{}, blocks.ErrInvalid},
+		{true, "000000000000ffff 00200000 00", Capacity{}, blocks.ErrInvalid},
 		{false, "000fffff 00000200", Capacity{1 << 20, 512, false}, nil},
 		{false, "ffffffff 00000200", Capacity{}, errCapacity16},
-		{false, "000fffff 000002", Capacity{}, ErrShort},
-		{false, "000fffff 00000100", Capacity{}, ErrInvalid},
+		{false, "000fffff 000002", Capacity{}, blocks.ErrShort},
+		{false, "000fffff 00000100", Capacity{}, blocks.ErrInvalid},
 	} {
 		parse := ParseCapacity10
 		if tc.long {
@@ -494,7 +496,7 @@ func TestParseCopyStatus(t *testing.T) {
 			t.Errorf("%d bytes: %+v", n, s)
 		}
 	}
-	if s, err := ParseCopyStatusLID4(long(0)); !errors.Is(err, ErrInvalid) {
+	if s, err := ParseCopyStatusLID4(long(0)); !errors.Is(err, blocks.ErrInvalid) {
 		t.Errorf("%+v, %v", s, err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
 )
@@ -84,7 +85,7 @@ func nvmeLeaves(t *testing.T, op int, found map[command]bool) {
 	l.AllowSetBehavior()
 	for feature := range 256 {
 		c := nvme.Command{Opcode: nvme.Opcode(op), CDW10: uint32(feature), Data: make([]byte, 512)}
-		if _, err := l.Admin(t.Context(), &c); errors.Is(err, nvme.ErrNotAllowed) {
+		if _, err := l.Admin(t.Context(), &c); errors.Is(err, blocks.ErrNotAllowed) {
 			continue
 		}
 		part := feature
@@ -99,7 +100,7 @@ func nvmeLeaves(t *testing.T, op int, found map[command]bool) {
 		{NSID: 1, Data: make([]byte, 64), CDW12: 15, CDW13: reportAll},
 	} {
 		c.Opcode = nvme.Opcode(op)
-		if _, err := l.IO(t.Context(), &c); !errors.Is(err, nvme.ErrNotAllowed) {
+		if _, err := l.IO(t.Context(), &c); !errors.Is(err, blocks.ErrNotAllowed) {
 			found[command{toNamespace, op, -1}] = true
 		}
 	}
@@ -115,7 +116,7 @@ func unitLeaves(t *testing.T, op int, found map[command]bool) {
 				cdb := make([]byte, length)
 				cdb[0], cdb[1] = byte(op), byte(action)
 				_, err := l.Unit(0).Do(t.Context(), &scsi.Command{CDB: cdb, Data: make([]byte, data)})
-				if errors.Is(err, scsi.ErrNotAllowed) || errors.Is(err, scsi.ErrInvalid) && length != usual(op) {
+				if errors.Is(err, blocks.ErrNotAllowed) || errors.Is(err, blocks.ErrInvalid) && length != usual(op) {
 					continue
 				}
 				part := -1

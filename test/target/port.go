@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
 	"github.com/dmcopy/dmcopy/internal/boottime"
 )
@@ -16,7 +17,7 @@ type port struct {
 	unit   int
 }
 
-// Unit is a transport to a unit, of the initiator nexus. A command without an answer comes back with [scsi.ErrTimeout]
+// Unit is a transport to a unit, of the initiator nexus. A command without an answer comes back with [blocks.ErrTimeout]
 // after its timeout, and is taken back then, as the kernel does it.
 func (t *Target) Unit(nexus string, unit int) scsi.Transport { return &port{t, nexus, unit} }
 
@@ -36,7 +37,7 @@ func (p *port) Do(ctx context.Context, c *scsi.Command) (scsi.Completion, error)
 		err = c.NotAfter.Check(boottime.Now())
 	}
 	if err != nil {
-		return scsi.Completion{}, fmt.Errorf("%w: %w", scsi.ErrNotIssued, err)
+		return scsi.Completion{}, fmt.Errorf("%w: %w", blocks.ErrNotIssued, err)
 	}
 	timeout := c.Timeout
 	if timeout <= 0 {
@@ -54,7 +55,7 @@ func (p *port) Do(ctx context.Context, c *scsi.Command) (scsi.Completion, error)
 	reply := p.target.Execute(inner, command)
 	if reply.Lost {
 		<-inner.Done()
-		return scsi.Completion{}, scsi.ErrTimeout
+		return scsi.Completion{}, blocks.ErrTimeout
 	}
 	completion := scsi.Completion{Status: reply.Status, Sense: reply.Sense, Resid: reply.Residual}
 	if len(reply.Sense) > 0 {
