@@ -1,11 +1,11 @@
 package copydomain
 
 import (
-	"os"
+	"errors"
 	"slices"
-	"strings"
 
 	"github.com/dmcopy/dmcopy/copydomain/files"
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -40,14 +40,15 @@ func FileSystemOf(path string) FileSystem {
 }
 
 // SharingMounts lists where file systems are mounted that may share blocks, each
-// once. Servers are not asked: one that does not answer would keep the caller.
+// once. Servers are not asked: one that does not answer would keep the caller. A mount that is
+// not understood is left out.
 func SharingMounts() ([]FileSystem, error) {
-	text, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
+	mounts, err := sysfs.Root("").Mounts()
+	if err != nil && !errors.Is(err, sysfs.ErrValue) {
 		return nil, err
 	}
 	var all []FileSystem
-	for _, dir := range sharingMounts(string(text)) {
+	for _, dir := range sharingMounts(mounts) {
 		f := FileSystemOf(dir)
 		if !slices.ContainsFunc(all, func(o FileSystem) bool { return o.Domain == f.Domain && f.Domain != "" }) {
 			all = append(all, f)
@@ -56,18 +57,11 @@ func SharingMounts() ([]FileSystem, error) {
 	return all, nil
 }
 
-// sharingMounts finds the directories in the list of mounts
-// (proc_pid_mountinfo(5)).
-func sharingMounts(mountinfo string) (dirs []string) {
-	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
-	for line := range strings.Lines(mountinfo) {
-		fields := strings.Fields(line)
-		_, rest, _ := strings.Cut(line, " - ")
-		super := strings.Fields(rest)
-		if len(fields) < 6 || len(super) < 2 || super[0] != "btrfs" && super[0] != "xfs" {
-			continue
+func sharingMounts(mounts []sysfs.Mount) (dirs []string) {
+	for _, m := range mounts {
+		if m.Type == "btrfs" || m.Type == "xfs" {
+			dirs = append(dirs, m.Point)
 		}
-		dirs = append(dirs, unescape.Replace(fields[4]))
 	}
 	return dirs
 }

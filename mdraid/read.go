@@ -4,10 +4,10 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -66,42 +66,42 @@ var errTorn = errors.New("changed while it was read")
 
 // readOnce reads each file once, and the pivots again at the end.
 func readOnce(root FS, dev remap.Dev) (*Array, error) {
-	link := root.path("sys/dev/block", dev.String())
-	disk, err := filepath.EvalSymlinks(link)
-	if vanished(err) {
+	disk, err := root.Find(dev)
+	if sysfs.Vanished(err) {
 		return nil, &Error{dev.String(), ErrGone}
 	}
 	if err != nil {
 		return nil, &Error{dev.String(), err}
 	}
-	a, err := readDisk(dev, dir(disk))
-	now, nowErr := filepath.EvalSymlinks(link)
+	a, err := readDisk(dev, disk)
+	subject := dev.String() + " (" + disk.Name() + ")"
 	switch {
-	case nowErr != nil && vanished(nowErr), nowErr == nil && now != disk:
-		return nil, &Error{dev.String() + " (" + filepath.Base(disk) + ")", ErrGone}
-	case err != nil && vanished(err) && !isArray(dir(disk)):
-		return nil, &Error{dev.String() + " (" + filepath.Base(disk) + ")", ErrNotArray}
+	case root.Left(dev, disk):
+		return nil, &Error{subject, ErrGone}
+	case err != nil && sysfs.Vanished(err) && !isArray(disk):
+		return nil, &Error{subject, ErrNotArray}
 	case err != nil:
-		return nil, &Error{dev.String() + " (" + filepath.Base(disk) + ")", err}
+		return nil, &Error{subject, err}
 	}
 	return a, nil
 }
 
-func isArray(disk dir) bool {
-	_, err := os.Stat(disk.path("md"))
-	return err == nil
+func isArray(disk sysfs.Dir) bool {
+	is, err := disk.Has("md")
+	return is && err == nil
 }
 
-func readDisk(dev remap.Dev, disk dir) (*Array, error) {
-	a := &Array{Dev: dev, Name: filepath.Base(string(disk)), Attrs: make(map[string]string)}
-	md := dir(disk.path("md"))
-	if err := md.attrs(a.Attrs, pivots); err != nil {
+func readDisk(dev remap.Dev, disk sysfs.Dir) (*Array, error) {
+	a := &Array{Dev: dev, Name: disk.Name(), Attrs: make(map[string]string)}
+	md := sysfs.Dir(disk.Path("md"))
+	if err := readAttrs(md, a.Attrs, pivots); err != nil {
 		return nil, err
 	}
-	if err := md.attrs(a.Attrs, arrayAttrs); err != nil {
+	if err := readAttrs(md, a.Attrs, arrayAttrs); err != nil {
 		return nil, err
 	}
-	if err := a.readSize(disk); err != nil {
+	var err error
+	if a.Size, err = disk.Sectors("size"); err != nil {
 		return nil, err
 	}
 	if err := a.readMembers(md); err != nil {
@@ -110,20 +110,9 @@ func readDisk(dev remap.Dev, disk dir) (*Array, error) {
 	return a, a.readAgain(md)
 }
 
-func (a *Array) readSize(disk dir) error {
-	text, err := disk.text("size")
-	if err != nil {
-		return err
-	}
-	if a.Size, err = remap.ParseSector(text); err != nil {
-		return &Error{disk.path("size"), err}
-	}
-	return nil
-}
-
 // readMembers reads all members. One that is removed meanwhile makes the array
 // torn.
-func (a *Array) readMembers(md dir) error {
+func (a *Array) readMembers(md sysfs.Dir) error {
 	entries, err := os.ReadDir(string(md))
 	if err != nil {
 		return err
@@ -133,8 +122,8 @@ func (a *Array) readMembers(md dir) error {
 		if !isMember {
 			continue
 		}
-		m, err := readMember(name, dir(md.path(entry.Name())))
-		if vanished(err) {
+		m, err := readMember(name, sysfs.Dir(md.Path(entry.Name())))
+		if sysfs.Vanished(err) {
 			return errTorn
 		}
 		if err != nil {
@@ -148,12 +137,12 @@ func (a *Array) readMembers(md dir) error {
 
 // readMember reads a member. A disk that was unplugged stays a member, with a
 // link that leads nowhere, until md is told to remove it.
-func readMember(name string, d dir) (Member, error) {
+func readMember(name string, d sysfs.Dir) (Member, error) {
 	m := Member{Name: name, Attrs: make(map[string]string)}
-	if err := d.attrs(m.Attrs, memberAttrs); err != nil {
+	if err := readAttrs(d, m.Attrs, memberAttrs); err != nil {
 		return m, err
 	}
-	dev, err := d.dev("block/dev")
+	dev, err := d.Dev("block/dev")
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, nil
 	}
@@ -162,9 +151,9 @@ func readMember(name string, d dir) (Member, error) {
 }
 
 // readAgain tells whether the pivots still say what they said.
-func (a *Array) readAgain(md dir) error {
+func (a *Array) readAgain(md sysfs.Dir) error {
 	again := make(map[string]string)
-	if err := md.attrs(again, pivots); err != nil {
+	if err := readAttrs(md, again, pivots); err != nil {
 		return err
 	}
 	for _, attr := range pivots {

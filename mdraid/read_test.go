@@ -216,7 +216,7 @@ func TestGoneWhileRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			root, disk := tree(t, f)
 			wait := trap(t, disk+"/md/uuid", f.Attrs["uuid"], 1, func(int) {
-				link := root.path("sys/dev/block", f.Dev)
+				link := root.Path("sys/dev/block", f.Dev)
 				if err := os.Remove(link); err != nil {
 					t.Error(err)
 				}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -39,8 +38,8 @@ func deviceNames() []string {
 			continue
 		}
 		found = append(found, facts.Path())
-		if name, err := os.ReadFile("/sys/dev/block/" + dev.String() + "/dm/name"); err == nil {
-			found = append(found, "/dev/mapper/"+strings.TrimSpace(string(name)))
+		if name, err := thisMachine.Root().Block(dev).Text("dm/name"); err == nil {
+			found = append(found, "/dev/mapper/"+name)
 		}
 	}
 	return found

@@ -12,6 +12,7 @@ import (
 	"github.com/dmcopy/dmcopy/internal/dispatch/account"
 	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/inuse"
 	"github.com/dmcopy/dmcopy/internal/layout"
 	"github.com/dmcopy/dmcopy/internal/superblock"
 )
@@ -55,7 +56,7 @@ func (a *app) equalUUIDs(ctx context.Context, job dispatch.Job) (warnings []stri
 // unseen warns that not all who may have the ends open for writing are known: a process of
 // another user, or out of this namespace of users, may not be looked into.
 func (a *app) unseen(job dispatch.Job) []string {
-	n, all, err := thisMachine.Unseen()
+	n, all, err := inuse.HiddenProcesses(thisMachine)
 	if err != nil {
 		a.log.Warn("dmcopy could not find out whether it sees all processes", "error", err)
 		return nil

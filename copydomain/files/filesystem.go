@@ -3,10 +3,10 @@ package files
 import (
 	"encoding/hex"
 	"fmt"
-	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 )
 
 // Method is how a file system copies.
@@ -154,29 +154,26 @@ func (f *FileSystem) server(int, *unix.Stat_t) error {
 
 // nfs has a call to copy since version 4.2.
 func (f *FileSystem) nfs(fd int, st *unix.Stat_t) error {
-	text, err := os.ReadFile("/proc/self/mountinfo")
+	mounts, err := sysfs.Root("").Mounts()
 	if err != nil {
 		return err
 	}
-	if !copiesNFS(string(text), device(st)) {
+	if !copiesNFS(mounts, device(st)) {
 		f.lacks("nfs copies from version 4.2 on")
 		return nil
 	}
 	return f.server(fd, st)
 }
 
-// copiesNFS tells from the list of mounts (proc_pid_mountinfo(5)) whether every mount
-// of the device is NFS of a version that copies.
-func copiesNFS(mountinfo, device string) bool {
+// copiesNFS tells whether every mount of the device is NFS of a version that copies.
+func copiesNFS(mounts []sysfs.Mount, device string) bool {
 	found := false
-	for line := range strings.Lines(mountinfo) {
-		fields := strings.Fields(line)
-		if len(fields) < 3 || fields[2] != device {
+	for i := range mounts {
+		m := &mounts[i]
+		if m.Dev.String() != device {
 			continue
 		}
-		_, rest, _ := strings.Cut(line, " - ")
-		super := strings.Fields(rest)
-		if len(super) != 3 || super[0] != "nfs4" || !strings.Contains(","+super[2]+",", ",vers=4.2,") {
+		if m.Type != "nfs4" || !m.Has("vers=4.2") {
 			return false
 		}
 		found = true

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 )
 
 // crossRig is a controller with two namespaces, and a copier from one to the
@@ -428,11 +429,12 @@ func TestSetCopyFormat(t *testing.T) {
 	}
 }
 
-// sysfs makes links as the kernel does: a head links to its subsystem, a path and
+// fakeDisks makes links as the kernel does: a head links to its subsystem, a path and
 // a disk without multipath to their controller.
-func sysfs(t *testing.T, disks map[string]string) string {
+func fakeDisks(t *testing.T, disks map[string]string) sysfs.Root {
 	t.Helper()
-	sys := t.TempDir()
+	root := t.TempDir()
+	sys := filepath.Join(root, "sys")
 	for name, device := range disks {
 		dir := filepath.Join(sys, "devices", device, name)
 		if err := errors.Join(
@@ -443,11 +445,11 @@ func sysfs(t *testing.T, disks map[string]string) string {
 			t.Fatal(err)
 		}
 	}
-	return sys
+	return sysfs.Root(root)
 }
 
 func TestControllers(t *testing.T) {
-	sys := sysfs(t, map[string]string{
+	sys := fakeDisks(t, map[string]string{
 		"nvme0n1":    "nvme0",
 		"nvme1n1":    "nvme-subsys1",
 		"nvme1c3n1":  "nvme3",

@@ -13,20 +13,21 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 )
 
 // fakeSystem has nodes that lead to /dev/null, which is device 1:3, and the numbers
 // that the kernel is said to give: "class/name" to number.
 func fakeSystem(t *testing.T, nodes []string, numbers map[string]string) system {
 	t.Helper()
-	s := system{t.TempDir(), t.TempDir()}
+	s := system{t.TempDir(), sysfs.Root(t.TempDir())}
 	for _, name := range nodes {
 		if err := os.Symlink(os.DevNull, filepath.Join(s.dev, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for name, number := range numbers {
-		dir := filepath.Join(s.sys, "class", name)
+		dir := s.root.Path("sys/class", name)
 		if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "dev"), []byte(number+"\n"), 0o600)); err != nil {
 			t.Fatal(err)
 		}

@@ -5,17 +5,20 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 )
 
 // system is where device nodes are, and what the kernel says of devices.
-type system struct{ dev, sys string }
+type system struct {
+	dev  string
+	root sysfs.Root
+}
 
-var thisSystem = system{"/dev", "/sys"}
+var thisSystem = system{dev: "/dev"}
 
 // Classes of sysfs, whose devices have nodes of the same names.
 const (
@@ -26,8 +29,7 @@ const (
 
 // number is that of a device of the class, "MAJOR:MINOR".
 func (s system) number(class, name string) (string, error) {
-	text, err := os.ReadFile(filepath.Join(s.sys, "class", class, name, "dev"))
-	return strings.TrimSuffix(string(text), "\n"), err
+	return s.root.Class(class, name).Text("dev")
 }
 
 // open opens a node and makes sure that it is the device that the kernel has under

@@ -5,12 +5,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 )
 
 // Controllers names the controllers that lead to the namespace with the kernel
 // name name ("nvme0n1"), such as "nvme0". Of a head of native multipath they are
 // those of its paths: the kernel may send a command to any of them.
-func Controllers(name string) ([]string, error) { return controllersIn("/sys", name) }
+func Controllers(name string) ([]string, error) { return controllersIn("", name) }
 
 var (
 	headName = regexp.MustCompile(`^nvme([0-9]+)n([0-9]+)$`)
@@ -22,13 +24,13 @@ var (
 	subsystemName = regexp.MustCompile(`^nvme-subsys[0-9]+$`)
 )
 
-func controllersIn(sys, name string) ([]string, error) {
+func controllersIn(root sysfs.Root, name string) ([]string, error) {
 	const op = "find controllers"
 	m := headName.FindStringSubmatch(name)
 	if m == nil {
 		return nil, opError(op, name, ErrNotNVMe)
 	}
-	device, err := filepath.EvalSymlinks(filepath.Join(sys, "block", name, "device"))
+	device, err := filepath.EvalSymlinks(root.Disk(name).Path("device"))
 	if err != nil {
 		return nil, opError(op, name, err)
 	}
@@ -38,7 +40,7 @@ func controllersIn(sys, name string) ([]string, error) {
 	case !subsystemName.MatchString(base):
 		return nil, opError(op, name, fmt.Errorf("%w: it belongs to %s", ErrNotNVMe, base))
 	}
-	paths, err := filepath.Glob(filepath.Join(sys, "block", "nvme"+m[1]+"c*n"+m[2]))
+	paths, err := filepath.Glob(string(root.Disk("nvme" + m[1] + "c*n" + m[2])))
 	if err != nil {
 		return nil, opError(op, name, err)
 	}

@@ -4,10 +4,11 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
+
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 )
 
 // SameIdentity lists the other disks of this machine with the identity of a disk, by
@@ -23,24 +24,24 @@ type SameIdentity struct {
 
 // FindSameIdentity looks for disks with the identity, the kernel's wwid attribute, of
 // the disk with the kernel name name ("sda").
-func FindSameIdentity(name string) (SameIdentity, error) { return sameIdentityIn("/sys", name) }
+func FindSameIdentity(name string) (SameIdentity, error) { return sameIdentityIn("", name) }
 
 var diskName = regexp.MustCompile(`^sd[a-z]+$`)
 
-func sameIdentityIn(sys, name string) (same SameIdentity, err error) {
+func sameIdentityIn(root sysfs.Root, name string) (same SameIdentity, err error) {
 	const op = "find disks with one identity"
 	if !diskName.MatchString(name) {
 		return same, opError(op, name, ErrNotSCSI)
 	}
-	wwid, err := wwidOf(sys, name)
+	wwid, err := wwidOf(root.Disk(name))
 	if err != nil || wwid == "" {
 		return same, opError(op, name, err)
 	}
-	mine, err := multipathOf(sys, name)
+	mine, err := multipathOf(root, name)
 	if err != nil {
 		return same, opError(op, name, err)
 	}
-	entries, err := os.ReadDir(filepath.Join(sys, "block"))
+	entries, err := os.ReadDir(string(root.Disk("")))
 	if err != nil {
 		return same, opError(op, name, err)
 	}
@@ -48,10 +49,10 @@ func sameIdentityIn(sys, name string) (same SameIdentity, err error) {
 		if e.Name() == name || !diskName.MatchString(e.Name()) {
 			continue
 		}
-		other, err := wwidOf(sys, e.Name())
+		other, err := wwidOf(root.Disk(e.Name()))
 		if err == nil && other == wwid {
 			var theirs string
-			if theirs, err = multipathOf(sys, e.Name()); theirs != "" && theirs == mine {
+			if theirs, err = multipathOf(root, e.Name()); theirs != "" && theirs == mine {
 				same.Paths = append(same.Paths, e.Name())
 			} else {
 				same.Duplicates = append(same.Duplicates, e.Name())
@@ -69,27 +70,27 @@ func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(e
 
 // wwidOf is empty for a disk that does not name itself well enough
 // (drivers/scsi/scsi_lib.c, scsi_vpd_lun_id).
-func wwidOf(sys, name string) (string, error) {
-	text, err := os.ReadFile(filepath.Join(sys, "block", name, "device/wwid"))
+func wwidOf(disk sysfs.Dir) (string, error) {
+	text, err := disk.Text("device/wwid")
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENXIO) {
 		return "", nil
 	}
-	return strings.TrimSpace(string(text)), err
+	return strings.TrimSpace(text), err
 }
 
 // multipathOf is the multipath device that the disk is a path of, by its kernel
 // name, empty if there is none.
-func multipathOf(sys, name string) (string, error) {
-	holders, err := os.ReadDir(filepath.Join(sys, "block", name, "holders"))
+func multipathOf(root sysfs.Root, name string) (string, error) {
+	holders, err := os.ReadDir(root.Disk(name).Path("holders"))
 	if err != nil {
 		return "", err
 	}
 	for _, h := range holders {
-		uuid, err := os.ReadFile(filepath.Join(sys, "block", h.Name(), "dm/uuid"))
+		uuid, err := root.Disk(h.Name()).Text("dm/uuid")
 		if err != nil && !gone(err) {
 			return "", err
 		}
-		if strings.HasPrefix(string(uuid), "mpath-") {
+		if strings.HasPrefix(uuid, "mpath-") {
 			return h.Name(), nil
 		}
 	}

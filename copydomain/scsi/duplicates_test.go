@@ -7,10 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 )
 
 func TestSameIdentity(t *testing.T) {
-	sys := t.TempDir()
+	root := t.TempDir()
+	sys := filepath.Join(root, "sys")
 	write := func(path, text string) {
 		t.Helper()
 		path = filepath.Join(sys, "block", path)
@@ -57,12 +60,12 @@ func TestSameIdentity(t *testing.T) {
 		"sde": "{[] [sdf]}", "sdg": "{[] [sdh]}", "sdh": "{[] [sdg]}",
 		"sdi": "{[] []}",
 	} {
-		if got, err := sameIdentityIn(sys, name); err != nil || fmt.Sprint(got) != want {
+		if got, err := sameIdentityIn(sysfs.Root(root), name); err != nil || fmt.Sprint(got) != want {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}
 	for name, want := range map[string]error{"sdz": fs.ErrNotExist, "sg0": ErrNotSCSI, "../sda": ErrNotSCSI, "sda1": ErrNotSCSI, "": ErrNotSCSI} {
-		if got, err := sameIdentityIn(sys, name); !errors.Is(err, want) {
+		if got, err := sameIdentityIn(sysfs.Root(root), name); !errors.Is(err, want) {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}

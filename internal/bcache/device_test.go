@@ -13,6 +13,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -27,12 +28,12 @@ func TestReadWhatIsStored(t *testing.T) {
 			want.Attrs, want.Attached = map[string]string{}, false
 		}
 		slices.SortFunc(want.Lower, func(a, b remap.Dev) int { return cmp.Compare(a.Major<<20|a.Minor, b.Major<<20|b.Minor) })
-		got, err := Read(FS(root), want.Dev)
+		got, err := Read(sysfs.Root(root), want.Dev)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got  %+v, %v\nwant %+v", v.Name, got, err, want)
 			continue
 		}
-		state, err := ReadState(FS(root), want.Dev)
+		state, err := ReadState(sysfs.Root(root), want.Dev)
 		if err != nil || state.Print != want.Print() || state.Transition != want.Transition() {
 			t.Errorf("%s: state %+v, %v", v.Name, state, err)
 		}
@@ -48,14 +49,14 @@ func TestMissingFiles(t *testing.T) {
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Read(FS(root), bcache0); !errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrGone) {
+		if _, err := Read(sysfs.Root(root), bcache0); !errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrGone) {
 			t.Errorf("without %s: %v", attr, err)
 		}
 	}
 }
 
 func TestGone(t *testing.T) {
-	if _, err := Read(FS(t.TempDir()), bcache0); !errors.Is(err, ErrGone) {
+	if _, err := Read(sysfs.Root(t.TempDir()), bcache0); !errors.Is(err, ErrGone) {
 		t.Errorf("no device: %v", err)
 	}
 	root := t.TempDir()
@@ -63,7 +64,7 @@ func TestGone(t *testing.T) {
 	if err := os.Remove(filepath.Join(root, "sys/devices/virtual/block/bcache0/bcache")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Read(FS(root), bcache0); !errors.Is(err, ErrNotBcache) {
+	if _, err := Read(sysfs.Root(root), bcache0); !errors.Is(err, ErrNotBcache) {
 		t.Errorf("no link: %v", err)
 	}
 }

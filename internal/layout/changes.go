@@ -95,10 +95,10 @@ func (d devices) state(dev remap.Dev, kind sysblock.Kind) (print remap.Fingerpri
 		s, err := dm.State(dev)
 		return s.Print, s.Transition, err
 	case sysblock.MD:
-		s, err := mdraid.ReadState(mdraid.FS(d.fs), dev)
+		s, err := mdraid.ReadState(d.fs.Root(), dev)
 		return s.Print, s.Transition, err
 	case sysblock.Bcache:
-		s, err := bcache.ReadState(bcache.FS(d.fs), dev)
+		s, err := bcache.ReadState(d.fs.Root(), dev)
 		return s.Print, s.Transition, err
 	}
 	return print, "", nil

@@ -121,7 +121,7 @@ func (d devices) read(dev remap.Dev) (n *Node, print remap.Fingerprint, err erro
 }
 
 func (d devices) readArray(n *Node) (_ *Node, print remap.Fingerprint, err error) {
-	if n.MD, err = mdraid.Read(mdraid.FS(d.fs), n.Dev); err != nil {
+	if n.MD, err = mdraid.Read(d.fs.Root(), n.Dev); err != nil {
 		return nil, print, err
 	}
 	for _, dev := range n.MD.Below() {
@@ -133,7 +133,7 @@ func (d devices) readArray(n *Node) (_ *Node, print remap.Fingerprint, err error
 }
 
 func (d devices) readBcache(n *Node) (_ *Node, print remap.Fingerprint, err error) {
-	if n.Bcache, err = bcache.Read(bcache.FS(d.fs), n.Dev); err != nil {
+	if n.Bcache, err = bcache.Read(d.fs.Root(), n.Dev); err != nil {
 		return nil, print, err
 	}
 	if !slices.Equal(n.Bcache.Below(), n.Slaves) || n.Bcache.Size != n.Size {

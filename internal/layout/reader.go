@@ -14,6 +14,7 @@ import (
 	"github.com/dmcopy/dmcopy/dmtable"
 	"github.com/dmcopy/dmcopy/dmtable/exstore"
 	"github.com/dmcopy/dmcopy/internal/sysblock"
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -273,7 +274,7 @@ func (r *Reader) readOnce(ctx context.Context, devs []remap.Dev, complete func(*
 		s.Nodes = append(s.Nodes, *n)
 		queue = append(queue, n.below()...)
 	}
-	slices.SortFunc(s.Nodes, func(a, b Node) int { return sysblock.CompareDevs(a.Dev, b.Dev) })
+	slices.SortFunc(s.Nodes, func(a, b Node) int { return sysfs.CompareDevs(a.Dev, b.Dev) })
 	s.ground()
 	if complete == nil {
 		return s, nil

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 )
 
 // Disk is what the hardware, or what plays it, tells of itself.
@@ -49,8 +51,8 @@ func (d *Disk) Identity() string {
 
 // readDisk reads who the device is, by the bus that it sits on. Devices
 // without a bus, such as zram, have nothing to tell.
-func (f *Facts) readDisk(root FS, d dir) error {
-	bus, err := d.linkBase("device/subsystem")
+func (f *Facts) readDisk(root FS, d sysfs.Dir) error {
+	bus, err := d.LinkBase("device/subsystem")
 	if err != nil || stackers[f.Kind] {
 		return err
 	}
@@ -77,7 +79,7 @@ func (f *Facts) readDisk(root FS, d dir) error {
 
 // readNames reads the names of the device, which drivers keep in the disk's
 // directory (nvme, virtio) or in that of its parent (scsi).
-func (k *Disk) readNames(d dir) error {
+func (k *Disk) readNames(d sysfs.Dir) error {
 	for _, name := range []struct {
 		to    *string
 		attrs []string
@@ -87,7 +89,7 @@ func (k *Disk) readNames(d dir) error {
 		{&k.Model, []string{"device/model"}},
 	} {
 		for _, attr := range name.attrs {
-			s, err := d.optional(attr)
+			s, err := d.Optional(attr)
 			if nameless(err) {
 				continue
 			}
@@ -111,21 +113,21 @@ func nameless(err error) bool {
 
 // readNS reads the namespace of a disk whose device link leads to a controller
 // or, with native multipath, to a subsystem.
-func readNS(root FS, d dir, head bool) (*NS, error) {
-	nsid, err := d.number("nsid", 32)
+func readNS(root FS, d sysfs.Dir, head bool) (*NS, error) {
+	nsid, err := d.Number("nsid", 32)
 	if err != nil {
 		return nil, err
 	}
 	ns := &NS{NSID: uint32(nsid), Multipath: head}
-	if ns.SubsystemNQN, err = d.text("device/subsysnqn"); err != nil {
+	if ns.SubsystemNQN, err = d.Text("device/subsysnqn"); err != nil {
 		return nil, err
 	}
-	if ns.Serial, err = d.text("device/serial"); err != nil {
+	if ns.Serial, err = d.Text("device/serial"); err != nil {
 		return nil, err
 	}
 	ns.Serial = strings.TrimSpace(ns.Serial)
 	for attr, to := range map[string]*string{"nguid": &ns.NGUID, "eui": &ns.EUI, "uuid": &ns.UUID} {
-		if *to, err = d.optional(attr); err != nil {
+		if *to, err = d.Optional(attr); err != nil {
 			return nil, err
 		}
 	}
@@ -138,8 +140,8 @@ func readNS(root FS, d dir, head bool) (*NS, error) {
 
 // controllers lists the controllers of a namespace: the device itself, or the
 // ones that the subsystem links to.
-func controllers(d dir, head bool) ([]string, error) {
-	device, err := filepath.EvalSymlinks(d.path("device"))
+func controllers(d sysfs.Dir, head bool) ([]string, error) {
+	device, err := filepath.EvalSymlinks(d.Path("device"))
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +159,7 @@ func controllers(d dir, head bool) ([]string, error) {
 		}
 	}
 	if len(names) == 0 {
-		return nil, &Error{device, fmt.Errorf("%w: no controllers", ErrValue)}
+		return nil, sysfs.About(device, fmt.Errorf("%w: no controllers", ErrValue))
 	}
 	slices.Sort(names)
 	return names, nil
@@ -172,27 +174,18 @@ func isController(name string) bool {
 // generic finds the character device of a namespace: it has the same parent as
 // the disk, and "ng" where that has "nvme" (drivers/nvme/host/core.c,
 // nvme_add_ns_cdev; multipath.c, nvme_add_ns_head_cdev).
-func generic(root FS, d dir) (string, error) {
+func generic(root FS, d sysfs.Dir) (string, error) {
 	name := "ng" + strings.TrimPrefix(filepath.Base(string(d)), "nvme")
-	theirs, err := filepath.EvalSymlinks(root.path("sys/class/nvme-generic", name, "device"))
+	theirs, err := filepath.EvalSymlinks(root.Root().Path("sys/class/nvme-generic", name, "device"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
 	if err != nil {
 		return "", err
 	}
-	ours, err := filepath.EvalSymlinks(d.path("device"))
+	ours, err := filepath.EvalSymlinks(d.Path("device"))
 	if err != nil || ours != theirs {
 		return "", err
 	}
 	return DevPath(name), nil
-}
-
-// linkBase returns the last part of what a link points to, "" if there is none.
-func (d dir) linkBase(attr string) (string, error) {
-	target, err := os.Readlink(d.path(attr))
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	return filepath.Base(target), err
 }

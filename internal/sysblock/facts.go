@@ -1,14 +1,13 @@
 package sysblock
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"unicode"
 
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -77,11 +76,11 @@ type Facts struct {
 	unnamed bool
 }
 
-// related is why it is not known to what other devices the device is related: nil for most of
+// Related is why it is not known to what other devices the device is related: nil for most of
 // those with Unread.
-func (f *Facts) related() error {
+func (f *Facts) Related() error {
 	if f.Blind || f.unnamed {
-		return named(f.Dev, f.Name, f.cause)
+		return sysfs.Named(f.Dev, f.Name, f.cause)
 	}
 	return nil
 }
@@ -182,20 +181,20 @@ func (f *Facts) Leaf() *remap.Leaf {
 
 // Devs lists all block devices, in order of number.
 func (f FS) Devs() ([]remap.Dev, error) {
-	root := f.path("sys/dev/block")
+	root := f.Root().Path("sys/dev/block")
 	entries, err := os.ReadDir(root)
 	if err != nil {
-		return nil, &Error{root, err}
+		return nil, sysfs.About(root, err)
 	}
 	devs := make([]remap.Dev, 0, len(entries))
 	for _, entry := range entries {
 		dev, err := remap.ParseDev(entry.Name())
 		if err != nil {
-			return nil, &Error{root, err}
+			return nil, sysfs.About(root, err)
 		}
 		devs = append(devs, dev)
 	}
-	sortDevs(devs)
+	sysfs.SortDevs(devs)
 	return devs, nil
 }
 
@@ -203,31 +202,21 @@ func (f FS) Devs() ([]remap.Dev, error) {
 // is given to another device, the error is ErrGone. What else goes wrong is noted
 // in the facts: Unread.
 func (f FS) Facts(dev remap.Dev) (*Facts, error) {
-	link := f.path("sys/dev/block", dev.String())
-	d, err := filepath.EvalSymlinks(link)
-	if vanished(err) {
-		return nil, &Error{dev.String(), ErrGone}
-	}
+	d, err := f.Root().Find(dev)
 	if err != nil {
-		return nil, &Error{dev.String(), err}
+		return nil, sysfs.About(dev.String(), sysfs.Gone(err))
 	}
-	facts, err := f.read(dev, dir(d))
-	now, nowErr := filepath.EvalSymlinks(link)
-	if err != nil || nowErr != nil && vanished(nowErr) || nowErr == nil && now != d {
-		return nil, &Error{dev.String() + " (" + filepath.Base(d) + ")", ErrGone}
+	facts, err := f.read(dev, d)
+	if err != nil || f.Root().Left(dev, d) {
+		return nil, sysfs.Named(dev, d.Name(), ErrGone)
 	}
 	return facts, nil
 }
 
-// named wraps an error in the device that it is about.
-func named(dev remap.Dev, d string, err error) error {
-	return &Error{dev.String() + " (" + filepath.Base(d) + ")", err}
-}
-
 // read reads all facts; the disk's sequence number at both ends. The error is
 // ErrGone for a disk that took the place of another one meanwhile.
-func (f FS) read(dev remap.Dev, d dir) (*Facts, error) {
-	facts := &Facts{Dev: dev, Name: filepath.Base(string(d)), Kind: stem(filepath.Base(string(d)))}
+func (f FS) read(dev remap.Dev, d sysfs.Dir) (*Facts, error) {
+	facts := &Facts{Dev: dev, Name: d.Name(), Kind: stem(d.Name())}
 	disk, partErr := facts.readPart(d)
 	seq, seqErr := diskSeq(disk)
 	facts.DiskSeq = seq
@@ -250,21 +239,21 @@ func (f FS) read(dev remap.Dev, d dir) (*Facts, error) {
 
 // readPart reads what only partitions have, and returns the directory of the
 // disk: its own one for a disk.
-func (f *Facts) readPart(d dir) (disk dir, err error) {
-	isPart, err := d.has("partition")
+func (f *Facts) readPart(d sysfs.Dir) (disk sysfs.Dir, err error) {
+	isPart, err := d.Has("partition")
 	if err != nil || !isPart {
 		return d, err
 	}
-	disk = dir(filepath.Dir(string(d)))
-	number, err := d.number("partition", 31)
+	disk = sysfs.Dir(filepath.Dir(string(d)))
+	number, err := d.Number("partition", 31)
 	if err != nil {
 		return disk, err
 	}
-	start, err := d.sectors("start")
+	start, err := d.Sectors("start")
 	if err != nil {
 		return disk, err
 	}
-	parent, err := disk.dev("dev")
+	parent, err := disk.Dev("dev")
 	if err != nil {
 		return disk, err
 	}
@@ -272,84 +261,74 @@ func (f *Facts) readPart(d dir) (disk dir, err error) {
 	return disk, nil
 }
 
-func (f *Facts) readSize(d dir) (err error) {
-	if f.Size, err = d.sectors("size"); err != nil {
+func (f *Facts) readSize(d sysfs.Dir) (err error) {
+	if f.Size, err = d.Sectors("size"); err != nil {
 		return err
 	}
-	f.ReadOnly, err = d.bool("ro")
+	f.ReadOnly, err = d.Bool("ro")
 	return err
 }
 
 // readQueue reads the limits of the disk (Documentation/ABI/stable/sysfs-block).
-func (f *Facts) readQueue(disk dir) error {
-	logical, err := disk.number("queue/logical_block_size", 31)
+func (f *Facts) readQueue(disk sysfs.Dir) error {
+	logical, err := disk.Number("queue/logical_block_size", 31)
 	if err != nil {
 		return err
 	}
-	physical, err := disk.number("queue/physical_block_size", 31)
+	physical, err := disk.Number("queue/physical_block_size", 31)
 	if err != nil {
 		return err
 	}
 	if logical < remap.SectorSize || logical&(logical-1) != 0 {
-		return badValue(disk.path("queue/logical_block_size"), fmt.Sprint(logical), "a power of two from 512 up")
+		return sysfs.BadValue(disk.Path("queue/logical_block_size"), fmt.Sprint(logical), "a power of two from 512 up")
 	}
 	f.LogicalBlock, f.PhysicalBlock = int(logical), int(physical)
-	if f.Zoned, err = disk.oneOf("queue/zoned", "none", "host-managed", "host-aware"); err != nil {
+	if f.Zoned, err = disk.OneOf("queue/zoned", "none", "host-managed", "host-aware"); err != nil {
 		return err
 	}
-	if f.WriteCache, err = disk.oneOf("queue/write_cache", "write back", "write through"); err != nil {
+	if f.WriteCache, err = disk.OneOf("queue/write_cache", "write back", "write through"); err != nil {
 		return err
 	}
 	const kernelCopy = "queue/copy_max_hw_bytes"
-	if known, err := disk.has(kernelCopy); err != nil || !known {
+	if known, err := disk.Has(kernelCopy); err != nil || !known {
 		return err
 	}
-	f.KernelCopy, err = disk.number(kernelCopy, 63)
+	f.KernelCopy, err = disk.Number(kernelCopy, 63)
 	return err
 }
 
-// oneOf reads a file that holds one of a few words.
-func (d dir) oneOf(attr string, words ...string) (string, error) {
-	s, err := d.text(attr)
-	if err == nil && !slices.Contains(words, s) {
-		err = badValue(d.path(attr), s, strings.Join(words, " or "))
-	}
-	return s, err
-}
-
 // readSlaves reads which devices stand below. Partitions have none.
-func (f *Facts) readSlaves(d dir) (err error) {
+func (f *Facts) readSlaves(d sysfs.Dir) (err error) {
 	if f.Part != nil {
 		return nil
 	}
-	f.Slaves, err = d.devs("slaves")
-	sortDevs(f.Slaves)
+	f.Slaves, err = d.Devs("slaves")
 	return err
 }
 
 // readHolders reads which devices stand above. One that does not tell its number is
 // not among them: what is odd above is no fault of this device.
-func (f *Facts) readHolders(d dir) error {
-	entries, err := os.ReadDir(d.path("holders"))
+func (f *Facts) readHolders(d sysfs.Dir) error {
+	entries, err := os.ReadDir(d.Path("holders"))
 	for _, entry := range entries {
-		if dev, err := d.dev(filepath.Join("holders", entry.Name(), "dev")); err == nil {
+		if dev, err := d.Dev(filepath.Join("holders", entry.Name(), "dev")); err == nil {
 			f.Holders = append(f.Holders, dev)
 		}
 	}
-	sortDevs(f.Holders)
+	sysfs.SortDevs(f.Holders)
 	return err
 }
 
-func diskSeq(disk dir) (uint64, error) {
-	known, err := disk.has("diskseq")
+func diskSeq(disk sysfs.Dir) (uint64, error) {
+	known, err := disk.Has("diskseq")
 	if err != nil || !known {
 		return 0, err
 	}
-	return disk.number("diskseq", 64)
+	return disk.Number("diskseq", 64)
 }
 
 // readKind finds out which driver made the device.
-func (f *Facts) readKind(fs FS, d dir) error {
+func (f *Facts) readKind(fs FS, d sysfs.Dir) error {
 	if f.Part != nil {
 		return nil
 	}
@@ -359,7 +338,7 @@ func (f *Facts) readKind(fs FS, d dir) error {
 		f.Kind = DM
 	}
 	for _, kind := range []Kind{DM, MD} {
-		found, err := d.has(string(kind))
+		found, err := d.Has(string(kind))
 		if err != nil {
 			return err
 		}
@@ -382,18 +361,11 @@ func stem(name string) Kind {
 	return Kind(name)
 }
 
-func sortDevs(devs []remap.Dev) { slices.SortFunc(devs, CompareDevs) }
-
-// CompareDevs orders devices by number.
-func CompareDevs(a, b remap.Dev) int {
-	return cmp.Or(cmp.Compare(a.Major, b.Major), cmp.Compare(a.Minor, b.Minor))
-}
-
 // Kernel is the release of the running kernel.
 func (f FS) Kernel() (string, error) {
-	release, err := dir(f.path("proc/sys/kernel")).text("osrelease")
+	release, err := sysfs.Dir(f.Root().Path("proc/sys/kernel")).Text("osrelease")
 	if err != nil {
-		return "", &Error{"kernel release", err}
+		return "", sysfs.About("kernel release", err)
 	}
 	return release, nil
 }

@@ -240,22 +240,6 @@ func TestBlind(t *testing.T) {
 	}
 }
 
-// TestOddHolder: what cannot be read of a device above is no fault of those below, but
-// who asks for users gets an error.
-func TestOddHolder(t *testing.T) {
-	m := sysblocktest.New(t)
-	m.Disk("sda", "8:0", 8)
-	m.Mapped("dm-0", "253:0", "x", 8, "sda")
-	m.Set("dm-0", "dev", "x")
-	if f := facts(t, m, "sda"); f.Unread != "" || f.Leaf() == nil {
-		t.Errorf("%+v", f)
-	}
-	m.File("proc/self/mountinfo", "")
-	if uses, err := m.FS().Users(m.Dev("sda")); !errors.Is(err, sysblock.ErrValue) {
-		t.Errorf("%v, %v", uses, err)
-	}
-}
-
 // TestKernelCopy: a facility that no kernel has so far.
 func TestKernelCopy(t *testing.T) {
 	m := sysblocktest.New(t)

@@ -3,6 +3,7 @@ package sysblock
 import (
 	"fmt"
 
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -17,14 +18,14 @@ func (f FS) Identity(dev remap.Dev) (string, error) {
 		return "", err
 	}
 	id, err := f.identity(facts)
-	if vanished(err) {
-		return "", named(dev, facts.Name, ErrGone)
+	if sysfs.Vanished(err) {
+		return "", sysfs.Named(dev, facts.Name, ErrGone)
 	}
 	return id, err
 }
 
 func (f FS) identity(facts *Facts) (string, error) {
-	d := dir(f.path("sys/dev/block", facts.Dev.String()))
+	d := f.Root().Block(facts.Dev)
 	switch {
 	case facts.Part != nil:
 		parent, err := f.Identity(facts.Part.Parent)
@@ -42,16 +43,16 @@ func (f FS) identity(facts *Facts) (string, error) {
 	case facts.Disk != nil && facts.Disk.Identity() != "":
 		return "disk:" + facts.Disk.Identity(), nil
 	case facts.Unread != "": // what it calls itself may be what was not read
-		return "", named(facts.Dev, facts.Name, facts.Cause())
+		return "", sysfs.Named(facts.Dev, facts.Name, facts.Cause())
 	}
 	return "device:" + facts.Name, nil
 }
 
 // firstOf is the first of some attributes that has a value, or else the name of
 // the device.
-func firstOf(d dir, prefix string, facts *Facts, attrs ...string) (string, error) {
+func firstOf(d sysfs.Dir, prefix string, facts *Facts, attrs ...string) (string, error) {
 	for _, attr := range attrs {
-		value, err := d.optional(attr)
+		value, err := d.Optional(attr)
 		if err != nil || value != "" {
 			return prefix + value, err
 		}

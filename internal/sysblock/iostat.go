@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -31,17 +32,17 @@ func (s IOStat) Since(before IOStat) (ios uint64, underWay time.Duration) {
 
 // IOStat reads the counters of a device.
 func (f FS) IOStat(dev remap.Dev) (IOStat, error) {
-	path := f.path("sys/dev/block", dev.String(), "stat")
+	path := f.Root().Path("sys/dev/block", dev.String(), "stat")
 	text, err := os.ReadFile(path)
-	if vanished(err) {
-		return IOStat{}, &Error{dev.String(), ErrGone}
+	if sysfs.Vanished(err) {
+		return IOStat{}, sysfs.About(dev.String(), ErrGone)
 	}
 	if err != nil {
-		return IOStat{}, &Error{path, err}
+		return IOStat{}, sysfs.About(path, err)
 	}
 	s, ok := parseIOStat(string(text))
 	if !ok {
-		return IOStat{}, badValue(path, string(text), "counters of I/O")
+		return IOStat{}, sysfs.BadValue(path, string(text), "counters of I/O")
 	}
 	return s, nil
 }

@@ -11,8 +11,7 @@ import (
 	"strings"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -25,12 +24,12 @@ func (f FS) Lookup(name string) (remap.Dev, error) {
 	var l lookup
 	for _, try := range f.readings(name) {
 		if err := l.try(f, try); err != nil {
-			return remap.Dev{}, &Error{name, err}
+			return remap.Dev{}, sysfs.About(name, err)
 		}
 	}
 	dev, err := l.answer()
 	if err != nil {
-		return remap.Dev{}, &Error{name, err}
+		return remap.Dev{}, sysfs.About(name, err)
 	}
 	return dev, nil
 }
@@ -48,10 +47,10 @@ func (f FS) readings(name string) []reading {
 	}
 	if mapped, ok := strings.CutPrefix(name, "/dev/mapper/"); ok {
 		// The node has the name of the kernel, with its escapes.
-		return []reading{{what: name, path: f.path(name)}, f.mapped(mapped)}
+		return []reading{{what: name, path: f.Root().Path(name)}, f.mapped(mapped)}
 	}
 	if strings.HasPrefix(name, "/") {
-		return []reading{{what: name, path: f.path(name)}}
+		return []reading{{what: name, path: f.Root().Path(name)}}
 	}
 	readings := []reading{{what: "file " + name, path: name}}
 	if strings.HasPrefix(name, ".") {
@@ -59,13 +58,13 @@ func (f FS) readings(name string) []reading {
 	}
 	if dev, err := remap.ParseDev(name); err == nil {
 		return append(readings, reading{what: "device number " + name, find: func() (remap.Dev, bool, error) {
-			found, err := dir(f.path("sys/dev/block")).has(dev.String())
+			found, err := sysfs.Dir(f.Root().Path("sys/dev/block")).Has(dev.String())
 			return dev, found, err
 		}})
 	}
 	mapped := name
 	if vg, lv, ok := strings.Cut(name, "/"); ok {
-		readings = append(readings, reading{what: "/dev/" + name, path: f.path("dev", name)})
+		readings = append(readings, reading{what: "/dev/" + name, path: f.Root().Path("dev", name)})
 		double := func(s string) string { return strings.ReplaceAll(s, "-", "--") }
 		mapped = double(vg) + "-" + double(lv)
 	} else {
@@ -80,32 +79,32 @@ func (f FS) mapped(name string) reading {
 
 // kernelName finds a device by its name in /sys/class/block.
 func (f FS) kernelName(name string) (remap.Dev, bool, error) {
-	d := dir(f.path("sys/class/block", strings.ReplaceAll(name, "/", "!")))
-	if found, err := d.has("dev"); err != nil || !found {
+	d := sysfs.Dir(f.Root().Path("sys/class/block", strings.ReplaceAll(name, "/", "!")))
+	if found, err := d.Has("dev"); err != nil || !found {
 		return remap.Dev{}, false, err
 	}
-	dev, err := d.dev("dev")
+	dev, err := d.Dev("dev")
 	return dev, err == nil, err
 }
 
 // mappedName finds a device by its name in device-mapper. Another device can be shown
 // by the name that this one has.
 func (f FS) mappedName(name string) (remap.Dev, bool, error) {
-	names, err := filepath.Glob(f.path("sys/class/block/dm-*"))
+	names, err := filepath.Glob(f.Root().Path("sys/class/block/dm-*"))
 	if err != nil {
 		return remap.Dev{}, false, err
 	}
 	var devs []remap.Dev
 	for _, d := range names {
-		kernel, err := dir(d).optional("dm/name")
-		if err != nil && !vanished(err) {
+		kernel, err := sysfs.Dir(d).Optional("dm/name")
+		if err != nil && !sysfs.Vanished(err) {
 			return remap.Dev{}, false, err
 		}
 		if kernel != name && Unmangled(kernel) != name {
 			continue
 		}
-		dev, err := dir(d).dev("dev")
-		if vanished(err) {
+		dev, err := sysfs.Dir(d).Dev("dev")
+		if sysfs.Vanished(err) {
 			continue
 		}
 		if err != nil {
@@ -172,7 +171,7 @@ func (l *lookup) file(what string, info fs.FileInfo) {
 	case mode.IsRegular():
 		l.regular = what
 	case mode&fs.ModeDevice != 0 && mode&fs.ModeCharDevice == 0:
-		l.found(what, rdev(info))
+		l.found(what, sysfs.NodeDev(info))
 	default:
 		l.other = fileType(mode)
 	}
@@ -211,11 +210,4 @@ func fileType(mode fs.FileMode) string {
 		return "a socket"
 	}
 	return "another file"
-}
-
-// rdev is the device number of a device node.
-func rdev(info fs.FileInfo) remap.Dev {
-	// os.Stat gives a syscall.Stat_t on every Linux.
-	number := info.Sys().(*syscall.Stat_t).Rdev
-	return remap.Dev{Major: unix.Major(number), Minor: unix.Minor(number)}
 }

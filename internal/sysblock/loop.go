@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -66,32 +66,32 @@ func (l *LoopFile) Note() string {
 func (f FS) LoopFile(facts *Facts) (*LoopFile, error) {
 	l, err := f.loopFile(facts)
 	switch {
-	case vanished(err):
-		return nil, named(facts.Dev, facts.Name, ErrGone)
+	case sysfs.Vanished(err):
+		return nil, sysfs.Named(facts.Dev, facts.Name, ErrGone)
 	case err != nil:
-		return nil, named(facts.Dev, facts.Name, err)
+		return nil, sysfs.Named(facts.Dev, facts.Name, err)
 	}
 	return l, nil
 }
 
 func (f FS) loopFile(facts *Facts) (*LoopFile, error) {
-	d := dir(f.path("sys/dev/block", facts.Dev.String()))
-	bound, err := d.has("loop/backing_file")
+	d := f.Root().Block(facts.Dev)
+	bound, err := d.Has("loop/backing_file")
 	if err != nil || !bound {
 		return nil, err
 	}
 	l := &LoopFile{}
-	if l.File, err = d.text("loop/backing_file"); err != nil {
+	if l.File, err = d.Text("loop/backing_file"); err != nil {
 		return nil, err
 	}
-	if l.Offset, err = d.number("loop/offset", 64); err != nil {
+	if l.Offset, err = d.Number("loop/offset", 64); err != nil {
 		return nil, err
 	}
-	if l.Limit, err = d.number("loop/sizelimit", 64); err != nil {
+	if l.Limit, err = d.Number("loop/sizelimit", 64); err != nil {
 		return nil, err
 	}
 	if err := l.Check(); err != nil {
-		return nil, &Error{d.path("loop"), err}
+		return nil, sysfs.About(d.Path("loop"), err)
 	}
 	return l, l.identify(f.Device(facts.Name), facts.Dev)
 }
@@ -115,7 +115,7 @@ func (l *LoopFile) ask(fd int, dev remap.Dev) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFBLK || devOf(st.Rdev) != dev {
+	if st.Mode&unix.S_IFMT != unix.S_IFBLK || sysfs.DevOf(st.Rdev) != dev {
 		return ErrGone
 	}
 	info, err := unix.IoctlLoopGetStatus64(fd)
@@ -126,76 +126,11 @@ func (l *LoopFile) ask(fd int, dev remap.Dev) error {
 		return ErrGone // it was given another file meanwhile
 	}
 	l.Encrypted = info.Encrypt_type != 0
-	l.ID = fileID(devOf(info.Device), info.Inode)
+	l.ID = sysfs.FileID(sysfs.DevOf(info.Device), info.Inode)
 	// For regular files this is the file system again, or 0.
 	if info.Rdevice != 0 && info.Rdevice != info.Device {
-		block := devOf(info.Rdevice)
-		l.ID, l.Block = blockID(block), &block
+		block := sysfs.DevOf(info.Rdevice)
+		l.ID, l.Block = sysfs.BlockID(block), &block
 	}
 	return nil
 }
-
-// boundLoop is a loop device that has a file.
-type boundLoop struct {
-	dev  remap.Dev
-	name string
-	// file is the path of it.
-	file string
-	// storage is what package blockio calls the file; "" if neither the device nor its
-	// path tells.
-	storage string
-}
-
-// loops lists all loop devices that have a file. They claim nothing, neither the file
-// nor the device that it may be, and have no links in sysfs.
-func (f FS) loops() ([]boundLoop, error) {
-	found, err := filepath.Glob(f.path("sys/class/block/loop*/loop/backing_file"))
-	if err != nil {
-		return nil, err
-	}
-	var all []boundLoop
-	for _, attr := range found {
-		l, err := f.boundLoop(filepath.Base(filepath.Dir(filepath.Dir(attr))))
-		if errors.Is(err, ErrGone) { // or given another file meanwhile
-			l, err = f.boundLoop(l.name)
-		}
-		if errors.Is(err, ErrGone) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if l.storage != "" {
-			all = append(all, l)
-		}
-	}
-	return all, nil
-}
-
-func (f FS) boundLoop(name string) (boundLoop, error) {
-	l := boundLoop{name: name}
-	var err error
-	if l.dev, err = dir(f.path("sys/class/block", name)).dev("dev"); err != nil {
-		return l, named(l.dev, name, goneIfVanished(err))
-	}
-	bound, err := f.LoopFile(&Facts{Dev: l.dev, Name: name})
-	if err != nil || bound == nil {
-		return l, err
-	}
-	l.file, l.storage = bound.File, bound.ID
-	if l.storage == "" { // it may not be opened to ask it
-		if info, err := os.Stat(f.path(bound.File)); err == nil {
-			l.storage = idOf(info)
-		}
-	}
-	return l, nil
-}
-
-func goneIfVanished(err error) error {
-	if vanished(err) {
-		return ErrGone
-	}
-	return err
-}
-
-func devOf(rdev uint64) remap.Dev { return remap.Dev{Major: unix.Major(rdev), Minor: unix.Minor(rdev)} }

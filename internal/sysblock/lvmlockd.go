@@ -16,7 +16,7 @@ var lockdFiles = []string{"run/lvmlockd.pid", "run/lvm/lvmlockd.socket"}
 // not released by that, nor are its files. So does one that cannot be looked for.
 func (f FS) SharesGroups() bool {
 	for _, name := range lockdFiles {
-		if _, err := os.Lstat(f.path(name)); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(f.Root().Path(name)); !errors.Is(err, fs.ErrNotExist) {
 			return true
 		}
 	}

@@ -3,6 +3,7 @@ package sysblock
 import (
 	"errors"
 
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -25,7 +26,7 @@ func (f FS) OtherPaths(facts *Facts) ([]OtherPath, error) {
 			return nil, err
 		}
 	}
-	if err := disk.related(); err != nil {
+	if err := disk.Related(); err != nil {
 		return nil, err
 	}
 	if disk.Disk == nil || disk.Disk.Identity() == "" {
@@ -63,20 +64,20 @@ func (f FS) OtherPaths(facts *Facts) ([]OtherPath, error) {
 // it is none where its size is another one than that of the disk that is looked for, in sectors:
 // then it is no concern of that disk. Else who knows.
 func (f FS) isCalled(dev remap.Dev, name string, size remap.Sector) (bool, error) {
-	d := dir(f.path("sys/dev/block", dev.String()))
-	if part, err := d.has("partition"); err != nil || part {
+	d := f.Root().Block(dev)
+	if part, err := d.Has("partition"); err != nil || part {
 		return false, err
 	}
 	var names Disk
 	err := names.readNames(d)
-	if vanished(err) {
+	if sysfs.Vanished(err) {
 		return false, nil
 	}
 	if err != nil {
-		if its, unsized := d.sectors("size"); unsized == nil && its != size {
+		if its, unsized := d.Sectors("size"); unsized == nil && its != size {
 			return false, nil
 		}
-		return false, &Error{dev.String(), err}
+		return false, sysfs.About(dev.String(), err)
 	}
 	return names.Identity() == name, nil
 }
@@ -97,7 +98,7 @@ func (f FS) otherPath(other remap.Dev, facts *Facts) (OtherPath, error) {
 	for _, dev := range parts {
 		part, err := f.Facts(dev)
 		if err == nil && part.Unread != "" {
-			err = named(dev, part.Name, part.Cause())
+			err = sysfs.Named(dev, part.Name, part.Cause())
 		}
 		if err != nil {
 			return path, err

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -42,36 +43,36 @@ var storing = [...]string{"loop/backing_file", "loop/offset", "loop/sizelimit"}
 // Vitals reads the vitals of a device. If it vanishes meanwhile, or its number
 // is given to another device, the error is ErrGone.
 func (f FS) Vitals(dev remap.Dev) (Vitals, error) {
-	d := dir(f.path("sys/dev/block", dev.String()))
+	d := f.Root().Block(dev)
 	link, err := os.Readlink(string(d))
 	if err == nil {
 		v := Vitals{Link: link}
 		err = v.read(d)
 		if now, linkErr := os.Readlink(string(d)); linkErr == nil && now == link {
 			if err != nil {
-				return v, &Error{dev.String(), err}
+				return v, sysfs.About(dev.String(), err)
 			}
 			return v, nil
 		}
 	}
-	if err == nil || vanished(err) {
+	if err == nil || sysfs.Vanished(err) {
 		err = ErrGone
 	}
-	return Vitals{}, &Error{dev.String(), err}
+	return Vitals{}, sysfs.About(dev.String(), err)
 }
 
-func (v *Vitals) read(d dir) (err error) {
-	if v.Size, err = d.sectors("size"); err != nil {
+func (v *Vitals) read(d sysfs.Dir) (err error) {
+	if v.Size, err = d.Sectors("size"); err != nil {
 		return err
 	}
-	if v.ReadOnly, err = d.bool("ro"); err != nil {
+	if v.ReadOnly, err = d.Bool("ro"); err != nil {
 		return err
 	}
 	for _, is := range []struct {
 		kind Kind
 		attr string
 	}{{Partition, "partition"}, {DM, "dm"}, {MD, "md"}} {
-		found, err := d.has(is.attr)
+		found, err := d.Has(is.attr)
 		if err != nil {
 			return err
 		}
@@ -88,31 +89,31 @@ func (v *Vitals) read(d dir) (err error) {
 	}
 	switch v.Kind {
 	case Partition:
-		v.Start, err = d.sectors("start")
+		v.Start, err = d.Sectors("start")
 	case MD, Bcache, "":
 		err = v.readDisk(d)
 	}
 	return err
 }
 
-func (v *Vitals) readDisk(d dir) (err error) {
+func (v *Vitals) readDisk(d sysfs.Dir) (err error) {
 	if v.DiskSeq, err = diskSeq(d); err != nil {
 		return err
 	}
-	if v.LogicalBlock, err = d.number("queue/logical_block_size", 31); err != nil {
+	if v.LogicalBlock, err = d.Number("queue/logical_block_size", 31); err != nil {
 		return err
 	}
 	for i, attr := range naming {
-		if v.Names[i], err = d.optional(attr); err != nil && !nameless(err) {
+		if v.Names[i], err = d.Optional(attr); err != nil && !nameless(err) {
 			return err
 		}
 	}
 	for i, attr := range storing {
-		if v.Loop[i], err = d.optional(attr); err != nil && !vanished(err) {
+		if v.Loop[i], err = d.Optional(attr); err != nil && !sysfs.Vanished(err) {
 			return err
 		}
 	}
-	slaves, err := os.ReadDir(d.path("slaves"))
+	slaves, err := os.ReadDir(d.Path("slaves"))
 	for _, s := range slaves {
 		v.Slaves += s.Name() + " "
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/internal/alias"
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/inuse"
 )
 
 // refuseAliases refuses ends that may be one file by two names, or be stored in one: some file
@@ -70,7 +71,7 @@ func comparedAliases(src, dst []aliased, name string) error {
 // of it, where nothing tells whether they are one.
 func refuseUnderlying(src, dst aliased, name string) error {
 	for _, pair := range [][2]aliased{{src, dst}, {dst, src}} {
-		lies, err := Here.Underlies(pair[0].Path(), pair[1].Path())
+		lies, err := inuse.Underlies(Here, pair[0].Path(), pair[1].Path())
 		if errors.Is(err, fs.ErrNotExist) { // it has not that name any more
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/inuse"
 	"github.com/dmcopy/dmcopy/internal/sysblock"
 	"github.com/dmcopy/dmcopy/remap"
 )
@@ -224,13 +225,13 @@ func (c *claims) takeStill(facts *sysblock.Facts) error {
 // usedToRead tells whether the device, or the disk that it is a part of, is claimed
 // by somebody who shows and does not write.
 func (c *claims) usedToRead(facts *sysblock.Facts) (bool, error) {
-	uses, err := c.sys.Users(facts.Dev)
+	uses, err := inuse.Users(c.sys, facts.Dev)
 	if err != nil {
 		return false, err
 	}
 	for _, u := range uses {
 		itself := u.Path == "" && (u.Dev == facts.Dev || u.Dev == parentOf(facts))
-		if itself && (u.Kind == sysblock.MountedRO || u.Kind == sysblock.HeldRO) {
+		if itself && (u.Kind == inuse.MountedRO || u.Kind == inuse.HeldRO) {
 			return true, nil
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/inuse"
 	"github.com/dmcopy/dmcopy/internal/sysblock"
 	"github.com/dmcopy/dmcopy/remap"
 )
@@ -171,7 +172,7 @@ func (m *madeFile) remove(f unshared) (removed bool, err error) {
 	if err != nil || !asMade || f.ID() != m.id {
 		return false, failure.During("open", err)
 	}
-	uses, err := m.sys.FileUsers(m.name, m.id)
+	uses, err := inuse.FileUsers(m.sys, m.name, m.id)
 	if errors.Is(err, sysblock.ErrGone) || len(uses) > 0 {
 		return false, nil
 	}

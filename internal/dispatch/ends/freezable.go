@@ -12,6 +12,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
 	"github.com/dmcopy/dmcopy/internal/dispatch/freeze"
+	"github.com/dmcopy/dmcopy/internal/inuse"
 	"github.com/dmcopy/dmcopy/internal/sysblock"
 	"github.com/dmcopy/dmcopy/remap"
 )
@@ -46,9 +47,9 @@ func (o *opener) freezable(ctx context.Context) (*freeze.FileSystem, error) {
 	var dev remap.Dev
 	for _, u := range uses {
 		switch {
-		case u.Kind == sysblock.Swap, u.Kind == sysblock.Member, u.Kind == sysblock.Exported, u.Kind == sysblock.Opened:
+		case u.Kind == inuse.Swap, u.Kind == inuse.Member, u.Kind == inuse.Exported, u.Kind == inuse.Opened:
 			return nil, failure.Refuse(o.name, "cannot be frozen: %s", anotherWay, o.describe(u))
-		case u.Kind != sysblock.MountedRW:
+		case u.Kind != inuse.MountedRW:
 		case dev.IsZero() || dev == u.Dev:
 			dev = u.Dev
 		default:
@@ -66,7 +67,7 @@ func (o *opener) freezable(ctx context.Context) (*freeze.FileSystem, error) {
 
 // mounted opens the file system on a device by the first mount that leads to it.
 func (o *opener) mounted(dev remap.Dev) (*freeze.FileSystem, error) {
-	mounts, err := o.sys.AllMounts()
+	mounts, err := inuse.AllMounts(o.sys)
 	if err != nil {
 		return nil, failure.During("open", err)
 	}

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/inuse"
 	"github.com/dmcopy/dmcopy/internal/sysblock"
 )
 
@@ -94,7 +92,7 @@ func (o *opener) refuseLive() error {
 	if err := o.refuseOutput(uses); err != nil {
 		return err
 	}
-	var worst *sysblock.Use
+	var worst *inuse.Use
 	for i := range uses {
 		u := &uses[i]
 		if u.Kind.Writes() && (worst == nil || severity(u.Kind) > severity(worst.Kind)) {
@@ -109,21 +107,21 @@ func (o *opener) refuseLive() error {
 
 // severity says which of several uses is to be told of: what surely writes before what
 // only may.
-func severity(kind sysblock.UseKind) int {
+func severity(kind inuse.UseKind) int {
 	switch kind {
-	case sysblock.MountedRW, sysblock.Swap, sysblock.Member:
+	case inuse.MountedRW, inuse.Swap, inuse.Member:
 		return 2
-	case sysblock.Opened, sysblock.Unseen, sysblock.Locked, sysblock.Exported:
+	case inuse.Opened, inuse.Unseen, inuse.Locked, inuse.Exported:
 		return 1
 	}
 	return 0
 }
 
-func (o *opener) wayToStill(u sysblock.Use) string {
+func (o *opener) wayToStill(u inuse.Use) string {
 	switch u.Kind {
-	case sysblock.MountedRW, sysblock.Member:
+	case inuse.MountedRW, inuse.Member:
 		return "unmount it or mount it read-only, copy a snapshot of it (lvcreate -s), freeze it for a short copy (copy --freeze), " + liveWay
-	case sysblock.Held:
+	case inuse.Held:
 		return o.wayOutOfUse(u) + ", copy that instead, " + liveWay
 	}
 	return o.wayOutOfUse(u) + ", " + liveWay
@@ -166,7 +164,7 @@ func (o *opener) readOnly() (bool, error) {
 }
 
 // describe says who uses the device or file, for people.
-func (o *opener) describe(u sysblock.Use) string {
+func (o *opener) describe(u inuse.Use) string {
 	subject := "it"
 	if !u.Dev.IsZero() && u.Dev != o.facts0().Dev {
 		subject = u.Name
@@ -178,32 +176,32 @@ func (o *opener) describe(u sysblock.Use) string {
 	default:
 		subject += " (by " + u.Path + ", another path to it)"
 	}
-	if u.Kind == sysblock.Held || u.Kind == sysblock.HeldRO {
+	if u.Kind == inuse.Held || u.Kind == inuse.HeldRO {
 		u.Detail = o.mappedName(u.Detail)
 	}
 	return describeAs(subject, u)
 }
 
 // describeAs says so of what is called like that.
-func describeAs(subject string, u sysblock.Use) string {
+func describeAs(subject string, u inuse.Use) string {
 	switch u.Kind {
-	case sysblock.Held, sysblock.HeldRO:
+	case inuse.Held, inuse.HeldRO:
 		return u.Detail + " is made of " + subject
-	case sysblock.Stored, sysblock.StoredRO:
+	case inuse.Stored, inuse.StoredRO:
 		return subject + " is the storage of " + u.Detail
-	case sysblock.Member:
+	case inuse.Member:
 		return subject + " belongs to a file system (" + u.Detail + ")"
-	case sysblock.Swap:
+	case inuse.Swap:
 		return subject + " is swap space"
-	case sysblock.Exported:
+	case inuse.Exported:
 		return subject + " is exported by " + u.Detail
-	case sysblock.Opened:
+	case inuse.Opened:
 		return u.Detail + " has " + subject + " open for writing"
-	case sysblock.Output:
+	case inuse.Output:
 		return "the " + u.Detail + " of this program goes to " + subject
-	case sysblock.Unseen:
+	case inuse.Unseen:
 		return u.Detail + " has " + subject + " open for writing: another namespace of processes, a target of the kernel, or a process that has mapped it or was just handed it"
-	case sysblock.Locked, sysblock.LockedRO:
+	case inuse.Locked, inuse.LockedRO:
 		return u.Detail + " has " + subject + " " + string(u.Kind) + " (flock)"
 	}
 	return subject + " is " + string(u.Kind) + " on " + u.Detail
@@ -220,29 +218,29 @@ func (o *opener) facts0() sysblock.Facts {
 // mappedName adds the name of device-mapper to the kernel's name, if there is
 // one.
 func (o *opener) mappedName(name string) string {
-	text, err := os.ReadFile(filepath.Join("/", string(o.sys), "sys/class/block", name, "dm/name"))
+	text, err := o.sys.Root().Class("block", name).Text("dm/name")
 	if err != nil {
 		return name
 	}
-	return name + " (" + strings.TrimSpace(string(text)) + ")"
+	return name + " (" + text + ")"
 }
 
-func (o *opener) wayOutOfUse(u sysblock.Use) string {
+func (o *opener) wayOutOfUse(u inuse.Use) string {
 	if u.LVM {
 		return "wait until that command of LVM has ended"
 	}
 	switch u.Kind {
-	case sysblock.MountedRW, sysblock.MountedRO, sysblock.Member:
+	case inuse.MountedRW, inuse.MountedRO, inuse.Member:
 		return "unmount it first"
-	case sysblock.Swap:
+	case inuse.Swap:
 		return "run swapoff first"
-	case sysblock.Exported:
+	case inuse.Exported:
 		return "take it out of the configuration of that target first"
-	case sysblock.Opened, sysblock.Locked, sysblock.LockedRO:
+	case inuse.Opened, inuse.Locked, inuse.LockedRO:
 		return "end that process first"
-	case sysblock.Unseen:
+	case inuse.Unseen:
 		return "look for it in containers, among the targets of this machine, and with: grep -l NAME /proc/*/maps"
-	case sysblock.Stored, sysblock.StoredRO:
+	case inuse.Stored, inuse.StoredRO:
 		return fmt.Sprintf("name /dev/%[1]s instead, unless that is the other end, or run: losetup --detach /dev/%[1]s", u.Detail)
 	}
 	return "deactivate what is made of it first"
@@ -250,14 +248,14 @@ func (o *opener) wayOutOfUse(u sysblock.Use) string {
 
 // uses lists who uses the device or the file. Without /sys nobody shows who has built on
 // either.
-func (o *opener) uses() (uses []sysblock.Use, err error) {
+func (o *opener) uses() (uses []inuse.Use, err error) {
 	if err := refuseWithoutSys(o.sys, o.name); err != nil {
 		return nil, err
 	}
 	if o.facts == nil {
-		uses, err = o.sys.FileUsers(o.path, o.id)
+		uses, err = inuse.FileUsers(o.sys, o.path, o.id)
 	} else {
-		uses, err = o.sys.Users(o.facts.Dev)
+		uses, err = inuse.Users(o.sys, o.facts.Dev)
 	}
 	return uses, failure.During("open", err)
 }

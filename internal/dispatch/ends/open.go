@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -257,11 +255,11 @@ func (o *opener) suspended(f *sysblock.Facts) (bool, error) {
 	if f.Kind != sysblock.DM {
 		return false, nil
 	}
-	text, err := os.ReadFile(filepath.Join("/", string(o.sys), "sys/dev/block", f.Dev.String(), "dm/suspended"))
+	text, err := o.sys.Root().Block(f.Dev).Text("dm/suspended")
 	if err != nil {
 		return false, nil
 	}
-	switch value := strings.TrimSpace(string(text)); value {
+	switch value := text; value {
 	case "0":
 		return false, nil
 	case "1":

@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
-	"github.com/dmcopy/dmcopy/internal/sysblock"
+	"github.com/dmcopy/dmcopy/internal/inuse"
 )
 
 // What the program writes its output to is no end of a copy: not even the reason for that
@@ -16,15 +16,15 @@ var (
 )
 
 // refuseOutput refuses an end that the output of this program goes to.
-func (o *opener) refuseOutput(uses []sysblock.Use) error {
+func (o *opener) refuseOutput(uses []inuse.Use) error {
 	var kinds []error
-	var first sysblock.Use
+	var first inuse.Use
 	for _, u := range uses {
-		if u.Kind != sysblock.Output {
+		if u.Kind != inuse.Output {
 			continue
 		}
 		first = u
-		kinds = append(kinds, map[string]error{sysblock.Stdout: ErrStdout, sysblock.Stderr: ErrStderr}[u.Detail])
+		kinds = append(kinds, map[string]error{inuse.Stdout: ErrStdout, inuse.Stderr: ErrStderr}[u.Detail])
 	}
 	if len(kinds) == 0 {
 		return nil
@@ -36,7 +36,7 @@ func (o *opener) refuseOutput(uses []sysblock.Use) error {
 
 // refuseOwnOutput is refuseOutput for an end that others may use as they like.
 func (o *opener) refuseOwnOutput() error {
-	if !o.sys.HasOutputs() {
+	if !inuse.HasOutputs(o.sys) {
 		return nil
 	}
 	uses, err := o.uses()

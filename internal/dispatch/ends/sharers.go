@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/inuse"
 	"github.com/dmcopy/dmcopy/internal/layout"
-	"github.com/dmcopy/dmcopy/internal/sysblock"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -23,7 +23,7 @@ import (
 
 // A sharer is somebody who uses storage that an end lies on as well.
 type sharer struct {
-	sysblock.Use
+	inuse.Use
 	// how they do, for people.
 	how string
 }
@@ -35,7 +35,7 @@ const (
 )
 
 // refuseShared refuses an end whose storage somebody uses by other means, if that counts.
-func (o *opener) refuseShared(ctx context.Context, counts func(sysblock.Use) bool, refusal func(sharer) error) error {
+func (o *opener) refuseShared(ctx context.Context, counts func(inuse.Use) bool, refusal func(sharer) error) error {
 	found, err := o.patientSharers(ctx, counts)
 	if err != nil || len(found) == 0 {
 		return err
@@ -44,7 +44,7 @@ func (o *opener) refuseShared(ctx context.Context, counts func(sysblock.Use) boo
 }
 
 // patientSharers finds those that stay.
-func (o *opener) patientSharers(ctx context.Context, counts func(sysblock.Use) bool) ([]sharer, error) {
+func (o *opener) patientSharers(ctx context.Context, counts func(inuse.Use) bool) ([]sharer, error) {
 	for began := time.Now(); ; {
 		found, err := o.sharers(ctx, counts)
 		if err != nil || len(found) == 0 || time.Since(began) > o.patienceWith(found) {
@@ -69,15 +69,15 @@ func (o *opener) patienceWith(found []sharer) time.Duration {
 
 // sharers finds who uses storage that the device lies on, but by the device itself or by what
 // is made of it. Of a regular file, that is told by who uses the file.
-func (o *opener) sharers(ctx context.Context, counts func(sysblock.Use) bool) (found []sharer, err error) {
+func (o *opener) sharers(ctx context.Context, counts func(inuse.Use) bool) (found []sharer, err error) {
 	if o.facts == nil {
 		return nil, nil
 	}
-	used, err := o.sys.Used()
+	used, err := inuse.Used(o.sys)
 	if err != nil {
 		return nil, failure.During("open", err)
 	}
-	used = slices.DeleteFunc(used, func(u sysblock.Use) bool { return u.Dev == o.facts.Dev || !counts(u) })
+	used = slices.DeleteFunc(used, func(u inuse.Use) bool { return u.Dev == o.facts.Dev || !counts(u) })
 	devs := []remap.Dev{o.facts.Dev}
 	for _, u := range used {
 		if !u.Dev.IsZero() {
@@ -102,13 +102,13 @@ func (o *opener) sharers(ctx context.Context, counts func(sysblock.Use) bool) (f
 }
 
 // footprintOf is where lies what is used; nil if that is gone.
-func footprintOf(st *remap.Stack, u sysblock.Use) *remap.Footprint {
+func footprintOf(st *remap.Stack, u inuse.Use) *remap.Footprint {
 	switch {
 	case u.Dev.IsZero():
 		return st.FootprintOf(&remap.Storage{ID: u.ID})
 	case st.Node(u.Dev) == nil:
 		return nil
-	case u.Kind == sysblock.Opened:
+	case u.Kind == inuse.Opened:
 		return st.Footprint(u.Dev).Loosely()
 	}
 	return st.Footprint(u.Dev)
@@ -116,15 +116,15 @@ func footprintOf(st *remap.Stack, u sysblock.Use) *remap.Footprint {
 
 // ofItsOwn tells whether another copy has a device open for writing only because it lies
 // below its destination, where it has caches dropped and flushed.
-func ofItsOwn(st *remap.Stack, used []sysblock.Use, u sysblock.Use) bool {
-	return u.Own && slices.ContainsFunc(used, func(top sysblock.Use) bool {
+func ofItsOwn(st *remap.Stack, used []inuse.Use, u inuse.Use) bool {
+	return u.Own && slices.ContainsFunc(used, func(top inuse.Use) bool {
 		return top.PID == u.PID && top.Dev != u.Dev && !top.Dev.IsZero() &&
 			slices.ContainsFunc(st.Under(top.Dev), func(n *remap.Node) bool { return n.Dev == u.Dev })
 	})
 }
 
 // sharedBy says how what is used shares storage with an end, which rests on the devices below.
-func sharedBy(u sysblock.Use, on *remap.Node, below []*remap.Node) string {
+func sharedBy(u inuse.Use, on *remap.Node, below []*remap.Node) string {
 	inIt := func(n *remap.Node) bool {
 		return n.Dev == u.Dev && !u.Dev.IsZero() || n.Storage != nil && u.Dev.IsZero() && n.Storage.ID == u.ID
 	}
@@ -162,7 +162,7 @@ func (o *opener) describeSharer(s sharer) string {
 
 // refuseSharedDestination refuses a destination whose storage anybody relies on.
 func (o *opener) refuseSharedDestination(ctx context.Context) error {
-	any := func(sysblock.Use) bool { return true }
+	any := func(inuse.Use) bool { return true }
 	return o.refuseShared(ctx, any, func(s sharer) error {
 		return failure.Refuse(o.name, "is in use: %s", o.wayOutOfUse(s.Use), o.describeSharer(s))
 	})
@@ -177,9 +177,9 @@ func (o *opener) refuseSharedSource(ctx context.Context) error {
 
 // refuseSharedFrozen refuses to freeze what anybody may write to by other means than the
 // file systems on it.
-func (o *opener) refuseSharedFrozen(ctx context.Context, uses []sysblock.Use) error {
-	counts := func(u sysblock.Use) bool {
-		known := func(k sysblock.Use) bool { return k.Dev == u.Dev && !u.Dev.IsZero() }
+func (o *opener) refuseSharedFrozen(ctx context.Context, uses []inuse.Use) error {
+	counts := func(u inuse.Use) bool {
+		known := func(k inuse.Use) bool { return k.Dev == u.Dev && !u.Dev.IsZero() }
 		return writes(u) && !slices.ContainsFunc(uses, known)
 	}
 	return o.refuseShared(ctx, counts, func(s sharer) error {
@@ -187,7 +187,7 @@ func (o *opener) refuseSharedFrozen(ctx context.Context, uses []sysblock.Use) er
 	})
 }
 
-func writes(u sysblock.Use) bool { return u.Kind.Writes() }
+func writes(u inuse.Use) bool { return u.Kind.Writes() }
 
 // stillUnused fails with ErrTaken if the destination, which nobody used when it was opened, is used by
 // now: a loop device claims neither the file nor the device that it is stored in. Who has
@@ -196,7 +196,7 @@ func (o *opener) stillUnused(ctx context.Context, log *slog.Logger) error {
 	uses, err := o.uses()
 	var shared []sharer
 	if err == nil {
-		shared, err = o.patientSharers(ctx, func(u sysblock.Use) bool { return u.Kind != sysblock.Opened })
+		shared, err = o.patientSharers(ctx, func(u inuse.Use) bool { return u.Kind != inuse.Opened })
 	}
 	var stored []sharer
 	if err == nil {
@@ -209,10 +209,10 @@ func (o *opener) stillUnused(ctx context.Context, log *slog.Logger) error {
 	var taken users
 	for _, u := range uses {
 		switch u.Kind {
-		case sysblock.Opened:
+		case inuse.Opened:
 			log.Warn("somebody has opened the destination for writing while it was written", "destination", o.name, "who", u.Detail)
 			continue
-		case sysblock.Unseen, sysblock.Locked, sysblock.LockedRO: // this copy has it open itself
+		case inuse.Unseen, inuse.Locked, inuse.LockedRO: // this copy has it open itself
 			continue
 		}
 		taken.add(o.describe(u), o.wayOutOfUse(u))
@@ -227,7 +227,7 @@ func (o *opener) stillUnused(ctx context.Context, log *slog.Logger) error {
 }
 
 // openedFile tells whether somebody has a file open for writing.
-func openedFile(u sysblock.Use) bool { return u.Kind == sysblock.Opened && u.Dev.IsZero() }
+func openedFile(u inuse.Use) bool { return u.Kind == inuse.Opened && u.Dev.IsZero() }
 
 // users are who must not use an end, and what can be done about them.
 type users struct{ texts, ways []string }
@@ -250,7 +250,7 @@ func (o *opener) stillUnwritten(ctx context.Context, log *slog.Logger) error {
 	uses, err := o.uses()
 	var shared []sharer
 	if err == nil {
-		shared, err = o.patientSharers(ctx, func(u sysblock.Use) bool { return writes(u) && u.Kind != sysblock.Opened })
+		shared, err = o.patientSharers(ctx, func(u inuse.Use) bool { return writes(u) && u.Kind != inuse.Opened })
 	}
 	if err != nil {
 		log.Debug("whether somebody may write to the source by now was not found out", "error", err)
@@ -259,8 +259,8 @@ func (o *opener) stillUnwritten(ctx context.Context, log *slog.Logger) error {
 	var writers users
 	for _, u := range uses {
 		switch {
-		case !writes(u), u.Kind == sysblock.Unseen, u.Kind == sysblock.Locked, u.Kind == sysblock.Output:
-		case u.Kind == sysblock.Opened:
+		case !writes(u), u.Kind == inuse.Unseen, u.Kind == inuse.Locked, u.Kind == inuse.Output:
+		case u.Kind == inuse.Opened:
 			log.Warn("somebody has opened the source for writing while it was copied", "source", o.name, "who", u.Detail)
 		default:
 			writers.add(o.describe(u), o.wayOutOfUse(u))

@@ -13,7 +13,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/internal/blockio/looptest"
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
-	"github.com/dmcopy/dmcopy/internal/sysblock"
+	"github.com/dmcopy/dmcopy/internal/inuse"
 	"github.com/dmcopy/dmcopy/internal/sysblock/sysblocktest"
 )
 
@@ -124,7 +124,7 @@ func TestSharedWithLVM(t *testing.T) {
 	wantRefusal(t, err, []string{"is in use", "(lvm) has ", "wait until that command of LVM has ended"})
 	end()
 	long := &opener{patience: time.Hour}
-	sh, command := sharer{}, sharer{Use: sysblock.Use{LVM: true}}
+	sh, command := sharer{}, sharer{Use: inuse.Use{LVM: true}}
 	for _, c := range []struct {
 		found []sharer
 		want  time.Duration

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -23,7 +22,7 @@ func unopened(sys sysblock.FS, name string, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return failure.During("open", fmt.Errorf("%w: %w", failure.ErrInterrupted, stepless(err)))
 	}
-	if isMissing(filepath.Join("/", string(sys), "proc/self/mountinfo")) {
+	if isMissing(sys.Root().Path("proc/self/mountinfo")) {
 		return failure.Refuse(name, "cannot be looked at: /proc is not there, and only /proc says who uses what",
 			"mount it (mount -t proc proc /proc), or give it to the container")
 	}

@@ -1,7 +1,6 @@
 package hold
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -41,10 +41,9 @@ type cgroups struct {
 	enabled bool // we switched the io controller on for the children of root
 }
 
-// newCgroups prepares groups below the root of the unified hierarchy mounted at
-// the place that mountinfo (a file like /proc/self/mountinfo) tells.
-func newCgroups(mountinfo string) (*cgroups, error) {
-	root, err := cgroupRoot(mountinfo)
+// newCgroups prepares groups below the root of the unified hierarchy of a machine.
+func newCgroups(machine sysfs.Root) (*cgroups, error) {
+	root, err := cgroupRoot(machine)
 	if err != nil {
 		return nil, fail("cgroup", "this machine", err)
 	}
@@ -74,23 +73,15 @@ func (g *cgroups) enter(dir string, pid int) error {
 	return fail("cgroup", procs, os.WriteFile(procs, strconv.AppendInt(nil, int64(pid), 10), 0))
 }
 
-// cgroupRoot finds where cgroup2 is mounted (proc_pid_mountinfo(5): the type
-// of the filesystem follows a lone dash).
-func cgroupRoot(mountinfo string) (string, error) {
-	f, err := os.Open(mountinfo)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		dash := slices.Index(fields, "-")
-		if dash >= 5 && dash+1 < len(fields) && fields[dash+1] == "cgroup2" {
-			return fields[4], nil
+// cgroupRoot finds where cgroup2 is mounted. What else is mounted need not be understood.
+func cgroupRoot(machine sysfs.Root) (string, error) {
+	mounts, err := machine.Mounts()
+	for _, m := range mounts {
+		if m.Type == "cgroup2" {
+			return m.Point, nil
 		}
 	}
-	return "", errors.Join(fmt.Errorf("no cgroup2 is mounted: %w", ErrUnavailable), lines.Err())
+	return "", errors.Join(fmt.Errorf("no cgroup2 is mounted: %w", ErrUnavailable), err)
 }
 
 // enable makes io.max appear in the children of the root.

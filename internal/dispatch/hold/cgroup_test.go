@@ -13,25 +13,35 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/internal/boottime"
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
 // tree is a directory that looks like a cgroup hierarchy. What the kernel would
 // make of what is written to its files, the tests do.
 type tree struct {
-	root, mountinfo string
+	root    string
+	machine sysfs.Root
 }
 
 func newTree(t *testing.T, controllers, enabled string) tree {
 	t.Helper()
-	tr := tree{root: t.TempDir(), mountinfo: filepath.Join(t.TempDir(), "mountinfo")}
+	tr := tree{root: t.TempDir()}
 	tr.write(t, "cgroup.controllers", controllers)
 	tr.write(t, "cgroup.subtree_control", enabled)
 	info := fmt.Sprintf("21 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 21 0:26 / %s rw,nosuid shared:4 - cgroup2 cgroup2 rw\n", tr.root)
-	if err := os.WriteFile(tr.mountinfo, []byte(info), 0o600); err != nil {
+	tr.machine = mounting(t, info)
+	return tr
+}
+
+// mounting is a machine that has a list of mounts.
+func mounting(t *testing.T, mountinfo string) sysfs.Root {
+	t.Helper()
+	root := sysfs.Root(t.TempDir())
+	if err := errors.Join(os.MkdirAll(root.Path("proc/self"), 0o755), os.WriteFile(root.Path("proc/self/mountinfo"), []byte(mountinfo), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	return tr
+	return root
 }
 
 func (tr tree) write(t *testing.T, name, text string) {
@@ -80,7 +90,7 @@ func empty(t *testing.T, dir string) {
 func mustMake(t *testing.T, tr tree) (*cgroups, string) {
 	t.Helper()
 	tr.own(t)
-	g, err := newCgroups(tr.mountinfo)
+	g, err := newCgroups(tr.machine)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +210,7 @@ func TestCgroupsOfOneProcess(t *testing.T) {
 func TestCgroupUnavailable(t *testing.T) {
 	t.Run("no controller", func(t *testing.T) {
 		tr := newTree(t, "cpu memory\n", "")
-		if _, err := newCgroups(tr.mountinfo); !errors.Is(err, ErrUnavailable) {
+		if _, err := newCgroups(tr.machine); !errors.Is(err, ErrUnavailable) {
 			t.Error(err)
 		}
 		if len(groups(tr.root)) > 0 || tr.read(t, "cgroup.subtree_control") != "" {
@@ -208,17 +218,14 @@ func TestCgroupUnavailable(t *testing.T) {
 		}
 	})
 	t.Run("no hierarchy", func(t *testing.T) {
-		path := filepath.Join(t.TempDir(), "mountinfo")
-		if err := os.WriteFile(path, []byte("21 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 21 0:26 / /sys/fs/cgroup rw - cgroup cgroup rw,blkio\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := newCgroups(path); !errors.Is(err, ErrUnavailable) {
+		machine := mounting(t, "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 21 0:26 / /sys/fs/cgroup rw - cgroup cgroup rw,blkio\n")
+		if _, err := newCgroups(machine); !errors.Is(err, ErrUnavailable) {
 			t.Error(err)
 		}
 	})
 	t.Run("no io.max", func(t *testing.T) { // a kernel without CONFIG_BLK_DEV_THROTTLING
 		tr := newTree(t, "io\n", "")
-		g, err := newCgroups(tr.mountinfo)
+		g, err := newCgroups(tr.machine)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -230,7 +237,7 @@ func TestCgroupUnavailable(t *testing.T) {
 		}
 	})
 	t.Run("no mountinfo", func(t *testing.T) {
-		if _, err := newCgroups(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
+		if _, err := newCgroups(sysfs.Root(t.TempDir())); !errors.Is(err, os.ErrNotExist) {
 			t.Error(err)
 		}
 	})
@@ -238,18 +245,15 @@ func TestCgroupUnavailable(t *testing.T) {
 
 // TestCgroupRoot: mount points are escaped in mountinfo (proc_pid_mountinfo(5)).
 func TestCgroupRoot(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "mountinfo")
 	tests := map[string]string{
 		"30 21 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw":                            "/sys/fs/cgroup",
 		"30 21 0:26 / /a rw shared:1 master:2 propagate_from:3 - cgroup2 none rw":        "/a",
 		"1 1 0:1 / /cgroup2 rw - tmpfs cgroup2 rw\n2 1 0:2 / /b rw - cgroup2 cgroup2 rw": "/b",
+		`30 21 0:26 / /a\040b rw - cgroup2 cgroup2 rw`:                                   "/a b",
 		"short - cgroup2\n2 1 0:2 / /b rw - cgroup2 cgroup2 rw":                          "/b",
 	}
 	for text, want := range tests {
-		if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := cgroupRoot(path); err != nil || got != want {
+		if got, err := cgroupRoot(mounting(t, text+"\n")); err != nil || got != want {
 			t.Errorf("%q: %q, %v", text, got, err)
 		}
 	}
@@ -327,8 +331,8 @@ func TestCleanUp(t *testing.T) {
 
 // TestReadsInFlight reads what devices count.
 func TestReadsInFlight(t *testing.T) {
-	a := &system{sysfs: t.TempDir()}
-	dir := filepath.Join(a.sysfs, "dev/block/254:0")
+	a := &system{machine: sysfs.Root(t.TempDir())}
+	dir := a.machine.Path("sys/dev/block/254:0")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -3,9 +3,6 @@ package hold
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -68,22 +65,14 @@ func (a *Anchor) holdable(chains []Chain) error {
 }
 
 func (s *system) waitsForReads(node remap.Dev) error {
-	requests, err := s.has(node, "mq")
+	d := s.machine.Block(node)
+	requests, err := d.Has("mq")
 	if err == nil && requests {
 		return errRequests
 	}
-	array, err2 := s.has(node, "md")
+	array, err2 := d.Has("md")
 	if err2 == nil && array && s.version.before(arraysWait) {
 		return errArrays
 	}
 	return errors.Join(err, err2)
-}
-
-// has tells whether a device has an attribute in sysfs.
-func (s *system) has(node remap.Dev, attribute string) (bool, error) {
-	_, err := os.Stat(filepath.Join(s.sysfs, "dev/block", node.String(), attribute))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
 }

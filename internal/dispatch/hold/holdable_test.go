@@ -3,22 +3,22 @@ package hold
 import (
 	"errors"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
 // TestHoldable: nothing is held below a device of requests, and arrays only by
 // kernels that wait.
 func TestHoldable(t *testing.T) {
-	sysfs := t.TempDir()
+	machine := sysfs.Root(t.TempDir())
 	bios, requests, array := dev(0), dev(1), remap.Dev{Major: 9, Minor: 127}
 	for dev, attribute := range map[remap.Dev]string{bios: "slaves", requests: "mq", array: "md"} {
-		if err := os.MkdirAll(filepath.Join(sysfs, "dev/block", dev.String(), attribute), 0o755); err != nil {
+		if err := os.MkdirAll(machine.Block(dev).Path(attribute), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -37,7 +37,7 @@ func TestHoldable(t *testing.T) {
 		{"Linux", []remap.Dev{array}, errArrays},
 		{"", []remap.Dev{array}, errArrays},
 	} {
-		a := &Anchor{kernel: &system{sysfs: sysfs, version: parseVersion(c.release)}}
+		a := &Anchor{kernel: &system{machine: machine, version: parseVersion(c.release)}}
 		if err := a.holdable([]Chain{{}, {Nodes: c.nodes}}); !errors.Is(err, c.want) {
 			t.Errorf("%q, %v: %v, want %v", c.release, c.nodes, err, c.want)
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/internal/background"
 	"github.com/dmcopy/dmcopy/internal/boottime"
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -59,7 +59,7 @@ const probeGrace = 2 * time.Second
 
 // system is the kernel of this machine.
 type system struct {
-	sysfs   string
+	machine sysfs.Root
 	version version
 	groups  *cgroups
 	reader  *helper // its reads are charged to the group that it is in
@@ -73,9 +73,9 @@ type system struct {
 
 // newSystem starts the helpers, which read device.
 func newSystem(device *os.File) (*system, error) {
-	s := &system{sysfs: "/sys", version: running(), throttles: make(map[remap.Dev]*background.Call[struct{}]), removeLeft: true}
+	s := &system{version: running(), throttles: make(map[remap.Dev]*background.Call[struct{}]), removeLeft: true}
 	var err error
-	if s.groups, err = newCgroups("/proc/self/mountinfo"); err != nil {
+	if s.groups, err = newCgroups(s.machine); err != nil {
 		return nil, err
 	}
 	if s.readerGroup, err = s.groups.make(); err == nil {
@@ -193,23 +193,20 @@ func (s *system) pause(d time.Duration) { time.Sleep(d) }
 // inFlight reads what a device counts (Documentation/ABI/stable/sysfs-block,
 // inflight: reads, then writes).
 func (s *system) inFlight(dev remap.Dev) (int, error) {
-	path := filepath.Join(s.sysfs, "dev/block", dev.String(), "inflight")
-	text, err := os.ReadFile(path)
+	d := s.machine.Block(dev)
+	text, err := d.Text("inflight")
 	if err != nil {
 		return 0, err
 	}
-	fields := strings.Fields(string(text))
+	fields := strings.Fields(text)
 	if len(fields) != 2 {
-		return 0, fmt.Errorf("%s: unexpected content %q", path, text)
+		return 0, sysfs.BadValue(d.Path("inflight"), text, "two numbers")
 	}
 	return strconv.Atoi(fields[0])
 }
 
 // suspended reads what dm says of a device (Documentation/ABI/testing/sysfs-block-dm). Others have no such attribute.
 func (s *system) suspended(dev remap.Dev) (bool, error) {
-	text, err := os.ReadFile(filepath.Join(s.sysfs, "dev/block", dev.String(), "dm/suspended"))
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
-	}
-	return strings.TrimSpace(string(text)) == "1", err
+	text, err := s.machine.Block(dev).Optional("dm/suspended")
+	return text == "1", err
 }

@@ -3,11 +3,11 @@ package watch
 import (
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dmtable"
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 )
 
 // mapper is the global event counter of device-mapper. What it counts is told to
@@ -15,8 +15,8 @@ import (
 type mapper struct{ *dmtable.Events }
 
 // openMapper does not open what would load device-mapper.
-func openMapper(root string) (source, error) {
-	if there := filepath.Join(root, "sys/class/misc/device-mapper"); !exists(there) {
+func openMapper(root sysfs.Root) (source, error) {
+	if there := root.Path("sys/class/misc/device-mapper"); !exists(there) {
 		return nil, &fs.PathError{Op: "open", Path: there, Err: fs.ErrNotExist}
 	}
 	events, err := dmtable.OpenEvents()

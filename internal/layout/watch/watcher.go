@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"path/filepath"
 	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -32,7 +32,7 @@ type scope struct {
 
 // Watcher listens. What cannot be opened is left out: then less is heard.
 type Watcher struct {
-	root  string // of sys
+	root  sysfs.Root
 	log   *slog.Logger
 	poke  *poker
 	woken chan struct{}
@@ -49,14 +49,14 @@ type Watcher struct {
 	counts map[string]int64
 }
 
-// Open begins to listen. root has sys below it and is empty on this machine.
-func Open(root string, log *slog.Logger) (*Watcher, error) {
+// Open begins to listen to what a machine tells.
+func Open(root sysfs.Root, log *slog.Logger) (*Watcher, error) {
 	poke, err := newPoker()
 	if err != nil {
 		return nil, fmt.Errorf("watch: %w", err)
 	}
 	w := &Watcher{
-		root: filepath.Join("/", root), log: log, poke: poke, woken: make(chan struct{}, 1),
+		root: root, log: log, poke: poke, woken: make(chan struct{}, 1),
 		orders: make(chan []remap.Dev, 1), taken: make(chan struct{}), ended: make(chan struct{}),
 		counts: make(map[string]int64),
 	}
@@ -193,14 +193,14 @@ func (w *Watcher) follow(devs []remap.Dev) {
 	})
 	w.scope = scope{devs: make(map[remap.Dev]bool)}
 	for _, dev := range devs {
-		dir := filepath.Join(w.root, "sys/dev/block", dev.String())
+		dir := w.root.Block(dev)
 		w.scope.devs[dev] = true
-		w.scope.mapped = w.scope.mapped || exists(filepath.Join(dir, "dm"))
-		if !exists(filepath.Join(dir, "md")) {
+		w.scope.mapped = w.scope.mapped || exists(dir.Path("dm"))
+		if !exists(dir.Path("md")) {
 			continue
 		}
 		for _, name := range telling {
-			w.add("md", func() (source, error) { return openAttribute(filepath.Join(dir, "md", name)) })
+			w.add("md", func() (source, error) { return openAttribute(dir.Path("md/" + name)) })
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -36,7 +37,7 @@ func (f *fake) news(s scope) (bool, error) {
 }
 
 // listen makes a Watcher with nothing but a fake source, and what talks to it.
-func listen(t *testing.T, root string, answer func() (bool, error)) (w *Watcher, f *fake, say func()) {
+func listen(t *testing.T, root sysfs.Root, answer func() (bool, error)) (w *Watcher, f *fake, say func()) {
 	t.Helper()
 	var p [2]int
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
@@ -83,7 +84,7 @@ func done(t *testing.T, w *Watcher) {
 
 func TestWakes(t *testing.T) {
 	answers := make(chan bool, 8)
-	w, f, say := listen(t, t.TempDir(), func() (bool, error) { return <-answers, nil })
+	w, f, say := listen(t, sysfs.Root(t.TempDir()), func() (bool, error) { return <-answers, nil })
 	answers <- true
 	say()
 	<-w.Woken()
@@ -116,7 +117,7 @@ func TestWakes(t *testing.T) {
 
 // TestSourceFails: that nothing more will be heard is news, once.
 func TestSourceFails(t *testing.T) {
-	w, f, say := listen(t, t.TempDir(), func() (bool, error) { return false, unix.ENODEV })
+	w, f, say := listen(t, sysfs.Root(t.TempDir()), func() (bool, error) { return false, unix.ENODEV })
 	say()
 	say() // nobody listens any more
 	<-w.Woken()
@@ -133,18 +134,18 @@ func TestSourceFails(t *testing.T) {
 // TestCloseWhileBusy: it ends although there is always something to tell.
 func TestCloseWhileBusy(t *testing.T) {
 	var say func()
-	w, _, say := listen(t, t.TempDir(), func() (bool, error) { say(); return true, nil })
+	w, _, say := listen(t, sysfs.Root(t.TempDir()), func() (bool, error) { say(); return true, nil })
 	say()
 	<-w.Woken()
 	w.Concern([]remap.Dev{{Major: 9}})
 	done(t, w)
 }
 
-// sysfs makes a directory with an array and a mapped device.
-func sysfs(t *testing.T) (root string, array, mapped remap.Dev) {
-	root = t.TempDir()
+// attributes makes a directory with an array and a mapped device.
+func attributes(t *testing.T) (root sysfs.Root, array, mapped remap.Dev) {
+	root = sysfs.Root(t.TempDir())
 	for name, text := range map[string]string{"9:1/md/array_state": "clean\n", "9:1/md/degraded": "0\n", "253:1/dm/name": "x\n", "259:0/size": "8\n"} {
-		file := filepath.Join(root, "sys/dev/block", name)
+		file := root.Path("sys/dev/block", name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
 			t.Fatal(err)
 		}
@@ -154,7 +155,7 @@ func sysfs(t *testing.T) (root string, array, mapped remap.Dev) {
 
 // TestConcern: a Watcher listens to the arrays that it is for, and no others.
 func TestConcern(t *testing.T) {
-	root, array, mapped := sysfs(t)
+	root, array, mapped := attributes(t)
 	w := &Watcher{root: root, log: quiet}
 	for _, tc := range []struct {
 		devs   []remap.Dev

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dmcopy/dmcopy/internal/inuse"
 	"github.com/dmcopy/dmcopy/internal/layout"
-	"github.com/dmcopy/dmcopy/internal/sysblock"
 	"github.com/dmcopy/dmcopy/remap"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
@@ -193,7 +193,7 @@ func TestUsers(t *testing.T) {
 	a, b := number(t, diskA), number(t, diskB)
 	uses := func(dev remap.Dev) string {
 		t.Helper()
-		found, err := live.Users(dev)
+		found, err := inuse.Users(live, dev)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -239,7 +239,7 @@ func TestUsers(t *testing.T) {
 	vm.Run(t, "btrfs", "device", "scan")
 	vm.Run(t, "mount", "/dev/mapper/us-plain", dir)
 	for _, dev := range []remap.Dev{plain, b} {
-		if got := uses(dev); !strings.Contains(got, string(sysblock.Member)+": btrfs ") {
+		if got := uses(dev); !strings.Contains(got, string(inuse.Member)+": btrfs ") {
 			t.Errorf("a member of a btrfs: %q", got)
 		}
 	}

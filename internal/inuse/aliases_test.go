@@ -1,4 +1,4 @@
-package sysblock_test
+package inuse_test
 
 import (
 	"fmt"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/internal/alias/aliastest"
 	"github.com/dmcopy/dmcopy/internal/blockio/looptest"
+	"github.com/dmcopy/dmcopy/internal/inuse"
 	"github.com/dmcopy/dmcopy/internal/sysblock"
 )
 
@@ -23,7 +24,7 @@ func usersAt(t *testing.T, path string) []string {
 		t.Fatal(err)
 	}
 	st := info.Sys().(*syscall.Stat_t)
-	uses, err := sysblock.FS("").FileUsers(path, fmt.Sprintf("file:%d:%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino))
+	uses, err := inuse.FileUsers(sysblock.FS(""), path, fmt.Sprintf("file:%d:%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino))
 	if err != nil {
 		t.Fatal(err)
 	}

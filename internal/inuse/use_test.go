@@ -1,4 +1,4 @@
-package sysblock_test
+package inuse_test
 
 import (
 	"errors"
@@ -12,8 +12,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/internal/inuse"
 	"github.com/dmcopy/dmcopy/internal/sysblock"
 	"github.com/dmcopy/dmcopy/internal/sysblock/sysblocktest"
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -43,7 +45,7 @@ func TestUsers(t *testing.T) {
 		"dm-1":      nil,
 		"nvme1n1":   {"nvme1n1 is member: btrfs 0b3d"},
 	} {
-		uses, err := m.FS().Users(m.Dev(name))
+		uses, err := inuse.Users(m.FS(), m.Dev(name))
 		var got []string
 		for _, use := range uses {
 			got = append(got, use.String())
@@ -60,8 +62,8 @@ func TestUsersOfACycle(t *testing.T) {
 	m.Mapped("dm-0", "253:0", "a", 8)
 	m.Mapped("dm-1", "253:1", "b", 8, "dm-0")
 	m.Hold("dm-0", "dm-1")
-	uses, err := m.FS().Users(m.Dev("dm-0"))
-	if err != nil || len(uses) != 2 || uses[0].Kind != sysblock.Held {
+	uses, err := inuse.Users(m.FS(), m.Dev("dm-0"))
+	if err != nil || len(uses) != 2 || uses[0].Kind != inuse.Held {
 		t.Errorf("%v, %v", uses, err)
 	}
 }
@@ -69,14 +71,14 @@ func TestUsersOfACycle(t *testing.T) {
 // usesOf are the uses of a device of the machine.
 func usesOf(t *testing.T, m *sysblocktest.Machine, name string) []string {
 	t.Helper()
-	uses, err := m.FS().Users(m.Dev(name))
+	uses, err := inuse.Users(m.FS(), m.Dev(name))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return texts(uses)
 }
 
-func texts(uses []sysblock.Use) (all []string) {
+func texts(uses []inuse.Use) (all []string) {
 	for _, use := range uses {
 		all = append(all, use.String())
 	}
@@ -114,12 +116,12 @@ func TestNamespaces(t *testing.T) {
 	wantUses(t, usesOf(t, m, "sdc"))
 	wantUses(t, usesOf(t, m, "sdd"), "sdd is mounted read-write: /mnt/d (ext4) in the mount namespace of process 31 (test)")
 	wantUses(t, usesOf(t, m, "sde"))
-	mounts, err := m.FS().AllMounts()
+	mounts, err := inuse.AllMounts(m.FS())
 	if err != nil || len(mounts) != 4 || mounts[0].Path() != "/data" || mounts[1].Path() != "/proc/21/root/mnt/data" {
 		t.Errorf("%+v, %v", mounts, err)
 	}
 	m.Process(40, "mnt:[4]", "/", "nonsense")
-	if _, err := m.FS().AllMounts(); !errors.Is(err, sysblock.ErrValue) {
+	if _, err := inuse.AllMounts(m.FS()); !errors.Is(err, sysfs.ErrValue) {
 		t.Errorf("a list that is not understood: %v", err)
 	}
 }
@@ -140,7 +142,7 @@ func idAt(t *testing.T, m *sysblocktest.Machine, path string) string {
 func TestFileUsers(t *testing.T) {
 	m := sysblocktest.New(t)
 	users := func(path string) []string {
-		uses, err := m.FS().FileUsers(filepath.Join(string(m.FS()), path), idAt(t, m, path))
+		uses, err := inuse.FileUsers(m.FS(), filepath.Join(string(m.FS()), path), idAt(t, m, path))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -262,11 +264,11 @@ func TestOddPath(t *testing.T) {
 	m.OnBus("sdc", "8:32", "scsi", 1<<20)
 	m.File("sys/dev/block/8:32/device/wwid/odd", "") // a directory: it cannot be read
 	wantUses(t, usesOf(t, m, "sdb"))
-	if _, err := m.FS().Users(m.Dev("sda")); !errors.Is(err, syscall.EISDIR) || !strings.Contains(err.Error(), "8:32") {
+	if _, err := inuse.Users(m.FS(), m.Dev("sda")); !errors.Is(err, syscall.EISDIR) || !strings.Contains(err.Error(), "8:32") {
 		t.Errorf("%v", err)
 	}
 	m.Unset("sdc", "size")
-	if _, err := m.FS().Users(m.Dev("sdb")); !errors.Is(err, syscall.EISDIR) {
+	if _, err := inuse.Users(m.FS(), m.Dev("sdb")); !errors.Is(err, syscall.EISDIR) {
 		t.Errorf("%v", err)
 	}
 }
@@ -277,17 +279,17 @@ func TestReadOnlyHolders(t *testing.T) {
 	m.Disk("sda", "8:0", 4096)
 	m.Mapped("dm-0", "253:0", "verified", 4096, "sda")
 	m.Set("dm-0", "ro", "1")
-	uses, err := m.FS().Users(m.Dev("sda"))
-	if err != nil || len(uses) != 1 || uses[0].Kind != sysblock.HeldRO || uses[0].Kind.Writes() {
+	uses, err := inuse.Users(m.FS(), m.Dev("sda"))
+	if err != nil || len(uses) != 1 || uses[0].Kind != inuse.HeldRO || uses[0].Kind.Writes() {
 		t.Errorf("%v, %v", uses, err)
 	}
 	m.Set("dm-0", "ro", "0")
-	uses, err = m.FS().Users(m.Dev("sda"))
-	if err != nil || len(uses) != 1 || uses[0].Kind != sysblock.Held || !uses[0].Kind.Writes() {
+	uses, err = inuse.Users(m.FS(), m.Dev("sda"))
+	if err != nil || len(uses) != 1 || uses[0].Kind != inuse.Held || !uses[0].Kind.Writes() {
 		t.Errorf("%v, %v", uses, err)
 	}
 	m.Set("dm-0", "ro", "2")
-	if _, err := m.FS().Users(m.Dev("sda")); err == nil || !strings.Contains(err.Error(), "dm-0") {
+	if _, err := inuse.Users(m.FS(), m.Dev("sda")); err == nil || !strings.Contains(err.Error(), "dm-0") {
 		t.Errorf("%v", err)
 	}
 }
@@ -316,10 +318,35 @@ func TestMountedFiles(t *testing.T) {
 	for name, want := range map[string]string{
 		"here": " is mounted read-only: /mnt/e (erofs)", "there": " is mounted read-only: /mnt/f (erofs) in the mount namespace of process 7 (test)",
 	} {
-		uses, err := m.FS().FileUsers(filepath.Join(string(m.FS()), "images", name), idAt(t, m, "images/"+name))
+		uses, err := inuse.FileUsers(m.FS(), filepath.Join(string(m.FS()), "images", name), idAt(t, m, "images/"+name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		wantUses(t, texts(uses), want)
+	}
+}
+
+func facts(t *testing.T, m *sysblocktest.Machine, name string) *sysblock.Facts {
+	t.Helper()
+	f, err := m.FS().Facts(m.Dev(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// TestOddHolder: what cannot be read of a device above is no fault of those below, but
+// who asks for users gets an error.
+func TestOddHolder(t *testing.T) {
+	m := sysblocktest.New(t)
+	m.Disk("sda", "8:0", 8)
+	m.Mapped("dm-0", "253:0", "x", 8, "sda")
+	m.Set("dm-0", "dev", "x")
+	if f := facts(t, m, "sda"); f.Unread != "" || f.Leaf() == nil {
+		t.Errorf("%+v", f)
+	}
+	m.File("proc/self/mountinfo", "")
+	if uses, err := inuse.Users(m.FS(), m.Dev("sda")); !errors.Is(err, sysblock.ErrValue) {
+		t.Errorf("%v, %v", uses, err)
 	}
 }

@@ -1,4 +1,4 @@
-package sysblock
+package inuse
 
 import (
 	"path/filepath"
@@ -22,19 +22,19 @@ func (u *users) join(path, id string) {
 		}
 	}
 	for i := range u.loops {
-		if l := &u.loops[i]; u.fs.fileAt(l.file, "") == l.storage && is(u.fs.path(l.file), l.storage) {
+		if l := &u.loops[i]; u.names.file(l.file, "") == l.storage && is(u.fs.Root().Path(l.file), l.storage) {
 			l.storage = id
 		}
 	}
 	for i := range u.mounts {
-		if m := &u.mounts[i]; m.SourceID != "" && is(u.fs.path(m.Seer.root(), m.Source), m.SourceID) {
+		if m := &u.mounts[i]; m.SourceID != "" && is(u.fs.Root().Path(m.Seer.root(), m.Source), m.SourceID) {
 			m.SourceID = id
 		}
 	}
 	for i := range u.swaps {
 		s := &u.swaps[i]
 		for _, root := range roots(u.mounts) {
-			if file := filepath.Join(root, s.path); is(u.fs.path(file), u.fs.fileAt(s.path, root)) {
+			if file := filepath.Join(root, s.path); is(u.fs.Root().Path(file), u.names.file(s.path, root)) {
 				s.ids = append(s.ids, id)
 			}
 		}

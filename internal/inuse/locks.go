@@ -1,4 +1,4 @@
-package sysblock
+package inuse
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -22,18 +23,18 @@ type flock struct {
 
 // flocks reads /proc/locks (fs/locks.c, lock_get_status). Those who wait for a lock are left
 // out, and so are the holders that this process's namespace has no number for.
-func (f FS) flocks() ([]flock, error) {
-	path := f.path("proc/locks")
+func flocks(root sysfs.Root) ([]flock, error) {
+	path := root.Path("proc/locks")
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, &Error{path, err}
+		return nil, sysfs.About(path, err)
 	}
 	locks, err := parseFlocks(string(text))
 	if err != nil {
-		return nil, &Error{path, err}
+		return nil, sysfs.About(path, err)
 	}
 	return locks, nil
 }
@@ -51,7 +52,7 @@ func parseFlocks(text string) ([]flock, error) {
 		}
 		lock, err := parseFlock(words)
 		if err != nil {
-			return nil, fmt.Errorf("%w: line %q", ErrValue, line)
+			return nil, fmt.Errorf("%w: line %q", sysfs.ErrValue, line)
 		}
 		all = append(all, lock)
 	}
@@ -60,11 +61,11 @@ func parseFlocks(text string) ([]flock, error) {
 
 func parseFlock(words []string) (lock flock, err error) {
 	if len(words) < 6 {
-		return lock, ErrValue
+		return lock, sysfs.ErrValue
 	}
 	where := strings.Split(words[5], ":")
 	if len(where) != 3 {
-		return lock, ErrValue
+		return lock, sysfs.ErrValue
 	}
 	var major, minor uint64
 	lock.pid, err = strconv.Atoi(words[4])
@@ -88,8 +89,8 @@ func parseFlock(words []string) (lock flock, err error) {
 // locksOf lists the locks of a file. The number in a lock is that of the file system, which
 // is what its mount has, and mostly what its files report (of btrfs, each subvolume has them
 // report another one).
-func (f FS) locksOf(file *openFile, mounts []Mount) ([]flock, error) {
-	locks, err := f.flocks()
+func locksOf(root sysfs.Root, file *openFile, mounts []Mount) ([]flock, error) {
+	locks, err := flocks(root)
 	devs := []remap.Dev{file.dev}
 	if m := file.mount(mounts); m != nil {
 		devs = append(devs, m.Dev)

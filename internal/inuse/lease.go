@@ -1,4 +1,4 @@
-package sysblock
+package inuse
 
 import (
 	"errors"
@@ -6,6 +6,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/internal/sysblock"
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -19,7 +21,7 @@ type openFile struct {
 }
 
 // openToAsk opens a file to ask for its users, if it still is the one of that ID.
-func (f FS) openToAsk(path, id string) (*openFile, error) {
+func (p processes) openToAsk(path, id string) (*openFile, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, err
@@ -28,9 +30,9 @@ func (f FS) openToAsk(path, id string) (*openFile, error) {
 	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	o := &openFile{file, devOf(st.Dev), st.Ino, f.mountOf("proc/self", int(file.Fd()))}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG || fileID(o.dev, o.inode) != id {
-		return nil, errors.Join(&Error{path, ErrGone}, file.Close())
+	o := &openFile{file, sysfs.DevOf(st.Dev), st.Ino, p.mountOf("proc/self", int(file.Fd()))}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || sysfs.FileID(o.dev, o.inode) != id {
+		return nil, errors.Join(sysfs.About(path, sysblock.ErrGone), file.Close())
 	}
 	return o, nil
 }

@@ -1,4 +1,4 @@
-package sysblock_test
+package inuse_test
 
 import (
 	"fmt"
@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/internal/inuse"
 	"github.com/dmcopy/dmcopy/internal/sysblock"
 	"github.com/dmcopy/dmcopy/internal/sysblock/sysblocktest"
 )
@@ -27,7 +28,7 @@ func TestWritersOfThreads(t *testing.T) {
 	m.Process(7, "mnt:[1]", "/", "")
 	m.OpensInThread(7, 8, 3, "images/a", 40)
 	for name, want := range map[string][]string{"a": {" is open for writing: process 7 (test)"}, "b": nil} {
-		uses, err := m.FS().FileUsers(filepath.Join(string(m.FS()), "images", name), idAt(t, m, "images/"+name))
+		uses, err := inuse.FileUsers(m.FS(), filepath.Join(string(m.FS()), "images", name), idAt(t, m, "images/"+name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -170,9 +171,9 @@ func TestWriters(t *testing.T) {
 	if text, err := os.ReadFile("/proc/self/exe"); err != nil || os.WriteFile(program, text, 0o700) != nil {
 		t.Fatal(err)
 	}
-	for how, want := range map[string]sysblock.UseKind{
-		"read": "", "descriptor": sysblock.Opened, "thread": sysblock.Opened, "first thread": sysblock.Opened,
-		"message": sysblock.Unseen, "mapping": sysblock.Unseen, "lock": sysblock.Locked, "shared lock": sysblock.LockedRO,
+	for how, want := range map[string]inuse.UseKind{
+		"read": "", "descriptor": inuse.Opened, "thread": inuse.Opened, "first thread": inuse.Opened,
+		"message": inuse.Unseen, "mapping": inuse.Unseen, "lock": inuse.Locked, "shared lock": inuse.LockedRO,
 	} {
 		t.Run(how, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "file")
@@ -218,21 +219,21 @@ func begin(t *testing.T, program, how, path string) (stop func()) {
 }
 
 // wantKinds asks this machine who uses a file.
-func wantKinds(t *testing.T, path string, want sysblock.UseKind) {
+func wantKinds(t *testing.T, path string, want inuse.UseKind) {
 	t.Helper()
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
 		t.Fatal(err)
 	}
-	uses, err := sysblock.FS("").FileUsers(path, fmt.Sprintf("file:%d:%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino))
+	uses, err := inuse.FileUsers(sysblock.FS(""), path, fmt.Sprintf("file:%d:%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var kinds []sysblock.UseKind
+	var kinds []inuse.UseKind
 	for _, u := range uses {
 		kinds = append(kinds, u.Kind)
 	}
-	if want == "" && len(uses) > 0 || want != "" && !slices.Equal(kinds, []sysblock.UseKind{want}) {
+	if want == "" && len(uses) > 0 || want != "" && !slices.Equal(kinds, []inuse.UseKind{want}) {
 		t.Errorf("%v, want %q", uses, want)
 	}
 }
@@ -262,13 +263,13 @@ func TestFlocks(t *testing.T) {
 	where := fmt.Sprintf("%02x:%02x:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino)
 	m.File("proc/locks", "1: FLOCK  ADVISORY  WRITE 7 "+where+" 0 EOF\n1: -> FLOCK  ADVISORY  WRITE 8 "+where+" 0 EOF\n"+
 		"2: POSIX  ADVISORY  WRITE 8 "+where+" 0 EOF\n3: FLOCK  ADVISORY  READ  8 "+where+"1 0 EOF\n4: LEASE  ACTIVE    READ  8 "+where+" 0 EOF")
-	uses, err := m.FS().FileUsers(path, idAt(t, m, "image"))
+	uses, err := inuse.FileUsers(m.FS(), path, idAt(t, m, "image"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	wantUses(t, texts(uses), " is locked: process 7 (test)")
 	m.File("proc/locks", "1: FLOCK  ADVISORY  WRITE 7 nonsense 0 EOF\n")
-	if _, err := m.FS().FileUsers(path, idAt(t, m, "image")); err == nil {
+	if _, err := inuse.FileUsers(m.FS(), path, idAt(t, m, "image")); err == nil {
 		t.Error("a lock that is not understood counts as none")
 	}
 }

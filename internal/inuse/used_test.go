@@ -1,4 +1,4 @@
-package sysblock_test
+package inuse_test
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/internal/inuse"
 	"github.com/dmcopy/dmcopy/internal/sysblock/sysblocktest"
 )
 
@@ -36,7 +37,7 @@ func TestUsed(t *testing.T) {
 	m.Opens(7, 3, "image", 30)
 	m.Link("proc/self/exe", "bin/dmcopy")
 	m.File("bin/dmcopy", "")
-	uses, err := m.FS().Used()
+	uses, err := inuse.Used(m.FS())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +56,7 @@ func TestUnseen(t *testing.T) {
 	m := sysblocktest.New(t)
 	seen := func(want int, wantAll bool) {
 		t.Helper()
-		n, all, err := m.FS().Unseen()
+		n, all, err := inuse.HiddenProcesses(m.FS())
 		if err != nil || n != want || all != wantAll {
 			t.Errorf("%d, %v, %v, want %d, %v", n, all, err, want, wantAll)
 		}

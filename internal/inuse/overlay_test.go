@@ -1,9 +1,11 @@
-package sysblock
+package inuse
 
 import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 )
 
 // TestLayers: as kernels show their names.
@@ -22,7 +24,7 @@ func TestLayers(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		got := FS(root).layers(&Mount{options: options})
+		got := overlays{sysfs.Root(root)}.layers(&sysfs.Mount{Options: options})
 		if len(got) != len(want) {
 			t.Errorf("%s: %d layers, want %v", options, len(got), want)
 			continue

@@ -1,13 +1,12 @@
-package sysblock
+package inuse
 
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -17,7 +16,7 @@ import (
 // that /proc shows.
 type export struct {
 	what string // "NVMe subsystem nqn.… of this machine"
-	id   string // as [idOf] has it
+	id   string // as [sysfs.IDOf] has it
 	// controller is what is exported whole: "nvme0".
 	controller string
 	// nqn is the subsystem's name, of NVMe.
@@ -32,7 +31,7 @@ type server struct {
 	each    string
 	enabled bool
 	// target reads what is exported.
-	target func(FS, dir) (export, error)
+	target func(names, sysfs.Dir) (export, error)
 }
 
 // servers are the targets that are known (Documentation/ABI/testing/configfs-*,
@@ -45,17 +44,17 @@ var servers = []server{
 }
 
 // exports lists what the targets of this kernel offer to others.
-func (f FS) exports() ([]export, error) {
+func (n names) exports() ([]export, error) {
 	var all []export
 	for _, s := range servers {
-		found, err := filepath.Glob(f.path(s.each))
+		found, err := filepath.Glob(n.Path(s.each))
 		if err != nil {
 			return nil, err
 		}
 		for _, attr := range found {
-			e, err := s.read(f, dir(filepath.Dir(attr)))
+			e, err := s.read(n, sysfs.Dir(filepath.Dir(attr)))
 			if err != nil {
-				return nil, &Error{attr, err}
+				return nil, sysfs.About(attr, err)
 			}
 			if e.id != "" || e.controller != "" {
 				all = append(all, e)
@@ -67,14 +66,14 @@ func (f FS) exports() ([]export, error) {
 
 // read is empty for what is not exported, or cannot be found: somebody has removed its
 // name since.
-func (s *server) read(f FS, d dir) (export, error) {
+func (s *server) read(n names, d sysfs.Dir) (export, error) {
 	if s.enabled {
-		on, err := d.optional("enable")
+		on, err := d.Optional("enable")
 		if err != nil || on != "1" {
 			return export{}, present(err)
 		}
 	}
-	e, err := s.target(f, d)
+	e, err := s.target(n, d)
 	e.what = s.what
 	if e.nqn != "" {
 		e.what += " (" + e.nqn + ")"
@@ -85,28 +84,28 @@ func (s *server) read(f FS, d dir) (export, error) {
 // present drops the errors of what was removed meanwhile, and of attributes that are
 // not for this user.
 func present(err error) error {
-	if vanished(err) || errors.Is(err, fs.ErrPermission) {
+	if sysfs.Vanished(err) || errors.Is(err, fs.ErrPermission) {
 		return nil
 	}
 	return err
 }
 
 // pathOf reads a file that holds a path.
-func pathOf(attr string) func(FS, dir) (export, error) {
-	return func(f FS, d dir) (export, error) {
-		path, err := d.optional(attr)
-		return export{id: f.idAt(path)}, err
+func pathOf(attr string) func(names, sysfs.Dir) (export, error) {
+	return func(n names, d sysfs.Dir) (export, error) {
+		path, err := d.Optional(attr)
+		return export{id: n.anywhere(path)}, err
 	}
 }
 
-func nvmeNamespace(f FS, d dir) (export, error) {
-	e, err := pathOf("device_path")(f, d)
+func nvmeNamespace(n names, d sysfs.Dir) (export, error) {
+	e, err := pathOf("device_path")(n, d)
 	e.nqn = filepath.Base(filepath.Dir(filepath.Dir(string(d))))
 	return e, err
 }
 
-func nvmeController(_ FS, d dir) (export, error) {
-	path, err := d.optional("device_path")
+func nvmeController(_ names, d sysfs.Dir) (export, error) {
+	path, err := d.Optional("device_path")
 	if path == "" {
 		return export{}, err
 	}
@@ -122,34 +121,20 @@ var (
 
 // scsiStore reads what is behind a unit of the SCSI target. The others than iblock and
 // fileio (pscsi) have but the path that they were given.
-func scsiStore(f FS, d dir) (export, error) {
-	info, err := d.optional("info")
+func scsiStore(n names, d sysfs.Dir) (export, error) {
+	info, err := d.Optional("info")
 	if err != nil {
 		return export{}, err
 	}
 	if m := iblockDev.FindStringSubmatch(info); m != nil {
 		dev, err := remap.ParseDev(m[1] + ":" + m[2])
 		if err != nil {
-			return export{}, badValue(d.path("info"), info, "a device number")
+			return export{}, sysfs.BadValue(d.Path("info"), info, "a device number")
 		}
-		return export{id: blockID(dev)}, nil
+		return export{id: sysfs.BlockID(dev)}, nil
 	}
 	if m := fileioPath.FindStringSubmatch(info); m != nil {
-		return export{id: f.idAt(m[1])}, nil
+		return export{id: n.anywhere(m[1])}, nil
 	}
-	return pathOf("udev_path")(f, d)
-}
-
-// idAt is what has a path here, or else at the root of the first process, whose names
-// the targets were most likely given; "" if nothing has.
-func (f FS) idAt(path string) string {
-	if !strings.HasPrefix(path, "/") {
-		return ""
-	}
-	for _, root := range []string{"", "proc/1/root"} {
-		if info, err := os.Stat(f.path(root, path)); err == nil {
-			return idOf(info)
-		}
-	}
-	return ""
+	return pathOf("udev_path")(n, d)
 }
