@@ -254,7 +254,7 @@ func (f *sparseFile) Zero(off, n int64) error {
 }
 
 // Hole implements ends.Holer.
-func (f *sparseFile) Hole(off int64) (bool, int64, error) {
+func (f *sparseFile) At(off int64) (bool, int64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked++

@@ -14,7 +14,8 @@ type opened = blockio.File
 // where there is any.
 type File struct {
 	*opened
-	size int64
+	size   int64
+	status *blockio.Status
 
 	// edges writes what fills no whole page of a regular file, through the page
 	// cache: direct I/O would have to read and write the rest of its block, which
@@ -78,7 +79,7 @@ func newFile(f *blockio.File, mode blockio.Mode) (*File, error) {
 	if !f.IsDevice() && f.Direct() && size > math.MaxInt64-int64(f.BlockSize()) {
 		return buffered(f, mode)
 	}
-	d := &File{opened: f, size: size, page: int64(max(f.BlockSize(), os.Getpagesize()))}
+	d := &File{opened: f, size: size, status: f.Status(), page: int64(max(f.BlockSize(), os.Getpagesize()))}
 	if f.IsDevice() || mode&blockio.Write == 0 || f.BlockSize() == 1 {
 		return d, nil
 	}
@@ -122,12 +123,12 @@ func (d *File) WriteAt(p []byte, off int64) (int, error) {
 	if d.IsDevice() {
 		return d.Pwrite(p, off)
 	}
-	if err := d.Whole(); err != nil {
+	if err := d.status.Whole(); err != nil {
 		return 0, err
 	}
 	n, err := d.write(p, off)
 	if err == nil {
-		err = d.Whole()
+		err = d.status.Whole()
 	}
 	return n, err
 }

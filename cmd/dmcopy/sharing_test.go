@@ -77,7 +77,7 @@ func TestLockedFiles(t *testing.T) {
 			return err
 		}
 		t.Cleanup(func() { g.Close() })
-		return errors.Join(g.LockToWrite(), g.LockRange(0, 4096))
+		return errors.Join(g.Locks().ToWrite(), g.Locks().Range(0, 4096))
 	}
 	for _, c := range []struct {
 		name string

@@ -18,13 +18,6 @@ var (
 	// ErrReplaced means that a path led to something else from one moment to the
 	// next.
 	ErrReplaced = errors.New("replaced while it was opened")
-	// ErrAway means that the name of a regular file leads to it no more.
-	ErrAway = errors.New("not under its name any more: it was removed, renamed or replaced")
-	// ErrResized means that a regular file has not the length any more that it was
-	// opened with.
-	ErrResized = errors.New("its length was changed")
-	// ErrModified means that a regular file was written to since it was opened.
-	ErrModified = errors.New("it was written to meanwhile")
 )
 
 // Error is the error of all functions here. It unwraps to the errno or to a
@@ -60,7 +53,7 @@ type File struct {
 	direct    bool
 	blockSize int
 	id        string
-	// opened is what a regular file was when it was opened.
+	// opened is what a regular file was when it was opened: see [File.Status].
 	opened unix.Statx_t
 
 	// mu keeps the descriptor from being closed, and its number from being
@@ -187,99 +180,6 @@ func fileID(st *unix.Statx_t) string {
 	return fmt.Sprintf("file:%d:%d:%d", st.Dev_major, st.Dev_minor, st.Ino)
 }
 
-// Whole tells whether a regular file is as long as when it was opened, at least:
-// what is written behind its end would make it longer again, with a hole for what is
-// lost. ErrResized.
-func (f *File) Whole() error {
-	size, err := f.Size()
-	if err == nil && !f.device && size < int64(f.opened.Size) {
-		err = &Error{"fstat", f.path, fmt.Errorf("%w from %d to %d bytes", ErrResized, f.opened.Size, size)}
-	}
-	return err
-}
-
-// InPlace tells whether a regular file still has its name and its length. ErrAway,
-// ErrResized.
-func (f *File) InPlace() error {
-	if f.device {
-		return nil
-	}
-	size, err := f.Size()
-	switch {
-	case err != nil:
-		return err
-	case size != int64(f.opened.Size):
-		return &Error{"fstat", f.path, fmt.Errorf("%w from %d to %d bytes", ErrResized, f.opened.Size, size)}
-	}
-	return f.Named()
-}
-
-// Named tells whether the name of a regular file still leads to it. ErrAway.
-func (f *File) Named() error {
-	var now unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, f.path, 0, unix.STATX_BASIC_STATS, &now)
-	switch {
-	case err == nil && fileID(&now) == f.id && (now.Nlink > 0 || f.opened.Nlink == 0): // names in /proc are those of open files
-		return nil
-	case err == nil, errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
-		return &Error{"stat", f.path, ErrAway}
-	}
-	return &Error{"stat", f.path, err}
-}
-
-// Unmodified tells whether a regular file has the length and the time of modification
-// that it was opened with. ErrResized, ErrModified.
-func (f *File) Unmodified() error {
-	if f.device {
-		return nil
-	}
-	var now unix.Statx_t
-	err := f.do("statx", func(fd int) error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &now) })
-	switch {
-	case err != nil:
-		return err
-	case now.Size != f.opened.Size:
-		return &Error{"statx", f.path, fmt.Errorf("%w from %d to %d bytes", ErrResized, f.opened.Size, now.Size)}
-	case now.Mtime != f.opened.Mtime:
-		return &Error{"statx", f.path, ErrModified}
-	}
-	return nil
-}
-
-// StatusChanged tells whether the status of a regular file has changed since it was opened,
-// or since the last time that this was asked: its contents, mode, owner or names. Who writes to
-// a file can put its time of modification back; nobody can put that of its status back.
-func (f *File) StatusChanged() (bool, error) {
-	if f.device {
-		return false, nil
-	}
-	var now unix.Statx_t
-	if err := f.do("statx", func(fd int) error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &now) }); err != nil {
-		return false, err
-	}
-	changed := now.Ctime != f.opened.Ctime
-	f.opened.Ctime = now.Ctime
-	return changed, nil
-}
-
-// Touch gives a regular file another time of modification than it was opened with, as if it
-// had been written to. Who may write to the file but does not own it may be unable to.
-func (f *File) Touch() error {
-	if f.device {
-		return nil
-	}
-	err := f.do("utimensat", func(fd int) error { return setModified(fd, unix.Timespec{Nsec: unix.UTIME_NOW}) })
-	if err == nil && f.Unmodified() == nil { // the clock of files goes by steps
-		const step = 2 // seconds: the coarsest that a file system knows
-		later := unix.Timespec{Sec: f.opened.Mtime.Sec + step}
-		err = f.do("utimensat", func(fd int) error { return setModified(fd, later) })
-	}
-	if errors.Is(err, unix.EPERM) {
-		return nil
-	}
-	return err
-}
-
 // Path is the name that the file was opened by.
 func (f *File) Path() string { return f.path }
 
@@ -299,17 +199,6 @@ func (f *File) ID() string { return f.id }
 // what the file system demands of direct I/O (STATX_DIOALIGN), and 1 for a
 // buffered regular file.
 func (f *File) BlockSize() int { return f.blockSize }
-
-// PhysicalBlockSize is the unit in bytes that the device writes without reading
-// (BLKPBSZGET). ENOTTY for a regular file.
-func (f *File) PhysicalBlockSize() (int, error) {
-	var size uint32
-	err := f.do("BLKPBSZGET", func(fd int) (err error) {
-		size, err = ioctlUint32(fd, blkPBSZGet)
-		return err
-	})
-	return int(size), err
-}
 
 // Size is the current size in bytes (BLKGETSIZE64, or fstat).
 func (f *File) Size() (int64, error) {
@@ -335,27 +224,6 @@ func (f *File) ReadOnly() (bool, error) {
 		return err
 	})
 	return ro != 0, err
-}
-
-// DiskSeq is the number that the kernel gave this disk when it appeared, never
-// used twice since boot (BLKGETDISKSEQ, Linux 5.15; ENOTTY before). It does not
-// change when a device-mapper table is replaced.
-func (f *File) DiskSeq() (uint64, error) {
-	var seq uint64
-	err := f.do("BLKGETDISKSEQ", func(fd int) (err error) {
-		seq, err = ioctlUint64(fd, blkGetDiskSeq)
-		return err
-	})
-	return seq, err
-}
-
-// DropCache drops clean pages of [off, off+n) from the page cache; n 0 means to
-// the end. Dirty pages stay: call Datasync first. The kernel may keep pages
-// that are in use, and does not tell.
-func (f *File) DropCache(off, n int64) error {
-	return f.do("posix_fadvise", func(fd int) error {
-		return unix.Fadvise(fd, off, n, unix.FADV_DONTNEED)
-	})
 }
 
 // Zero makes [off, off+n) read as zeroes: BLKZEROOUT on a block device, which

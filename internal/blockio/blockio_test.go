@@ -78,7 +78,7 @@ func TestRegularFile(t *testing.T) {
 		if err := f.Zero(8192, 4096); err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(f.Datasync(), f.Sync(), f.DropCache(0, 0)); err != nil {
+		if err := errors.Join(f.Datasync(), f.Sync()); err != nil {
 			t.Fatal(err)
 		}
 		want := bytes.Repeat([]byte{0xee}, 3*4096+100)
@@ -94,7 +94,7 @@ func TestRegularFile(t *testing.T) {
 		if n, err := f.Pread(b, 16384); n != 0 || err != nil {
 			t.Errorf("read behind the end: %d, %v", n, err)
 		}
-		for name, err := range map[string]error{"BLKPBSZGET": second(f.PhysicalBlockSize()), "BLKROGET": second(f.ReadOnly()), "BLKGETDISKSEQ": second(f.DiskSeq()), "BLKFLSBUF": f.Invalidate()} {
+		for name, err := range map[string]error{"BLKROGET": second(f.ReadOnly()), "BLKFLSBUF": f.Cache().Invalidate()} {
 			var e *blockio.Error
 			if !errors.Is(err, unix.ENOTTY) || !errors.As(err, &e) || e.Op != name || e.Path != path {
 				t.Errorf("%s: %v", name, err)
@@ -200,14 +200,8 @@ func TestBlockDevice(t *testing.T) {
 		if size, err := f.Size(); size != 1<<20 || err != nil {
 			t.Errorf("size %d, %v", size, err)
 		}
-		if size, err := f.PhysicalBlockSize(); size < block || err != nil {
-			t.Errorf("physical block of %d bytes, %v", size, err)
-		}
 		if ro, err := f.ReadOnly(); ro || err != nil {
 			t.Errorf("read-only %v, %v", ro, err)
-		}
-		if seq, err := f.DiskSeq(); seq == 0 || err != nil {
-			t.Errorf("disk sequence number %d, %v", seq, err)
 		}
 		if err := f.Zero(4096, 8192); err != nil {
 			t.Fatal(err)
@@ -220,7 +214,7 @@ func TestBlockDevice(t *testing.T) {
 		if _, err := f.Pwrite(b[:block], int64(block/2)); !errors.Is(err, unix.EINVAL) {
 			t.Errorf("misaligned write: %v", err)
 		}
-		if err := errors.Join(f.Datasync(), f.Invalidate()); err != nil {
+		if err := errors.Join(f.Datasync(), f.Cache().Invalidate()); err != nil {
 			t.Fatal(err)
 		}
 		want := bytes.Repeat([]byte{0xee}, 1<<20)
@@ -259,7 +253,7 @@ func TestInvalidate(t *testing.T) {
 	if got := read(); got != 0xee {
 		t.Fatalf("%#x: the cache has not kept the old byte, so this test proves nothing", got)
 	}
-	if err := device.Invalidate(); err != nil {
+	if err := device.Cache().Invalidate(); err != nil {
 		t.Fatal(err)
 	}
 	if got := read(); got != 0x22 {

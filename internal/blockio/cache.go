@@ -12,29 +12,34 @@ import (
 // has it under I/O, or pinned.
 var ErrCached = errors.New("a page of its cache is in use")
 
-// Invalidate writes back and drops what the page cache holds of this block device
-// node, but for pages that somebody has mapped: see [File.Unmap]. It needs
-// CAP_SYS_ADMIN. The caches of other nodes over the same storage are separate. ENOTTY
-// for a regular file: see DropCache.
+// Cache is what the page cache holds of a block device node. The caches of other nodes
+// over the same storage are separate.
+type Cache struct{ file *File }
+
+// Cache is that of the node that was opened.
+func (f *File) Cache() Cache { return Cache{f} }
+
+// Invalidate writes back and drops all, but for pages that somebody has mapped: see
+// [Cache.Unmap]. It needs CAP_SYS_ADMIN. ENOTTY for a regular file.
 //
 // BLKFLSBUF writes back as well, and tells nobody what could not be written, not
 // even the next fsync (block/ioctl.c, blkdev_flushbuf; sync_blockdev reports and
 // clears the error). So it is done before. No flush of the device is wanted: it
 // would fail on a path that is down.
-func (f *File) Invalidate() error {
-	if f.device {
-		if err := f.writeBack(); err != nil {
+func (c Cache) Invalidate() error {
+	if c.file.device {
+		if err := c.writeBack(); err != nil {
 			return err
 		}
 	}
-	return f.do("BLKFLSBUF", func(fd int) error { return ioctl(fd, blkFlsBuf, nil) })
+	return c.file.do("BLKFLSBUF", func(fd int) error { return ioctl(fd, blkFlsBuf, nil) })
 }
 
 // writeBack writes what is dirty in the page cache, and fails if that failed, now or
 // earlier without anybody being told (mm/filemap.c, file_check_and_advance_wb_err).
-func (f *File) writeBack() error {
+func (c Cache) writeBack() error {
 	const wait = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
-	return f.do("sync_file_range", func(fd int) error { return unix.SyncFileRange(fd, 0, 0, wait) })
+	return c.file.do("sync_file_range", func(fd int) error { return unix.SyncFileRange(fd, 0, 0, wait) })
 }
 
 // unmapBytes is how much is unmapped by one call, whole pages, and less than what one
@@ -52,20 +57,20 @@ const unmapTries = 100
 // given: block/fops.c (blkdev_direct_write: kiocb_invalidate_pages comes first; up to
 // Linux 6.5 mm/filemap.c, generic_file_direct_write). So this is a write that cannot
 // take place: it begins in the middle of a block, and its memory cannot be read.
-func (f *File) Unmap() error {
-	size, err := f.Size()
+func (c Cache) Unmap() error {
+	size, err := c.file.Size()
 	if err != nil {
 		return err
 	}
 	nothing, err := unix.Mmap(-1, 0, unmapBytes, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
-		return &Error{"mmap", f.path, err}
+		return &Error{"mmap", c.file.path, err}
 	}
 	defer unix.Munmap(nothing)
 	for off := int64(0); off < size; off += unmapBytes {
-		err := f.unmap(nothing[1:min(unmapBytes, size-off)], off+1)
+		err := c.unmap(nothing[1:min(unmapBytes, size-off)], off+1)
 		for try := 0; errors.Is(err, ErrCached) && try < unmapTries; try++ { // somebody writes there
-			err = f.unmap(nothing[1:min(unmapBytes, size-off)], off+1)
+			err = c.unmap(nothing[1:min(unmapBytes, size-off)], off+1)
 		}
 		if err != nil {
 			return err
@@ -74,11 +79,11 @@ func (f *File) Unmap() error {
 	return nil
 }
 
-func (f *File) unmap(nothing []byte, off int64) error {
-	if !f.device || !f.direct {
-		return &Error{"unmap", f.path, os.ErrInvalid}
+func (c Cache) unmap(nothing []byte, off int64) error {
+	if !c.file.device || !c.file.direct {
+		return &Error{"unmap", c.file.path, os.ErrInvalid}
 	}
-	_, err := f.Pwrite(nothing, off)
+	_, err := c.file.Pwrite(nothing, off)
 	switch {
 	case errors.Is(err, unix.EINVAL):
 		return nil // as it should be: the pages are gone
@@ -87,7 +92,7 @@ func (f *File) unmap(nothing []byte, off int64) error {
 	case err == nil:
 		err = fmt.Errorf("%w: a write of nothing did not fail", os.ErrInvalid)
 	}
-	return &Error{"unmap", f.path, err}
+	return &Error{"unmap", c.file.path, err}
 }
 
 // OpenNode is [OpenDevice] by a node of its own, which nobody else sees: udev takes

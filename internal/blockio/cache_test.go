@@ -52,13 +52,13 @@ func TestUnmap(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer node.Close()
-	if err := node.Invalidate(); err != nil {
+	if err := node.Cache().Invalidate(); err != nil {
 		t.Fatal(err)
 	}
 	if n := stale(0xaa); n != size/4096 {
 		t.Fatalf("%d pages are stale, although all are mapped", n)
 	}
-	if err := node.Unmap(); err != nil {
+	if err := node.Cache().Unmap(); err != nil {
 		t.Fatal(err)
 	}
 	if n := stale(0xaa); n != 0 {
@@ -68,7 +68,7 @@ func TestUnmap(t *testing.T) {
 		t.Errorf("something was written, %v", err)
 	}
 	file := open(t, below, blockio.Write)
-	if err := file.Unmap(); !errors.Is(err, os.ErrInvalid) {
+	if err := file.Cache().Unmap(); !errors.Is(err, os.ErrInvalid) {
 		t.Errorf("of a file: %v", err)
 	}
 }
@@ -102,7 +102,7 @@ func TestWriteBackFails(t *testing.T) {
 	}
 	device := open(t, loop, blockio.Buffered)
 	var e *blockio.Error
-	if err := device.Invalidate(); !errors.As(err, &e) || e.Op != "sync_file_range" {
+	if err := device.Cache().Invalidate(); !errors.As(err, &e) || e.Op != "sync_file_range" {
 		t.Errorf("%v", err)
 	}
 }

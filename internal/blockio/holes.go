@@ -16,13 +16,19 @@ var honest = map[int64]bool{
 	unix.XFS_SUPER_MAGIC:  true, unix.BTRFS_SUPER_MAGIC: true, unix.TMPFS_MAGIC: true,
 }
 
-// TellsHoles says whether [File.Hole] of a regular file can be relied on.
-func (f *File) TellsHoles() (bool, error) {
-	if f.device {
+// Holes are those of a regular file.
+type Holes struct{ file *File }
+
+// Holes are searched in the file.
+func (f *File) Holes() Holes { return Holes{f} }
+
+// Known says whether [Holes.At] can be relied on; false for a device.
+func (h Holes) Known() (bool, error) {
+	if h.file.device {
 		return false, nil
 	}
 	var fs unix.Statfs_t
-	err := f.do("fstatfs", func(fd int) error { return unix.Fstatfs(fd, &fs) })
+	err := h.file.do("fstatfs", func(fd int) error { return unix.Fstatfs(fd, &fs) })
 	return honest[int64(fs.Type)], err
 }
 
@@ -31,39 +37,39 @@ func (f *File) TellsHoles() (bool, error) {
 // (mapping_seek_hole_data in mm/filemap.c); a page has up to 2 MiB.
 const seekable = 1<<63 - 2<<20
 
-// Hole says whether byte off of a regular file lies in a hole, which reads as zeroes, and
+// At says whether byte off of a regular file lies in a hole, which reads as zeroes, and
 // where that, or the data, ends: behind off, and at the end of the file at the latest
 // (lseek(2), SEEK_DATA and SEEK_HOLE). What was allocated and never written is a hole,
 // too. ENXIO if off is not within the file. What cannot be searched counts as data.
-func (f *File) Hole(off int64) (hole bool, end int64, err error) {
+func (h Holes) At(off int64) (hole bool, end int64, err error) {
 	if off >= seekable {
-		return f.unsearched(off)
+		return h.unsearched(off)
 	}
-	data, err := f.seek(off, unix.SEEK_DATA)
+	data, err := h.seek(off, unix.SEEK_DATA)
 	switch {
 	case errors.Is(err, unix.ENXIO):
-		_, size, err := f.unsearched(off)
+		_, size, err := h.unsearched(off)
 		return true, min(size, seekable), err
 	case err != nil:
 		return false, 0, err
 	case data > off:
 		return true, min(data, seekable), nil
 	}
-	end, err = f.seek(off, unix.SEEK_HOLE)
+	end, err = h.seek(off, unix.SEEK_HOLE)
 	return false, end, err
 }
 
 // unsearched is data to the end of the file.
-func (f *File) unsearched(off int64) (hole bool, end int64, err error) {
-	end, err = f.Size()
+func (h Holes) unsearched(off int64) (hole bool, end int64, err error) {
+	end, err = h.file.Size()
 	if err == nil && end <= off {
-		err = &Error{"lseek", f.path, unix.ENXIO}
+		err = &Error{"lseek", h.file.path, unix.ENXIO}
 	}
 	return false, end, err
 }
 
-func (f *File) seek(off int64, whence int) (at int64, err error) {
-	err = f.do("lseek", func(fd int) (err error) {
+func (h Holes) seek(off int64, whence int) (at int64, err error) {
+	err = h.file.do("lseek", func(fd int) (err error) {
 		at, err = unix.Seek(fd, off, whence)
 		return err
 	})

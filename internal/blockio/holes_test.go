@@ -31,7 +31,7 @@ func TestHole(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if ok, err := f.TellsHoles(); !ok || err != nil {
+	if ok, err := f.Holes().Known(); !ok || err != nil {
 		t.Errorf("tmpfs tells of holes: %v, %v", ok, err)
 	}
 	for _, c := range []struct {
@@ -43,7 +43,7 @@ func TestHole(t *testing.T) {
 		{0, true, 2 * page, nil}, {page + 1, true, 2 * page, nil}, {2 * page, false, 3 * page, nil}, {3*page - 1, false, 3 * page, nil},
 		{3 * page, true, 5*page + 17, nil}, {5*page + 16, true, 5*page + 17, nil}, {5*page + 17, true, 5*page + 17, unix.ENXIO},
 	} {
-		hole, end, err := f.Hole(c.off)
+		hole, end, err := f.Holes().At(c.off)
 		if !errors.Is(err, c.err) || err == nil && (hole != c.hole || end != c.end) {
 			t.Errorf("byte %d: %v up to %d, %v", c.off, hole, end, err)
 		}
@@ -56,7 +56,7 @@ func TestHole(t *testing.T) {
 	if err := device.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := device.Hole(0); !errors.Is(err, os.ErrClosed) {
+	if _, _, err := device.Holes().At(0); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("a closed file: %v", err)
 	}
 }
@@ -75,11 +75,11 @@ func endless(t *testing.T, path string, w *os.File, f *File) {
 		hole bool
 		end  int64
 	}{1 << 62: {true, longest - 2<<20 + 1}, longest - 2<<20 + 1: {false, longest}, longest - 1: {false, longest}} {
-		if hole, end, err := f.Hole(off); hole != want.hole || end != want.end || err != nil {
+		if hole, end, err := f.Holes().At(off); hole != want.hole || end != want.end || err != nil {
 			t.Errorf("byte %d of %s: %v up to %d, %v", off, path, hole, end, err)
 		}
 	}
-	if _, _, err := f.Hole(longest); !errors.Is(err, unix.ENXIO) {
+	if _, _, err := f.Holes().At(longest); !errors.Is(err, unix.ENXIO) {
 		t.Errorf("the end of %s: %v", path, err)
 	}
 }

@@ -54,15 +54,21 @@ var (
 	ErrNoLocks = errors.New("the file system has no locks")
 )
 
+// Locks are those of one open file.
+type Locks struct{ file *File }
+
+// Locks are taken and looked at by the file.
+func (f *File) Locks() Locks { return Locks{f} }
+
 // gateWait bounds the wait for another copy that takes its locks, which is a matter
 // of a few system calls.
 const gateWait = 2 * time.Second
 
-// LockToRead keeps a regular file from being written to by QEMU and other copies for
+// ToRead keeps a regular file from being written to by QEMU and other copies for
 // as long as it is open. ErrLocked if somebody does, or holds a lock for writing
 // anywhere in it; ErrNoLocks.
-func (f *File) LockToRead() error {
-	return f.locking(func(fd int) error {
+func (l Locks) ToRead() error {
+	return l.take(func(fd int) error {
 		if err := enterGate(fd, unix.F_RDLCK); err != nil {
 			return err
 		}
@@ -79,11 +85,11 @@ func (f *File) LockToRead() error {
 	})
 }
 
-// LockToWrite claims a regular file for writing, for as long as it is open, before
+// ToWrite claims a regular file for writing, for as long as it is open, before
 // QEMU and everybody else who locks it, but not before other copies: see
-// [File.LockRange]. ErrLocked, ErrNoLocks.
-func (f *File) LockToWrite() error {
-	return f.locking(func(fd int) error {
+// [Locks.Range]. ErrLocked, ErrNoLocks.
+func (l Locks) ToWrite() error {
+	return l.take(func(fd int) error {
 		if err := enterGate(fd, unix.F_WRLCK); err != nil {
 			return err
 		}
@@ -103,9 +109,9 @@ func (f *File) LockToWrite() error {
 // Alone calls remove if nobody else has locked the file at all. Copies that come
 // meanwhile wait until it returns: what they have locked then may have lost its name. The
 // file has to be open for writing. ErrLocked, ErrNoLocks, or the error of remove.
-func (f *File) Alone(remove func() error) error {
+func (l Locks) Alone(remove func() error) error {
 	var failed error
-	err := f.locking(func(fd int) error {
+	err := l.take(func(fd int) error {
 		if err := enterGate(fd, unix.F_WRLCK); err != nil {
 			return err
 		}
@@ -119,21 +125,21 @@ func (f *File) Alone(remove func() error) error {
 	return errors.Join(err, failed)
 }
 
-// CheckToWrite looks whether [File.LockToWrite] would succeed. It needs no file that
+// CheckToWrite looks whether [Locks.ToWrite] would succeed. It needs no file that
 // is open for writing.
-func (f *File) CheckToWrite() error { return f.locking(writable) }
+func (l Locks) CheckToWrite() error { return l.take(writable) }
 
-// LockRange claims a run of bytes before other copies, in addition. ErrLocked.
-func (f *File) LockRange(off, n int64) error {
-	return f.locking(func(fd int) error {
+// Range claims a run of bytes before other copies, in addition. ErrLocked.
+func (l Locks) Range(off, n int64) error {
+	return l.take(func(fd int) error {
 		first, n := runOfCopy(off, n)
 		return lock(fd, unix.F_WRLCK, first, n)
 	})
 }
 
-// CheckRange looks whether [File.LockRange] would succeed, as CheckToWrite does.
-func (f *File) CheckRange(off, n int64) error {
-	return f.locking(func(fd int) error {
+// CheckRange looks whether [Locks.Range] would succeed, as CheckToWrite does.
+func (l Locks) CheckRange(off, n int64) error {
+	return l.take(func(fd int) error {
 		first, n := runOfCopy(off, n)
 		return vacant(fd, unix.F_WRLCK, first, n)
 	})
@@ -146,9 +152,9 @@ func runOfCopy(off, n int64) (first, bytes int64) {
 	return copyRanges + first, last - first + 1
 }
 
-// locking names errors, and tells those that say that there are no locks.
-func (f *File) locking(call func(fd int) error) error {
-	return f.do("lock", func(fd int) error {
+// take names errors, and tells those that say that there are no locks.
+func (l Locks) take(call func(fd int) error) error {
+	return l.file.do("lock", func(fd int) error {
 		err := call(fd)
 		for _, without := range []error{unix.EINVAL, unix.ENOLCK, unix.ENOSYS, unix.EOPNOTSUPP} {
 			if errors.Is(err, without) {

@@ -68,15 +68,15 @@ func TestLocks(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			path := tempFile(t, 4096)
 			locked(t, path, c.kind, c.bytes...)
-			if err := open(t, path, blockio.Write).CheckToWrite(); !errors.Is(err, c.write) {
+			if err := open(t, path, blockio.Write).Locks().CheckToWrite(); !errors.Is(err, c.write) {
 				t.Errorf("to write, looked at: %v, want %v", err, c.write)
 			}
 			dst := open(t, path, blockio.Write)
-			if err := dst.LockToWrite(); !errors.Is(err, c.write) {
+			if err := dst.Locks().ToWrite(); !errors.Is(err, c.write) {
 				t.Errorf("to write: %v, want %v", err, c.write)
 			}
 			dst.Close()
-			if err := open(t, path, 0).LockToRead(); !errors.Is(err, c.read) {
+			if err := open(t, path, 0).Locks().ToRead(); !errors.Is(err, c.read) {
 				t.Errorf("to read: %v, want %v", err, c.read)
 			}
 		})
@@ -88,12 +88,12 @@ func TestLocksForOthers(t *testing.T) {
 	path := tempFile(t, 4096)
 	// What QEMU looks at: who is to write, and who is to read.
 	writes, reads := []int64{100, 101, 201}, []int64{101, 103, 200}
-	if f := open(t, path, 0); f.LockToRead() != nil || forbidden(t, path, reads...) || !forbidden(t, path, writes...) {
+	if f := open(t, path, 0); f.Locks().ToRead() != nil || forbidden(t, path, reads...) || !forbidden(t, path, writes...) {
 		t.Error("what is read may be read, and not be written to")
 	} else {
 		f.Close()
 	}
-	if f := open(t, path, blockio.Write); f.LockToWrite() != nil || !forbidden(t, path, reads...) || !forbidden(t, path, writes...) {
+	if f := open(t, path, blockio.Write); f.Locks().ToWrite() != nil || !forbidden(t, path, reads...) || !forbidden(t, path, writes...) {
 		t.Error("what is written may neither be read nor be written to")
 	} else {
 		f.Close()
@@ -109,35 +109,35 @@ func TestCopiesShareAFile(t *testing.T) {
 	const last = 1<<63 - 1
 	path := tempFile(t, 4096)
 	one, two := open(t, path, blockio.Write), open(t, path, blockio.Write)
-	if err := errors.Join(one.LockToWrite(), one.LockRange(0, 100), one.LockRange(300, 100), one.LockRange(last-1, 1)); err != nil {
+	if err := errors.Join(one.Locks().ToWrite(), one.Locks().Range(0, 100), one.Locks().Range(300, 100), one.Locks().Range(last-1, 1)); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(two.LockToWrite(), two.LockRange(100, 200), two.LockRange(400, 1<<40)); err != nil {
+	if err := errors.Join(two.Locks().ToWrite(), two.Locks().Range(100, 200), two.Locks().Range(400, 1<<40)); err != nil {
 		t.Error(err)
 	}
 	looks := open(t, path, 0)
 	for _, run := range [][2]int64{{100, 200}, {250, 1}, {500, 1 << 39}, {1 << 41, 1}} {
-		if err := looks.CheckRange(run[0], run[1]); errors.Is(err, blockio.ErrLocked) != (run[0] < 1<<40) {
+		if err := looks.Locks().CheckRange(run[0], run[1]); errors.Is(err, blockio.ErrLocked) != (run[0] < 1<<40) {
 			t.Errorf("%v is looked at: %v", run, err)
 		}
 	}
 	for _, run := range [][2]int64{{0, 1}, {99, 1}, {0, 4096}, {399, 2}, {last - 1, 1}, {1 << 62, 1}} {
-		if err := looks.CheckRange(run[0], run[1]); !errors.Is(err, blockio.ErrLocked) {
+		if err := looks.Locks().CheckRange(run[0], run[1]); !errors.Is(err, blockio.ErrLocked) {
 			t.Errorf("%v is looked at: %v", run, err)
 		}
-		if err := two.LockRange(run[0], run[1]); !errors.Is(err, blockio.ErrLocked) {
+		if err := two.Locks().Range(run[0], run[1]); !errors.Is(err, blockio.ErrLocked) {
 			t.Errorf("%v: %v", run, err)
 		}
 	}
-	if err := open(t, path, 0).LockToRead(); !errors.Is(err, blockio.ErrLocked) {
+	if err := open(t, path, 0).Locks().ToRead(); !errors.Is(err, blockio.ErrLocked) {
 		t.Errorf("to read: %v", err)
 	}
 	one.Close()
-	if err := two.LockRange(0, 100); err != nil {
+	if err := two.Locks().Range(0, 100); err != nil {
 		t.Error(err)
 	}
 	var e *blockio.Error
-	if err := one.LockToWrite(); !errors.As(err, &e) || e.Op != "lock" {
+	if err := one.Locks().ToWrite(); !errors.As(err, &e) || e.Op != "lock" {
 		t.Errorf("closed: %v", err)
 	}
 }

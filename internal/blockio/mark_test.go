@@ -25,27 +25,27 @@ func TestMark(t *testing.T) {
 	one, other := open(), open()
 	sees := func(f *File, at int64, want bool) {
 		t.Helper()
-		if got, err := f.Marked(at); got != want || err != nil {
+		if got, err := f.Locks().Marked(at); got != want || err != nil {
 			t.Errorf("%v, %v, want %v", got, err, want)
 		}
 	}
 	sees(other, off, false)
-	if err := one.Mark(off); err != nil {
+	if err := one.Locks().Mark(off); err != nil {
 		t.Fatal(err)
 	}
 	sees(other, off, true)
 	sees(other, off, true)
 	sees(other, off+1, false)
 	sees(one, off, false) // its own is no news
-	if err := other.Mark(off); err != nil {
+	if err := other.Locks().Mark(off); err != nil {
 		t.Fatal(err)
 	}
 	sees(one, off, true)
-	if err := one.Mark(off); err != nil {
+	if err := one.Locks().Mark(off); err != nil {
 		t.Fatal(err)
 	}
 	sees(other, off, true)
-	if err := one.Unmark(off); err != nil {
+	if err := one.Locks().Unmark(off); err != nil {
 		t.Fatal(err)
 	}
 	sees(other, off, false)

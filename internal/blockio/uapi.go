@@ -11,14 +11,12 @@ import (
 // macros disagree with what it writes in one place: BLKGETSIZE64 is declared
 // with size_t and writes a u64.
 const (
-	blkROGet      = unix.BLKROGET      // _IO(0x12, 94), int
-	blkFlsBuf     = unix.BLKFLSBUF     // _IO(0x12, 97)
-	blkSSZGet     = unix.BLKSSZGET     // _IO(0x12, 104), int
-	blkGetSize64  = unix.BLKGETSIZE64  // _IOR(0x12, 114, size_t), u64
-	blkPBSZGet    = unix.BLKPBSZGET    // _IO(0x12, 123), unsigned int
-	blkZeroOut    = unix.BLKZEROOUT    // _IO(0x12, 127), u64[2]
-	blkReportZone = 0xC0101282         // _IOWR(0x12, 130, struct blk_zone_report)
-	blkGetDiskSeq = unix.BLKGETDISKSEQ // _IOR(0x12, 128, __u64), Linux 5.15
+	blkROGet      = unix.BLKROGET     // _IO(0x12, 94), int
+	blkFlsBuf     = unix.BLKFLSBUF    // _IO(0x12, 97)
+	blkSSZGet     = unix.BLKSSZGET    // _IO(0x12, 104), int
+	blkGetSize64  = unix.BLKGETSIZE64 // _IOR(0x12, 114, size_t), u64
+	blkZeroOut    = unix.BLKZEROOUT   // _IO(0x12, 127), u64[2]
+	blkReportZone = 0xC0101282        // _IOWR(0x12, 130, struct blk_zone_report)
 )
 
 // zeroRange is the uint64_t range[2] of BLKZEROOUT (block/ioctl.c,

@@ -35,8 +35,9 @@ type place struct {
 // backingFile is what such a file was when it was first looked at.
 type backingFile struct {
 	*blockio.File
-	loop string // the kernel's name
-	size int64  // of what the device shows of it: up to there, in bytes
+	status *blockio.Status
+	loop   string // the kernel's name
+	size   int64  // of what the device shows of it: up to there, in bytes
 }
 
 func backingOf(e Endpoint, log *slog.Logger) *backing {
@@ -83,7 +84,7 @@ func (b *backing) open(l *sysblock.StoredLoop) *backingFile {
 		b.log.Debug("the file of a loop device cannot be looked at", "device", l.Name, "file", l.File, "error", err)
 		return nil
 	}
-	return &backingFile{f, l.Name, min(size, int64(l.Offset)+l.Size.Bytes())}
+	return &backingFile{f, f.Status(), l.Name, min(size, int64(l.Offset)+l.Size.Bytes())}
 }
 
 // each calls f for the files that can be looked at.
@@ -124,7 +125,7 @@ func (b *backing) inPlace() error {
 	if err != nil {
 		return err
 	}
-	return b.holds(func(f *backingFile) error { return errors.Join(f.whole(), f.Named()) })
+	return b.holds(func(f *backingFile) error { return errors.Join(f.whole(), f.status.Named()) })
 }
 
 // holds looks at the files, and once more at those that something is still stored in if there is
@@ -159,7 +160,7 @@ func (b *backing) written(others map[string]bool) (name string, err error) {
 		if others[f.ID()] {
 			return nil
 		}
-		changed, err := f.StatusChanged()
+		changed, err := f.status.Changed()
 		if changed {
 			name = f.Path() + ", in which " + f.loop + " is stored,"
 		}
@@ -171,7 +172,7 @@ func (b *backing) written(others map[string]bool) (name string, err error) {
 // modified tells whether a file has another time of modification or length, but one of others.
 func (b *backing) modified(others map[string]bool) (modified bool, err error) {
 	err = b.each(func(f *backingFile) error {
-		err := f.Unmodified()
+		err := f.status.Unmodified()
 		if errors.Is(err, blockio.ErrModified) || errors.Is(err, blockio.ErrResized) {
 			modified = modified || !others[f.ID()]
 			return nil

@@ -154,7 +154,7 @@ func (c *claims) take(facts *sysblock.Facts, toRead bool) error {
 		if has := c.files[dev]; has != nil && toRead {
 			return nil
 		} else if has != nil {
-			return has.Unmark(readMark)
+			return has.Locks().Unmark(readMark)
 		}
 	}
 	for dev, file := range c.files {
@@ -170,7 +170,7 @@ func (c *claims) take(facts *sysblock.Facts, toRead bool) error {
 		return &claimError{name: facts.Name, err: err}
 	}
 	if toRead {
-		if err := file.Mark(readMark); err != nil {
+		if err := file.Locks().Mark(readMark); err != nil {
 			return errors.Join(err, file.Close())
 		}
 	}
@@ -256,7 +256,7 @@ func isMarked(facts *sysblock.Facts) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	marked, err := file.Marked(readMark)
+	marked, err := file.Locks().Marked(readMark)
 	return marked, errors.Join(err, file.Close())
 }
 

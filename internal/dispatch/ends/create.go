@@ -161,7 +161,7 @@ func stretch(name string, f *os.File, size int64) error {
 // it.
 type unshared interface {
 	ID() string
-	Alone(remove func() error) error
+	Locks() blockio.Locks
 }
 
 // remove removes the file, by the descriptor that it may be locked with, unless it is
@@ -177,7 +177,7 @@ func (m *madeFile) remove(f unshared) (removed bool, err error) {
 		return false, nil
 	}
 	if err == nil {
-		err = f.Alone(func() error {
+		err = f.Locks().Alone(func() error {
 			if asMade, err := m.asMade(); err != nil || !asMade {
 				return err
 			}

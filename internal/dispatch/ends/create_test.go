@@ -166,9 +166,9 @@ func TestDiscardShared(t *testing.T) {
 		stays bool
 	}{
 		"nobody":                  {func(*blockio.File) error { return nil }, false},
-		"a copy to it":            {(*blockio.File).LockToWrite, true},
-		"a copy from it":          {(*blockio.File).LockToRead, true},
-		"a copy to a place in it": {func(f *blockio.File) error { return f.LockRange(512, 512) }, true},
+		"a copy to it":            {func(f *blockio.File) error { return f.Locks().ToWrite() }, true},
+		"a copy from it":          {func(f *blockio.File) error { return f.Locks().ToRead() }, true},
+		"a copy to a place in it": {func(f *blockio.File) error { return f.Locks().Range(512, 512) }, true},
 	} {
 		for _, locked := range []bool{false, true} {
 			path := filepath.Join(t.TempDir(), "new")
@@ -189,7 +189,7 @@ func TestDiscardShared(t *testing.T) {
 			if err := c.hold(other); err != nil {
 				t.Fatal(err)
 			}
-			if err := dst.Device.(regular).LockToWrite(); locked && err != nil && !errors.Is(err, blockio.ErrLocked) {
+			if err := dst.Device.(regular).Locks().ToWrite(); locked && err != nil && !errors.Is(err, blockio.ErrLocked) {
 				t.Fatal(err)
 			}
 			if removed, err := dst.Discard(); err != nil || removed == c.stays {

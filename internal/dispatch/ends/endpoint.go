@@ -93,11 +93,11 @@ type Zoner interface {
 // HostManaged is the zone model of devices that enforce the order of writes.
 const HostManaged = "host-managed"
 
-// Holer is a regular file that knows where its holes are.
+// Holer knows where the holes of a regular file are.
 type Holer interface {
-	// Hole tells whether the file has a hole at byte off, and where that, or what is
+	// At tells whether the file has a hole at byte off, and where that, or what is
 	// none, ends: behind off.
-	Hole(off int64) (hole bool, end int64, err error)
+	At(off int64) (hole bool, end int64, err error)
 }
 
 // Parts yields the parts of n bytes of a file from byte off on, counted from there, and whether each
@@ -108,7 +108,7 @@ func Parts(file Holer, off, n int64) iter.Seq2[byterange.Run, bool] {
 		for at := int64(0); at < n; {
 			hole, part := false, n-at
 			if file != nil {
-				told, end, err := file.Hole(off + at)
+				told, end, err := file.At(off + at)
 				if m := min(end-(off+at), n-at); err == nil && m > 0 {
 					hole, part = told, m
 				}
@@ -124,8 +124,9 @@ func Parts(file Holer, off, n int64) iter.Seq2[byterange.Run, bool] {
 // holesOf makes a Holer of a file if it can be relied on. What is dirty is written first:
 // what is then a hole is one on disk as well.
 func holesOf(file *emulation.File) Holer {
-	if ok, err := file.TellsHoles(); err != nil || !ok || file.Sync() != nil {
+	holes := file.Holes()
+	if ok, err := holes.Known(); err != nil || !ok || file.Sync() != nil {
 		return nil
 	}
-	return file
+	return holes
 }

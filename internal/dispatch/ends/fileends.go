@@ -15,20 +15,24 @@ import (
 // regular is a regular file, which other programs can lock, write to, and take away.
 type regular interface {
 	ID() string
-	LockToRead() error
-	LockToWrite() error
-	CheckToWrite() error
-	LockRange(off, n int64) error
-	CheckRange(off, n int64) error
-	// InPlace fails if the file has not its name or its length any more.
-	InPlace() error
-	// Unmodified fails if the file was written to since it was opened.
-	Unmodified() error
-	// StatusChanged tells whether it may have been, although its time of modification
-	// does not say so.
-	StatusChanged() (bool, error)
-	// Touch changes the time of modification.
-	Touch() error
+	Locks() blockio.Locks
+	Status() *blockio.Status
+}
+
+// regularEnd is such an end, as one copy has it: other copies can have the same one open.
+type regularEnd struct {
+	id     string
+	locks  blockio.Locks
+	status *blockio.Status
+}
+
+// regularEndOf is nil for what is no regular file.
+func regularEndOf(d emulation.Device) *regularEnd {
+	f, ok := d.(regular)
+	if !ok {
+		return nil
+	}
+	return &regularEnd{f.ID(), f.Locks(), f.Status()}
 }
 
 // maxLocks bounds how many runs of the destination are locked one by one.
@@ -43,7 +47,7 @@ type growing interface {
 // Files are the ends of a job that are regular files, and nil for others, and the files that
 // others are stored in. A source that is the destination as well is none.
 type Files struct {
-	src, dst           regular
+	src, dst           *regularEnd
 	srcBelow, dstBelow *backing
 	srcSize            growing // nil if that is not known
 	writeBack          func() error
@@ -60,10 +64,10 @@ func FilesOf(src, dst Endpoint, live bool, log *slog.Logger) Files {
 	}
 	l.srcSize, _ = src.Device.(growing)
 	if src.File != nil && src.File.ID != storageID(dst) { // what is written is locked anyway
-		l.src, _ = src.Device.(regular)
+		l.src = regularEndOf(src.Device)
 	}
 	if dst.File != nil {
-		l.dst, _ = dst.Device.(regular)
+		l.dst = regularEndOf(dst.Device)
 	}
 	return l
 }
@@ -81,14 +85,14 @@ func (l Files) Lock(ranges []byterange.Range) error {
 	if err := l.read(l.src, l.srcName); err != nil || l.dst == nil {
 		return err
 	}
-	if err := l.write(l.dst.LockToWrite, l.dst.LockRange, ranges); err != nil {
+	if err := l.write(l.dst.locks.ToWrite, l.dst.locks.Range, ranges); err != nil {
 		return err
 	}
 	return refuseAway(l.dst, l.dstName)
 }
 
-func refuseAway(f regular, name string) error {
-	if err := named(name, f.InPlace()); errors.Is(err, blockio.ErrAway) {
+func refuseAway(f *regularEnd, name string) error {
+	if err := named(name, f.status.InPlace()); errors.Is(err, blockio.ErrAway) {
 		return failure.Refuse(name, "is %v", "try again", blockio.ErrAway)
 	} else if err != nil {
 		return failure.During("open", err)
@@ -102,7 +106,7 @@ func refuseAway(f regular, name string) error {
 func (l Files) Begin() error {
 	err := named(l.dstName, l.dstBelow.begin())
 	if err == nil && l.dst != nil {
-		err = named(l.dstName, l.dst.Touch())
+		err = named(l.dstName, l.dst.status.Touch())
 	}
 	return failure.During("copy", err)
 }
@@ -127,7 +131,7 @@ func (l Files) CheckLocks(ranges []byterange.Range) error {
 	if err := l.read(l.src, l.srcName); err != nil || l.dst == nil {
 		return err
 	}
-	return l.write(l.dst.CheckToWrite, l.dst.CheckRange, ranges)
+	return l.write(l.dst.locks.CheckToWrite, l.dst.locks.CheckRange, ranges)
 }
 
 // write locks, or looks at, the destination as a whole, and then each of its runs.
@@ -150,11 +154,11 @@ func (l Files) LockToRead() error {
 	return l.read(l.dst, l.dstName)
 }
 
-func (l Files) read(f regular, name string) error {
+func (l Files) read(f *regularEnd, name string) error {
 	if f == nil || l.live {
 		return nil
 	}
-	err := l.refuse(f.LockToRead(), name, "may change while it is read", ", or accept an inconsistent copy with --live-source")
+	err := l.refuse(f.locks.ToRead(), name, "may change while it is read", ", or accept an inconsistent copy with --live-source")
 	if err != nil {
 		return err
 	}
@@ -181,7 +185,7 @@ func (l Files) InPlace() error {
 	if l.dst == nil {
 		return of(l.dstName, l.dstBelow.inPlace())
 	}
-	return named(l.dstName, l.dst.InPlace())
+	return named(l.dstName, l.dst.status.InPlace())
 }
 
 // Unmodified fails if the source was written to while it was copied, unless that is
@@ -190,7 +194,7 @@ func (l *Files) Unmodified() error {
 	if l.src == nil {
 		return l.noteModified()
 	}
-	err := l.src.Unmodified()
+	err := l.src.status.Unmodified()
 	changed := errors.Is(err, blockio.ErrModified) || errors.Is(err, blockio.ErrResized)
 	switch err = named(l.srcName, err); {
 	case changed && l.live:
@@ -228,7 +232,7 @@ func (l *Files) settle() error {
 func (l *Files) dstFiles() map[string]bool {
 	ids := make(map[string]bool)
 	if l.dst != nil {
-		ids[l.dst.ID()] = true
+		ids[l.dst.id] = true
 	}
 	_ = l.dstBelow.each(func(f *backingFile) error { // which fails nowhere
 		ids[f.ID()] = true
@@ -264,7 +268,7 @@ func (l *Files) MayBeModified() (*Doubt, error) {
 		}
 		return &Doubt{name + " was written to", true}, nil
 	}
-	changed, err := l.src.StatusChanged()
+	changed, err := l.src.status.Changed()
 	if !changed {
 		return nil, failure.During("copy", named(l.srcName, err))
 	}

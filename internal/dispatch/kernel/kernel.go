@@ -82,7 +82,7 @@ func (k *Machine) DropCaches(_ context.Context, node *remap.Node, part machine.P
 		if err != nil {
 			return err
 		}
-		return errors.Join(f.Invalidate(), f.Close())
+		return errors.Join(f.Cache().Invalidate(), f.Close())
 	}
 	devs := []remap.Dev{node.Dev}
 	if part == machine.PartDestination {
@@ -115,9 +115,9 @@ func dropAll(dev remap.Dev) error {
 	if err != nil {
 		return err
 	}
-	err = f.Invalidate()
+	err = f.Cache().Invalidate()
 	if err == nil && !readOnly {
-		if err = f.Unmap(); errors.Is(err, unix.EPERM) {
+		if err = f.Cache().Unmap(); errors.Is(err, unix.EPERM) {
 			err = nil
 		}
 	}

@@ -58,7 +58,7 @@ func (p *Plan) dataOf(ctx context.Context, g byterange.Range, yield func(byteran
 func runs(file ends.Holer, r byterange.Range, off int64, holes bool) iter.Seq[byterange.Range] {
 	return func(yield func(byterange.Range) bool) {
 		for at := int64(0); at < r.Len; {
-			hole, end, err := file.Hole(off + at)
+			hole, end, err := file.At(off + at)
 			n := min(end-(off+at), r.Len-at)
 			if err != nil || n <= 0 {
 				hole, n = holes, r.Len-at

@@ -1,0 +1,5 @@
+package inuse
+
+import (
+	_ "github.com/dmcopy/dmcopy/internal/layout" // tables of users
+)

@@ -1,0 +1,5 @@
+package sysfs
+
+import (
+	_ "github.com/dmcopy/dmcopy/internal/sysblock" // what attributes mean
+)
