@@ -58,13 +58,18 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "TestShrunk",
 	},
 	{
+		guard:  "files: each of two copies of one source is told that it has changed",
+		symbol: "blockio.Status.Changed", old: "changed := now.Ctime != s.seen", new: "changed := now.Ctime != s.file.opened.Ctime\n\ts.file.opened.Ctime = now.Ctime",
+		in: "./internal/dispatch/ends", tests: "TestDoubtsOfTwoCopies",
+	},
+	{
 		guard:  "files: whose status has changed is compared",
-		symbol: "ends.Files.MayBeModified", old: "changed, err := l.src.StatusChanged()\n\tif !changed {", new: "_, err := l.src.StatusChanged()\n\tif true {",
+		symbol: "ends.Files.MayBeModified", old: "changed, err := l.src.status.Changed()\n\tif !changed {", new: "_, err := l.src.status.Changed()\n\tif true {",
 		in: "./dispatch", tests: "TestSourceFileChanges",
 	},
 	{
 		guard:  "files: one that a destination is stored in keeps its name",
-		symbol: "ends.backing.inPlace", old: "errors.Join(f.whole(), f.Named())", new: "f.whole()",
+		symbol: "ends.backing.inPlace", old: "errors.Join(f.whole(), f.status.Named())", new: "f.whole()",
 		in: "./dispatch", tests: "TestFileBelowDestination",
 	},
 	{
@@ -74,12 +79,12 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "files: who has one open that a destination is stored in is told of",
-		symbol: "ends.openedFile", old: "u.Kind == sysblock.Opened && u.Dev.IsZero()", new: "false",
+		symbol: "ends.openedFile", old: "u.Kind == inuse.Opened && u.Dev.IsZero()", new: "false",
 		in: "./dispatch", tests: "TestFileBelowIsOpen",
 	},
 	{
 		guard:  "files: one that a source is stored in is looked at",
-		symbol: "ends.backing.written", old: "changed, err := f.StatusChanged()\n\t\tif changed {", new: "_, err := f.StatusChanged()\n\t\tif false {",
+		symbol: "ends.backing.written", old: "changed, err := f.status.Changed()\n\t\tif changed {", new: "_, err := f.status.Changed()\n\t\tif false {",
 		in: "./dispatch", tests: "TestFileBelowSource",
 	},
 	{
@@ -104,8 +109,8 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "users: by another name they are users",
-		symbol: "sysblock.FS.FileUsers", old: "\tu.join(path, id)\n", new: "",
-		in: "./internal/sysblock", tests: "TestUsersByAnotherName",
+		symbol: "inuse.FileUsers", old: "\tu.join(path, id)\n", new: "",
+		in: "./internal/inuse", tests: "TestUsersByAnotherName",
 	},
 	{
 		guard:  "users: who may write to a source by the end of its copy counts",
@@ -119,7 +124,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "holes: data behind which the kernel cannot search is no hole",
-		symbol: "blockio.File.Hole", old: "\tif off >= seekable {\n\t\treturn f.unsearched(off)\n\t}\n", new: "",
+		symbol: "blockio.Holes.At", old: "\tif off >= seekable {\n\t\treturn h.unsearched(off)\n\t}\n", new: "",
 		in: "./internal/blockio", tests: "TestHole",
 	},
 	{
@@ -819,12 +824,12 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "what was created and somebody else has locked is not removed",
-		symbol: "blockio.File.Alone", old: "err := errors.Join(vacant(fd, unix.F_WRLCK, 0, copyGate), vacant(fd, unix.F_WRLCK, copyGate+1, 0))", new: "err := error(nil)",
+		symbol: "blockio.Locks.Alone", old: "err := errors.Join(vacant(fd, unix.F_WRLCK, 0, copyGate), vacant(fd, unix.F_WRLCK, copyGate+1, 0))", new: "err := error(nil)",
 		in: "./internal/dispatch/ends", tests: "TestDiscardShared",
 	},
 	{
 		guard:  "what was created and is a copy is not removed, also one of holes",
-		symbol: "ends.Files.Begin", old: "\t\terr = named(l.dstName, l.dst.Touch())\n", new: "",
+		symbol: "ends.Files.Begin", old: "\t\terr = named(l.dstName, l.dst.status.Touch())\n", new: "",
 		in: "./internal/dispatch/ends", tests: "TestDiscardCopied",
 	},
 	{
@@ -1034,7 +1039,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "where loop devices lie is compared",
-		symbol: "sysblock.Vitals.readDisk", old: "if v.Loop[i], err = d.optional(attr)", new: `if v.Loop[i], err = d.optional("none/" + attr)`,
+		symbol: "sysblock.Vitals.readDisk", old: "if v.Loop[i], err = d.Optional(attr)", new: `if v.Loop[i], err = d.Optional("none/" + attr)`,
 		in: "./internal/layout", tests: "TestLoop",
 	},
 	{
@@ -1129,7 +1134,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "a plan sees what another copy writes to",
-		symbol: "ends.Files.CheckLocks", old: "l.write(l.dst.CheckToWrite, l.dst.CheckRange, ranges)", new: "l.write(l.dst.CheckToWrite, l.dst.CheckRange, nil)",
+		symbol: "ends.Files.CheckLocks", old: "l.write(l.dst.locks.CheckToWrite, l.dst.locks.CheckRange, ranges)", new: "l.write(l.dst.locks.CheckToWrite, l.dst.locks.CheckRange, nil)",
 		in: "./cmd/dmcopy", tests: "TestLockedFiles",
 	},
 	{
@@ -1144,17 +1149,17 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "locks of others on a file that is read",
-		symbol: "blockio.File.LockToRead", old: "return unused(fd, readerForbids)", new: "return nil",
+		symbol: "blockio.Locks.ToRead", old: "return unused(fd, readerForbids)", new: "return nil",
 		in: "./internal/blockio", tests: "TestLocks",
 	},
 	{
 		guard:  "locks of processes",
-		symbol: "blockio.File.LockToRead", old: "if err := vacant(fd, unix.F_RDLCK, 0, copyGate); err != nil {", new: "if err := error(nil); err != nil {",
+		symbol: "blockio.Locks.ToRead", old: "if err := vacant(fd, unix.F_RDLCK, 0, copyGate); err != nil {", new: "if err := error(nil); err != nil {",
 		in: "./internal/blockio", tests: "TestLocks",
 	},
 	{
 		guard:  "copies tell each other from others",
-		symbol: "blockio.File.LockToWrite", old: "return lock(fd, unix.F_RDLCK, copyWrites, 1)", new: "return nil",
+		symbol: "blockio.Locks.ToWrite", old: "return lock(fd, unix.F_RDLCK, copyWrites, 1)", new: "return nil",
 		in: "./internal/blockio", tests: "TestCopiesShareAFile",
 	},
 	{
@@ -1174,7 +1179,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "a destination file that was cut off is not made longer again",
-		symbol: "blockio.File.Whole", old: "size < int64(f.opened.Size) {", new: "size < 0 {",
+		symbol: "blockio.Status.Whole", old: "size < int64(s.file.opened.Size) {", new: "size < 0 {",
 		in: "./dispatch", tests: "TestDestinationFileIsTaken",
 	},
 	{
@@ -1239,62 +1244,62 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "in use: what is written to is no source of others",
-		symbol: "ends.claims.take", old: "return has.Unmark(readMark)", new: "return nil",
+		symbol: "ends.claims.take", old: "return has.Locks().Unmark(readMark)", new: "return nil",
 		in: "./internal/dispatch/ends", tests: "TestClaims",
 	},
 	{
 		guard:  "in use: a source that others may write to",
-		symbol: "ends.opener.refuseLive", old: "if u.Kind.Writes() && (worst", new: "if u.Kind == sysblock.MountedRW && (worst",
+		symbol: "ends.opener.refuseLive", old: "if u.Kind.Writes() && (worst", new: "if u.Kind == inuse.MountedRW && (worst",
 		in: "./internal/dispatch/ends", tests: "TestOpenRefuses",
 	},
 	{
 		guard:  "in use: other mount namespaces",
-		symbol: "sysblock.FS.AllMounts", old: "if !ok || seen[from] {", new: "if ok || seen[from] {",
-		in: "./internal/sysblock", tests: "TestNamespaces",
+		symbol: "inuse.views.all", old: "if !ok || seen[from] {", new: "if ok || seen[from] {",
+		in: "./internal/inuse", tests: "TestNamespaces",
 	},
 	{
 		guard:  "in use: who sees less of a namespace does not stand for it",
-		symbol: "sysblock.FS.viewpoint", old: "return viewpoint{namespace, root}, err == nil", new: `_ = root; return viewpoint{namespace, ""}, err == nil`,
-		in: "./internal/sysblock", tests: "TestNamespaces",
+		symbol: "inuse.views.viewpoint", old: "return viewpoint{namespace, root}, err == nil", new: `_ = root; return viewpoint{namespace, ""}, err == nil`,
+		in: "./internal/inuse", tests: "TestNamespaces",
 	},
 	{
 		guard:  "in use: a read-only holder is one that the kernel calls so",
-		symbol: "sysblock.users.made", old: "if is {", new: "if is || true {",
-		in: "./internal/sysblock", tests: "TestFileUsers",
+		symbol: "inuse.users.made", old: "if is {", new: "if is || true {",
+		in: "./internal/inuse", tests: "TestFileUsers",
 	},
 	{
 		guard:  "in use: loop devices",
-		symbol: "sysblock.users.stored", old: "if l.storage != id {", new: "if true {",
-		in: "./internal/sysblock", tests: "TestFileUsers",
+		symbol: "inuse.users.stored", old: "if l.storage != id {", new: "if true {",
+		in: "./internal/inuse", tests: "TestFileUsers",
 	},
 	{
 		guard:  "in use: files of loop devices are known by their numbers",
-		symbol: "sysblock.FS.boundLoop", old: "l.file, l.storage = bound.File, bound.ID", new: `l.file, l.storage = bound.File, ""`,
+		symbol: "inuse.readLoop", old: "l.file, l.storage = bound.File, bound.ID", new: `l.file, l.storage = bound.File, ""`,
 		in: "./internal/dispatch/ends", tests: "TestLoopWithoutName",
 	},
 	{
 		guard:  "in use: targets of the kernel",
-		symbol: "sysblock.users.stored", old: "e.id == id && !u.reaches(e)", new: `e.id == "" && !u.reaches(e)`,
-		in: "./internal/sysblock", tests: "TestFileUsers",
+		symbol: "inuse.users.stored", old: "e.id == id && !u.reaches(e)", new: `e.id == "" && !u.reaches(e)`,
+		in: "./internal/inuse", tests: "TestFileUsers",
 	},
 	{
 		guard:  "in use: whoever has it open for writing",
-		symbol: "sysblock.users.stored", old: "if w.id == id {", new: "if false {",
-		in: "./internal/sysblock", tests: "TestFileUsers",
+		symbol: "inuse.users.stored", old: "if w.id == id {", new: "if false {",
+		in: "./internal/inuse", tests: "TestFileUsers",
 	},
 	{
 		guard:  "in use: files that are mounted themselves",
-		symbol: "sysblock.users.stored", old: "return m.SourceID == id", new: "return false",
-		in: "./internal/sysblock", tests: "TestMountedFiles",
+		symbol: "inuse.users.stored", old: "return m.SourceID == id", new: "return false",
+		in: "./internal/inuse", tests: "TestMountedFiles",
 	},
 	{
 		guard:  "in use: files that are mounted in other namespaces have their names there",
-		symbol: "sysblock.FS.mountsAt", old: "m.SourceID = f.fileAt(m.Source, seer.root())", new: `m.SourceID = f.fileAt(m.Source, "")`,
-		in: "./internal/sysblock", tests: "TestMountedFiles",
+		symbol: "inuse.views.seenBy", old: "names{v.Root}.file(m.Source, seer.root())", new: `names{v.Root}.file(m.Source, "")`,
+		in: "./internal/inuse", tests: "TestMountedFiles",
 	},
 	{
 		guard:  "in use: the output of this very process",
-		symbol: "ends.opener.refuseOutput", old: "if u.Kind != sysblock.Output {", new: "if true {",
+		symbol: "ends.opener.refuseOutput", old: "if u.Kind != inuse.Output {", new: "if true {",
 		in: "./cmd/dmcopy", tests: "TestOutputIsNoEnd",
 	},
 	{
@@ -1309,63 +1314,63 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "in use: threads with descriptors of their own",
-		symbol: "sysblock.FS.writtenByAny", old: "if tid == pid || f.shareFiles(pid, tid) {", new: "if true {",
-		in: "./internal/sysblock", tests: "TestWritersOfThreads",
+		symbol: "inuse.processes.writtenByAny", old: "if tid == pid || p.shareFiles(pid, tid) {", new: "if true {",
+		in: "./internal/inuse", tests: "TestWritersOfThreads",
 	},
 	{
 		guard:  "in use: tables of descriptors are compared",
-		symbol: "sysblock.FS.shareFiles", old: "return errno == 0 && order == 0", new: "return errno == 0 || order == 0",
-		in: "./internal/sysblock", tests: "TestWriters",
+		symbol: "inuse.processes.shareFiles", old: "return errno == 0 && order == 0", new: "return errno == 0 || order == 0",
+		in: "./internal/inuse", tests: "TestWriters",
 	},
 	{
 		guard:  "in use: a process lives as long as any of its threads",
-		symbol: "sysblock.FS.program", old: "if !ended(err) {", new: "if true {",
-		in: "./internal/sysblock", tests: "TestWriters",
+		symbol: "inuse.processes.program", old: "if !ended(err) {", new: "if true {",
+		in: "./internal/inuse", tests: "TestWriters",
 	},
 	{
 		guard:  "in use: disks by character devices",
-		symbol: "sysblock.FS.written", old: "id = f.idBehind(rdev(info))", new: `id = ""`,
-		in: "./internal/sysblock", tests: "TestWritersByCommands",
+		symbol: "inuse.processes.written", old: "id = names{p.Root}.behind(sysfs.NodeDev(info))", new: `id = ""`,
+		in: "./internal/inuse", tests: "TestWritersByCommands",
 	},
 	{
 		guard:  "in use: whoever has it open for writing, out of sight",
-		symbol: "sysblock.users.outOfSight", old: "if !file.written(u.mounts) {", new: "if true {",
-		in: "./internal/sysblock", tests: "TestWriters",
+		symbol: "inuse.users.outOfSight", old: "if !file.written(u.mounts) {", new: "if true {",
+		in: "./internal/inuse", tests: "TestWriters",
 	},
 	{
 		guard:  "in use: what this process has open is no use by others",
-		symbol: "sysblock.users.outOfSight", old: "slices.ContainsFunc(own, func(o opened) bool { return o.id == id })", new: "len(own) < 0",
-		in: "./internal/sysblock", tests: "TestOwnDescriptor",
+		symbol: "inuse.users.outOfSight", old: "slices.ContainsFunc(own, func(o opened) bool { return o.id == id })", new: "len(own) < 0",
+		in: "./internal/inuse", tests: "TestOwnDescriptor",
 	},
 	{
 		guard:  "in use: whoever has locked it (flock)",
-		symbol: "sysblock.users.asked", old: "p := u.fs.process(l.pid); u.fs.isAnother(p)", new: "p := u.fs.process(l.pid); false",
-		in: "./internal/sysblock", tests: "TestFlocks",
+		symbol: "inuse.users.asked", old: "p := u.processes.process(l.pid); u.processes.isAnother(p)", new: "p := u.processes.process(l.pid); false",
+		in: "./internal/inuse", tests: "TestFlocks",
 	},
 	{
 		guard:  "in use: who locks to read does not write",
-		symbol: "sysblock.parseFlock", old: `if words[3] == "READ" {`, new: "if false {",
-		in: "./internal/sysblock", tests: "TestWriters",
+		symbol: "inuse.parseFlock", old: `if words[3] == "READ" {`, new: "if false {",
+		in: "./internal/inuse", tests: "TestWriters",
 	},
 	{
 		guard:  "in use: swap files",
-		symbol: "sysblock.users.stored", old: "if slices.Contains(s.ids, id) {", new: "if false {",
-		in: "./internal/sysblock", tests: "TestFileUsers",
+		symbol: "inuse.users.stored", old: "if slices.Contains(s.ids, id) {", new: "if false {",
+		in: "./internal/inuse", tests: "TestFileUsers",
 	},
 	{
 		guard:  "in use: other paths to a disk",
 		symbol: "sysblock.FS.OtherPaths", old: "if !same {", new: "if !same || true {",
-		in: "./internal/sysblock", tests: "TestOtherPaths",
+		in: "./internal/inuse", tests: "TestOtherPaths",
 	},
 	{
 		guard:  "in use: a disk of the same size whose name cannot be read",
 		symbol: "sysblock.FS.isCalled", old: "unsized == nil && its != size", new: "unsized == nil || its != size",
-		in: "./internal/sysblock", tests: "TestOddPath",
+		in: "./internal/inuse", tests: "TestOddPath",
 	},
 	{
 		guard:  "in use: the disk of a partition",
-		symbol: "sysblock.FS.Users", old: "if facts.Part != nil {", new: "if facts.Part == nil {",
-		in: "./internal/sysblock", tests: "TestDiskOfPartition",
+		symbol: "inuse.Users", old: "if facts.Part != nil {", new: "if facts.Part == nil {",
+		in: "./internal/inuse", tests: "TestDiskOfPartition",
 	},
 	{
 		guard:  "in use: who shares storage with a destination",
@@ -1379,7 +1384,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "in use: who has the file of a loop device open",
-		symbol: "sysblock.FS.Used", old: "u.use(w.id, Use{", new: `u.use("", Use{`,
+		symbol: "inuse.Used", old: "u.use(w.id, Use{", new: `u.use("", Use{`,
 		in: "./internal/dispatch/ends", tests: "TestSharedLoops",
 	},
 	{
@@ -1414,12 +1419,12 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "in use: what may not be looked into is told of",
-		symbol: "sysblock.FS.closed", old: "return errors.Is(err, fs.ErrPermission)", new: "return false",
-		in: "./internal/sysblock", tests: "TestUnseen",
+		symbol: "inuse.processes.closed", old: "return errors.Is(err, fs.ErrPermission)", new: "return false",
+		in: "./internal/inuse", tests: "TestUnseen",
 	},
 	{
 		guard:  "a mapped device that is being removed",
-		symbol: "sysblock.dir.text", old: `if errors.Is(err, syscall.EINVAL) && strings.HasPrefix(attr, "dm/") {`, new: "if false {",
+		symbol: "sysfs.Dir.Text", old: `if errors.Is(err, syscall.EINVAL) && strings.HasPrefix(attr, "dm/") {`, new: "if false {",
 		in: "./internal/sysblock", tests: "TestLeavingBeside",
 	},
 	{
@@ -1464,12 +1469,12 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "mapped pages dropped by the kernel",
-		symbol: "blockio.File.unmap", old: "_, err := f.Pwrite(nothing, off)", new: "_, err := 0, error(unix.EINVAL)",
+		symbol: "blockio.Cache.unmap", old: "_, err := c.file.Pwrite(nothing, off)", new: "_, err := 0, error(unix.EINVAL)",
 		in: "./internal/blockio", tests: "TestUnmap",
 	},
 	{
 		guard:  "errors of writing back",
-		symbol: "blockio.File.Invalidate", old: "if err := f.writeBack(); err != nil {", new: "if err := error(nil); err != nil {",
+		symbol: "blockio.Cache.Invalidate", old: "if err := c.writeBack(); err != nil {", new: "if err := error(nil); err != nil {",
 		in: "./internal/blockio", tests: "TestWriteBackFails",
 	},
 	{
