@@ -82,13 +82,10 @@ func NewFinderWith(open func(leaf *remap.Node) (nvme.Transport, error)) *Finder 
 	return NewFinderFor(Openers{NVMe: open})
 }
 
-// ErrOffline is what an offline finder says of every device.
-var ErrOffline = errors.New("devices are not asked")
-
 // NewOfflineFinder returns a finder that answers from what a snapshot says of the
 // leaves and asks no device.
 func NewOfflineFinder() *Finder {
-	return NewFinderWith(func(*remap.Node) (nvme.Transport, error) { return nil, ErrOffline })
+	return NewFinderWith(func(*remap.Node) (nvme.Transport, error) { return nil, errors.New("devices are not asked") })
 }
 
 // NewFinderFor returns a finder that reaches leaves through open.

@@ -2,8 +2,7 @@ package remap
 
 import "errors"
 
-// What can be wrong with a stack or a question to it. They arrive wrapped in
-// a [StackError] that names the device.
+// What can be wrong with a stack or a question to it. They arrive wrapped in an [StackError].
 var (
 	// ErrUnknownDevice: the stack holds no such device.
 	ErrUnknownDevice = errors.New("device is not part of the snapshot")
@@ -19,10 +18,10 @@ var (
 	ErrBadNode = errors.New("impossible device facts")
 )
 
-// StackError names the device that an error of this package is about.
+// StackError names the device that an error is about. It unwraps to a sentinel.
 type StackError struct {
 	Dev  Dev
-	Name string
+	Name string // may be empty
 	Err  error
 }
 
@@ -33,5 +32,5 @@ func (e *StackError) Error() string {
 	return e.Name + " (" + e.Dev.String() + "): " + e.Err.Error()
 }
 
-// Unwrap gives access to the sentinel.
+// Unwrap gives access to what is behind.
 func (e *StackError) Unwrap() error { return e.Err }

@@ -63,7 +63,7 @@ func NewCopier(files Transport, fs FileSystem, sameFile bool, opt Options) (*Cop
 		opt.CallBytes = CallBytes(fs.Method)
 	}
 	if fs.Method == None || fs.Block <= 0 || opt.CallBytes < int64(fs.Block) || opt.CallBytes > math.MaxInt32 || opt.CallBytes%int64(fs.Block) != 0 {
-		return nil, fmt.Errorf("files: %w: calls of %d bytes in blocks of %d, %s", ErrInvalid, opt.CallBytes, fs.Block, fs.Reason)
+		return nil, fmt.Errorf("files: %w: calls of %d bytes in blocks of %d, %s", blocks.ErrInvalid, opt.CallBytes, fs.Block, fs.Reason)
 	}
 	return &Copier{files: files, fs: fs, sameFile: sameFile, opt: opt}, nil
 }
@@ -206,13 +206,13 @@ func (c *Copier) check(moves []Move) error {
 	block := int64(c.fs.Block)
 	for _, m := range moves {
 		if m.Src < 0 || m.Dst < 0 || m.Len <= 0 || m.Len > math.MaxInt64-max(m.Src, m.Dst) || (m.Src|m.Dst|m.Len)%block != 0 {
-			return fmt.Errorf("files: %w: %d bytes from %d to %d in blocks of %d", ErrInvalid, m.Len, m.Src, m.Dst, block)
+			return fmt.Errorf("files: %w: %d bytes from %d to %d in blocks of %d", blocks.ErrInvalid, m.Len, m.Src, m.Dst, block)
 		}
 	}
 	written := slices.SortedFunc(slices.Values(moves), func(a, b Move) int { return cmp.Compare(a.Dst, b.Dst) })
 	for i := 1; i < len(written); i++ {
 		if written[i].Dst < written[i-1].Dst+written[i-1].Len {
-			return fmt.Errorf("files: byte %d is written twice: %w", written[i].Dst, ErrOverlap)
+			return fmt.Errorf("files: byte %d is written twice: %w", written[i].Dst, blocks.ErrOverlap)
 		}
 	}
 	if !c.sameFile {
@@ -221,7 +221,7 @@ func (c *Copier) check(moves []Move) error {
 	for _, m := range moves {
 		k, _ := slices.BinarySearchFunc(written, m.Src, func(w Move, at int64) int { return cmp.Compare(w.Dst+w.Len, at+1) })
 		if k < len(written) && written[k].Dst < m.Src+m.Len {
-			return fmt.Errorf("files: byte %d is read and written: %w", max(m.Src, written[k].Dst), ErrOverlap)
+			return fmt.Errorf("files: byte %d is read and written: %w", max(m.Src, written[k].Dst), blocks.ErrOverlap)
 		}
 	}
 	return nil

@@ -303,16 +303,16 @@ func TestRefused(t *testing.T) {
 		"written twice later": {{4 * unit, 2 * unit, unit}, {0, unit, 2 * unit}},
 	} {
 		l, c := newLoopback(t, sharing, 12)
-		if r, err := c.Copy(t.Context(), moves, nil, allow); !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrOverlap) || l.Calls() > 0 {
+		if r, err := c.Copy(t.Context(), moves, nil, allow); !errors.Is(err, blocks.ErrInvalid) && !errors.Is(err, blocks.ErrOverlap) || l.Calls() > 0 {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}
 	}
 	for _, opt := range []Options{{CallBytes: 100}, {CallBytes: 1 << 31}, {CallBytes: -unit}} {
-		if _, err := NewCopier(&Loopback{}, sharing, false, opt); !errors.Is(err, ErrInvalid) {
+		if _, err := NewCopier(&Loopback{}, sharing, false, opt); !errors.Is(err, blocks.ErrInvalid) {
 			t.Errorf("%+v: %v", opt, err)
 		}
 	}
-	if _, err := NewCopier(&Loopback{}, FileSystem{Reason: ReasonFileSystem}, false, Options{}); !errors.Is(err, ErrInvalid) {
+	if _, err := NewCopier(&Loopback{}, FileSystem{Reason: ReasonFileSystem}, false, Options{}); !errors.Is(err, blocks.ErrInvalid) {
 		t.Error(err)
 	}
 }
@@ -329,7 +329,7 @@ func TestWithinAFile(t *testing.T) {
 		{{0, 0, unit}}, {{0, unit, 2 * unit}}, {{unit, 0, 2 * unit}},
 		{{0, 8 * unit, 4 * unit}, {20 * unit, 3 * unit, unit}}, {{8 * unit, 20 * unit, unit}, {0, 6 * unit, 4 * unit}},
 	} {
-		if _, err := c.Copy(t.Context(), moves, nil, allow); !errors.Is(err, ErrOverlap) || l.Calls() > 0 {
+		if _, err := c.Copy(t.Context(), moves, nil, allow); !errors.Is(err, blocks.ErrOverlap) || l.Calls() > 0 {
 			t.Errorf("%v: %v", moves, err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/internal/boottime"
 	"github.com/dmcopy/dmcopy/internal/sysfs"
 )
@@ -84,7 +85,7 @@ func TestPair(t *testing.T) {
 	if got, err := os.ReadFile(dst); err != nil || !bytes.Equal(got, content) {
 		t.Errorf("wrong bytes: %v", err)
 	}
-	if err := p.Clone(Move{0, 0, 0}, nil); !errors.Is(err, ErrInvalid) {
+	if err := p.Clone(Move{0, 0, 0}, nil); !errors.Is(err, blocks.ErrInvalid) {
 		t.Errorf("clone of nothing: %v", err)
 	}
 	if err := p.Clone(Move{0, page, page}, nil); err != nil && !errors.Is(err, unix.EOPNOTSUPP) {

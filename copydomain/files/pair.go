@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/internal/boottime"
 )
 
@@ -56,7 +57,7 @@ func Open(src, dst Name) (*Pair, error) {
 // source, is no move.
 func (p *Pair) Clone(m Move, notAfter boottime.Limit) error {
 	if m.Len <= 0 {
-		return opError("FICLONERANGE", p.dstPath, ErrInvalid)
+		return opError("FICLONERANGE", p.dstPath, blocks.ErrInvalid)
 	}
 	return opError("FICLONERANGE", p.dstPath, cloneRange(p.dst, &unix.FileCloneRange{
 		Src_fd: int64(p.src), Src_offset: uint64(m.Src), Src_length: uint64(m.Len), Dest_offset: uint64(m.Dst),

@@ -64,7 +64,7 @@ func TestOpenPrefersTheGenericDevice(t *testing.T) {
 		s := fakeSystem(t, []string{"nvme3n12", "ng3n12"}, c.numbers)
 		_, err := s.openNamespace("nvme3n12", true)
 		var e *blocks.Error
-		if !errors.Is(err, c.want) || !errors.As(err, &e) || filepath.Base(e.Dev) != c.node {
+		if !errors.Is(err, c.want) || !errors.As(err, &e) || filepath.Base(e.On) != c.node {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

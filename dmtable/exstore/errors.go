@@ -2,8 +2,7 @@ package exstore
 
 import "errors"
 
-// What can be wrong with a store besides the errors of the reader. They arrive
-// wrapped in an [Error].
+// What can be wrong with a store besides the errors of the reader. They arrive wrapped in an [Error].
 var (
 	// ErrFormat: no kernel writes such a store, or none that we know.
 	ErrFormat = errors.New("malformed exception store")
@@ -11,8 +10,6 @@ var (
 	ErrInvalid = errors.New("snapshot is invalid")
 	// ErrTruncated: the store goes on beyond the end of the device.
 	ErrTruncated = errors.New("exception store ends beyond its device")
-	// ErrTooBig: more than [MaxRuns] runs of exceptions.
-	ErrTooBig = errors.New("too many exceptions")
 	// ErrChanged: an exception that was there has gone or is a different one.
 	ErrChanged = errors.New("exceptions have changed")
 )

@@ -131,7 +131,7 @@ func (s *Store) with(added []run, count uint64) (*Store, error) {
 		return now, nil
 	}
 	if len(added) > MaxRuns-len(s.runs) {
-		return nil, ErrTooBig
+		return nil, errTooBig
 	}
 	var err error
 	now.runs, err = index(slices.Concat(s.runs, added))

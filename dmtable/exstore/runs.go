@@ -2,6 +2,7 @@ package exstore
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -9,6 +10,8 @@ import (
 // MaxRuns bounds the memory of a store: 24 bytes a run. Consecutive chunks
 // that were copied to consecutive chunks are one run.
 const MaxRuns = 1 << 23
+
+var errTooBig = errors.New("too many exceptions")
 
 // run is n exceptions: old+i is at new+i.
 type run struct {
@@ -26,7 +29,7 @@ func add(runs []run, r run) ([]run, error) {
 		return runs, nil
 	}
 	if len(runs) == MaxRuns {
-		return nil, ErrTooBig
+		return nil, errTooBig
 	}
 	return append(runs, r), nil
 }

@@ -2,8 +2,7 @@ package thinmeta
 
 import "errors"
 
-// What can be wrong with metadata besides the errors of the reader. They
-// arrive wrapped in an [Error].
+// What can be wrong with metadata besides the errors of the reader. They arrive wrapped in an [Error].
 var (
 	// ErrChecksum: a block is not what was written, or not where it was written.
 	ErrChecksum = errors.New("checksum or number of a metadata block is wrong")
@@ -19,8 +18,6 @@ var (
 	ErrNotHeld = errors.New("metadata snapshot is not held")
 	// ErrNoDevice: the pool has no thin device of that number.
 	ErrNoDevice = errors.New("no such thin device")
-	// ErrTooBig: more than [MaxRuns] runs of mappings.
-	ErrTooBig = errors.New("too many mappings")
 )
 
 // Error tells which operation failed.

@@ -1,6 +1,9 @@
 package thinmeta
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // MaxRuns bounds the memory of a map: 16 bytes a run. Consecutive virtual
 // blocks in consecutive data blocks, all shared or all not, are one run.
@@ -68,7 +71,7 @@ func (l *list) add(virtual, data, length uint64, shared bool) error {
 		}
 	}
 	if l.n == MaxRuns {
-		return ErrTooBig
+		return errors.New("too many mappings")
 	}
 	if l.n%segmentRuns == 0 {
 		l.segments = append(l.segments, make([]run, 0, segmentRuns))

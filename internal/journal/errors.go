@@ -23,12 +23,11 @@ var (
 	ErrReplaced = errors.New("replaced by another file while the copy went on")
 	// ErrTooLarge: the map has more parts than a file may have.
 	ErrTooLarge = errors.New("too many separate parts for a state file")
-	// ErrDiffers: the file belongs to another copy. It arrives as a
-	// [Difference].
+	// ErrDiffers: the file belongs to another copy. It arrives as a [Difference].
 	ErrDiffers = errors.New("state of another copy")
 )
 
-// Error tells which file an error is about.
+// Error tells which file an error is about. It unwraps to a sentinel or an errno.
 type Error struct {
 	Path string
 	Err  error
@@ -36,7 +35,7 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Path + ": " + e.Err.Error() }
 
-// Unwrap gives access to the sentinel or errno.
+// Unwrap gives access to what is behind.
 func (e *Error) Unwrap() error { return e.Err }
 
 // Difference says what is not as it was when the state was begun.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// What can be wrong with an array. They arrive wrapped in an [Error].
+// What can be wrong with an array. They arrive wrapped, with the level before them.
 var (
 	// ErrGeometry: parameters that md itself refuses.
 	ErrGeometry = errors.New("impossible geometry")
@@ -18,17 +18,6 @@ var (
 	ErrMember = errors.New("impossible member")
 )
 
-// Error tells of which level an error is.
-type Error struct {
-	Level string
-	Err   error
-}
-
-func (e *Error) Error() string { return e.Level + ": " + e.Err.Error() }
-
-// Unwrap gives access to the sentinel.
-func (e *Error) Unwrap() error { return e.Err }
-
 func fail(level string, sentinel error, format string, args ...any) error {
-	return &Error{level, fmt.Errorf("%w: %s", sentinel, fmt.Sprintf(format, args...))}
+	return fmt.Errorf("%s: %w: %s", level, sentinel, fmt.Sprintf(format, args...))
 }

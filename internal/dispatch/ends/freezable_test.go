@@ -222,12 +222,12 @@ func TestRefuseFreezing(t *testing.T) {
 		unix.EBUSY:      "is frozen already: wait for whoever did it, or run: fsfreeze --unfreeze " + src.mounted.Point(),
 		unix.EPERM:      "permission denied: run as root",
 	} {
-		err := refuseFreezing(src, &freeze.Error{Op: "freeze", Point: "/mnt", Err: errno})
+		err := refuseFreezing(src, fmt.Errorf("freeze /mnt: %w", errno))
 		if !errors.Is(err, failure.ErrRefused) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%v: %v", errno, err)
 		}
 	}
-	if err := refuseFreezing(src, &freeze.Error{Op: "freeze", Point: "/mnt", Err: unix.EIO}); !errors.Is(err, unix.EIO) || errors.Is(err, failure.ErrRefused) {
+	if err := refuseFreezing(src, fmt.Errorf("freeze /mnt: %w", unix.EIO)); !errors.Is(err, unix.EIO) || errors.Is(err, failure.ErrRefused) {
 		t.Error(err)
 	}
 }

@@ -35,7 +35,7 @@ type Frozen struct {
 func (f *FileSystem) Freeze(ctx context.Context, limit time.Duration) (*Frozen, error) {
 	helper, order, lines, err := f.start(limit)
 	if err != nil {
-		return nil, &Error{"freeze", f.point, err}
+		return nil, fmt.Errorf("freeze %s: %w", f.point, err)
 	}
 	letGo := func() error {
 		if err := order.Close(); !errors.Is(err, os.ErrClosed) { // it is when the helper has ended
@@ -52,7 +52,7 @@ func (f *FileSystem) Freeze(ctx context.Context, limit time.Duration) (*Frozen, 
 		err = fmt.Errorf("%w: %w", ErrSlow, context.Cause(ctx))
 	}
 	if err != nil {
-		return nil, &Error{"freeze", f.point, errors.Join(err, z.letGo())}
+		return nil, fmt.Errorf("freeze %s: %w", f.point, errors.Join(err, z.letGo()))
 	}
 	return z, nil
 }
@@ -136,7 +136,7 @@ func (z *Frozen) Thaw() error {
 		err = errors.Join(err, ErrSlow)
 	}
 	if err != nil {
-		return &Error{"thaw", z.fs.point, err}
+		return fmt.Errorf("thaw %s: %w", z.fs.point, err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package freeze
 
 import "errors"
 
+// What can go wrong besides the errnos of the kernel. It arrives wrapped, with what was tried and where before it.
 var (
 	// ErrExpired: the time was over, and the file system was thawed.
 	ErrExpired = errors.New("the time for it to be frozen was over (--freeze-timeout)")
@@ -14,16 +15,3 @@ var (
 	// ErrCovered: the mount point leads to another file system.
 	ErrCovered = errors.New("another file system is mounted over it")
 )
-
-// Error says what could not be done with a file system. It unwraps to an errno or
-// to a sentinel.
-type Error struct {
-	Op    string // "open", "freeze", "thaw"
-	Point string // where it is mounted
-	Err   error
-}
-
-func (e *Error) Error() string { return e.Op + " " + e.Point + ": " + e.Err.Error() }
-
-// Unwrap gives access to what is behind.
-func (e *Error) Unwrap() error { return e.Err }

@@ -1,6 +1,7 @@
 package freeze
 
 import (
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +28,7 @@ type FileSystem struct {
 func Open(point string, dev remap.Dev) (*FileSystem, error) {
 	dir, err := os.OpenFile(point, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return nil, &Error{"open", point, errnoOf(err)}
+		return nil, fmt.Errorf("open %s: %w", point, errnoOf(err))
 	}
 	var st unix.Stat_t
 	err = unix.Fstat(int(dir.Fd()), &st)
@@ -36,7 +37,7 @@ func Open(point string, dev remap.Dev) (*FileSystem, error) {
 	}
 	if err != nil {
 		dir.Close()
-		return nil, &Error{"open", point, err}
+		return nil, fmt.Errorf("open %s: %w", point, err)
 	}
 	return &FileSystem{dir, point, dev}, nil
 }
