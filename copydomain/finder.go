@@ -90,8 +90,8 @@ func NewOfflineFinder() *Finder {
 
 // NewFinderFor returns a finder that reaches leaves through open.
 func NewFinderFor(open Openers) *Finder {
-	namespaces := newNamespaces(open)
-	return &Finder{crossing: &namespaces.crossing, methods: []method{newFilePairs(open), newUnits(open), namespaces}}
+	namespaces := &namespaces{open: open}
+	return &Finder{crossing: &namespaces.crossing, methods: []method{newFilePairs(open), &units{open: open}, namespaces}}
 }
 
 // Pair tells how one command can copy from src to dst, both leaves.

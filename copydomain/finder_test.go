@@ -239,6 +239,44 @@ func TestProbeInterrupted(t *testing.T) {
 	}
 }
 
+// TestProbeInterruptedAnywhere: what was opened for an answer that was not waited for leads nowhere.
+func TestProbeInterruptedAnywhere(t *testing.T) {
+	d := newDisk(0, 512, roomy)
+	for n := 1; ; n++ {
+		ctx, cancel := context.WithCancel(t.Context())
+		left := n
+		f := copydomain.NewFinderWith(func(*remap.Node) (nvme.Transport, error) {
+			return interrupting{d.loop, &left, cancel}, nil
+		})
+		p := f.Pair(ctx, d.node, d.node)
+		if left > 0 {
+			break // it was asked for less than that
+		}
+		if p.Method != "" {
+			t.Errorf("interrupted after %d commands: %+v", n, p)
+		}
+		if _, err := f.Copier(ctx, copydomain.Pair{Src: d.node, Dst: d.node, Method: copydomain.NVMeCopy}, copydomain.CopyOptions{}); err == nil {
+			t.Errorf("interrupted after %d commands: copies are prepared", n)
+		}
+		cancel()
+	}
+}
+
+// interrupting ends a context with the last of some commands.
+type interrupting struct {
+	nvme.Transport
+	left   *int
+	cancel func()
+}
+
+func (i interrupting) Admin(ctx context.Context, c *nvme.Command) (nvme.Completion, error) {
+	completion, err := i.Transport.Admin(ctx, c)
+	if *i.left--; *i.left == 0 {
+		i.cancel()
+	}
+	return completion, err
+}
+
 func copier(t testing.TB, d *disk, allowed func(dst, n remap.Sector) error) copydomain.Copier {
 	t.Helper()
 	f := finder(t, d)

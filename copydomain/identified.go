@@ -1,9 +1,12 @@
 package copydomain
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
+	"sync"
 	"time"
 
 	"github.com/dmcopy/dmcopy/remap"
@@ -12,37 +15,121 @@ import (
 // keepFailures is how long a leaf that could not be identified is not asked again.
 const keepFailures = 10 * time.Minute
 
-// identified says how a leaf looked when it was identified. A finder can outlive what it knows of
-// a disk: the disk grows, is replaced, or answers again.
-type identified struct {
+// A device is what a protocol knows of a leaf.
+type device[D any] interface {
+	comparable
+	// Succeed takes over what is under way on the device that the leaf was before. It returns false if that cannot be.
+	Succeed(before D) bool
+}
+
+// A transport leads to a leaf. The zero value is none.
+type transport interface {
+	comparable
+	io.Closer
+}
+
+// identified is what was found out about a leaf.
+type identified[D device[D], T transport] struct {
+	name      string // of the disk when it was identified
+	device    D      // nil if nothing is known
+	transport T      // nil, or open
+	reason    remap.Reason
+	detail    string
+
 	print  remap.Fingerprint
 	failed bool // it could not be identified
 	at     time.Time
 }
 
-func identifiedNow(leaf *remap.Node, failed bool) identified {
-	return identified{leaf.Print, failed, time.Now()}
-}
-
-// current tells whether what was found out about a leaf still counts.
-func (i identified) current(leaf *remap.Node) bool {
+// current tells whether what was found out about a leaf still counts. A finder can outlive it:
+// the disk grows, is replaced, or answers again.
+func (i *identified[D, T]) current(leaf *remap.Node) bool {
 	return i.print == leaf.Print && !(i.failed && time.Since(i.at) > keepFailures)
 }
 
-// forget drops what is kept for pairs with a leaf.
-func forget[V any](pairs map[[2]remap.Dev]V, dev remap.Dev) {
-	maps.DeleteFunc(pairs, func(key [2]remap.Dev, _ V) bool { return key[0] == dev || key[1] == dev })
+// leaves are those that one protocol has identified, and the copiers between them.
+type leaves[D device[D], T transport, C any] struct {
+	mu      sync.Mutex
+	found   map[remap.Dev]identified[D, T]
+	copiers map[[2]remap.Dev]C // by source and destination, made on first use
+	// replaced led to leaves that were identified again since. They stay open until the
+	// finder is closed: a copy may be using them.
+	replaced []io.Closer
 }
 
-// replacedTransports led to leaves that were identified again since. They stay open until the
-// finder is closed: a copy may be using them.
-type replacedTransports []io.Closer
+// find identifies a leaf, once.
+func (l *leaves[D, T, C]) find(ctx context.Context, leaf *remap.Node, identify func(context.Context, *remap.Node) identified[D, T]) identified[D, T] {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before, known := l.found[leaf.Dev]
+	if known && before.current(leaf) {
+		return before
+	}
+	var noDevice D
+	var closed T
+	now := identify(ctx, leaf)
+	now.print, now.failed, now.at = leaf.Print, now.device == noDevice, time.Now()
+	if ctx.Err() != nil { // that says nothing about the leaf
+		if now.transport != closed {
+			now.transport.Close()
+		}
+		return identified[D, T]{reason: ReasonProbeFailed, detail: ctx.Err().Error()}
+	}
+	if known {
+		if before.transport != closed {
+			l.replaced = append(l.replaced, before.transport)
+		}
+		// New ones are made for the leaf as it is.
+		maps.DeleteFunc(l.copiers, func(key [2]remap.Dev, _ C) bool { return key[0] == leaf.Dev || key[1] == leaf.Dev })
+		switch {
+		case now.failed:
+			now.device = before.device // whose fences stand
+		case before.device != noDevice && !now.device.Succeed(before.device):
+			now.reason, now.detail = ReasonIdentity, fmt.Sprintf("%s has other blocks than before, and a command of unknown fate", leaf.Name)
+		}
+	}
+	if l.found == nil {
+		l.found = make(map[remap.Dev]identified[D, T])
+	}
+	l.found[leaf.Dev] = now
+	return now
+}
 
-func (r *replacedTransports) close() error {
+// copier returns what issues commands for a pair whose ends, source and destination, were identified, for whoever asks.
+func (l *leaves[D, T, C]) copier(pair Pair, create func(ends [2]D) (C, error)) (c C, ends [2]D, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key := [2]remap.Dev{pair.Src.Dev, pair.Dst.Dev}
+	ends = [2]D{l.found[key[0]].device, l.found[key[1]].device}
+	c, known := l.copiers[key]
+	if known {
+		return c, ends, nil
+	}
+	if c, err = create(ends); err != nil {
+		return c, ends, err
+	}
+	if l.copiers == nil {
+		l.copiers = make(map[[2]remap.Dev]C)
+	}
+	l.copiers[key] = c
+	return c, ends, nil
+}
+
+func (l *leaves[D, T, C]) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	var errs []error
-	for _, transport := range *r {
+	var closed T
+	for _, leaf := range l.found {
+		if leaf.transport != closed {
+			errs = append(errs, leaf.transport.Close())
+		}
+	}
+	for _, transport := range l.replaced {
 		errs = append(errs, transport.Close())
 	}
-	*r = nil
+	clear(l.found)
+	clear(l.copiers)
+	l.replaced = nil
 	return errors.Join(errs...)
 }

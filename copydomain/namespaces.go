@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
-	"sync"
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
@@ -17,19 +16,12 @@ import (
 // namespaces are NVMe namespaces, which copy within themselves or, if their controllers may, from
 // one to another.
 type namespaces struct {
-	open Openers
-
-	mu       sync.Mutex
-	devices  map[remap.Dev]probed
-	copiers  map[[2]remap.Dev]*nvme.Copier // by source and destination, made on first use
-	replaced replacedTransports
-
+	open     Openers
+	leaves   leaves[*nvme.Device, nvme.Transport, *nvme.Copier]
 	crossing crossing
 }
 
-func newNamespaces(open Openers) *namespaces {
-	return &namespaces{open: open, devices: make(map[remap.Dev]probed), copiers: make(map[[2]remap.Dev]*nvme.Copier)}
-}
+type probed = identified[*nvme.Device, nvme.Transport]
 
 func (f *namespaces) answersFor(src, dst *remap.Node) bool {
 	return f.open.NVMe != nil && isNamespace(src) && isNamespace(dst)
@@ -37,15 +29,6 @@ func (f *namespaces) answersFor(src, dst *remap.Node) bool {
 
 func isNamespace(n *remap.Node) bool {
 	return n.Leaf != nil && n.Leaf.Driver != driverSCSI && n.Leaf.NVMe != nil
-}
-
-// probed is what was found out about a leaf.
-type probed struct {
-	identified
-	device    *nvme.Device
-	transport nvme.Transport
-	reason    remap.Reason
-	detail    string
 }
 
 func (f *namespaces) pair(ctx context.Context, pair Pair) Pair {
@@ -75,15 +58,18 @@ func (f *namespaces) pair(ctx context.Context, pair Pair) Pair {
 }
 
 func (f *namespaces) copier(ctx context.Context, pair Pair, opt CopyOptions) (Copier, error) {
-	var ends [2]*nvme.Device
-	for i, leaf := range []*remap.Node{pair.Src, pair.Dst} {
-		p := f.probe(ctx, leaf)
-		if p.reason != "" {
+	for _, leaf := range []*remap.Node{pair.Src, pair.Dst} {
+		if p := f.probe(ctx, leaf); p.reason != "" {
 			return nil, &Withdrawn{p.reason, p.detail}
 		}
-		ends[i] = p.device
 	}
-	copier, err := f.shared(pair, ends, blocks.Options{InFlight: opt.InFlight, Timeout: opt.Timeout, Logger: opt.Log})
+	copier, ends, err := f.leaves.copier(pair, func(ends [2]*nvme.Device) (*nvme.Copier, error) {
+		opts := blocks.Options{InFlight: opt.InFlight, Timeout: opt.Timeout, Logger: opt.Log}
+		if pair.Src.Dev != pair.Dst.Dev {
+			return nvme.NewCrossCopier(ends[0], ends[1], opts)
+		}
+		return nvme.NewCopier(ends[1], opts)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -97,37 +83,8 @@ func (f *namespaces) copier(ctx context.Context, pair Pair, opt CopyOptions) (Co
 	return c, nil
 }
 
-// probe identifies a leaf, once.
 func (f *namespaces) probe(ctx context.Context, leaf *remap.Node) probed {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	p, known := f.devices[leaf.Dev]
-	if known && p.current(leaf) {
-		return p
-	}
-	old := p
-	p = f.identify(ctx, leaf)
-	p.identified = identifiedNow(leaf, p.device == nil)
-	if ctx.Err() != nil { // that says nothing about the device
-		if p.transport != nil {
-			p.transport.Close()
-		}
-		return p
-	}
-	if known {
-		if old.transport != nil {
-			f.replaced = append(f.replaced, old.transport)
-		}
-		forget(f.copiers, leaf.Dev) // new ones are made for the leaf as it is
-		switch {
-		case p.device == nil:
-			p.device = old.device // whose fences stand
-		case old.device != nil && !p.device.Succeed(old.device):
-			p.reason, p.detail = ReasonIdentity, fmt.Sprintf("%s has other blocks than before, and a command of unknown fate", leaf.Name)
-		}
-	}
-	f.devices[leaf.Dev] = p
-	return p
+	return f.leaves.find(ctx, leaf, f.identify)
 }
 
 func (f *namespaces) identify(ctx context.Context, leaf *remap.Node) probed {
@@ -138,7 +95,7 @@ func (f *namespaces) identify(ctx context.Context, leaf *remap.Node) probed {
 	if err != nil {
 		return probed{reason: ReasonProbeFailed, detail: err.Error()}
 	}
-	p := probed{transport: transport}
+	p := probed{name: leaf.Name, transport: transport}
 	p.device, err = nvme.Probe(ctx, transport, leaf.Leaf.NVMe.NSID)
 	switch {
 	case err != nil:
@@ -176,38 +133,7 @@ func goesBy(n nvme.Namespace, wwid string) bool {
 	return !ok || name == hex.EncodeToString(n.NGUID[:]) || name == hex.EncodeToString(n.EUI64[:])
 }
 
-// shared returns the copier of a pair, for whoever asks.
-func (f *namespaces) shared(pair Pair, ends [2]*nvme.Device, opts blocks.Options) (*nvme.Copier, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	key := [2]remap.Dev{pair.Src.Dev, pair.Dst.Dev}
-	if c := f.copiers[key]; c != nil {
-		return c, nil
-	}
-	c, err := nvme.NewCopier(ends[1], opts)
-	if key[0] != key[1] {
-		c, err = nvme.NewCrossCopier(ends[0], ends[1], opts)
-	}
-	if err != nil {
-		return nil, err
-	}
-	f.copiers[key] = c
-	return c, nil
-}
-
-func (f *namespaces) close() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var errs []error
-	for dev, p := range f.devices {
-		if p.transport != nil {
-			errs = append(errs, p.transport.Close())
-		}
-		delete(f.devices, dev)
-	}
-	clear(f.copiers)
-	return errors.Join(append(errs, f.replaced.close())...)
-}
+func (f *namespaces) close() error { return f.leaves.close() }
 
 // openNamespace opens a namespace of this machine, and makes sure that it is the one
 // of the snapshot as far as its number tells.

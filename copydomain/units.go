@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
@@ -20,27 +19,11 @@ const ReasonDuplicate remap.Reason = "domain:duplicate-designator"
 
 // units are the SCSI logical units that a finder has identified.
 type units struct {
-	open Openers
-
-	mu       sync.Mutex
-	found    map[remap.Dev]unit
-	copiers  map[[2]remap.Dev]unitCopier // by source and destination, made on first use
-	replaced replacedTransports
+	open   Openers
+	leaves leaves[*scsi.Device, scsi.Transport, unitCopier]
 }
 
-// unit is what was found out about a leaf.
-type unit struct {
-	identified
-	name      string       // of the disk when it was identified
-	device    *scsi.Device // nil if nothing is known
-	transport scsi.Transport
-	reason    remap.Reason
-	detail    string
-}
-
-func newUnits(open Openers) *units {
-	return &units{open: open, found: make(map[remap.Dev]unit), copiers: make(map[[2]remap.Dev]unitCopier)}
-}
+type unit = identified[*scsi.Device, scsi.Transport]
 
 func (f *units) answersFor(src, dst *remap.Node) bool {
 	return f.open.SCSI != nil && isUnit(src) && isUnit(dst)
@@ -51,19 +34,7 @@ const driverSCSI = "scsi"
 
 func isUnit(n *remap.Node) bool { return n.Leaf != nil && n.Leaf.Driver == driverSCSI }
 
-func (f *units) close() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var errs []error
-	for dev, one := range f.found {
-		if one.transport != nil {
-			errs = append(errs, one.transport.Close())
-		}
-		delete(f.found, dev)
-	}
-	clear(f.copiers)
-	return errors.Join(append(errs, f.replaced.close())...)
-}
+func (f *units) close() error { return f.leaves.close() }
 
 // openUnit opens a disk of this machine, and makes sure that it is the one of the
 // snapshot as far as its number tells.
@@ -162,50 +133,21 @@ func (f *units) sameIdentity(leaf *remap.Node) (scsi.SameIdentity, error) {
 // sharedDesignator looks among the units that the finder has identified, which tell all of their
 // names, but for other paths to the same unit.
 func (f *units) sharedDesignator(end *remap.Node, paths []string) (name scsi.Designator, other string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for dev, other := range f.found {
+	f.leaves.mu.Lock()
+	defer f.leaves.mu.Unlock()
+	for dev, other := range f.leaves.found {
 		if dev == end.Dev || other.device == nil || slices.Contains(paths, other.name) {
 			continue
 		}
-		if name, found := scsi.CommonDesignator(f.found[end.Dev].device, other.device); found {
+		if name, found := scsi.CommonDesignator(f.leaves.found[end.Dev].device, other.device); found {
 			return name, other.name
 		}
 	}
 	return scsi.Designator{}, ""
 }
 
-// unit identifies a leaf, once.
 func (f *units) unit(ctx context.Context, leaf *remap.Node) unit {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	u, known := f.found[leaf.Dev]
-	if known && u.current(leaf) {
-		return u
-	}
-	old := u
-	u = f.identifyUnit(ctx, leaf)
-	u.identified = identifiedNow(leaf, u.device == nil)
-	if ctx.Err() != nil { // that says nothing about the unit
-		if u.transport != nil {
-			u.transport.Close()
-		}
-		return unit{reason: ReasonProbeFailed, detail: ctx.Err().Error()}
-	}
-	if known {
-		if old.transport != nil {
-			f.replaced = append(f.replaced, old.transport)
-		}
-		forget(f.copiers, leaf.Dev) // new ones are made for the unit as it is
-		switch {
-		case u.device == nil:
-			u.device = old.device // whose fences stand
-		case old.device != nil && !u.device.Succeed(old.device):
-			u.reason, u.detail = ReasonIdentity, fmt.Sprintf("%s has other blocks than before, and a command of unknown fate", leaf.Name)
-		}
-	}
-	f.found[leaf.Dev] = u
-	return u
+	return f.leaves.find(ctx, leaf, f.identifyUnit)
 }
 
 // identifyUnit asks first without the right to write: letting a disk go that was
@@ -281,25 +223,15 @@ func (f *units) copier(ctx context.Context, pair Pair, opt CopyOptions) (Copier,
 	if again.Method == "" {
 		return nil, &Withdrawn{again.Reason, again.Detail}
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	src, dst := f.found[pair.Src.Dev].device, f.found[pair.Dst.Dev].device
-	key := [2]remap.Dev{pair.Src.Dev, pair.Dst.Dev}
-	copier := f.copiers[key]
-	if copier == nil {
-		var err error
+	copier, ends, err := f.leaves.copier(pair, func(ends [2]*scsi.Device) (unitCopier, error) {
 		opts := blocks.Options{InFlight: opt.InFlight, Timeout: opt.Timeout, Logger: opt.Log}
-		if copier, err = newUnitCopier(again.Method, src, dst, opts); err != nil {
-			return nil, err
+		if again.Method == SCSIODX {
+			return scsi.NewTokenCopier(ends[0], ends[1], opts)
 		}
-		f.copiers[key] = copier
+		return scsi.NewCopier(ends[0], ends[1], opts)
+	})
+	if err != nil {
+		return nil, err
 	}
-	return newSCSICopier(dst, copier, opt), nil
-}
-
-func newUnitCopier(m Method, src, dst *scsi.Device, opts blocks.Options) (unitCopier, error) {
-	if m == SCSIODX {
-		return scsi.NewTokenCopier(src, dst, opts)
-	}
-	return scsi.NewCopier(src, dst, opts)
+	return newSCSICopier(ends[1], copier, opt), nil
 }
