@@ -3,7 +3,6 @@ package nvme
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -337,24 +336,8 @@ func (l *Loopback) arrive(c *Command) (int, Fault) {
 }
 
 func (l *Loopback) run(c *Command, f Fault) (Completion, error) {
-	if f.Lost == nil {
-		if f.Hold != nil {
-			<-f.Hold
-		}
-		return l.execute(c, f), nil
-	}
-	if errors.Is(f.Lost, blocks.ErrNotIssued) {
-		return Completion{}, opError("loopback", "", f.Lost)
-	}
-	if f.Hold == nil {
-		l.execute(c, f)
-		return Completion{}, opError("loopback", "", f.Lost)
-	}
-	l.late.Go(func() {
-		<-f.Hold
-		l.execute(c, f) // reads c.Data late, as a device would
-	})
-	return Completion{}, opError("loopback", "", f.Lost)
+	completion, err := blocks.Fate(func() Completion { return l.execute(c, f) }, f.Hold, f.Lost, &l.late)
+	return completion, opError("loopback", "", err)
 }
 
 func (l *Loopback) execute(c *Command, f Fault) Completion {

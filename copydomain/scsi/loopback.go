@@ -3,7 +3,6 @@ package scsi
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -296,24 +295,8 @@ func (p *loopbackPort) arrive(c *Command) (int, Fault) {
 }
 
 func (p *loopbackPort) run(c *Command, f Fault) (Completion, error) {
-	if f.Lost == nil {
-		if f.Hold != nil {
-			<-f.Hold
-		}
-		return p.execute(c, f), nil
-	}
-	if errors.Is(f.Lost, blocks.ErrNotIssued) {
-		return Completion{}, opError("loopback", "", f.Lost)
-	}
-	if f.Hold == nil {
-		p.execute(c, f)
-		return Completion{}, opError("loopback", "", f.Lost)
-	}
-	p.target.late.Go(func() {
-		<-f.Hold
-		p.execute(c, f) // reads c.Data late, as an adapter would
-	})
-	return Completion{}, opError("loopback", "", f.Lost)
+	completion, err := blocks.Fate(func() Completion { return p.execute(c, f) }, f.Hold, f.Lost, &p.target.late)
+	return completion, opError("loopback", "", err)
 }
 
 // state is what a command finds: a copy, so that nothing changes under it.
