@@ -16,7 +16,7 @@ endif
 # Packages whose tests boot a guest: package vm and whatever imports it in its tests.
 vm_packages = $$(go list -f '{{.ImportPath}} {{join .TestImports " "}}' ./... | grep -E '/test/vm( |$$)' | cut -d' ' -f1)
 # Those that go through every kind of layer take half an hour together.
-long_packages = /test/integration/(fabrics|files|foreign|freeze|inuse|layers|live|nice|odx|personalities|scsi|throttle|zoned)$$
+long_packages = /test/integration/(changes|fabrics|files|foreign|freeze|inuse|layercopies|nice|odx|resolver|scsi|throttle|zoned)$$
 other_packages = $$(go list -f '{{.ImportPath}} {{join .TestImports " "}}' ./... | grep -vE '/test/vm( |$$)' | cut -d' ' -f1)
 # Of the others, those with random trials, whose number is a flag.
 imports_of_tests = go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' $(other_packages)

@@ -28,8 +28,8 @@ const (
 // Finder answers for the leaves of a machine. It opens and identifies each
 // leaf once, and again when it looks another way ([remap.Node.Print]), and keeps it open until Close.
 type Finder struct {
-	methods  []method
-	crossing *crossing
+	methods        []method
+	crossNamespace *crossNamespace
 }
 
 // method is a way in which devices copy. Each is a type of its own, and a word in
@@ -91,7 +91,7 @@ func NewOfflineFinder() *Finder {
 // NewFinderFor returns a finder that reaches leaves through open.
 func NewFinderFor(open Openers) *Finder {
 	namespaces := &namespaces{open: open}
-	return &Finder{crossing: &namespaces.crossing, methods: []method{newFilePairs(open), &units{open: open}, namespaces}}
+	return &Finder{crossNamespace: &namespaces.crossNamespace, methods: []method{newFilePairs(open), &units{open: open}, namespaces}}
 }
 
 // Pair tells how one command can copy from src to dst, both leaves.
@@ -122,7 +122,7 @@ func (f *Finder) Copier(ctx context.Context, pair Pair, opt CopyOptions) (Copier
 // Close lets all devices go. What it has set on controllers is set back first;
 // the error tells where that failed.
 func (f *Finder) Close() error {
-	errs := []error{f.crossing.restore()}
+	errs := []error{f.crossNamespace.restore()}
 	for _, m := range f.methods {
 		errs = append(errs, m.close())
 	}
@@ -143,7 +143,7 @@ func unlike(src, dst *remap.Node) (remap.Reason, string) {
 	case (a.Zoned != "none" || b.Zoned != "none") && !withinZones(src, dst):
 		return ReasonZoned, fmt.Sprintf("%s or %s is zoned", src.Name, dst.Name)
 	case src.Dev != dst.Dev && a.Identity != "" && a.Identity == b.Identity:
-		return ReasonDuplicate, fmt.Sprintf("%s and %s are both called %s", src.Name, dst.Name, a.Identity)
+		return ReasonDuplicate, fmt.Sprintf("%s and %s both have the identity %s", src.Name, dst.Name, a.Identity)
 	}
 	return "", ""
 }

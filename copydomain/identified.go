@@ -85,7 +85,7 @@ func (l *leaves[D, T, C]) find(ctx context.Context, leaf *remap.Node, identify f
 		case now.failed:
 			now.device = before.device // whose fences stand
 		case before.device != noDevice && !now.device.Succeed(before.device):
-			now.reason, now.detail = ReasonIdentity, fmt.Sprintf("%s has other blocks than before, and a command of unknown fate", leaf.Name)
+			now.reason, now.detail = ReasonIdentity, fmt.Sprintf("%s has another size or block size than before, and a command of unknown fate may still write to it", leaf.Name)
 		}
 	}
 	if l.found == nil {

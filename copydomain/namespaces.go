@@ -16,9 +16,9 @@ import (
 // namespaces are NVMe namespaces, which copy within themselves or, if their controllers may, from
 // one to another.
 type namespaces struct {
-	open     Openers
-	leaves   leaves[*nvme.Device, nvme.Transport, *nvme.Copier]
-	crossing crossing
+	open           Openers
+	leaves         leaves[*nvme.Device, nvme.Transport, *nvme.Copier]
+	crossNamespace crossNamespace
 }
 
 type probed = identified[*nvme.Device, nvme.Transport]
@@ -115,7 +115,7 @@ func mistaken(d *nvme.Device, leaf *remap.Node) (remap.Reason, string) {
 	case d.Controller.Serial != leaf.Leaf.NVMe.Serial:
 		return ReasonIdentity, fmt.Sprintf("%s has serial %q instead of %q", leaf.Name, d.Controller.Serial, leaf.Leaf.NVMe.Serial)
 	case !goesBy(d.Namespace, leaf.Leaf.Identity):
-		return ReasonIdentity, fmt.Sprintf("%s calls itself %x or %x and not %s", leaf.Name, d.Namespace.NGUID, d.Namespace.EUI64, leaf.Leaf.Identity)
+		return ReasonIdentity, fmt.Sprintf("%s identifies itself as %x or %x instead of %s", leaf.Name, d.Namespace.NGUID, d.Namespace.EUI64, leaf.Leaf.Identity)
 	case size != leaf.Size.Bytes():
 		return ReasonIdentity, fmt.Sprintf("%s has %d bytes instead of %d", leaf.Name, size, leaf.Size.Bytes())
 	case int(d.Namespace.BlockSize) != leaf.BlockSize:

@@ -112,12 +112,12 @@ func (f *units) ambiguous(pair Pair) (remap.Reason, string) {
 		case err != nil:
 			return ReasonProbeFailed, err.Error()
 		case len(same.Duplicates) > 0:
-			return ReasonDuplicate, fmt.Sprintf("%s and %s are both called %s", end.Name, strings.Join(same.Duplicates, ", "), end.Leaf.Identity)
+			return ReasonDuplicate, fmt.Sprintf("%s and %s both have the identity %s", end.Name, strings.Join(same.Duplicates, ", "), end.Leaf.Identity)
 		case pair.Src.Dev == pair.Dst.Dev: // the name is that of the unit which gets the command
 			return "", ""
 		}
 		if name, other := f.sharedDesignator(end, same.Paths); other != "" {
-			return ReasonDuplicate, fmt.Sprintf("%s and %s are both called %v", end.Name, other, name)
+			return ReasonDuplicate, fmt.Sprintf("%s and %s both have the identity %v", end.Name, other, name)
 		}
 	}
 	return "", ""
@@ -203,7 +203,7 @@ func failedUnit(err error) unit {
 func mistakenUnit(d *scsi.Device, leaf *remap.Node) (remap.Reason, string) {
 	switch size := int64(d.Capacity.Blocks) * int64(d.Capacity.BlockSize); {
 	case !d.Called(leaf.Leaf.Identity):
-		return ReasonIdentity, fmt.Sprintf("%s is not called %q any more", leaf.Name, leaf.Leaf.Identity)
+		return ReasonIdentity, fmt.Sprintf("%s no longer has the identity %q", leaf.Name, leaf.Leaf.Identity)
 	case size != leaf.Size.Bytes():
 		return ReasonIdentity, fmt.Sprintf("%s has %d bytes instead of %d", leaf.Name, size, leaf.Size.Bytes())
 	case int(d.Capacity.BlockSize) != leaf.BlockSize:

@@ -41,13 +41,13 @@ func (d *destination) flush(ctx context.Context) error {
 
 // inPlace fails if a file that was written has not its name and length any more.
 func (d *destination) inPlace() error {
-	defer d.calls.Begin("looking at", d.job.Dst.Name, inflight.Nowhere)()
+	defer d.calls.Begin("looking at", d.job.Dst.Name, inflight.NoOffset)()
 	return d.files.InPlace()
 }
 
 // stillUnused fails if somebody has begun to use the destination.
 func (d *destination) stillUnused(ctx context.Context) error {
-	defer d.calls.Begin("looking for users", d.job.Dst.Name, inflight.Nowhere)()
+	defer d.calls.Begin("looking for users", d.job.Dst.Name, inflight.NoOffset)()
 	d.looked = time.Now()
 	return d.job.Dst.StillUnused(ctx, d.log)
 }
@@ -96,7 +96,7 @@ func (d *destination) settled(ctx context.Context) error {
 
 // standing fails with errReplan if the layout is not that of the plan.
 func (d *destination) standing(ctx context.Context) error {
-	still, err := d.reviewer.stands(ctx)
+	still, err := d.reviewer.layoutUnchanged(ctx)
 	if err == nil && !still {
 		err = errReplan
 	}
@@ -109,7 +109,7 @@ func (d *destination) endEarly(ctx context.Context, forgotten bool) error {
 	changed, err := d.layout.Changes(ctx)
 	still := err == nil && len(changed) == len(remap.Moved(changed))
 	switch {
-	case !d.record.Kept() || forgotten:
+	case !d.record.HasJournal() || forgotten:
 		if !still {
 			return nil
 		}
@@ -130,9 +130,9 @@ func (d *destination) saveLast(ctx context.Context) error {
 	if err := leave(ctx); err != nil {
 		return failure.During("flush", err)
 	}
-	still, err := d.reviewer.stands(ctx)
+	still, err := d.reviewer.layoutUnchanged(ctx)
 	if err == nil && !still {
-		err = d.reviewer.disown(ctx)
+		err = d.reviewer.withdrawMoved(ctx)
 	}
 	if err != nil {
 		return err

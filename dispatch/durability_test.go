@@ -273,9 +273,9 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
-// TestInterruptedBetrayal: that the destination has moved below commands is told
+// TestInterruptedAfterMove: that the destination has moved below commands is told
 // even if the copy is ended at the same moment.
-func TestInterruptedBetrayal(t *testing.T) {
+func TestInterruptedAfterMove(t *testing.T) {
 	v := newVolumes(t)
 	v.UnsafeSwaps = true
 	ctx, cancel := context.WithCancel(context.Background())

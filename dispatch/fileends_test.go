@@ -101,9 +101,9 @@ func TestDestinationFileIsTaken(t *testing.T) {
 	}
 }
 
-// TestDestinationFileIsHollow: what was written is there in the end, and was not taken away
+// TestDestinationFileIsPunched: what was written is there in the end, and was not taken away
 // by somebody who has the file be as long as it was.
-func TestDestinationFileIsHollow(t *testing.T) {
+func TestDestinationFileIsPunched(t *testing.T) {
 	const size = mib
 	emptied := func(path string) error { return errors.Join(os.Truncate(path, 0), os.Truncate(path, size)) }
 	punched := func(path string) error {
@@ -116,10 +116,10 @@ func TestDestinationFileIsHollow(t *testing.T) {
 		zeros bool // of which the source has nothing else
 		want  error
 	}{
-		{"cut off and made longer", emptied, dispatch.Options{}, false, failure.ErrHollow},
-		{"with a hole", punched, dispatch.Options{}, false, failure.ErrHollow},
-		{"with a hole, sparse", punched, dispatch.Options{Sparse: true}, false, failure.ErrHollow},
-		{"with a hole, of a live source", punched, dispatch.Options{LiveSource: true}, false, failure.ErrHollow},
+		{"cut off and made longer", emptied, dispatch.Options{}, false, failure.ErrPunched},
+		{"with a hole", punched, dispatch.Options{}, false, failure.ErrPunched},
+		{"with a hole, sparse", punched, dispatch.Options{Sparse: true}, false, failure.ErrPunched},
+		{"with a hole, of a live source", punched, dispatch.Options{LiveSource: true}, false, failure.ErrPunched},
 		{"with a hole where there are zeroes", punched, dispatch.Options{}, true, nil},
 		{"of zeroes, sparse", func(string) error { return nil }, dispatch.Options{Sparse: true}, true, nil},
 	} {

@@ -41,7 +41,7 @@ func (w *water) freeze(context.Context) (ends.Frozen, error) {
 	return w, nil
 }
 
-func (w *water) Over() <-chan struct{} { return w.over }
+func (w *water) Thawed() <-chan struct{} { return w.over }
 
 func (w *water) Thaw() error {
 	w.note("thaw")

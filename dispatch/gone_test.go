@@ -31,7 +31,7 @@ func TestDiskGone(t *testing.T) {
 		}
 		v.SetLimits(v.ns, nvme.Limits{RangeBlocks: 64, CommandBlocks: 64, Ranges: 1}, nvme.Limits{RangeBlocks: 64, CommandBlocks: 64, Ranges: 1})
 		rep, err := copyOf(t, v.Machine, v.src, v.dst, dispatch.Options{Window: size, InFlight: 1})
-		if !errors.Is(err, track.ErrGone) || !strings.Contains(err.Error(), "nvme0n1") || strings.Contains(err.Error(), "what else lives") {
+		if !errors.Is(err, track.ErrDiskGone) || !strings.Contains(err.Error(), "nvme0n1") || strings.Contains(err.Error(), "what else lives") {
 			t.Errorf("%s: %v", what, err)
 		}
 		if rep == nil || rep.Result != account.OutcomeFailed || rep.Offloaded == 0 || rep.Offloaded > 6*64*sector {
@@ -74,7 +74,7 @@ func TestDiskGoneInBetween(t *testing.T) {
 				}
 			}
 			rep, err := copyOf(t, v.Machine, v.src, dst, opts)
-			if !errors.Is(err, track.ErrGone) || strings.Contains(err.Error(), "what else lives") {
+			if !errors.Is(err, track.ErrDiskGone) || strings.Contains(err.Error(), "what else lives") {
 				t.Errorf("%s, %v: %v", what, flushing, err)
 			}
 			if rep == nil || rep.Result != account.OutcomeFailed || rep.Offloaded+rep.Host < 2*window || rep.Recopied != 0 {
@@ -124,7 +124,7 @@ func TestSourceGone(t *testing.T) {
 			}
 		}
 		rep, err := copyOf(t, v.Machine, src, v.dst, dispatch.Options{InFlight: 1, Window: window})
-		if !errors.Is(err, track.ErrGone) || !errors.Is(err, unix.EIO) || rep == nil || rep.Result != account.OutcomeFailed || rep.Host == 0 {
+		if !errors.Is(err, track.ErrDiskGone) || !errors.Is(err, unix.EIO) || rep == nil || rep.Result != account.OutcomeFailed || rep.Host == 0 {
 			t.Errorf("mapped %v: %v, %+v", mapped, err, rep)
 		}
 	}

@@ -94,12 +94,12 @@ func TestStuck(t *testing.T) {
 
 // TestStuckWithoutCalls: who was told not to wait has left nothing behind that the kernel keeps.
 func TestStuckWithoutCalls(t *testing.T) {
-	told := &inflight.Stuck{Cause: failure.ErrInterrupted, Told: true}
+	told := &inflight.Stuck{Cause: failure.ErrInterrupted, GaveUp: true}
 	if text := told.Error(); strings.Contains(text, "locked") || !strings.Contains(text, "stopped at once") {
 		t.Error(text)
 	}
 	untold := &inflight.Stuck{Cause: failure.ErrInterrupted}
-	held := &inflight.Stuck{Cause: failure.ErrInterrupted, Told: true, Calls: []inflight.Call{{Op: "read", On: "a"}}}
+	held := &inflight.Stuck{Cause: failure.ErrInterrupted, GaveUp: true, Calls: []inflight.Call{{Op: "read", On: "a"}}}
 	for _, e := range []*inflight.Stuck{untold, held} {
 		if text := e.Error(); !strings.Contains(text, "this process cannot exit and the destination stays locked") {
 			t.Error(text)

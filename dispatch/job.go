@@ -87,7 +87,7 @@ type Options struct {
 }
 
 // DefaultWindow is the window in bytes unless Options say otherwise.
-const DefaultWindow = window.Default
+const DefaultWindow = window.DefaultSize
 
 func (o Options) withDefaults() Options {
 	if o.Offload == "" {

@@ -22,16 +22,16 @@ import (
 // builder makes a random machine. The same draws make the same machine again,
 // so they are recorded as steps.
 type builder struct {
-	t        *rapid.T
-	m        *fakestack.Machine
-	unit     remap.Sector // positions and lengths are multiples of it
-	disks    []disk
-	made     []disk                // volumes
-	parts    []remap.Dev           // partitions
-	ciphers  bool                  // among the targets
-	disk     remap.Sector          // of a disk, if not a usual one
-	pairs    map[[2]remap.Dev]bool // that a command can span
-	crossing copydomain.CrossNamespace
+	t         *rapid.T
+	m         *fakestack.Machine
+	unit      remap.Sector // positions and lengths are multiples of it
+	disks     []disk
+	made      []disk                // volumes
+	parts     []remap.Dev           // partitions
+	ciphers   bool                  // among the targets
+	disk      remap.Sector          // of a disk, if not a usual one
+	pairs     map[[2]remap.Dev]bool // that a command can span
+	crossMode copydomain.CrossNamespace
 }
 
 // disk is a disk with room from next on.
@@ -61,8 +61,8 @@ func (b *builder) machine() {
 		}
 		b.disks = append(b.disks, disk{dev: b.m.AddNamespace(n), size: size})
 	}
-	b.crossing = rapid.SampledFrom([]copydomain.CrossNamespace{copydomain.CrossAsFound, copydomain.CrossEnable}).Draw(b.t, "crossing")
-	b.m.CrossNamespaces(b.crossing, nil)
+	b.crossMode = rapid.SampledFrom([]copydomain.CrossNamespace{copydomain.CrossAsFound, copydomain.CrossEnable}).Draw(b.t, "cross-namespace mode")
+	b.m.CrossNamespaces(b.crossMode, nil)
 	b.disks = append(b.disks, disk{dev: b.m.AddDisk(size, block), size: size})
 }
 

@@ -32,7 +32,7 @@ func (w *windows) prime(ctx context.Context, pending []byterange.Range) error {
 			if !s.Primable() {
 				continue
 			}
-			for op := range plan.HeadsOf(s, granule.Bytes()) {
+			for op := range plan.GranuleHeads(s, granule.Bytes()) {
 				w.account.Count(account.Primed, op.Len)
 				if !yield(op) {
 					return

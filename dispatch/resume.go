@@ -143,7 +143,7 @@ func (r *resumer) recheck(ctx context.Context, done []byterange.Range) error {
 	if err := hostcopy.Lost(slices.DeleteFunc(found.Failures, r.host.ReadFailure)); err != nil {
 		return failure.During("state", err)
 	}
-	lost, err := r.hollow(ctx, done)
+	lost, err := r.punchedHole(ctx, done)
 	if err != nil {
 		return failure.During("state", err)
 	}

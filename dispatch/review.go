@@ -20,31 +20,31 @@ import (
 // is done and does not lie where it lay, at either end, is compared. pvmove, which takes
 // the data along, costs no more than that. If anything is different, all of it is copied again.
 
-// reviewer shows what is done anew.
+// reviewer compares what is done again when an end was moved.
 type reviewer struct {
 	*base
 	source *source
 	caches *caches
 }
 
-// errThawedMove: the source moves again, and nothing tells any more what was copied of it.
-var errThawedMove = fmt.Errorf("%w: the destination was moved after the source was thawed", failure.ErrLayout)
+// errMovedAfterThaw: the source changes again, so that what was copied of it cannot be compared any more.
+var errMovedAfterThaw = fmt.Errorf("%w: the destination was moved after the source was thawed", failure.ErrLayout)
 
 // review compares what is done with the source, as far as it does not lie where it lay
 // when was was planned with, or may have been written elsewhere. It returns what is to
 // be copied again, and what was moved. If disks below the destination are lost, it is not
 // copied again. No hold is on.
 func (r *reviewer) review(ctx context.Context, was *plan.Plan, lost bool) (again, moved []byterange.Range, err error) {
-	suspects := r.record.Suspects(was, r.layout.Plan(), r.sourceToShow(), r.job.Dst.Dev)
-	if len(suspects) == 0 {
+	rechecks := r.record.Rechecks(was, r.layout.Plan(), r.sourceToCompare(), r.job.Dst.Dev)
+	if len(rechecks) == 0 {
 		return nil, nil, nil
 	}
 	var all []byterange.Range
-	for _, s := range suspects {
+	for _, s := range rechecks {
 		moved, all = append(moved, s.Moved...), append(all, s.Ranges()...)
 	}
-	if lost && r.layout.OnLost(was, moved) {
-		return nil, nil, failure.During("copy", r.layout.Missed())
+	if lost && r.layout.WasOnMissing(was, moved) {
+		return nil, nil, failure.During("copy", r.layout.MissingError())
 	}
 	claims, err := r.record.Withdraw(all)
 	if err != nil {
@@ -52,14 +52,14 @@ func (r *reviewer) review(ctx context.Context, was *plan.Plan, lost bool) (again
 	}
 	r.account.Count(account.Moved, byterange.Length(moved))
 	if r.source.thawed() {
-		return nil, nil, failure.During("verify", errThawedMove)
+		return nil, nil, failure.During("verify", errMovedAfterThaw)
 	}
 	if len(moved) > 0 {
 		if err := r.caches.drop(ctx); err != nil {
 			return nil, nil, failure.During("flush", err)
 		}
 	}
-	there, err := r.shown(ctx, record.Sampled(suspects))
+	there, err := r.equalNow(ctx, record.Sampled(rechecks))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -68,24 +68,24 @@ func (r *reviewer) review(ctx context.Context, was *plan.Plan, lost bool) (again
 		return nil, moved, nil
 	}
 	if lost {
-		return nil, nil, failure.During("copy", r.layout.Missed())
+		return nil, nil, failure.During("copy", r.layout.MissingError())
 	}
-	again, err = r.lose(suspects)
+	again, err = r.invalidate(rechecks)
 	return again, moved, err
 }
 
-// sourceToShow is the source, if what was copied of it has to be what it holds now: not of one
+// sourceToCompare is the source, if what was copied of it has to be what it holds now: not of one
 // that changes while it is copied, nor of one that was frozen until all was read.
-func (r *reviewer) sourceToShow() remap.Dev {
+func (r *reviewer) sourceToCompare() remap.Dev {
 	if r.opts.LiveSource || r.source.thawed() {
 		return remap.Dev{}
 	}
 	return r.job.Src.Dev
 }
 
-// shown tells whether the destination holds in these places what the source holds. What
+// equalNow tells whether the destination holds in these places what the source holds. What
 // cannot be read does not show it.
-func (r *reviewer) shown(ctx context.Context, places []byterange.Range) (bool, error) {
+func (r *reviewer) equalNow(ctx context.Context, places []byterange.Range) (bool, error) {
 	found, err := r.host.CompareRanges(ctx, r.host.Readable(places), emulation.Observer{})
 	if ctx.Err() != nil {
 		return false, failure.Interrupted(ctx)
@@ -96,12 +96,12 @@ func (r *reviewer) shown(ctx context.Context, places []byterange.Range) (bool, e
 	return err == nil && len(found.Failures)+len(found.Mismatches) == 0, nil
 }
 
-// lose forgets that the suspects are done, and returns what they have copied.
-func (r *reviewer) lose(suspects []record.Suspect) ([]byterange.Range, error) {
+// invalidate drops the entries, and returns their ranges, which are copied again.
+func (r *reviewer) invalidate(rechecks []record.Recheck) ([]byterange.Range, error) {
 	if r.zones.Any() {
 		return nil, failure.During("zones", fmt.Errorf("%w: the source or the destination was moved, and what was copied is no copy any more", zones.ErrZone))
 	}
-	again, err := r.record.Lose(suspects)
+	again, err := r.record.Invalidate(rechecks)
 	if err != nil {
 		return nil, err
 	}
@@ -109,27 +109,27 @@ func (r *reviewer) lose(suspects []record.Suspect) ([]byterange.Range, error) {
 	return again, nil
 }
 
-// stands tells whether the layout is still the one of the plan. If it is not, or was not
-// for a moment, as far as something was heard, what went through the host in the window
-// can have gone elsewhere.
-func (r *reviewer) stands(ctx context.Context) (bool, error) {
-	heard := r.layout.HasNews()
+// layoutUnchanged tells whether the layout is still the one of the plan. If it is not, or if an
+// event says that it may not have been for a moment, what the host wrote in the window can have
+// gone elsewhere.
+func (r *reviewer) layoutUnchanged(ctx context.Context) (bool, error) {
+	event := r.layout.HasEvent()
 	changed, err := r.layout.Changes(ctx)
 	if err != nil {
 		return false, failure.During("plan", err)
 	}
 	moved := remap.Moved(changed)
-	if (heard || r.layout.Plan().OfDestination(moved)) && len(r.window.ByHost) > 0 {
-		r.record.Doubt(r.window.ByHost)
+	if (event || r.layout.Plan().OfDestination(moved)) && len(r.window.ByHost) > 0 {
+		r.record.MarkForRecheck(r.window.ByHost)
 		return false, nil
 	}
 	return len(moved) == 0, nil
 }
 
-// disown takes back what was said to be done and does not lie where it lay. A layout
-// that cannot be read shows nothing: nothing more is recorded then.
-func (r *reviewer) disown(ctx context.Context) error {
-	if r.layout.Lost(ctx) { // it cannot be looked at, and may come back
+// withdrawMoved withdraws what was recorded as done and does not lie where it lay. If the layout
+// cannot be read, nothing more is recorded.
+func (r *reviewer) withdrawMoved(ctx context.Context) error {
+	if r.layout.DisksMissing(ctx) { // it cannot be looked at, and may come back
 		r.record.Drop()
 		return nil
 	}
@@ -142,7 +142,7 @@ func (r *reviewer) disown(ctx context.Context) error {
 	was := r.layout.Plan()
 	r.layout.Follow(now)
 	var moved []byterange.Range
-	for _, s := range r.record.Suspects(was, now, r.sourceToShow(), r.job.Dst.Dev) {
+	for _, s := range r.record.Rechecks(was, now, r.sourceToCompare(), r.job.Dst.Dev) {
 		moved = append(moved, s.Ranges()...)
 	}
 	_, err = r.record.Withdraw(moved)

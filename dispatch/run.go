@@ -74,7 +74,7 @@ func (e *Engine) newRun(job Job, opts Options) (*run, error) {
 	r.resumer = &resumer{r.base, r.source, r.caches, r.verifier}
 	r.dest = &destination{base: r.base, caches: r.caches, reviewer: r.reviewer, files: files, looked: time.Now()}
 	r.windows = &windows{
-		base: r.base, caches: r.caches, reviewer: r.reviewer, dest: r.dest, size: min(window.First, r.opts.Window),
+		base: r.base, caches: r.caches, reviewer: r.reviewer, dest: r.dest, size: min(window.InitialSize, r.opts.Window),
 		prover: proof.New(r.leaves, engine, job.Dst, r.zones, r.proofs, r.account, r.log),
 		proofs: r.proofs,
 		done:   func() { r.settled.Store(r.report(nil)) },
@@ -122,7 +122,7 @@ func (r *run) whole(ctx context.Context) (*account.Report, error) {
 		return nil, errors.Join(r.source.thawAfter(failure.Ended(ctx, err)), r.close())
 	}
 	r.settled.Store(r.report(nil))
-	err = r.source.thawAfter(failure.Ended(ctx, r.layout.Lacking(ctx, r.copy(ctx, pending))))
+	err = r.source.thawAfter(failure.Ended(ctx, r.layout.WithMissing(ctx, r.copy(ctx, pending))))
 	if !r.left.Load() {
 		r.windows.prover.Unmark(context.WithoutCancel(ctx), r.layout.Changes, err)
 	}
@@ -134,7 +134,7 @@ func (r *run) whole(ctx context.Context) (*account.Report, error) {
 // survey plans and looks over the whole plan. Nothing is written.
 func (r *run) survey(ctx context.Context) (*plan.Summary, error) {
 	r.account.SetPhase(account.PhaseScanning)
-	if !r.record.Kept() { // else it is not known yet what is to be written
+	if !r.record.HasJournal() { // else it is not known yet what is to be written
 		if err := r.zones.Refuse(r.job.Ranges); err != nil {
 			return nil, err
 		}
@@ -217,7 +217,7 @@ func (r *run) copy(ctx context.Context, pending []byterange.Range) error {
 		if len(again) == 0 && (err == nil || errors.Is(err, failure.ErrMismatch)) {
 			err = errors.Join(err, r.unwritten(ctx, err == nil))
 			r.account.SourceChanged = r.dest.files.Changed()
-			r.noteGrown()
+			r.noteSourceGrowth()
 			return err
 		}
 		if err != nil {
@@ -233,16 +233,16 @@ func (r *run) copy(ctx context.Context, pending []byterange.Range) error {
 // time of modification back. So they are for a file that the source is stored in, which others
 // may write to beside the source.
 func (r *run) unmodified(ctx context.Context, equal bool) error {
-	var doubt *ends.Doubt
+	var sign *ends.ModifiedSign
 	for range maxBarren {
 		err := r.dest.files.Unmodified()
 		if err != nil || !equal {
 			return err
 		}
-		if doubt, err = r.dest.files.MayBeModified(); err != nil || doubt == nil {
+		if sign, err = r.dest.files.MayBeModified(); err != nil || sign == nil {
 			return err
 		}
-		r.log.Info("the status of the source has changed: comparing source and destination", "source", r.job.Src.Name, "sign", doubt.What)
+		r.log.Info("the status of the source has changed: comparing source and destination", "source", r.job.Src.Name, "sign", sign.What)
 		found, err := r.verifier.compare(ctx, r.host.Readable(r.job.Ranges))
 		if err == nil {
 			err = hostcopy.Lost(found.Failures)
@@ -251,20 +251,20 @@ func (r *run) unmodified(ctx context.Context, equal bool) error {
 			return failure.During("verify", err)
 		}
 		if len(found.Mismatches) > 0 {
-			doubt.Beside = false
+			sign.MaybeElsewhere = false
 			break
 		}
 	}
-	if doubt.Beside {
-		r.log.Warn("the source and its copy are equal, but it is not known for sure that nobody has written to the source", "source", r.job.Src.Name, "sign", doubt.What)
+	if sign.MaybeElsewhere {
+		r.log.Warn("the source and its copy are equal, but it is not known for sure that nobody has written to the source", "source", r.job.Src.Name, "sign", sign.What)
 		return nil
 	}
-	return failure.During("copy", fmt.Errorf("%w: %s: %s", failure.ErrSourceChanged, r.job.Src.Name, doubt.What))
+	return failure.During("copy", fmt.Errorf("%w: %s: %s", failure.ErrSourceChanged, r.job.Src.Name, sign.What))
 }
 
-// noteGrown notes that the source is longer by now than the copy, which was to be one of all of it.
-func (r *run) noteGrown() {
-	grown, err := r.dest.files.Grown(r.job.Ranges)
+// noteSourceGrowth notes that the source is longer by now than the copy, which was to be one of all of it.
+func (r *run) noteSourceGrowth() {
+	grown, err := r.dest.files.SourceGrowth(r.job.Ranges)
 	if err != nil {
 		r.log.Debug("whether the source has grown was not found out", "error", err)
 		return
@@ -276,7 +276,7 @@ func (r *run) noteGrown() {
 func (r *run) unwritten(ctx context.Context, equal bool) error {
 	var users error
 	if !r.opts.LiveSource {
-		done := r.calls.Begin("looking for users", r.job.Src.Name, inflight.Nowhere)
+		done := r.calls.Begin("looking for users", r.job.Src.Name, inflight.NoOffset)
 		users = r.job.Src.StillUnused(ctx, r.log)
 		done()
 	}
@@ -332,13 +332,13 @@ func (r *run) conclude(ctx context.Context, err error) error {
 	}
 	ctx = context.WithoutCancel(ctx)
 	// Nobody knows what else of the destination is not what was written.
-	wrong := errors.Is(err, failure.ErrMismatch) || errors.Is(err, failure.ErrHollow)
+	wrong := errors.Is(err, failure.ErrMismatch) || errors.Is(err, failure.ErrPunched)
 	if err != nil {
 		err = errors.Join(err, r.dest.endEarly(ctx, wrong))
-		wrong = wrong || errors.Is(err, failure.ErrHollow)
+		wrong = wrong || errors.Is(err, failure.ErrPunched)
 	}
 	switch {
-	case !r.record.Kept():
+	case !r.record.HasJournal():
 		return err
 	case err == nil:
 		return failure.During("state", r.opts.Journal.Complete())
@@ -357,8 +357,8 @@ func (r *run) close() error {
 	return errors.Join(append(errs, r.leaves.Close())...)
 }
 
-func (r *run) attention() inflight.Attention {
-	return inflight.Attention{Waiting: r.opts.Waiting, GiveUp: r.opts.GiveUp, Left: r.leave}
+func (r *run) attention() inflight.Options {
+	return inflight.Options{Waiting: r.opts.Waiting, GiveUp: r.opts.GiveUp, Abandoned: r.leave}
 }
 
 // leave has nobody wait for the run any more.

@@ -114,11 +114,11 @@ func (s *soak) aVolume() disk { return rapid.SampledFrom(s.made).Draw(s.t, "volu
 func (s *soak) chooseMove(e *event) {
 	v := s.aVolume()
 	table := s.segments(v.size, 0, true)
-	heard := rapid.Bool().Draw(s.t, "heard")
+	event := rapid.Bool().Draw(s.t, "event")
 	e.do = func() {
 		s.excuse(e, "stop")
 		s.wait(s.m.Begin(v.dev, func() { s.m.Move(v.dev, table...) }))
-		if heard {
+		if event {
 			s.m.Wake(v.dev)
 		}
 	}
@@ -134,12 +134,12 @@ func (s *soak) chooseLeave(e *event) {
 	}
 	v := rapid.SampledFrom(able).Draw(s.t, "volume")
 	table := s.segments(v.size, 0, true)
-	heard := rapid.Bool().Draw(s.t, "heard")
+	event := rapid.Bool().Draw(s.t, "event")
 	e.do = func() {
 		s.left = true
 		s.excuse(e, "stop")
 		s.wait(s.m.Begin(v.dev, func() { s.m.Leave(v.dev, table...); s.unseen.Store(true) }))
-		if heard {
+		if event {
 			s.m.Wake(v.dev)
 		}
 	}

@@ -272,7 +272,7 @@ func (s *soak) once() error {
 		s.t.Fatal(closeErr)
 	}
 	s.m.Reopen()
-	s.m.CrossNamespaces(s.crossing, nil)
+	s.m.CrossNamespaces(s.crossMode, nil)
 	return err
 }
 

@@ -38,7 +38,7 @@ func (s *source) freeze(ctx context.Context) (context.Context, error) {
 	go func() {
 		select {
 		case <-asked:
-		case <-frozen.Over():
+		case <-frozen.Thawed():
 			endUnless(asked, end)
 		}
 	}()

@@ -24,12 +24,12 @@ func TestStopped(t *testing.T) {
 	// a destination that moved meanwhile may have been written to.
 	outcomes := map[string]struct {
 		again, redone int64
-		suspicious    bool
+		moved         bool
 	}{
 		"after the hold": {}, "before the comparison": {}, "after the comparison": {}, // nothing was begun
 		"before a command":     {again: window},
-		"after a command":      {redone: window, suspicious: true},
-		"before the last look": {suspicious: true},           // all was done, but who moved it then?
+		"after a command":      {redone: window, moved: true},
+		"before the last look": {moved: true},                // all was done, but who moved it then?
 		"after the last look":  {}, "before the release": {}, // all was done
 	}
 	for moment, want := range outcomes {
@@ -54,7 +54,7 @@ func TestStopped(t *testing.T) {
 				})
 				rep, err := m.copy(t, dispatch.Options{Window: window})
 				<-m.over
-				if want.suspicious {
+				if want.moved {
 					if err == nil || !strings.Contains(err.Error(), "destination changed") || expected.Untouched() != nil {
 						t.Errorf("%v, %v, %+v", err, expected.Untouched(), rep)
 					}
@@ -75,7 +75,7 @@ func TestStopped(t *testing.T) {
 func TestStoppedInEveryKind(t *testing.T) {
 	for name, kind := range kinds {
 		t.Run(name, func(t *testing.T) {
-			var ended [2]int // well, and with a suspicion
+			var ended [2]int // well, and because the destination was moved
 			var postponed int64
 			for number := range 16 {
 				synctest.Test(t, func(t *testing.T) {

@@ -63,34 +63,34 @@ func (m *mover) atCommand(number int, do func()) (issued *int) {
 	return issued
 }
 
-// TestNewsOfSource: a source that moves costs the commands that were begun when it
-// was heard of, and not the window.
-func TestNewsOfSource(t *testing.T) {
-	for _, heard := range []bool{true, false} {
+// TestEventOfSource: a source that moves costs the commands that were begun when it
+// had an event, and not the window.
+func TestEventOfSource(t *testing.T) {
+	for _, event := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			m := newNoisy(t)
 			issued := m.atCommand(10, func() {
 				m.Move(m.src, m.linear(spare)...)
-				if heard {
+				if event {
 					m.hear(t, m.src)
 				}
 			})
 			rep := m.mustCopy(t, oneByOne)
 			want := commands
-			if heard {
+			if event {
 				want = 11
 			}
 			if *issued != want || rep.Redone != int64(want)*command || rep.Offloaded != rep.Total-rep.Redone || rep.LayoutChanges != 1 {
-				t.Errorf("heard: %v: %d commands, %+v", heard, *issued, rep)
+				t.Errorf("event: %v: %d commands, %+v", event, *issued, rep)
 			}
 		})
 	}
 }
 
-// TestNewsOfWaiter: who waits for the hold to end waits for the commands that were
-// begun when it was heard of, and nothing is copied twice.
-func TestNewsOfWaiter(t *testing.T) {
-	for _, heard := range []bool{true, false} {
+// TestEventOfWaiter: who waits for the hold to end waits for the commands that were
+// begun at the event, and nothing is copied twice.
+func TestEventOfWaiter(t *testing.T) {
+	for _, event := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			m := newNoisy(t)
 			var waited time.Duration
@@ -106,25 +106,25 @@ func TestNewsOfWaiter(t *testing.T) {
 					waited = time.Since(began)
 					close(done)
 				}(time.Now())
-				if heard {
+				if event {
 					m.hear(t, m.dst)
 				}
 			}
 			rep := m.mustCopy(t, oneByOne)
 			<-done
-			if rep.Redone != 0 || rep.Offloaded != rep.Total || (rep.Windows > 1) != heard {
-				t.Errorf("heard: %v: %+v", heard, rep)
+			if rep.Redone != 0 || rep.Offloaded != rep.Total || (rep.Windows > 1) != event {
+				t.Errorf("event: %v: %+v", event, rep)
 			}
-			if short := waited < 100*time.Millisecond; short != heard {
-				t.Errorf("heard: %v: waited for %v", heard, waited)
+			if short := waited < 100*time.Millisecond; short != event {
+				t.Errorf("event: %v: waited for %v", event, waited)
 			}
 		})
 	}
 }
 
-// TestNoise: news of a layout that is the planned one cut nothing, and are looked
+// TestEventWithoutChange: news of a layout that is the planned one cut nothing, and are looked
 // into now and then.
-func TestNoise(t *testing.T) {
+func TestEventWithoutChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newNoisy(t)
 		other := m.AddMapped(m.linear(spare)...)
@@ -214,8 +214,8 @@ func (m *mover) staged(t *testing.T) {
 	m.hear(t, m.dst)
 }
 
-// TestNewsInProof: a pair is proven whatever is heard, and whatever the destination held.
-func TestNewsInProof(t *testing.T) {
+// TestEventInProof: a pair is proven whatever the events, and whatever the destination held.
+func TestEventInProof(t *testing.T) {
 	for _, equal := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			m := newNoisy(t)
@@ -231,9 +231,9 @@ func TestNewsInProof(t *testing.T) {
 	}
 }
 
-// TestNewsAndHoldLost: what was begun counts for nothing, and what was not begun is
+// TestEventAndHoldLost: what was begun counts for nothing, and what was not begun is
 // offloaded later.
-func TestNewsAndHoldLost(t *testing.T) {
+func TestEventAndHoldLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newNoisy(t)
 		issued := m.atCommand(10, func() {
@@ -247,9 +247,9 @@ func TestNewsAndHoldLost(t *testing.T) {
 	})
 }
 
-// TestNewsOfBetrayal: that the destination moved below commands is told, although
+// TestEventOfMove: that the destination moved below commands is told, although
 // the window was cut short.
-func TestNewsOfBetrayal(t *testing.T) {
+func TestEventOfMove(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newNoisy(t)
 		m.UnsafeSwaps = true
@@ -264,8 +264,8 @@ func TestNewsOfBetrayal(t *testing.T) {
 	})
 }
 
-// TestMovesHeard: whenever a volume moves, and that is heard at once.
-func TestMovesHeard(t *testing.T) {
+// TestMovesWithEvents: whenever a volume moves, with an event at once.
+func TestMovesWithEvents(t *testing.T) {
 	for _, which := range []string{"source", "destination"} {
 		for _, moment := range moments {
 			t.Run(which+" "+moment, func(t *testing.T) {
@@ -287,9 +287,9 @@ func TestMovesHeard(t *testing.T) {
 	}
 }
 
-// TestNewsAndResume: a copy that ends after a window was cut short is gone on with,
+// TestEventAndResume: a copy that ends after a window was cut short is gone on with,
 // and what was not begun is not taken for done.
-func TestNewsAndResume(t *testing.T) {
+func TestEventAndResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newNoisy(t)
 		c := newResumable(t, m.volumes)

@@ -36,7 +36,7 @@ type watchedMachine struct {
 
 // OpenLeaf implements [Machine].
 func (m watchedMachine) OpenLeaf(ctx context.Context, n *remap.Node) (machine.Leaf, error) {
-	defer m.calls.Begin("opening", n.DisplayName(), inflight.Nowhere)()
+	defer m.calls.Begin("opening", n.DisplayName(), inflight.NoOffset)()
 	leaf, err := m.Machine.OpenLeaf(ctx, n)
 	if err != nil {
 		return nil, err
@@ -46,13 +46,13 @@ func (m watchedMachine) OpenLeaf(ctx context.Context, n *remap.Node) (machine.Le
 
 // DropCaches implements [Machine].
 func (m watchedMachine) DropCaches(ctx context.Context, n *remap.Node, part machine.Part) error {
-	defer m.calls.Begin("writing back the page cache", n.DisplayName(), inflight.Nowhere)()
+	defer m.calls.Begin("writing back the page cache", n.DisplayName(), inflight.NoOffset)()
 	return m.Machine.DropCaches(ctx, n, part)
 }
 
 // Pair implements [Machine].
 func (m watchedMachine) Pair(ctx context.Context, src, dst *remap.Node) copydomain.Pair {
-	defer m.calls.Begin("identifying", dst.DisplayName(), inflight.Nowhere)()
+	defer m.calls.Begin("identifying", dst.DisplayName(), inflight.NoOffset)()
 	return m.Machine.Pair(ctx, src, dst)
 }
 
@@ -60,7 +60,7 @@ func (m watchedMachine) Pair(ctx context.Context, src, dst *remap.Node) copydoma
 // copier; until then the layout stays held for it.
 func (m watchedMachine) Copier(ctx context.Context, pair copydomain.Pair, opt copydomain.CopyOptions) (copydomain.Copier, error) {
 	name := pair.Dst.DisplayName()
-	defer m.calls.Begin("identifying", name, inflight.Nowhere)()
+	defer m.calls.Begin("identifying", name, inflight.NoOffset)()
 	c, err := m.Machine.Copier(ctx, pair, opt)
 	if err != nil {
 		return nil, err
@@ -83,6 +83,6 @@ func (c watchedCopier) Copy(ctx context.Context, moves []copydomain.Move) (copyd
 
 // Flush implements [copydomain.Copier].
 func (c watchedCopier) Flush(ctx context.Context) error {
-	defer c.calls.Begin("flush", c.name, inflight.Nowhere)()
+	defer c.calls.Begin("flush", c.name, inflight.NoOffset)()
 	return c.Copier.Flush(ctx)
 }

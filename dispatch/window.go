@@ -141,7 +141,7 @@ func (w *windows) zeroedInVain(ctx context.Context, steps []plan.Step) ([]plan.S
 
 // mayCopy keeps to the policy when steps are left for the host.
 func (w *windows) mayCopy(steps []plan.Step) error {
-	if err := plan.MayPass(steps); err != nil {
+	if err := plan.CheckBypass(steps); err != nil {
 		return failure.During("copy", err)
 	}
 	if w.opts.Offload != plan.OffloadRequire {
@@ -168,7 +168,7 @@ func (w *windows) mayCopy(steps []plan.Step) error {
 // pending_complete), so that what has not moved by now was right when it was
 // copied. The hold has been released: reading those layers is I/O.
 func (w *windows) copiedOnWrite(ctx context.Context, offload window.Offload, redo []plan.Step) ([]plan.Step, error) {
-	if !w.layout.Plan().Stack.Drifts(w.job.Src.Dev) {
+	if !w.layout.Plan().Stack.CopiesOnWrite(w.job.Src.Dev) {
 		return nil, nil
 	}
 	now, err := w.layout.Settle(ctx)
@@ -186,7 +186,7 @@ func (w *windows) copiedOnWrite(ctx context.Context, offload window.Offload, red
 	for i := range moved {
 		s := &moved[i]
 		w.account.Withdraw(s.Method, "", s.Len)
-		s.ToHost(plan.ReasonDrifted)
+		s.ToHost(plan.ReasonCopiedOnWrite)
 	}
 	w.offload.Redone(moved)
 	return moved, nil

@@ -137,7 +137,7 @@ func (w *windows) replan(ctx context.Context, done int64, rest []byterange.Range
 	if err != nil {
 		return nil, err
 	}
-	was, lost := w.layout.Plan(), w.layout.Lost(ctx)
+	was, lost := w.layout.Plan(), w.layout.DisksMissing(ctx)
 	w.adopt(p)
 	again, moved, err := w.reviewer.review(ctx, was, lost)
 	if err != nil {
@@ -162,7 +162,7 @@ func (w *windows) replan(ctx context.Context, done int64, rest []byterange.Range
 // lookAgain looks whether the destination lies where it lay, at the end of the copy. It
 // returns what is to be copied again, and whether anything was moved.
 func (w *windows) lookAgain(ctx context.Context) (again []byterange.Range, moved bool, err error) {
-	still, err := w.reviewer.stands(ctx)
+	still, err := w.reviewer.layoutUnchanged(ctx)
 	if err != nil || still {
 		return nil, false, err
 	}

@@ -27,7 +27,7 @@ var kinds = map[string]func(t *testing.T) (m *fakestack.Machine, src, dst remap.
 		return v.Machine, v.src, v.dst
 	},
 	"Copy format 2": func(t *testing.T) (*fakestack.Machine, remap.Dev, remap.Dev) {
-		v := newCrossing(t, copydomain.CrossEnable)
+		v := newCrossNamespace(t, copydomain.CrossEnable)
 		return v.Machine, v.src, v.dst
 	},
 	"EXTENDED COPY(LID1)": func(*testing.T) (*fakestack.Machine, remap.Dev, remap.Dev) {

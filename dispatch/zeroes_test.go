@@ -253,7 +253,7 @@ func (f *sparseFile) Zero(off, n int64) error {
 	return nil
 }
 
-// Hole implements ends.Holer.
+// Hole implements ends.HoleFinder.
 func (f *sparseFile) At(off int64) (bool, int64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

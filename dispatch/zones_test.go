@@ -69,7 +69,7 @@ func (d *disk) Size() int64             { return int64(len(d.mem)) }
 func (d *disk) Name() string            { return d.name }
 func (d *disk) ID() string              { return d.name }
 
-// Zones implements Zoner.
+// Zones implements ZoneReporter.
 func (d *disk) Zones(off, n int64) ([]blockio.Zone, error) {
 	var found []blockio.Zone
 	for z := off / d.size; z*d.size < off+n; z++ {
@@ -235,12 +235,12 @@ func TestZonesAreLost(t *testing.T) {
 	}
 	r := zonedRun(t, src, dst, byterange.Range{Len: testZone})
 	r.record.Note(r.job.Ranges, account.Share{})
-	r.record.Doubt(r.job.Ranges)
+	r.record.MarkForRecheck(r.job.Ranges)
 	if _, _, err := r.reviewer.review(t.Context(), r.layout.Plan(), false); !errors.Is(err, zones.ErrZone) {
 		t.Errorf("not there: %v", err)
 	}
 	copy(dst.mem, src.mem)
-	r.record.Doubt(r.job.Ranges)
+	r.record.MarkForRecheck(r.job.Ranges)
 	if again, _, err := r.reviewer.review(t.Context(), r.layout.Plan(), false); err != nil || len(again) > 0 {
 		t.Errorf("there: %v, %v", again, err)
 	}

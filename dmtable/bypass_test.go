@@ -34,7 +34,7 @@ func TestBypassed(t *testing.T) {
 			t.Errorf("%s: %v, %v", line, err, back.Check())
 		}
 		for _, table := range []*Table{live, &back} {
-			if table.Bypassed() != want || slices.ContainsFunc(table.Notes(), func(n string) bool { return strings.Contains(n, "copy what lies below") }) != want {
+			if table.Bypassed() != want || slices.ContainsFunc(table.Notes(), func(n string) bool { return strings.Contains(n, "copy the device below") }) != want {
 				t.Errorf("%s: %v, %q", line, table.Bypassed(), table.Notes())
 			}
 		}

@@ -41,7 +41,7 @@ func parseClone(t *Target, a *args) mapping {
 	case s.mode != "rw":
 		return a.opaque(t, "read-only")
 	case !s.whole():
-		return &noted{a.opaque(t, "hydrating"), []string{fmt.Sprintf("the clone has %d of %d regions", s.hydrated, s.regions)}}
+		return &noted{a.opaque(t, "hydrating"), []string{fmt.Sprintf("the clone has copied %d of %d regions", s.hydrated, s.regions)}}
 	}
 	return m
 }

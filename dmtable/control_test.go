@@ -138,13 +138,13 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-// spy remembers each buffer that the kernel was given.
-type spy struct {
+// recorder keeps each buffer that the kernel was given.
+type recorder struct {
 	Kernel
 	bufs [][]byte
 }
 
-func (s *spy) Ioctl(command uint, buf []byte) error {
+func (s *recorder) Ioctl(command uint, buf []byte) error {
 	s.bufs = append(s.bufs, buf)
 	return s.Kernel.Ioctl(command, buf)
 }
@@ -173,7 +173,7 @@ func TestNoKeySurvives(t *testing.T) {
 		for i := range 300 {
 			d.Lines = append(d.Lines, fmt.Sprintf("%d 8 %s", i*8, line))
 		}
-		k := &spy{Kernel: dmtest.New(d)}
+		k := &recorder{Kernel: dmtest.New(d)}
 		table, err := New(k).Table(devOther)
 		if err != nil {
 			t.Fatal(err)

@@ -77,7 +77,7 @@ func (t *Table) Notes() []string {
 	var p lineParser
 	var notes []string
 	if t.Bypassed() {
-		notes = append(notes, "what a file system above has encrypted by itself passes this layer as it is: copy what lies below, at equal positions")
+		notes = append(notes, "the file system above encrypts some blocks itself, and this layer leaves those as they are: copy the device below, to equal positions")
 	}
 	for i := range t.Targets {
 		n, ok := p.parse(&t.Targets[i]).(noter)

@@ -273,7 +273,7 @@ func TestWipedOnErrors(t *testing.T) {
 			return nil
 		},
 	} {
-		k := &spy{Kernel: mangling{dmtest.New(secretDevice(secret)), mangle}}
+		k := &recorder{Kernel: mangling{dmtest.New(secretDevice(secret)), mangle}}
 		c := New(k)
 		c.limit = 4 * firstBuffer
 		table, err := c.Table(devOther)

@@ -111,8 +111,8 @@ func (t *Table) Granule() remap.Sector {
 	return 0
 }
 
-// Drifts tells whether a map gains entries without a change of the table.
-func (t *Table) Drifts() bool {
+// CopiesOnWrite tells whether a map gains entries without a change of the table.
+func (t *Table) CopiesOnWrite() bool {
 	for i := range t.Targets {
 		if t.Targets[i].Exceptions != nil {
 			return true

@@ -133,7 +133,7 @@ func TestNotes(t *testing.T) {
 			"0 8 cache 253:1 253:2 253:3 128 0 default 0", "8 72/2048 128 5/16 1 2 3 4 5 6 9 1 writeback 0 smq 0 rw - ",
 			[]string{"9 blocks of the cache are newer than its origin"},
 		},
-		{"0 8 clone 253:1 253:2 253:3 8", "8 17/2048 8 5/125 1 0 0 rw", []string{"the clone has 5 of 125 regions"}},
+		{"0 8 clone 253:1 253:2 253:3 8", "8 17/2048 8 5/125 1 0 0 rw", []string{"the clone has copied 5 of 125 regions"}},
 		{
 			"0 8 raid raid1 1 0 3 253:1 253:2 253:3 253:4 - -", "raid1 3 AD- 8/8 idle 0 0 -",
 			[]string{"member 1 (253:4) of the array has failed", "member 2 of the array is missing"},

@@ -68,9 +68,9 @@ func parseVerity(t *Target, a *args) mapping {
 // verityNotes name the device below for lines that are not looked through even for who
 // trusts: all of Android Verified Boot are so.
 func verityNotes(dev remap.Dev, zeroes bool) []string {
-	text := fmt.Sprintf("what is checked lies on %s, from its first sector on: copy that to have it as it is stored", dev)
+	text := fmt.Sprintf("the verified data lies on %s, from its first sector on: copy that device to copy the data as it is stored", dev)
 	if zeroes {
-		text += ", which differs only in blocks that are known to be zeroes"
+		text += "; it differs only in blocks that are known to be zeroes"
 	}
 	return []string{text}
 }

@@ -74,7 +74,7 @@ func (a *Array) unfit() (reason remap.Reason, why string) {
 	state := a.Attrs["array_state"]
 	switch {
 	case states[state] == stopped && a.isContainer():
-		return ReasonContainer, "container of arrays, holds no data itself"
+		return ReasonContainer, "a container of arrays, which holds no data itself"
 	case states[state] == stopped:
 		return ReasonInactive, "inactive"
 	case state == "broken":
@@ -84,7 +84,7 @@ func (a *Array) unfit() (reason remap.Reason, why string) {
 	case states[state] == unknownState:
 		return ReasonUnparsed, "array_state is not understood"
 	case a.reshaping():
-		return ReasonReshape, "reshape is under way or prepared"
+		return ReasonReshape, "a reshape is under way or prepared"
 	case a.Attrs["bitmap/metadata"] == "clustered":
 		return ReasonClustered, "shared by the nodes of a cluster"
 	case levels[a.Level()] == nil:

@@ -12,7 +12,7 @@ import (
 func (a *Array) Notes() []string {
 	_, reason, why := a.mapped()
 	if reason != "" {
-		return append([]string{"nothing is read or written below: " + why}, a.memberNotes()...)
+		return append([]string{"dmcopy neither reads nor writes below: " + why}, a.memberNotes()...)
 	}
 	f, _ := a.parse()
 	var notes []string
@@ -36,13 +36,13 @@ func (a *Array) actionNotes(f *facts) (notes []string) {
 		notes = append(notes, action+" is running")
 	}
 	if f.synced < remap.MaxSectors && mirrors(f.level) {
-		notes = append(notes, fmt.Sprintf("copies may differ from sector %d on, which is not read below", f.synced))
+		notes = append(notes, fmt.Sprintf("the copies may differ from sector %d on: dmcopy does not read there below the array", f.synced))
 	}
 	if lo, hi, ok := a.suspendedWrites(); ok && hi > lo {
 		notes = append(notes, fmt.Sprintf("writes to sectors [%d,%d) are suspended", lo, hi))
 	}
 	if f.external {
-		notes = append(notes, "metadata is kept by a process: nothing is written below")
+		notes = append(notes, "a process keeps the metadata: dmcopy writes nothing below the array")
 	}
 	return notes
 }
@@ -56,15 +56,15 @@ func (a *Array) memberNotes() (notes []string) {
 			notes = append(notes, fmt.Sprintf("leg %s: %s is not understood", m.Name, bad))
 			continue
 		}
-		if what := m.remarks(&l); len(what) > 0 {
-			notes = append(notes, "leg "+m.Name+" "+strings.Join(what, ", "))
+		if what := m.notes(&l); len(what) > 0 {
+			notes = append(notes, "leg "+m.Name+" "+strings.Join(what, "; "))
 		}
 	}
 	return notes
 }
 
-// remarks say what is particular about a member.
-func (m *Member) remarks(l *leg) (what []string) {
+// notes say what is particular about a member.
+func (m *Member) notes(l *leg) (what []string) {
 	say := func(yes bool, text string) {
 		if yes {
 			what = append(what, text)
@@ -74,13 +74,13 @@ func (m *Member) remarks(l *leg) (what []string) {
 	say(l.is("faulty") && !l.is("in_sync"), "has failed")
 	say(l.is("journal"), "is the journal")
 	say(l.slot == noSlot && l.is("spare"), "is a spare")
-	say(l.is("replacement"), "is a replacement, which is not read")
-	say(l.slot != noSlot && l.is("spare"), "is recovering: complete below sector "+m.Attrs["recovery_start"]+", not read before it is whole")
-	say(l.is("write_mostly"), "is write-mostly: it may lag behind and is not read")
-	say(l.is("blocked"), "is blocked until its bad blocks are noted, and not read")
-	say(l.is("want_replacement"), "wants to be replaced")
-	say(l.is("write_error"), "has seen write errors")
-	say(l.muddled && !l.is("blocked"), "has a list of bad blocks that is not complete, and is not read")
-	say(len(l.bad) > 0, fmt.Sprintf("has bad blocks in %d places, which are not read", len(l.bad)))
+	say(l.is("replacement"), "is a replacement: dmcopy does not read it")
+	say(l.slot != noSlot && l.is("spare"), "is recovering: it is complete below sector "+m.Attrs["recovery_start"]+", and dmcopy does not read it before it is whole")
+	say(l.is("write_mostly"), "is write-mostly: it may lag behind, and dmcopy does not read it")
+	say(l.is("blocked"), "is blocked until its bad blocks are recorded: dmcopy does not read it")
+	say(l.is("want_replacement"), "is marked for replacement")
+	say(l.is("write_error"), "has had write errors")
+	say(l.muddled && !l.is("blocked"), "has an incomplete list of bad blocks: dmcopy does not read it")
+	say(len(l.bad) > 0, fmt.Sprintf("has bad blocks in %d places: dmcopy does not read them", len(l.bad)))
 	return what
 }

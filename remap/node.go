@@ -40,10 +40,10 @@ type Node struct {
 	// it is, because it is encrypted already: who reads or writes through it and is not
 	// that file system gets, or makes, something else of those blocks.
 	Bypassed bool
-	// Drifts tells that what maps this device gains entries without a change
-	// of layout (a snapshot, whenever its origin is written to): who read
-	// below it resolves again afterwards, and reads again what has moved.
-	Drifts bool
+	// CopiesOnWrite tells that the map of this device gains entries without a change of
+	// layout: that of a snapshot does, whenever somebody writes to its origin. Who has
+	// read below the device resolves again afterwards, and reads again what has moved.
+	CopiesOnWrite bool
 	// Locked tells that the map for writing is true only while nobody uses
 	// the lock of the volume group.
 	Locked bool

@@ -97,9 +97,9 @@ func (st *Stack) Node(dev Dev) *Node { return st.nodes[dev] }
 // Nodes lists all devices by device number.
 func (st *Stack) Nodes() []*Node { return st.order }
 
-// Drifts tells whether dev or a device below it drifts: [Node.Drifts].
-func (st *Stack) Drifts(dev Dev) bool {
-	return slices.ContainsFunc(st.Under(dev), func(n *Node) bool { return n.Drifts })
+// CopiesOnWrite tells whether [Node.CopiesOnWrite] is set for dev or a device below it.
+func (st *Stack) CopiesOnWrite(dev Dev) bool {
+	return slices.ContainsFunc(st.Under(dev), func(n *Node) bool { return n.CopiesOnWrite })
 }
 
 // Under lists dev and every device below it, each once, upper ones first.

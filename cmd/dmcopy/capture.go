@@ -33,7 +33,7 @@ To read a thin volume's map, dmcopy takes its pool's metadata snapshot for a mom
 }
 
 func (a *app) runCapture(ctx context.Context, names []string) error {
-	reader := layout.NewReader(layout.Options{HoldRoots: true, Log: a.log})
+	reader := layout.NewReader(layout.Options{TakeMetadataSnaps: true, Log: a.log})
 	defer a.hold()() // until the rest is closed
 	defer reader.Close()
 	machine := kernel.New(reader, a.log)

@@ -66,4 +66,4 @@ func line(s string) string {
 }
 
 // shown is a name as sentences show it.
-func shown(name string) string { return line(failure.Shown(name)) }
+func shown(name string) string { return line(failure.Quote(name)) }

@@ -148,7 +148,7 @@ func (a *app) closeState(state *journal.File, begun bool, err error) error {
 	stuck := errors.Is(err, inflight.ErrStuck)
 	if begun && err != nil && (stuck || state.Unfinished()) {
 		a.note("%s keeps what is done: to go on, run the same command again, or: dmcopy resume %s",
-			shown(state.Path()), failure.Word(state.Path()))
+			shown(state.Path()), failure.ShellQuote(state.Path()))
 	}
 	if stuck {
 		return nil
@@ -166,7 +166,7 @@ func noRoom(err error, job dispatch.Job, state string) error {
 	case errors.As(err, &journals):
 		return fmt.Errorf("the file system of the state file %s is full: make room, and run the same command again: %w", shown(state), err)
 	case state != "":
-		return fmt.Errorf("there is no room left for %s: make room, and go on with dmcopy resume %s: %w", shown(job.Dst.Name), failure.Word(state), err)
+		return fmt.Errorf("there is no room left for %s: make room, and go on with dmcopy resume %s: %w", shown(job.Dst.Name), failure.ShellQuote(state), err)
 	}
 	return fmt.Errorf("there is no room left for %s: make room, and copy again (with --state, a copy goes on where it ended): %w", shown(job.Dst.Name), err)
 }

@@ -89,15 +89,15 @@ func (a *app) exhausts(w *world, job dispatch.Job) (warnings []string) {
 	if job.Dst.Dev.IsZero() {
 		return nil
 	}
-	fillings, err := w.fillings(job.Dst.Dev)
+	snapshots, err := w.snapshots(job.Dst.Dev)
 	if err != nil {
 		a.log.Warn("dmcopy could not look at the snapshots of the destination", "error", err)
 		return nil
 	}
-	for i := range fillings {
-		text := exhausted(&fillings[i], job)
-		if fillings[i].Itself {
-			text = overflows(&fillings[i], job)
+	for i := range snapshots {
+		text := exhausted(&snapshots[i], job)
+		if snapshots[i].Itself {
+			text = overflows(&snapshots[i], job)
 		}
 		if text != "" {
 			warnings = append(warnings, text)
@@ -118,7 +118,7 @@ func (a *app) exhausts(w *world, job dispatch.Job) (warnings []string) {
 // lacksRoom says what a thin volume needs of its pool, if that may be more than there is:
 // a block for each that is written to, as far as the volume lacks blocks. Those that it
 // shares with snapshots of it are not counted.
-func lacksRoom(room layout.Room, job dispatch.Job) string {
+func lacksRoom(room layout.PoolSpace, job dispatch.Job) string {
 	need, free := min(unitsOf(job, room.Block.Bytes())*room.Block.Bytes(), room.Unmapped.Bytes()), room.Free.Bytes()
 	if need <= free {
 		return ""
@@ -144,7 +144,7 @@ func withEntries(chunks, chunk int64) int64 {
 }
 
 // overflows says what a snapshot that is written to needs and has, if that may be too little.
-func overflows(f *layout.Filling, job dispatch.Job) string {
+func overflows(f *layout.SnapshotSpace, job dispatch.Job) string {
 	chunk := max(f.Chunk.Bytes(), 1)
 	most := withEntries((f.Size.Bytes()+chunk-1)/chunk, chunk) - f.Used.Bytes()
 	need, free := min(withEntries(unitsOf(job, chunk), chunk), most), f.Free().Bytes()
@@ -175,7 +175,7 @@ func (w *world) lostSnapshot(err error, job dispatch.Job) error {
 }
 
 // exhausted says what a snapshot of the destination needs and has, if that may be too little.
-func exhausted(f *layout.Filling, job dispatch.Job) string {
+func exhausted(f *layout.SnapshotSpace, job dispatch.Job) string {
 	chunk := max(f.Chunk.Bytes(), 1)
 	need := withEntries(unitsOf(job, chunk), chunk)
 	free := f.Free().Bytes()
@@ -191,10 +191,10 @@ func exhausted(f *layout.Filling, job dispatch.Job) string {
 func deviceName(e ends.Endpoint) string {
 	for _, path := range []string{e.Name, "/dev/" + e.Name, "/dev/mapper/" + e.Name} {
 		if strings.HasPrefix(path, "/") && isEnd(path, e) {
-			return failure.Word(path)
+			return failure.ShellQuote(path)
 		}
 	}
-	return failure.Word(e.Device.Name())
+	return failure.ShellQuote(e.Device.Name())
 }
 
 // afterwards is what a copy that was made has to be warned of.

@@ -30,7 +30,7 @@ func TestExhausted(t *testing.T) {
 		"parts of chunks":   {1024 - 24, []byterange.Range{{Dst: 4095, Len: 2}, {Dst: 8192, Len: 1}}, "writing to vg/home takes up to 16.0 KiB of its snapshot vg/snap, which has 12.0 KiB of 512.0 KiB left: a full snapshot is lost: extend it first (lvextend -L +4k vg/snap), or remove it"},
 		"full, and nothing": {1024, nil, ""},
 	} {
-		f := &layout.Filling{Name: "vg/snap", SnapshotUse: dmtable.SnapshotUse{Chunk: 8, Used: remap.Sector(c.used), Total: 1024}}
+		f := &layout.SnapshotSpace{Name: "vg/snap", SnapshotUse: dmtable.SnapshotUse{Chunk: 8, Used: remap.Sector(c.used), Total: 1024}}
 		if got := exhausted(f, dispatch.Job{Dst: ends.Endpoint{Name: "vg/home"}, Ranges: c.ranges}); got != c.want {
 			t.Errorf("%s: %s", name, got)
 		}
@@ -69,7 +69,7 @@ func TestOverflows(t *testing.T) {
 		"enough of it": {16, 512, 128 << 10, ""},
 		"all is there": {1032, 1032, 512 << 10, ""},
 	} {
-		f := &layout.Filling{Name: "vg/snap", Itself: true, Size: 1024, SnapshotUse: dmtable.SnapshotUse{Chunk: 8, Used: remap.Sector(c.used), Total: remap.Sector(c.total)}}
+		f := &layout.SnapshotSpace{Name: "vg/snap", Itself: true, Size: 1024, SnapshotUse: dmtable.SnapshotUse{Chunk: 8, Used: remap.Sector(c.used), Total: remap.Sector(c.total)}}
 		if got := overflows(f, dispatch.Job{Dst: ends.Endpoint{Name: "vg/snap"}, Ranges: []byterange.Range{{Len: c.length}}}); got != c.want {
 			t.Errorf("%s: %s", name, got)
 		}
@@ -88,7 +88,7 @@ func TestLacksRoom(t *testing.T) {
 		"less is lacking": {2048, []byterange.Range{{Len: 4 << 20}}, ""},
 		"parts of blocks": {8192, []byterange.Range{{Dst: 4096, Len: 1 << 20}}, "writing to vg/thin takes up to 1.1 MiB of its thin pool vg/pool, which has 1.0 MiB of 16.0 MiB left: when the pool is full, writes wait or fail: make room in it first (lvextend, or remove volumes), or copy less"},
 	} {
-		room := layout.Room{Pool: "vg/pool", Block: 128, Free: 2048, Total: 32768, Unmapped: remap.Sector(c.unmapped)}
+		room := layout.PoolSpace{Pool: "vg/pool", Block: 128, Free: 2048, Total: 32768, Unmapped: remap.Sector(c.unmapped)}
 		if got := lacksRoom(room, dispatch.Job{Dst: ends.Endpoint{Name: "vg/thin"}, Ranges: c.ranges}); got != c.want {
 			t.Errorf("%s: %s", name, got)
 		}
@@ -124,8 +124,8 @@ func TestLostSnapshot(t *testing.T) {
 	}
 }
 
-// TestGrown: what a copy of all of a source lacks by the end of it is told of.
-func TestGrown(t *testing.T) {
+// TestSourceGrowth: what a copy of all of a source lacks by the end of it is told of.
+func TestSourceGrowth(t *testing.T) {
 	job := dispatch.Job{Src: ends.Endpoint{Name: "a"}, Dst: ends.Endpoint{Name: "b"}}
 	for grown, want := range map[int64]string{0: "", 512: "a has grown by 512 B while it was copied, and these are missing in the copy: make b as long"} {
 		if got := strings.Join(afterwards(&account.Report{SourceGrown: grown}, job), "; "); !strings.HasPrefix(got, want) || (want == "") != (got == "") {

@@ -30,11 +30,11 @@ type world struct {
 	close func() error
 	// finder is asked which disks can copy.
 	finder *copydomain.Finder
-	// fillings are the snapshots that writing to a device fills.
-	fillings func(dev remap.Dev) ([]layout.Filling, error)
+	// snapshots are the snapshots that writing to a device fills.
+	snapshots func(dev remap.Dev) ([]layout.SnapshotSpace, error)
 	// rooms are what is left of the thin pools that it takes blocks of, lost the snapshots
 	// below a device that cannot be used any more.
-	rooms func(dev remap.Dev) ([]layout.Room, error)
+	rooms func(dev remap.Dev) ([]layout.PoolSpace, error)
 	lost  func(dev remap.Dev) ([]string, error)
 	// refusals is what a snapshot knows of why copy would refuse two ends; nil for this
 	// machine.
@@ -77,16 +77,16 @@ func (a *app) world(f stackFlag, l layersFlag) (*world, error) {
 
 // live is this machine.
 func (a *app) live(l layersFlag) *world {
-	reader := layout.NewReader(layout.Options{HoldRoots: l.roots, Trust: l.trust, Log: a.log})
+	reader := layout.NewReader(layout.Options{TakeMetadataSnaps: l.roots, Trust: l.trust, Log: a.log})
 	machine := kernel.New(reader, a.log)
 	given := a.hold()
 	return &world{
-		Machine:  machine,
-		fillings: reader.Fillings,
-		rooms:    reader.Rooms,
-		lost:     reader.Lost,
-		finder:   machine.Finder,
-		find:     func(name string) (remap.Dev, error) { return ends.FindDevice(thisMachine, name) },
+		Machine:   machine,
+		snapshots: reader.SnapshotSpaces,
+		rooms:     reader.PoolSpaces,
+		lost:      reader.LostSnapshots,
+		finder:    machine.Finder,
+		find:      func(name string) (remap.Dev, error) { return ends.FindDevice(thisMachine, name) },
 		close: func() error {
 			defer given()
 			return errors.Join(machine.Close(), reader.Close())
@@ -214,7 +214,7 @@ func (c *captured) OpenLeaf(context.Context, *remap.Node) (machine.Leaf, error) 
 func (c *captured) Holder(hold.Mode, *remap.Node) machine.Holder { return offlineHolder{} }
 
 // Watch implements [machine.Machine].
-func (c *captured) Watch() machine.Watch { return machine.Deaf{} }
+func (c *captured) Watch() machine.Watch { return machine.NoWatch{} }
 
 // DropCaches implements [machine.Machine].
 func (c *captured) DropCaches(context.Context, *remap.Node, machine.Part) error { return errOffline }

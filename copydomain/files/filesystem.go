@@ -98,7 +98,7 @@ func identify(fd int, st *unix.Stat_t) (FileSystem, error) {
 	}
 	f := FileSystem{Type: k.name, Name: device(st)}
 	if k.ask == nil {
-		f.lacks("%s has no copy between files that spares this machine, or none that is known", k.name)
+		f.lacks("as far as dmcopy knows, %s cannot copy between files by itself", k.name)
 		return f, nil
 	}
 	return f, k.ask(&f, fd, st)
@@ -159,7 +159,7 @@ func (f *FileSystem) nfs(fd int, st *unix.Stat_t) error {
 		return err
 	}
 	if !copiesNFS(mounts, device(st)) {
-		f.lacks("nfs copies from version 4.2 on")
+		f.lacks("NFS copies files by itself from version 4.2 on")
 		return nil
 	}
 	return f.server(fd, st)

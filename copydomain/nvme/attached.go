@@ -34,7 +34,7 @@ func Attached(ctx context.Context, controller Transport, src, dst *Device) (bloc
 		case err != nil:
 			return blocks.Support{}, err
 		case !d.Namespace.same(now):
-			return blocks.Unsupported(reasonNotReachable, "namespace %d of controller %d is another one", d.NSID, c.CNTLID), nil
+			return blocks.Unsupported(reasonNotReachable, "controller %d has another namespace with the ID %d", c.CNTLID, d.NSID), nil
 		}
 	}
 	return blocks.Support{Able: blocks.Yes}, nil

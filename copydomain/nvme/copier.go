@@ -40,9 +40,9 @@ func NewCopier(dev *Device, opts blocks.Options) (*Copier, error) { return newCo
 
 // NewCrossCopier prepares copies from a namespace to another one that is attached
 // to every controller that may execute the commands, where these take descriptor
-// format 2: see [Crossing].
+// format 2: see [CrossNamespaceSupport].
 func NewCrossCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
-	if why := Crossing(src, dst); why.Able != blocks.Yes {
+	if why := CrossNamespaceSupport(src, dst); why.Able != blocks.Yes {
 		return nil, opError("new copier", dst.String(), fmt.Errorf("%w: %s (%s)", blocks.ErrNotSupported, why.Reason, why.Detail))
 	}
 	return newCopier(src, dst, opts)

@@ -288,7 +288,7 @@ func TestRangeLocksAreByNamespace(t *testing.T) {
 	})
 }
 
-func TestCrossing(t *testing.T) {
+func TestCrossNamespaceSupport(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(c *Controller, a, b *LoopbackNamespace)
 		edit   func(a, b *Device)
@@ -308,7 +308,7 @@ func TestCrossing(t *testing.T) {
 		if tc.edit != nil {
 			tc.edit(a, b)
 		}
-		got := Crossing(a, b)
+		got := CrossNamespaceSupport(a, b)
 		if got.Reason != tc.want || (got.Able == blocks.Yes) != (tc.want == "") || (got.Detail == "") != (tc.want == "") {
 			t.Errorf("%s: %+v", name, got)
 		}

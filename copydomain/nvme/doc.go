@@ -6,7 +6,8 @@
 //
 //	Open      a namespace by its kernel name; a Transport sends commands
 //	Probe     Identify: is Copy there, with which limits, and if not, why not
-//	Crossing  can blocks go from one namespace to another
+//	CrossNamespaceSupport
+//	          can blocks go from one namespace to another
 //	Pack      pieces of one namespace into few commands within the limits
 //	Copier    issues them, bounded in number and in time, and says of every
 //	          block what became of it: done, to be redone, or fenced

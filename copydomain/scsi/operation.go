@@ -45,7 +45,7 @@ const (
 	operationHead   = 32
 	unitsBlocks     = 0xF1       // TRANSFER COUNT UNITS: logical blocks
 	unitsLargest    = 6          // EiB
-	delayUntold     = 0xFFFFFFFE // and above
+	delayUnknown    = 0xFFFFFFFE // and above
 	tokenDescriptor = 2 + tokenSize
 )
 
@@ -79,7 +79,7 @@ func ParseOperation(b []byte, blockSize uint32) (Operation, error) {
 		Action: b[4] & serviceActionMask, State: state, Blocks: count,
 		Status: Status(b[12]), Sense: append([]byte(nil), b[operationHead:operationHead+sense]...),
 	}
-	if delay := binary.BigEndian.Uint32(b[8:]); delay < delayUntold {
+	if delay := binary.BigEndian.Uint32(b[8:]); delay < delayUnknown {
 		o.Delay = time.Duration(delay) * time.Millisecond
 	}
 	o.Token, err = parseToken(b[operationHead+field:])

@@ -28,7 +28,7 @@ func Span(src, dst *Device) (Limits, blocks.Support) {
 	limits := dst.Limits.Min(src.Limits)
 	switch {
 	case min(src.Parameters.Descriptors, dst.Parameters.Descriptors) < 2:
-		return Limits{}, blocks.Unsupported("domain:one-unit-only", "the target takes one logical unit in a command")
+		return Limits{}, blocks.Unsupported("domain:one-unit-only", "the target accepts only one logical unit in a command")
 	case src.Form != dst.Form:
 		return Limits{}, blocks.Unsupported("domain:different-target", "the logical units know different forms of EXTENDED COPY")
 	case !limits.Valid():
@@ -59,7 +59,7 @@ func SpanTokens(src, dst *Device) (TokenLimits, blocks.Support) {
 func apart(src, dst *Device) blocks.Support {
 	switch common, found := CommonDesignator(src, dst); {
 	case found:
-		return blocks.Unsupported("domain:duplicate-designator", "both logical units are called %v", common)
+		return blocks.Unsupported("domain:duplicate-designator", "both logical units have the identity %v", common)
 	case src.Serial != "" && src.Serial == dst.Serial:
 		return blocks.Unsupported("domain:not-distinct", "both logical units have serial number %q", src.Serial)
 	case !sameTarget(src, dst):

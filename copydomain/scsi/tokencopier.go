@@ -136,7 +136,7 @@ func (b *tokenBatch) Send(ctx context.Context, s *tokenSlot) blocks.Outcome {
 // Landed implements [blocks.Protocol]: a pair that has never copied, and takes no token
 // or tells nothing, will not do so later.
 func (b *tokenBatch) Landed(_ *tokenSlot, o blocks.Outcome) blocks.Outcome {
-	return b.landed(o, &b.retries, o.Action == blocks.ActionEmulate && (tokenEnded(o) || errors.Is(o.Err, errUntold)))
+	return b.landed(o, &b.retries, o.Action == blocks.ActionEmulate && (tokenEnded(o) || errors.Is(o.Err, errNoAccount)))
 }
 
 // tokenEnded: the target does not take a token any more that it has given out. One

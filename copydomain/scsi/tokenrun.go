@@ -23,8 +23,8 @@ const (
 	longestDelay  = 2 * time.Second
 )
 
-// errUntold: a command has succeeded, and there is no telling what it did.
-var errUntold = errors.New("the target does not tell what became of the operation")
+// errNoAccount: a command has succeeded, and there is no telling what it did.
+var errNoAccount = errors.New("the target did not report what became of the operation")
 
 // tokenRun is one token copy: first the token, then what it stands for is written,
 // until all of it is.
@@ -152,7 +152,7 @@ func (r *tokenRun) populate(ctx context.Context) blocks.Outcome {
 		o.Action = blocks.ActionBackOff
 	}
 	if o.Action == blocks.ActionDone && (op.Token == nil || op.Blocks == 0 || op.Blocks > want) {
-		o = untold(fmt.Errorf("%w: a token for %d of %d blocks", errUntold, op.Blocks, want))
+		o = unaccounted(fmt.Errorf("%w: a token for %d of %d blocks", errNoAccount, op.Blocks, want))
 	}
 	o.Untouched = true
 	if o.Action == blocks.ActionDone {
@@ -163,7 +163,7 @@ func (r *tokenRun) populate(ctx context.Context) blocks.Outcome {
 	return o
 }
 
-func untold(err error) blocks.Outcome {
+func unaccounted(err error) blocks.Outcome {
 	return blocks.Outcome{Action: blocks.ActionEmulate, Reason: "device:untold", Err: err}
 }
 
@@ -208,7 +208,7 @@ func (r *tokenRun) advance(op Operation, o blocks.Outcome) blocks.Outcome {
 	case o.Action != blocks.ActionDone:
 		return o
 	case op.Blocks == 0 || op.Blocks > r.held:
-		return untold(fmt.Errorf("%w: %d of %d blocks written", errUntold, op.Blocks, r.held))
+		return unaccounted(fmt.Errorf("%w: %d of %d blocks written", errNoAccount, op.Blocks, r.held))
 	}
 	r.done, r.offset, r.held, r.fresh = r.done+op.Blocks, r.offset+op.Blocks, r.held-op.Blocks, 0
 	if r.held == 0 {
@@ -232,7 +232,7 @@ func (r *tokenRun) result(ctx context.Context, d *Device, id uint32, action uint
 		case err != nil && running:
 			return op, blocks.Outcome{Action: blocks.ActionFence, Reason: "device:no-answer", Err: err}
 		case err != nil:
-			return op, untold(fmt.Errorf("%w: %w", errUntold, err))
+			return op, unaccounted(fmt.Errorf("%w: %w", errNoAccount, err))
 		case op.State != OperationRunning:
 			return op, judgeOperation(op)
 		case now.After(end):

@@ -5,9 +5,9 @@ func (d *Device) Notes() []string {
 	c, _, why := d.mapped()
 	switch c {
 	case readable:
-		return []string{"the cache is clean: read below it, written through it"}
+		return []string{"the cache is clean: dmcopy reads below it and writes through it"}
 	case bare:
-		return []string{"without a cache: read below it, written through it, because one may be attached at any time"}
+		return []string{"without a cache: dmcopy reads below it, and writes through it because a cache may be attached at any time"}
 	}
-	return []string{"nothing is read or written below: " + why}
+	return []string{"dmcopy neither reads nor writes below: " + why}
 }

@@ -137,7 +137,7 @@ func (d devices) readBcache(n *Node) (_ *Node, print remap.Fingerprint, err erro
 		return nil, print, err
 	}
 	if !slices.Equal(n.Bcache.Below(), n.Slaves) || n.Bcache.Size != n.Size {
-		return nil, print, &Error{n.describe(), fmt.Errorf("%w: a cache comes or goes", ErrRace)}
+		return nil, print, &Error{n.describe(), fmt.Errorf("%w: a cache is being attached or detached", ErrRace)}
 	}
 	return n, n.Bcache.Print(), nil
 }

@@ -51,30 +51,30 @@ func TestFillings(t *testing.T) {
 	r.Mapped("dm-4", "253:4", "upper", 4096, "dm-3")
 	r.kernel.Set(mapped(r.Dev("dm-3"), "top", "", "0 4096 snapshot-origin 253:0"))
 	r.kernel.Set(mapped(r.Dev("dm-4"), "upper", "", "0 4096 linear 253:3 0"))
-	want := layout.Filling{Name: "snap", Size: 4096, SnapshotUse: dmtable.SnapshotUse{Origin: r.Dev("dm-0"), Chunk: 8, Used: 24, Total: 4096}}
+	want := layout.SnapshotSpace{Name: "snap", Size: 4096, SnapshotUse: dmtable.SnapshotUse{Origin: r.Dev("dm-0"), Chunk: 8, Used: 24, Total: 4096}}
 	for _, name := range []string{"dm-3", "dm-4"} {
-		got, err := r.reader.Fillings(r.Dev(name))
-		if err != nil || !slices.Equal(got, []layout.Filling{want}) || got[0].Free() != 4072 {
+		got, err := r.reader.SnapshotSpaces(r.Dev(name))
+		if err != nil || !slices.Equal(got, []layout.SnapshotSpace{want}) || got[0].Free() != 4072 {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
 	want.Itself = true
-	if got, err := r.reader.Fillings(r.Dev("dm-2")); err != nil || !slices.Equal(got, []layout.Filling{want}) {
+	if got, err := r.reader.SnapshotSpaces(r.Dev("dm-2")); err != nil || !slices.Equal(got, []layout.SnapshotSpace{want}) {
 		t.Errorf("itself: %+v, %v", got, err)
 	}
-	if lost, err := r.reader.Lost(r.Dev("dm-2")); err != nil || len(lost) > 0 {
+	if lost, err := r.reader.LostSnapshots(r.Dev("dm-2")); err != nil || len(lost) > 0 {
 		t.Errorf("lost: %q, %v", lost, err)
 	}
 	for _, name := range []string{"dm-0", "dm-1", "nvme0n1"} { // below, and beside
-		if got, err := r.reader.Fillings(r.Dev(name)); err != nil || len(got) > 0 {
+		if got, err := r.reader.SnapshotSpaces(r.Dev(name)); err != nil || len(got) > 0 {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
 	r.setSnap("Invalid")
-	if got, err := r.reader.Fillings(r.Dev("dm-3")); err != nil || len(got) > 0 {
+	if got, err := r.reader.SnapshotSpaces(r.Dev("dm-3")); err != nil || len(got) > 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if lost, err := r.reader.Lost(r.Dev("dm-2")); err != nil || !slices.Equal(lost, []string{"snap"}) {
+	if lost, err := r.reader.LostSnapshots(r.Dev("dm-2")); err != nil || !slices.Equal(lost, []string{"snap"}) {
 		t.Errorf("lost: %q, %v", lost, err)
 	}
 }
@@ -136,8 +136,8 @@ func TestExceptions(t *testing.T) {
 		t.Error(p)
 	}
 	st := stackOf(t, s)
-	if !st.Drifts(r.Dev("dm-2")) || st.Drifts(r.Dev("dm-0")) {
-		t.Error("a snapshot drifts, its origin does not")
+	if !st.CopiesOnWrite(r.Dev("dm-2")) || st.CopiesOnWrite(r.Dev("dm-0")) {
+		t.Error("a snapshot copies on write, its origin does not")
 	}
 	for e, err := range st.Resolve(remap.Write, remap.Range{Dev: r.Dev("dm-2"), Len: 4096}) {
 		if err != nil || e.Kind != remap.Opaque {

@@ -33,9 +33,9 @@ type Options struct {
 	// DM answers for mapped devices. If it is nil, the kernel of this machine
 	// is asked, and only once a mapped device is met.
 	DM *dmtable.Control
-	// HoldRoots lets the Reader take metadata snapshots of thin pools, without
+	// TakeMetadataSnaps lets the Reader take metadata snapshots of thin pools, without
 	// which thin volumes are not mapped. They are held until Close.
-	HoldRoots bool
+	TakeMetadataSnaps bool
 	// State is the directory where it is written down which ones were taken.
 	State string
 	// Trust is for the snapshots that are made.
@@ -90,7 +90,7 @@ func NewReader(o Options) *Reader {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Reader{
-		fs: o.FS, log: o.Log, dm: o.DM, holdRoots: o.HoldRoots, stateDir: cmp.Or(o.State, DefaultState), trust: o.Trust,
+		fs: o.FS, log: o.Log, dm: o.DM, holdRoots: o.TakeMetadataSnaps, stateDir: cmp.Or(o.State, DefaultState), trust: o.Trust,
 		roots: make(map[remap.Dev]*heldRoot), stores: make(map[remap.Dev]lastStore), attempts: attempts, pause: pause,
 	}
 }

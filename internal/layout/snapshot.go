@@ -123,11 +123,11 @@ func (n *Node) node(trust Trust) (*remap.Node, error) {
 		Dev: n.Dev, Name: n.Name, Path: n.Path(), Size: n.Size, BlockSize: n.LogicalBlock, ReadOnly: n.ReadOnly,
 		Layer: n.Layer(), Leaf: n.Leaf(), Mutable: n.Stacked() && n.Kind != sysblock.Partition, Print: n.print,
 	}
-	if remark := n.Remark(); remark != "" {
-		node.Notes = []string{remark}
+	if note := n.Note(); note != "" {
+		node.Notes = []string{note}
 	}
 	if t := n.DM; t != nil {
-		node.Layer, node.Drifts, node.Locked = t.TrustedLayer(trust), t.Drifts(), t.Locks()
+		node.Layer, node.CopiesOnWrite, node.Locked = t.TrustedLayer(trust), t.CopiesOnWrite(), t.Locks()
 		node.Notes, node.Granule, node.Bypassed = t.Notes(), t.Granule(), t.Bypassed()
 		node.Label, node.Owner, node.Transition, node.Arranged = t.Label(), t.Owner(), t.Transition(), t.Arranged()
 	}
@@ -168,7 +168,7 @@ func (n *Node) check() error {
 	case n.Unread != "":
 		return n.checkUnread()
 	case n.Blind, n.Raced:
-		return impossible("what it is made of was not read, but all of it was")
+		return impossible("the device is marked as partly read, but nothing is missing")
 	case !validName(n.Name):
 		return impossible("name %q", n.Name)
 	case !validName(string(n.Kind)):
@@ -189,7 +189,7 @@ func (n *Node) check() error {
 func (n *Node) checkUnread() error {
 	switch {
 	case n.DM != nil, n.MD != nil, n.Bcache != nil, n.Loop != nil, n.Offload != nil, len(n.Problems) > 0:
-		return impossible("what it is made of was read, but not all of it")
+		return impossible("the device is marked as unread, but has contents")
 	case oneLine(n.Name) != n.Name || oneLine(string(n.Kind)) != string(n.Kind):
 		return impossible("name %q, kind %q", n.Name, n.Kind)
 	}

@@ -77,7 +77,7 @@ func (r *thinRig) setPool(status string, flags ...uint32) {
 func (r *thinRig) newReader(t testing.TB) *layout.Reader {
 	t.Helper()
 	reader := layout.NewReader(layout.Options{
-		FS: r.FS(), DM: dmtable.New(r.kernel), HoldRoots: true, State: r.state, Log: slog.New(slog.DiscardHandler),
+		FS: r.FS(), DM: dmtable.New(r.kernel), TakeMetadataSnaps: true, State: r.state, Log: slog.New(slog.DiscardHandler),
 	})
 	t.Cleanup(func() { _ = reader.Close() })
 	return reader
@@ -744,16 +744,16 @@ func TestConcurrentReads(t *testing.T) {
 // TestRooms: what is left of the pool of a volume, and how much the volume lacks.
 func TestRooms(t *testing.T) {
 	r := newThinRig(t)
-	rooms, err := r.reader.Rooms(r.Dev("dm-6"))
+	rooms, err := r.reader.PoolSpaces(r.Dev("dm-6"))
 	status, statusErr := dmtable.ParsePoolStatus(r.pool.status())
 	if err != nil || statusErr != nil || len(rooms) != 1 {
 		t.Fatal(rooms, err, statusErr)
 	}
-	want := layout.Room{Pool: "pool", Block: 128, Free: remap.Sector(status.DataBlocks-status.UsedBlocks) * 128, Total: poolData * 128, Unmapped: 1280 - 384}
+	want := layout.PoolSpace{Pool: "pool", Block: 128, Free: remap.Sector(status.DataBlocks-status.UsedBlocks) * 128, Total: poolData * 128, Unmapped: 1280 - 384}
 	if rooms[0] != want || want.Free == want.Total {
 		t.Errorf("%+v, want %+v", rooms[0], want)
 	}
-	if rooms, err := r.reader.Rooms(r.Dev("dm-4")); err != nil || len(rooms) > 0 {
+	if rooms, err := r.reader.PoolSpaces(r.Dev("dm-4")); err != nil || len(rooms) > 0 {
 		t.Errorf("of the pool's own: %+v, %v", rooms, err)
 	}
 }

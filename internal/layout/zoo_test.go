@@ -178,7 +178,7 @@ func sameStacks(t *testing.T, what string, a, b *remap.Stack, kinds map[remap.Ki
 	t.Helper()
 	for _, n := range a.Nodes() {
 		m := b.Node(n.Dev)
-		if !slices.Equal(n.Notes, m.Notes) || n.Drifts != m.Drifts || n.Locked != m.Locked || n.Transition != m.Transition ||
+		if !slices.Equal(n.Notes, m.Notes) || n.CopiesOnWrite != m.CopiesOnWrite || n.Locked != m.Locked || n.Transition != m.Transition ||
 			n.Owner != m.Owner || n.Label != m.Label || n.Mutable != m.Mutable {
 			t.Errorf("%s: live %+v\ncaptured %+v", what, n, m)
 		}

@@ -57,9 +57,9 @@ func (l *LoopFile) Note() string {
 		what += fmt.Sprintf(", %d bytes of it", l.Limit)
 	}
 	if l.Block != nil {
-		return what + ": copied through this machine; name that device instead"
+		return what + ": dmcopy copies it through the host; name that device instead"
 	}
-	return what + ": where its file system shares blocks, it is copied so to others of it; onto it only with --hold=trust"
+	return what + ": if the file system shares blocks between files, dmcopy does so to copy from it, and with --hold=trust to copy onto it"
 }
 
 // LoopFile reads what is behind a loop device; nil for one that has no file.

@@ -77,7 +77,7 @@ func TestSnapshotKeeps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if changes := before.Changes(after); len(changes) > 0 || !after.Drifts(dev) || after.Drifts(real) {
+	if changes := before.Changes(after); len(changes) > 0 || !after.CopiesOnWrite(dev) || after.CopiesOnWrite(real) {
 		t.Errorf("%v", changes)
 	}
 	var got []remap.Sector

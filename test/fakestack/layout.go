@@ -112,7 +112,7 @@ func (d *device) node() *remap.Node {
 		n.Layer = d.table[0].Target.(Mirror)
 	default:
 		n.Bypassed = slices.ContainsFunc(d.table, func(seg Segment) bool { c, ok := seg.Target.(Crypt); return ok && c.Override })
-		n.Layer, n.Drifts, n.Granule = d.table.layer(), d.table.drifts(), d.table.granule()
+		n.Layer, n.CopiesOnWrite, n.Granule = d.table.layer(), d.table.copiesOnWrite(), d.table.granule()
 	}
 	return n
 }

@@ -219,8 +219,8 @@ func (t table) layer() remap.Layer {
 	return l
 }
 
-// drifts tells whether the layer gains entries by itself.
-func (t table) drifts() bool {
+// copiesOnWrite tells whether the layer gains entries without a change of the table.
+func (t table) copiesOnWrite() bool {
 	return slices.ContainsFunc(t, func(seg Segment) bool { _, ok := seg.Target.(*Snapshot); return ok })
 }
 

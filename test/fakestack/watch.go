@@ -9,15 +9,15 @@ import (
 
 // watch implements machine.Watch.
 type watch struct {
-	m     *Machine
-	devs  []remap.Dev
-	woken chan struct{}
+	m      *Machine
+	devs   []remap.Dev
+	events chan struct{}
 }
 
 // Watch implements machine.Machine. Nothing is heard of swaps by itself: as in the
 // kernel they may come to be known late, or never.
 func (m *Machine) Watch() machine.Watch {
-	w := &watch{m: m, woken: make(chan struct{}, 1)}
+	w := &watch{m: m, events: make(chan struct{}, 1)}
 	m.change(func() { m.watches[w] = true })
 	return w
 }
@@ -33,7 +33,7 @@ func (m *Machine) Wake(dev remap.Dev) (concerned int) {
 		}
 		concerned++
 		select {
-		case w.woken <- struct{}{}:
+		case w.events <- struct{}{}:
 		default:
 		}
 	}
@@ -47,13 +47,13 @@ func (m *Machine) Watches() int {
 	return len(m.watches)
 }
 
-// Concern implements machine.Watch.
-func (w *watch) Concern(devs []remap.Dev) {
+// Follow implements machine.Watch.
+func (w *watch) Follow(devs []remap.Dev) {
 	w.m.change(func() { w.devs = slices.Clone(devs) })
 }
 
-// Woken implements machine.Watch.
-func (w *watch) Woken() <-chan struct{} { return w.woken }
+// Events implements machine.Watch.
+func (w *watch) Events() <-chan struct{} { return w.events }
 
 // Close implements machine.Watch.
 func (w *watch) Close() error {

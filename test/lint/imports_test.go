@@ -102,7 +102,7 @@ var tests = []string{"*_test.go", "internal/alias/aliastest/...", "internal/bloc
 var dependencies = []dependency{
 	{"C", nil, "the program is static and is built without a C compiler"},
 	{"unsafe", []string{"*/uapi.go", "*/ioctl.go", "*/uapi_test.go", "*/uapi_amd64_test.go", "internal/boottime/syscall.go", "test/..."}, "memory is shared with the kernel in few files, each next to the header that it mirrors"},
-	{"golang.org/x/sys/...", append([]string{"internal/alias/...", "internal/blockio/...", "internal/boottime/...", "copydomain/blocks/outcome.go", "copydomain/files/...", "copydomain/nvme/...", "copydomain/scsi/...", "dmtable/...", "internal/sysblock/...", "internal/sysfs/...", "internal/inuse/...", "internal/layout/heldroot.go", "internal/layout/watch/...",
+	{"golang.org/x/sys/...", append([]string{"internal/alias/...", "internal/blockio/...", "internal/boottime/...", "copydomain/blocks/outcome.go", "copydomain/files/...", "copydomain/nvme/...", "copydomain/scsi/...", "dmtable/...", "internal/sysblock/...", "internal/sysfs/...", "internal/inuse/...", "internal/layout/metadatasnap.go", "internal/layout/watch/...",
 		"emulation/...", "dispatch/...", "internal/dispatch/...", "internal/journal/...", "cmd/dmcopy/..."}, tests...), "only who talks to the kernel knows its numbers"},
 	{"golang.org/x/term", []string{"cmd/dmcopy/..."}, "only the command has a terminal"},
 	{"github.com/sirupsen/logrus/...", []string{"cmd/dmcopy/..."}, "libraries log to a *slog.Logger that they are given"},

@@ -60,7 +60,7 @@ var mutants = []mutant{
 	{
 		guard:  "files: each of two copies of one source is told that it has changed",
 		symbol: "blockio.Status.Changed", old: "changed := now.Ctime != s.seen", new: "changed := now.Ctime != s.file.opened.Ctime\n\ts.file.opened.Ctime = now.Ctime",
-		in: "./internal/dispatch/ends", tests: "TestDoubtsOfTwoCopies",
+		in: "./internal/dispatch/ends", tests: "TestModifiedSignOfTwoCopies",
 	},
 	{
 		guard:  "files: whose status has changed is compared",
@@ -119,7 +119,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "source: what it has gained is told of",
-		symbol: "dispatch.run.noteGrown", old: "r.account.SourceGrown = grown", new: "r.account.SourceGrown = 0 * grown",
+		symbol: "dispatch.run.noteSourceGrowth", old: "r.account.SourceGrown = grown", new: "r.account.SourceGrown = 0 * grown",
 		in: "./dispatch", tests: "TestSourceGrows",
 	},
 	{
@@ -154,7 +154,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "layers: a disk that is gone is said to be gone",
-		symbol: "offload.Offloader.underHold", old: "if o.layout.OnlyGone(moved, steps.Through()) {", new: "if o.layout.OnlyGone(nil, steps.Through()) {",
+		symbol: "offload.Offloader.underHold", old: "if o.layout.OnlyMissing(moved, steps.Through()) {", new: "if o.layout.OnlyMissing(nil, steps.Through()) {",
 		in: "./dispatch", tests: "TestDiskGone",
 	},
 	{
@@ -169,7 +169,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "layers: a failed command is not made up for through what a file system bypasses",
-		symbol: "dispatch.windows.mayCopy", old: "if err := plan.MayPass(steps); err != nil {", new: "if err := plan.MayPass(steps[:0]); err != nil {",
+		symbol: "dispatch.windows.mayCopy", old: "if err := plan.CheckBypass(steps); err != nil {", new: "if err := plan.CheckBypass(steps[:0]); err != nil {",
 		in: "./dispatch", tests: "TestBypassedFails",
 	},
 	{
@@ -245,12 +245,12 @@ var mutants = []mutant{
 	{
 		guard:  "what was not begun is left to be copied",
 		symbol: "dispatch.windows.copy", old: "rest = slices.Concat(unbegun, byterange.Skip(rest, done))", new: "rest = slices.Concat(unbegun[:0], byterange.Skip(rest, done))",
-		in: "./dispatch", tests: "TestNewsOfSource",
+		in: "./dispatch", tests: "TestEventOfSource",
 	},
 	{
 		guard:  "what was not begun is not said to be done",
 		symbol: "window.Offload.Remove", old: "o[key] = plan.Without(o[key], unbegun)", new: "o[key] = plan.Without(o[key], nil)",
-		in: "./dispatch", tests: "TestNewsOfSource",
+		in: "./dispatch", tests: "TestEventOfSource",
 	},
 	{
 		guard:  "zones are written to their end",
@@ -274,7 +274,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "what is done is shown when the destination is moved",
-		symbol: "dispatch.reviewer.review", old: "if len(suspects) == 0 {", new: "if true {",
+		symbol: "dispatch.reviewer.review", old: "if len(rechecks) == 0 {", new: "if true {",
 		in: "./dispatch", tests: "TestLeavesWithoutData",
 	},
 	{
@@ -289,7 +289,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "a destination that was elsewhere and is back",
-		symbol: "dispatch.reviewer.stands", old: "heard := r.layout.HasNews()", new: "heard := false",
+		symbol: "dispatch.reviewer.layoutUnchanged", old: "event := r.layout.HasEvent()", new: "event := false",
 		in: "./dispatch", tests: "TestLeavesAndReturns",
 	},
 	{
@@ -309,7 +309,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "zones are not written again",
-		symbol: "dispatch.reviewer.lose", old: "if r.zones.Any() {", new: "if false {",
+		symbol: "dispatch.reviewer.invalidate", old: "if r.zones.Any() {", new: "if false {",
 		in: "./dispatch", tests: "TestZonesAreLost",
 	},
 	{
@@ -334,8 +334,8 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "second look at sources that drift",
-		symbol: "dispatch.windows.copiedOnWrite", old: "if !w.layout.Plan().Stack.Drifts(w.job.Src.Dev) {", new: "if true {",
-		in: "./dispatch", tests: "TestDrifts",
+		symbol: "dispatch.windows.copiedOnWrite", old: "if !w.layout.Plan().Stack.CopiesOnWrite(w.job.Src.Dev) {", new: "if true {",
+		in: "./dispatch", tests: "TestCopiedOnWrite",
 	},
 	{
 		guard:  "second look at what was zeroed",
@@ -754,7 +754,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "losses of a destination that moves on and on",
-		symbol: "record.Record.Lose", old: "r.losses > maxLosses", new: "r.losses > 10*maxLosses",
+		symbol: "record.Record.Invalidate", old: "r.invalidations > maxInvalidations", new: "r.invalidations > 10*maxInvalidations",
 		in: "./dispatch", tests: "TestLeavesForGood",
 	},
 	{
@@ -914,7 +914,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "snapshots that a copy fills are told of",
-		symbol: "layout.Reader.filling", old: "ok && use.Origin == origin {", new: "ok && use.Origin == dev {",
+		symbol: "layout.Reader.snapshotSpace", old: "ok && use.Origin == origin {", new: "ok && use.Origin == dev {",
 		in: "./internal/layout", tests: "TestFillings",
 	},
 	{
@@ -929,7 +929,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "a snapshot that overflows when it is written to is told of",
-		symbol: "layout.Reader.Fillings", old: "if use, ok := table.Targets[i].SnapshotUse(); ok {", new: "if use, ok := table.Targets[i].SnapshotUse(); ok && false {",
+		symbol: "layout.Reader.SnapshotSpaces", old: "if use, ok := table.Targets[i].SnapshotUse(); ok {", new: "if use, ok := table.Targets[i].SnapshotUse(); ok && false {",
 		in: "./internal/layout", tests: "TestFillings",
 	},
 	{
@@ -1185,12 +1185,12 @@ var mutants = []mutant{
 	{
 		guard:  "a destination file that was written is no hole in the end",
 		symbol: "dispatch.run.finish", old: "if err := r.dest.filled(ctx, r.job.Ranges); err != nil {", new: "if err := error(nil); err != nil {",
-		in: "./dispatch", tests: "TestDestinationFileIsHollow",
+		in: "./dispatch", tests: "TestDestinationFileIsPunched",
 	},
 	{
 		guard:  "a hole of the destination is right where the source holds zeroes",
 		symbol: "dispatch.base.differs", old: "if err != nil || len(found.Mismatches) == 0 {\n\t\treturn nil, err\n\t}\n\treturn &found.Mismatches[0], nil", new: "return &emulation.Mismatch{}, err",
-		in: "./dispatch", tests: "TestDestinationFileIsHollow",
+		in: "./dispatch", tests: "TestDestinationFileIsPunched",
 	},
 	{
 		guard:  "state: a rate file that is gone keeps no copy from being resumed",
@@ -1219,12 +1219,12 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "windows end somewhere",
-		symbol: "window.Fit", old: "min(max(bytes, 1), Max)", new: "max(bytes, 1)",
+		symbol: "window.Fit", old: "min(max(bytes, 1), MaxSize)", new: "max(bytes, 1)",
 		in: "./internal/dispatch/window", tests: "TestHugeWindow",
 	},
 	{
 		guard:  "the largest number is the largest",
-		symbol: "window.Whole", old: "if f >= math.MaxInt64 {", new: "if f > 0 && f < 0 {",
+		symbol: "window.Truncate", old: "if f >= math.MaxInt64 {", new: "if f > 0 && f < 0 {",
 		in: "./internal/dispatch/pace", tests: "TestHugeRates",
 	},
 	{
@@ -1429,17 +1429,17 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "gone: what is done on a disk that is gone stays done",
-		symbol: "dispatch.reviewer.review", old: "if lost && r.layout.OnLost(was, moved) {", new: "if false && r.layout.OnLost(was, moved) {",
+		symbol: "dispatch.reviewer.review", old: "if lost && r.layout.WasOnMissing(was, moved) {", new: "if false && r.layout.WasOnMissing(was, moved) {",
 		in: "./dispatch", tests: "TestDiskGoneInBetween",
 	},
 	{
 		guard:  "gone: what is recorded of a disk that is gone stays recorded",
-		symbol: "dispatch.reviewer.disown", old: "if r.layout.Lost(ctx) {", new: "if r.layout.Lost(ctx) && false {",
+		symbol: "dispatch.reviewer.withdrawMoved", old: "if r.layout.DisksMissing(ctx) {", new: "if r.layout.DisksMissing(ctx) && false {",
 		in: "./dispatch", tests: "TestDiskGoneInBetween",
 	},
 	{
 		guard:  "gone: a copy that fails looks whether a disk is gone",
-		symbol: "track.Layout.Lacking", old: "if l.plan != nil {", new: "if false {",
+		symbol: "track.Layout.WithMissing", old: "if l.plan != nil {", new: "if false {",
 		in: "./dispatch", tests: "TestDiskGoneInBetween",
 	},
 	{

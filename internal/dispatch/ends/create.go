@@ -94,7 +94,7 @@ func refuseCreation(name string, bare bool) error {
 		return missing("does not exist", activate)
 	}
 	if !bare && !strings.Contains(name, "/") {
-		return missing("cannot be found, neither as a device nor as a file", check+"; for a new file, write "+failure.Word("./"+name)+" or add --create")
+		return missing("cannot be found, neither as a device nor as a file", check+"; for a new file, write "+failure.ShellQuote("./"+name)+" or add --create")
 	}
 	return nil
 }
@@ -114,7 +114,7 @@ func refuseShort(name string, err error) error {
 		return err
 	}
 	return failure.Refuse(name, "does not exist, and with the length of the source it %s",
-		"create it first, with the length that it needs: truncate --size=BYTES "+failure.Word(name), refusal.Reason)
+		"create it first, with the length that it needs: truncate --size=BYTES "+failure.ShellQuote(name), refusal.Reason)
 }
 
 // A madeFile is a file that was created to be written to, and how it was then.

@@ -83,7 +83,7 @@ func TestCreateBareNames(t *testing.T) {
 	src := fileEnd("f", 512)
 	for _, name := range []string{"sdx", "dm-77", "vg-lv", "two words", "nvme0n1p9"} {
 		_, _, err := CreateDestination(t.Context(), here, name, src, nil, OpenOptions{})
-		wantRefusal(t, err, []string{name + " cannot be found", "write " + failure.Word("./"+name) + " or add --create"})
+		wantRefusal(t, err, []string{name + " cannot be found", "write " + failure.ShellQuote("./"+name) + " or add --create"})
 		if _, err := os.Lstat(name); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: %v", name, err)
 		}

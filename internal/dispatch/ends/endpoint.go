@@ -29,9 +29,9 @@ type Endpoint struct {
 	Device emulation.Device
 	// Zones tells the zones of a device that is written in order, and is nil for any
 	// other.
-	Zones Zoner
+	Zones ZoneReporter
 	// Holes tells where a regular file has holes, and is nil where that is not known.
-	Holes Holer
+	Holes HoleFinder
 	// storage is the ID of what a loop device is stored in, if it is known.
 	storage string
 	// loops tells which loop devices on files it is, or rests on; nil for a regular file.
@@ -85,16 +85,16 @@ func (e Endpoint) Close() error {
 // with a file at the other end. Of other devices nothing has to be known for it.
 func (e Endpoint) InFile() bool { return e.File != nil || strings.HasPrefix(e.storage, "file:") }
 
-// Zoner is a device with zones, which tells those that a range lies in.
-type Zoner interface {
+// ZoneReporter is a device with zones, which tells those that a range lies in.
+type ZoneReporter interface {
 	Zones(off, n int64) ([]blockio.Zone, error)
 }
 
 // HostManaged is the zone model of devices that enforce the order of writes.
 const HostManaged = "host-managed"
 
-// Holer knows where the holes of a regular file are.
-type Holer interface {
+// HoleFinder knows where the holes of a regular file are.
+type HoleFinder interface {
 	// At tells whether the file has a hole at byte off, and where that, or what is
 	// none, ends: behind off.
 	At(off int64) (hole bool, end int64, err error)
@@ -102,8 +102,8 @@ type Holer interface {
 
 // Parts yields the parts of n bytes of a file from byte off on, counted from there, and whether each
 // is a hole. The file is not believed what cannot be, nor asked again then: the rest is no hole. Without a
-// Holer none of it is.
-func Parts(file Holer, off, n int64) iter.Seq2[byterange.Run, bool] {
+// HoleFinder none of it is.
+func Parts(file HoleFinder, off, n int64) iter.Seq2[byterange.Run, bool] {
 	return func(yield func(byterange.Run, bool) bool) {
 		for at := int64(0); at < n; {
 			hole, part := false, n-at
@@ -121,9 +121,9 @@ func Parts(file Holer, off, n int64) iter.Seq2[byterange.Run, bool] {
 	}
 }
 
-// holesOf makes a Holer of a file if it can be relied on. What is dirty is written first:
+// holesOf makes a HoleFinder of a file if it can be relied on. What is dirty is written first:
 // what is then a hole is one on disk as well.
-func holesOf(file *emulation.File) Holer {
+func holesOf(file *emulation.File) HoleFinder {
 	holes := file.Holes()
 	if ok, err := holes.Known(); err != nil || !ok || file.Sync() != nil {
 		return nil

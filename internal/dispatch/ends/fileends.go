@@ -241,19 +241,19 @@ func (l *Files) dstFiles() map[string]bool {
 	return ids
 }
 
-// A Doubt is a sign that the source may have been written to.
-type Doubt struct {
-	// What says it, as a sentence about the source does.
+// ModifiedSign is a sign that somebody may have written to the source.
+type ModifiedSign struct {
+	// What is the sign, as a sentence.
 	What string
-	// Beside: it can have been written to beside the source as well.
-	Beside bool
+	// MaybeElsewhere: the write may have been to another part of the file that the source is stored in.
+	MaybeElsewhere bool
 }
 
 // MayBeModified tells why the source may have been written to since this was asked last: its
 // status has changed, which it does even if its time of modification is put back, or that of a
 // file that it is stored in. It can be something else than its contents, such as its mode. Where that
 // is accepted, it is not asked.
-func (l *Files) MayBeModified() (*Doubt, error) {
+func (l *Files) MayBeModified() (*ModifiedSign, error) {
 	if l.live {
 		return nil, nil
 	}
@@ -266,18 +266,18 @@ func (l *Files) MayBeModified() (*Doubt, error) {
 		if name == "" {
 			return nil, failure.During("copy", of(l.srcName, err))
 		}
-		return &Doubt{name + " was written to", true}, nil
+		return &ModifiedSign{name + " was written to", true}, nil
 	}
 	changed, err := l.src.status.Changed()
 	if !changed {
 		return nil, failure.During("copy", named(l.srcName, err))
 	}
-	return &Doubt{"it was written to, and its time of modification was put back", false}, nil
+	return &ModifiedSign{"it was written to, and its time of modification was put back", false}, nil
 }
 
-// Grown tells by how many bytes the source is longer than what the ranges copy of it, if they were
+// SourceGrowth tells by how many bytes the source is longer than what the ranges copy of it, if they were
 // to reach to its end.
-func (l *Files) Grown(ranges []byterange.Range) (int64, error) {
+func (l *Files) SourceGrowth(ranges []byterange.Range) (int64, error) {
 	if l.srcSize == nil || !slices.ContainsFunc(ranges, func(r byterange.Range) bool { return r.Src+r.Len == l.srcSize.Size() }) {
 		return 0, nil
 	}

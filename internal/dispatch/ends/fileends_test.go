@@ -9,9 +9,9 @@ import (
 	"github.com/dmcopy/dmcopy/internal/sysblock"
 )
 
-// TestDoubtsOfTwoCopies: of two copies that have one source open, each is told that its status
+// TestModifiedSignOfTwoCopies: of two copies that have one source open, each is told that its status
 // has changed, whichever asks first; and either is told once.
-func TestDoubtsOfTwoCopies(t *testing.T) {
+func TestModifiedSignOfTwoCopies(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "source")
 	if err := os.WriteFile(path, make([]byte, 4096), 0o600); err != nil {
 		t.Fatal(err)
@@ -26,8 +26,8 @@ func TestDoubtsOfTwoCopies(t *testing.T) {
 	ask := func(want bool) {
 		t.Helper()
 		for name, copy := range map[string]*Files{"one copy": &one, "the other": &other} {
-			if doubt, err := copy.MayBeModified(); err != nil || (doubt != nil) != want {
-				t.Errorf("%s is told %+v, %v; want a doubt: %v", name, doubt, err, want)
+			if sign, err := copy.MayBeModified(); err != nil || (sign != nil) != want {
+				t.Errorf("%s is told %+v, %v; want a sign: %v", name, sign, err, want)
 			}
 		}
 	}

@@ -102,13 +102,13 @@ type Needed struct {
 // RefuseFreeze refuses to freeze a file system that the copy itself would wait for:
 // that of its destination, or of anything below that, and those of what it needs.
 func RefuseFreeze(sys sysblock.FS, src, dst Endpoint, needs []Needed) error {
-	b := bed{sys: sys, dev: src.mounted.Dev(), seen: make(map[remap.Dev]bool)}
+	check := freezeCheck{sys: sys, dev: src.mounted.Dev(), seen: make(map[remap.Dev]bool)}
 	target := Needed{What: "the destination " + dst.Name, Way: "choose another destination, or " + anotherWay}
-	if err := b.refuse(src, target, b.underEnd(dst)); err != nil {
+	if err := check.refuse(src, target, check.underEnd(dst)); err != nil {
 		return err
 	}
 	for _, n := range needs {
-		if err := b.refuse(src, n, b.underFile(n.Path)); err != nil {
+		if err := check.refuse(src, n, check.underFile(n.Path)); err != nil {
 			return err
 		}
 	}
@@ -120,15 +120,15 @@ var (
 	errOpaque = errors.New("what is below it is not known")
 )
 
-// bed looks for what lies on a file system, which is on the device dev.
-type bed struct {
+// freezeCheck looks for what lies on the file system that is to be frozen, on the device dev.
+type freezeCheck struct {
 	sys  sysblock.FS
 	dev  remap.Dev
 	seen map[remap.Dev]bool
 }
 
 // refuse explains what one of the others has found.
-func (b *bed) refuse(src Endpoint, n Needed, found error) error {
+func (c *freezeCheck) refuse(src Endpoint, n Needed, found error) error {
 	switch {
 	case errors.Is(found, errOnIt):
 		return failure.Refuse(src.Name, "cannot be frozen: %s lies on it, and the copy would wait for itself", n.Way, n.What)
@@ -140,20 +140,20 @@ func (b *bed) refuse(src Endpoint, n Needed, found error) error {
 	return failure.During("open", found)
 }
 
-func (b *bed) underEnd(e Endpoint) error {
+func (c *freezeCheck) underEnd(e Endpoint) error {
 	if e.Dev.IsZero() {
-		return b.underFile(e.Device.Name())
+		return c.underFile(e.Device.Name())
 	}
-	return b.under(e.Dev)
+	return c.under(e.Dev)
 }
 
 // underFile fails with errOnIt if the file, or the directory that it will be in,
 // lies on the file system, and with errOpaque if that cannot be told.
-func (b *bed) underFile(path string) error {
+func (c *freezeCheck) underFile(path string) error {
 	var st unix.Stat_t
 	err := unix.Stat(path, &st)
 	if errors.Is(err, fs.ErrNotExist) {
-		return b.underFile(filepath.Dir(path))
+		return c.underFile(filepath.Dir(path))
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
@@ -164,7 +164,7 @@ func (b *bed) underFile(path string) error {
 	if err := stacked(path); err != nil {
 		return err
 	}
-	return b.underMount(remap.Dev{Major: unix.Major(st.Dev), Minor: unix.Minor(st.Dev)})
+	return c.underMount(remap.Dev{Major: unix.Major(st.Dev), Minor: unix.Minor(st.Dev)})
 }
 
 // stacked fails for file systems that keep their files in others.
@@ -182,25 +182,25 @@ func stacked(path string) error {
 
 // underMount is for the number that files of a file system report. Without a
 // major number it is none of a device.
-func (b *bed) underMount(dev remap.Dev) error {
+func (c *freezeCheck) underMount(dev remap.Dev) error {
 	switch {
-	case dev == b.dev:
+	case dev == c.dev:
 		return errOnIt
 	case dev.Major == 0:
 		return nil
 	}
-	return b.under(dev)
+	return c.under(dev)
 }
 
 // under is for block devices. What lies on the device of the file system lies
 // beside it, or nobody could have mounted it; what a loop device stores goes through
 // the file system that its file is on.
-func (b *bed) under(dev remap.Dev) error {
-	if b.seen[dev] {
+func (c *freezeCheck) under(dev remap.Dev) error {
+	if c.seen[dev] {
 		return nil
 	}
-	b.seen[dev] = true
-	facts, err := b.sys.Facts(dev)
+	c.seen[dev] = true
+	facts, err := c.sys.Facts(dev)
 	if err != nil {
 		return err
 	}
@@ -211,27 +211,27 @@ func (b *bed) under(dev remap.Dev) error {
 	case facts.Part != nil:
 		lower = []remap.Dev{facts.Part.Parent}
 	case facts.Kind == sysblock.Loop:
-		return b.underLoop(facts)
+		return c.underLoop(facts)
 	case facts.Stacked() && len(lower) == 0 && facts.Kind != sysblock.DM: // tables without devices
 		return fmt.Errorf("%w: %s", errOpaque, facts.Name)
 	}
 	for _, dev := range lower {
-		if err := b.under(dev); err != nil {
+		if err := c.under(dev); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *bed) underLoop(facts *sysblock.Facts) error {
-	l, err := b.sys.LoopFile(facts)
+func (c *freezeCheck) underLoop(facts *sysblock.Facts) error {
+	l, err := c.sys.LoopFile(facts)
 	switch {
 	case err != nil:
 		return err
 	case l == nil:
 		return nil // it holds nothing
 	case l.Block != nil:
-		return b.under(*l.Block)
+		return c.under(*l.Block)
 	}
 	number, isFile := strings.CutPrefix(l.ID, "file:")
 	number = number[:max(strings.LastIndexByte(number, ':'), 0)]
@@ -242,5 +242,5 @@ func (b *bed) underLoop(facts *sysblock.Facts) error {
 	if err := stacked(l.File); errors.Is(err, errOpaque) { // the path may be of another mount namespace
 		return err
 	}
-	return b.underMount(dev)
+	return c.underMount(dev)
 }

@@ -145,7 +145,7 @@ func TestCreateOnFrozen(t *testing.T) {
 // TestRefuseFreezeUnknown: what may lie on the file system, if only that could be told,
 // counts unless it is only read.
 func TestRefuseFreezeUnknown(t *testing.T) {
-	b := bed{}
+	b := freezeCheck{}
 	unknown := fmt.Errorf("%w: for a test", errOpaque)
 	if err := b.refuse(Endpoint{Name: "src"}, Needed{What: "the state"}, unknown); !errors.Is(err, failure.ErrRefused) {
 		t.Error(err)
@@ -200,12 +200,12 @@ func TestBed(t *testing.T) {
 	for name, want := range map[string]error{
 		"sda": nil, "sda1": nil, "loop0": errOpaque, "loop1": nil, "zloop0": errOpaque, "dm-0": errOpaque, "dm-1": nil, "dm-2": nil,
 	} {
-		b := bed{sys: m.FS(), dev: remap.Dev{Major: 8, Minor: 99}, seen: make(map[remap.Dev]bool)}
+		b := freezeCheck{sys: m.FS(), dev: remap.Dev{Major: 8, Minor: 99}, seen: make(map[remap.Dev]bool)}
 		if err := b.under(m.Dev(name)); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", name, err, want)
 		}
 	}
-	b := bed{sys: m.FS(), dev: remap.Dev{Major: 8, Minor: 99}, seen: make(map[remap.Dev]bool)}
+	b := freezeCheck{sys: m.FS(), dev: remap.Dev{Major: 8, Minor: 99}, seen: make(map[remap.Dev]bool)}
 	for dev, want := range map[remap.Dev]error{
 		b.dev: errOnIt, {Minor: 17}: nil, {Major: 8, Minor: 1}: nil, {Major: 253}: errOpaque, {Major: 9}: sysblock.ErrGone,
 	} {

@@ -16,8 +16,8 @@ import (
 
 // Frozen is a source that stands still.
 type Frozen interface {
-	// Over is closed when it stands still no longer.
-	Over() <-chan struct{}
+	// Thawed is closed when it stands still no longer.
+	Thawed() <-chan struct{}
 	// Thaw ends it. There is no error only if it has stood still until now.
 	Thaw() error
 }

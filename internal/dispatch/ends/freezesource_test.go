@@ -13,8 +13,8 @@ import (
 // still stands still, as far as it says.
 type still struct{ err error }
 
-func (still) Over() <-chan struct{} { return nil }
-func (s still) Thaw() error         { return s.err }
+func (still) Thawed() <-chan struct{} { return nil }
+func (s still) Thaw() error           { return s.err }
 
 // TestUnwritten: what was written while a source stood still shows that it did not, whoever says so.
 func TestUnwritten(t *testing.T) {

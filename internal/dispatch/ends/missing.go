@@ -52,7 +52,7 @@ func refuseForbidden(name, path string, err error) error {
 		file = filepath.Dir(path)
 	}
 	marked := func(what, flag string) error {
-		return failure.Refuse(name, "cannot be written to: %s is %s", fmt.Sprintf("remove the attribute (chattr -%s %s), or choose another file", flag, failure.Word(file)), file, what)
+		return failure.Refuse(name, "cannot be written to: %s is %s", fmt.Sprintf("remove the attribute (chattr -%s %s), or choose another file", flag, failure.ShellQuote(file)), file, what)
 	}
 	switch attributes := inodeAttributes(file); {
 	case attributes&unix.STATX_ATTR_IMMUTABLE != 0:

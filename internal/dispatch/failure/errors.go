@@ -33,8 +33,8 @@ var (
 	// ErrTaken: somebody began to use the destination while it was written. What they see,
 	// and what they write, is not what was copied.
 	ErrTaken = errors.New("somebody began to use the destination while it was written")
-	// ErrHollow: somebody took away what was written of the destination, a regular file.
-	ErrHollow = errors.New("what was written is a hole now")
+	// ErrPunched: somebody punched a hole into what was written of the destination, a regular file.
+	ErrPunched = errors.New("what was written is a hole now")
 	// ErrInterrupted: the caller ended the copy.
 	ErrInterrupted = errors.New("interrupted")
 	// ErrThawed: the file system of the source did not stand still until the end of
@@ -53,7 +53,7 @@ type Refusal struct {
 
 func (r *Refusal) Error() string {
 	// A name that has several lines is no reason to print more than one.
-	text := Shown(r.Thing) + " " + r.Reason
+	text := Quote(r.Thing) + " " + r.Reason
 	if r.Way != "" {
 		text += ": " + onOneLine(r.Way)
 	}

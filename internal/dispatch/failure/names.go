@@ -7,9 +7,9 @@ import (
 	"unicode"
 )
 
-// Shown is a name as a sentence shows it: on one line, and in quotes where nobody would
+// Quote is a name as a sentence shows it: on one line, and in quotes where nobody would
 // see it otherwise.
-func Shown(name string) string {
+func Quote(name string) string {
 	if strings.TrimSpace(name) != name || name == "" {
 		return strconv.Quote(name)
 	}
@@ -19,8 +19,8 @@ func Shown(name string) string {
 // onOneLine keeps a name that has several lines on one.
 func onOneLine(name string) string { return strings.ReplaceAll(name, "\n", `\n`) }
 
-// Word is a name as a shell takes it.
-func Word(name string) string {
+// ShellQuote quotes a name for a shell, where it has to be.
+func ShellQuote(name string) string {
 	switch {
 	case name != "" && strings.IndexFunc(name, special) < 0:
 		return name

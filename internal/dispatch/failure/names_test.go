@@ -22,10 +22,10 @@ func TestNames(t *testing.T) {
 		"größe":        {"größe", "größe"},
 		"ü\n":          {`"ü\n"`, `$'\xc3\xbc\n'`},
 	} {
-		if got := failure.Shown(name); got != want.shown {
+		if got := failure.Quote(name); got != want.shown {
 			t.Errorf("%q is shown as %s, want %s", name, got, want.shown)
 		}
-		word := failure.Word(name)
+		word := failure.ShellQuote(name)
 		if word != want.word {
 			t.Errorf("%q is the word %s, want %s", name, word, want.word)
 		}

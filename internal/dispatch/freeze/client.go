@@ -122,8 +122,8 @@ func rethaw(fs ice) error {
 	return nil
 }
 
-// Over is closed when the file system is frozen no longer, asked for or not.
-func (z *Frozen) Over() <-chan struct{} { return z.over }
+// Thawed is closed when the file system is frozen no longer, asked for or not.
+func (z *Frozen) Thawed() <-chan struct{} { return z.over }
 
 // Thaw lets writers go on. There is no error only if the file system was frozen
 // all the time, and is no longer.

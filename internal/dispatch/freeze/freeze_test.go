@@ -203,7 +203,7 @@ func TestExpires(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	<-z.Over()
+	<-z.Thawed()
 	if err := z.Thaw(); !errors.Is(err, ErrExpired) || errors.Is(err, os.ErrClosed) {
 		t.Error(err)
 	}

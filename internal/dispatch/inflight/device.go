@@ -32,6 +32,6 @@ func (w watched) Zero(off, n int64) error {
 
 // Flush implements [emulation.Device].
 func (w watched) Flush() error {
-	defer w.calls.Begin("flush", w.name, Nowhere)()
+	defer w.calls.Begin("flush", w.name, NoOffset)()
 	return w.Device.Flush()
 }

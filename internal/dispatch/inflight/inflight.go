@@ -1,5 +1,5 @@
-// Package inflight counts the calls into the kernel that are under way, and leaves those
-// behind that do not come back.
+// Package inflight lists the calls into the kernel that are in flight, and leaves behind
+// those that do not come back.
 package inflight
 
 import (
@@ -35,18 +35,18 @@ const (
 type Call struct {
 	Op    string // "write"
 	On    string // "vg/home"
-	Off   int64  // in bytes, or Nowhere
+	Off   int64  // in bytes, or NoOffset
 	Since time.Time
 	// command: copy commands, as opposed to a system call of our own.
 	command bool
 }
 
-// Nowhere is the offset of a call that is not about one.
-const Nowhere = -1
+// NoOffset is the offset of a call that has none.
+const NoOffset = -1
 
 func (c Call) String() string {
 	text := c.Op + " of " + c.On
-	if c.Off != Nowhere {
+	if c.Off != NoOffset {
 		text += fmt.Sprintf(" at byte %d", c.Off)
 	}
 	return text + fmt.Sprintf(", for %.0f s", time.Since(c.Since).Seconds())
@@ -69,12 +69,12 @@ var ErrStuck = errors.New("still waiting for the kernel")
 type Stuck struct {
 	Calls []Call // the oldest first
 	Cause error  // why the copy was to end
-	// Told: it was not to be waited for any longer, whatever was under way.
-	Told bool
+	// GaveUp: the caller asked not to wait any longer, whatever was in flight.
+	GaveUp bool
 }
 
 func (e *Stuck) Error() string {
-	if e.Told && len(e.Calls) == 0 {
+	if e.GaveUp && len(e.Calls) == 0 {
 		return fmt.Sprintf("%v: dmcopy stopped at once, as you asked; no call into the kernel was under way", e.Cause)
 	}
 	return fmt.Sprintf("%v: %v: %s; until it completes, this process cannot exit and the destination stays locked",
@@ -96,7 +96,7 @@ func Waiting(calls []Call) string {
 	return text
 }
 
-// Calls knows the calls of a copy that are under way.
+// Calls are the calls of a copy that are in flight.
 type Calls struct {
 	mu    sync.Mutex
 	under map[*Call]struct{}
@@ -105,32 +105,32 @@ type Calls struct {
 func New() *Calls { return &Calls{under: make(map[*Call]struct{})} }
 
 // Begin notes a call; the result notes its end.
-func (v *Calls) Begin(op, on string, off int64) (end func()) {
-	return v.note(&Call{Op: op, On: on, Off: off, Since: time.Now()})
+func (s *Calls) Begin(op, on string, off int64) (end func()) {
+	return s.note(&Call{Op: op, On: on, Off: off, Since: time.Now()})
 }
 
 // Commands notes copy commands, which their copier bounds.
-func (v *Calls) Commands(on string) (end func()) {
-	return v.note(&Call{Op: "copy commands", On: on, Off: Nowhere, Since: time.Now(), command: true})
+func (s *Calls) Commands(on string) (end func()) {
+	return s.note(&Call{Op: "copy commands", On: on, Off: NoOffset, Since: time.Now(), command: true})
 }
 
-func (v *Calls) note(c *Call) (end func()) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.under[c] = struct{}{}
+func (s *Calls) note(c *Call) (end func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.under[c] = struct{}{}
 	return func() {
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		delete(v.under, c)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.under, c)
 	}
 }
 
 // UnderWay lists the calls, the oldest first.
-func (v *Calls) UnderWay() []Call {
-	v.mu.Lock()
-	defer v.mu.Unlock()
+func (s *Calls) UnderWay() []Call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var calls []Call
-	for c := range v.under {
+	for c := range s.under {
 		calls = append(calls, *c)
 	}
 	slices.SortFunc(calls, func(a, b Call) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Off, b.Off)) })
@@ -139,9 +139,9 @@ func (v *Calls) UnderWay() []Call {
 
 // until is when what is under way is given up, if the end was asked for: as soon as
 // one call has taken too long; but not before commands, for which a hold is on.
-func (v *Calls) until(asked time.Time) time.Time {
+func (s *Calls) until(asked time.Time) time.Time {
 	first := asked.Add(silentAfter)
-	for i, c := range v.UnderWay() {
+	for i, c := range s.UnderWay() {
 		end := c.until(asked)
 		if c.command {
 			return end

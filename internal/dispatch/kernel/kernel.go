@@ -68,7 +68,7 @@ func (k *Machine) Watch() machine.Watch {
 	w, err := watch.Open("", k.log)
 	if err != nil {
 		k.log.Debug("the layout is not watched", "error", err)
-		return machine.Deaf{}
+		return machine.NoWatch{}
 	}
 	return w
 }
@@ -126,7 +126,7 @@ func dropAll(dev remap.Dev) error {
 
 // Local is the machine with a reader of its own, which close closes as well.
 func Local(log *slog.Logger) (m *Machine, close func() error) {
-	reader := layout.NewReader(layout.Options{HoldRoots: true, Log: log})
+	reader := layout.NewReader(layout.Options{TakeMetadataSnaps: true, Log: log})
 	m = New(reader, log)
 	return m, func() error { return errors.Join(m.Close(), reader.Close()) }
 }

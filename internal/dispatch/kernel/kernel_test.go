@@ -19,7 +19,7 @@ func TestMachineWithoutLog(t *testing.T) {
 	reader := layout.NewReader(layout.Options{})
 	m := New(reader, nil)
 	w := m.Watch()
-	w.Concern(nil)
+	w.Follow(nil)
 	if err := errors.Join(w.Close(), m.Close(), reader.Close()); err != nil {
 		t.Error(err)
 	}

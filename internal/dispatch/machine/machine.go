@@ -70,24 +70,24 @@ type Holder interface {
 	Close() error
 }
 
-// Watch tells when something may have happened to a layout; it is a
+// Watch waits for events that may concern a layout; it is a
 // [watch.Watcher] outside of tests.
 type Watch interface {
-	// Concern says which devices count from now on.
-	Concern(devs []remap.Dev)
-	// Woken has a token once something may have happened to one of them.
-	Woken() <-chan struct{}
+	// Follow sets the devices whose events count from now on.
+	Follow(devs []remap.Dev)
+	// Events has a token once there was an event that may concern one of them.
+	Events() <-chan struct{}
 	Close() error
 }
 
-// Deaf is a [Watch] that hears nothing. Copies are as safe with it.
-type Deaf struct{}
+// NoWatch is a [Watch] without events. Copies are as safe with it.
+type NoWatch struct{}
 
-// Concern implements [Watch].
-func (Deaf) Concern([]remap.Dev) {}
+// Follow implements [Watch].
+func (NoWatch) Follow([]remap.Dev) {}
 
-// Woken implements [Watch].
-func (Deaf) Woken() <-chan struct{} { return nil }
+// Events implements [Watch].
+func (NoWatch) Events() <-chan struct{} { return nil }
 
 // Close implements [Watch].
-func (Deaf) Close() error { return nil }
+func (NoWatch) Close() error { return nil }

@@ -32,10 +32,10 @@ func (o *Offloader) underHold(ctx context.Context, held hold.Held, steps window.
 	changed, changesErr := o.layout.Changes(context.WithoutCancel(ctx))
 	// A change that is only being prepared waits for the release.
 	moved := remap.Moved(slices.Concat(seen, changed))
-	o.layout.Miss(moved)
-	if o.layout.OnlyGone(moved, steps.Through()) {
+	o.layout.NoteMissing(moved)
+	if o.layout.OnlyMissing(moved, steps.Through()) {
 		o.enter(results)
-		return out, failure.During("offload", errors.Join(o.layout.Missed(), err))
+		return out, failure.During("offload", errors.Join(o.layout.MissingError(), err))
 	}
 	if err := errors.Join(err, failure.During("plan", changesErr)); err != nil {
 		if len(moved) == 0 && lost == nil {
@@ -56,9 +56,9 @@ func (o *Offloader) underHold(ctx context.Context, held hold.Held, steps window.
 // refuted compares the layout with the plan, and tells why nothing can be begun. What was
 // compared is what is held only if it was held until now.
 func (o *Offloader) refuted(ctx context.Context, held hold.Held) remap.Reason {
-	o.layout.HasNews()
+	o.layout.HasEvent()
 	changed, err := o.layout.Changes(ctx)
-	o.layout.Miss(changed)
+	o.layout.NoteMissing(changed)
 	if err != nil || len(changed) > 0 {
 		o.log.Info("the layout is not the planned one", "changes", fmt.Sprint(changed), "error", err)
 		return plan.ReasonHoldContended

@@ -112,7 +112,7 @@ func (o *Offloader) issuePair(ctx, cuttable context.Context, key plan.Key, st *p
 	case failed != nil && ctx.Err() != nil:
 		// The hold was lost or the copy is ended: that says nothing about the pair.
 		out.offloaded, out.redo = 0, window.ToHost(b.Steps, plan.ReasonHoldLost)
-	case errors.Is(failed, proof.ErrUntold):
+	case errors.Is(failed, proof.ErrInconclusive):
 		out.offloaded, out.redo = 0, window.ToHost(b.Steps, plan.ReasonUnproven)
 	case failed != nil:
 		return disproved(key, b, failed, out)
@@ -141,13 +141,13 @@ func disproved(key plan.Key, b *window.Batch, cause error, out issued) issued {
 
 // rejectDisproved keeps pairs from being used again that were disproved while the layout was held:
 // without the hold somebody else can have written to what was read back. So he can below
-// a source that drifts; then the next window has to prove the pair again.
+// a source that copies on write; then the next window has to prove the pair again.
 func (o *Offloader) rejectDisproved(results results) {
 	for _, res := range results {
 		switch {
 		case res.disproof == nil:
-		case errors.Is(res.disproof, proof.ErrUnequal) && o.layout.Plan().Stack.Drifts(o.opts.Src):
-			o.log.Info("copy offload could not be proven while the source drifts", "error", res.disproof)
+		case errors.Is(res.disproof, proof.ErrUnequal) && o.layout.Plan().Stack.CopiesOnWrite(o.opts.Src):
+			o.log.Info("copy offload could not be proven while somebody writes to the origin of the source", "error", res.disproof)
 		default:
 			o.log.Warn("copy offload failed its proof and is not used any more", "error", res.disproof)
 			o.proofs.Reject(res.src, res.dst, plan.ReasonProofFailed)

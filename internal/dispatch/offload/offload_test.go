@@ -33,10 +33,10 @@ func written(t *testing.T, st *remap.Stack, devs map[string]remap.Dev) window.Of
 	return nil
 }
 
-// noise is a Watch that always has news.
-type noise struct{ machine.Deaf }
+// noise is a Watch that always has an event.
+type noise struct{ machine.NoWatch }
 
-func (noise) Woken() <-chan struct{} {
+func (noise) Events() <-chan struct{} {
 	woken := make(chan struct{})
 	close(woken)
 	return woken

@@ -12,13 +12,13 @@ import (
 )
 
 // While the commands of a window are under way, the hold is extended, and the layout is
-// compared as soon as something was heard of it, and not only when the last command is back.
+// compared as soon as there is an event, and not only when the last command is back.
 // If it is not the planned one, no further command is begun: somebody may be waiting for
 // the hold to end, and what is read from where the source was is of no use. What
 // was not begun stays to be copied, and is planned anew.
 //
 // That is all that an event does. The window is compared before its first command
-// and after its last one, whatever was heard.
+// and after its last one, whether there was an event or not.
 
 // extendEvery is how often the expiry of a hold is looked after while commands
 // are in flight.
@@ -60,7 +60,7 @@ const lookPause = 50 * time.Millisecond
 // errCut ends the issuing of a window whose layout is not the planned one.
 var errCut = errors.New("the layout changes")
 
-// watchLayout compares the layout whenever there is news, until stop is called or cut
+// watchLayout compares the layout whenever there is an event, until stop is called or cut
 // had to be. What was seen then has been, even if all is as planned by the end.
 func (o *Offloader) watchLayout(ctx context.Context, cut context.CancelCauseFunc) (stopped func() []remap.Change) {
 	if o.opts.InOrder {
@@ -70,7 +70,7 @@ func (o *Offloader) watchLayout(ctx context.Context, cut context.CancelCauseFunc
 	seen := make(chan []remap.Change, 1)
 	go func() {
 		defer close(seen)
-		for o.layout.AwaitNews(ctx) {
+		for o.layout.AwaitEvent(ctx) {
 			o.account.Count(account.Looks, 1)
 			changed, err := o.layout.Changes(ctx)
 			if len(changed) > 0 || err != nil && ctx.Err() == nil {

@@ -28,7 +28,7 @@ func TestHugeRates(t *testing.T) {
 		}
 		n := newNiceness(&Nice{}, account.New(func(account.Progress) {}), nil)
 		n.speed, n.limit = float64(size), float64(size)
-		if most := n.most(math.MaxInt64); most < window.First {
+		if most := n.most(math.MaxInt64); most < window.InitialSize {
 			t.Errorf("at a speed of %d: %d at a time", size, most)
 		}
 		if rate := n.rate(Unlimited); rate < size-size/1000 {

@@ -76,7 +76,7 @@ func (n *niceness) rate(other int64) int64 {
 	if n.limit < 0 {
 		return other
 	}
-	if own := window.Whole(n.limit); other < 0 || own < other {
+	if own := window.Truncate(n.limit); other < 0 || own < other {
 		return own
 	}
 	return other
@@ -87,8 +87,8 @@ func (n *niceness) most(limit int64) int64 {
 	if n.Nice == nil {
 		return limit
 	}
-	slice := window.Whole(n.speed * paceSlice.Seconds())
-	return min(limit, max(slice-slice%window.Unit, window.First))
+	slice := window.Truncate(n.speed * paceSlice.Seconds())
+	return min(limit, max(slice-slice%window.Unit, window.InitialSize))
 }
 
 // watch has the disks of a layout watched. There is no layout of files.
@@ -108,7 +108,7 @@ func (n *niceness) watch(stack *remap.Stack, ends ...remap.Dev) {
 func (n *niceness) find(stack *remap.Stack, ends []remap.Dev) {
 	for _, end := range ends {
 		for _, node := range stack.Under(end) {
-			if node.Leaf != nil && !plan.StandsIn(node.Dev) && !slices.Contains(n.disks, node.Dev) {
+			if node.Leaf != nil && !plan.IsFileDev(node.Dev) && !slices.Contains(n.disks, node.Dev) {
 				n.disks = append(n.disks, node.Dev)
 			}
 		}
@@ -153,12 +153,12 @@ func (n *niceness) listen(ctx context.Context) error {
 		return failure.Interrupted(ctx)
 	case <-time.After(quietTime):
 	}
-	n.heard(n.since(before))
+	n.updateBaseline(n.since(before))
 	n.at = time.Now()
 	return nil
 }
 
-func (n *niceness) heard(l load) {
+func (n *niceness) updateBaseline(l load) {
 	n.quiet = load{ios: n.quiet.ios/2 + l.ios, time: n.quiet.time/2 + l.time}
 }
 

@@ -31,7 +31,7 @@ func (d *busyDisk) windows(n *niceness, count int) {
 	for i := range count {
 		if i%4 == 0 {
 			ios := d.ios * quietTime.Seconds()
-			n.heard(load{ios: ios, time: time.Duration(ios * float64(d.alone))})
+			n.updateBaseline(load{ios: ios, time: time.Duration(ios * float64(d.alone))})
 		}
 		speed := float64(n.rate(int64(d.top)))
 		latency := time.Duration(float64(d.alone) * (1 + speed/d.slows))
@@ -89,7 +89,7 @@ func TestNiceGoesOn(t *testing.T) {
 		}
 		for range rapid.IntRange(1, 50).Draw(t, "windows") {
 			if rapid.Bool().Draw(t, "pause") {
-				n.heard(loads("quiet"))
+				n.updateBaseline(loads("quiet"))
 			}
 			n.judge(loads("busy"), rapid.Int64Range(0, 1<<40).Draw(t, "bytes"), time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "took")))
 			other := rapid.SampledFrom([]int64{Unlimited, 0, 1, niceFloor, 1 << 30}).Draw(t, "rate")

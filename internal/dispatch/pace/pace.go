@@ -99,7 +99,7 @@ func (p *pacer) left(now time.Time) time.Duration {
 	case p.debt == 0:
 		return 0
 	}
-	return max(time.Duration(window.Whole(p.debt/float64(rate)*float64(time.Second))), time.Microsecond)
+	return max(time.Duration(window.Truncate(p.debt/float64(rate)*float64(time.Second))), time.Microsecond)
 }
 
 // charge notes that bytes were moved.
@@ -111,6 +111,6 @@ func (p *pacer) most(limit int64) int64 {
 	if rate < 0 {
 		return limit
 	}
-	slice := window.Whole(float64(rate) * paceSlice.Seconds())
+	slice := window.Truncate(float64(rate) * paceSlice.Seconds())
 	return min(limit, max(slice-slice%window.Unit, window.Unit))
 }

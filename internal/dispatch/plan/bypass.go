@@ -75,9 +75,9 @@ func (p surveyor) refuseBypassed(ctx context.Context) error {
 	return nil
 }
 
-// MayPass fails if steps that are left for the host would go through a device that is
+// CheckBypass fails if steps that are left for the host would go through a device that is
 // bypassed.
-func MayPass(steps []Step) error {
+func CheckBypass(steps []Step) error {
 	for i := range steps {
 		if s := &steps[i]; s.wrongThrough() {
 			return fmt.Errorf("%d bytes at byte %d were not copied by the disk (%s), and copying them through %s would spoil the contents of encrypted files", s.Len, s.DstOff, s.Reason, s.bypassed.DisplayName())

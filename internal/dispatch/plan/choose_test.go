@@ -65,7 +65,7 @@ func TestZonedBelow(t *testing.T) {
 	plainLeaf := &remap.Node{Leaf: &remap.Leaf{Zoned: "none"}}
 	for _, tc := range []struct {
 		leaf *remap.Node
-		top  ends.Zoner
+		top  ends.ZoneReporter
 		want remap.Reason
 	}{{zonedLeaf, nil, "domain:zoned"}, {plainLeaf, zones{}, "domain:zoned"}} {
 		p := &Plan{Dst: ends.Endpoint{Zones: tc.top}, Hold: hold.Trust}
@@ -76,4 +76,4 @@ func TestZonedBelow(t *testing.T) {
 	}
 }
 
-type zones struct{ ends.Zoner }
+type zones struct{ ends.ZoneReporter }

@@ -20,8 +20,8 @@ var (
 	DstFile = remap.Dev{Major: 0, Minor: 2}
 )
 
-// StandsIn tells whether a device stands for a file.
-func StandsIn(dev remap.Dev) bool { return dev == SrcFile || dev == DstFile }
+// IsFileDev tells whether a device stands for a file.
+func IsFileDev(dev remap.Dev) bool { return dev == SrcFile || dev == DstFile }
 
 // Numbered gives the ends that are files their numbers.
 func Numbered(src, dst ends.Endpoint) (numberedSrc, numberedDst ends.Endpoint) {

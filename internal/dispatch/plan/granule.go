@@ -8,9 +8,9 @@ import (
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-// HeadsOf are the operations that touch every granule of a step: from its
+// GranuleHeads are the operations that touch every granule of a step: from its
 // beginning on in strides of a granule, and at its end, which can be in one more.
-func HeadsOf(s *Step, granule int64) iter.Seq[emulation.Op] {
+func GranuleHeads(s *Step, granule int64) iter.Seq[emulation.Op] {
 	return func(yield func(emulation.Op) bool) {
 		end := int64(0) // of what is touched
 		for off := int64(0); off < s.Len; off += granule {

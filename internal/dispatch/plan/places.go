@@ -47,8 +47,8 @@ func Displaced(look *remap.Places, dst remap.Dev, g byterange.Range) (moved, who
 	return parts(look.Displaced, dst, g, g.Dst)
 }
 
-// Reread lists the parts of a range that the source does not have where it had them.
-func Reread(look *remap.Places, src remap.Dev, g byterange.Range) (moved, whole []byterange.Range) {
+// DisplacedSource lists the parts of a range that the source does not have where it had them.
+func DisplacedSource(look *remap.Places, src remap.Dev, g byterange.Range) (moved, whole []byterange.Range) {
 	return parts(look.Reread, src, g, g.Src)
 }
 
@@ -109,9 +109,9 @@ func (p *Plan) OfDestination(changes []remap.Change) bool {
 	})
 }
 
-// Moving returns a device of the plan that is in transition, if any, and one that was
+// InTransition returns a device of the plan that is in transition, if any, and one that was
 // not read as a whole only if no other is.
-func (p *Plan) Moving() (found *remap.Node) {
+func (p *Plan) InTransition() (found *remap.Node) {
 	if p.Layout == nil {
 		return nil
 	}

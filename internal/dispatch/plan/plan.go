@@ -137,7 +137,7 @@ func (p *Plan) shrunk(err error) error {
 	for _, end := range []ends.Endpoint{p.src, p.Dst} {
 		if had, has := end.Device.Size(), p.Stack.Node(end.Dev).Size.Bytes(); has < had {
 			return fmt.Errorf("%s was made smaller while it was copied: it has %d bytes now, and had %d: make it as large as it was and copy again, or copy what fits with --length: %w",
-				failure.Shown(end.Name), has, had, err)
+				failure.Quote(end.Name), has, had, err)
 		}
 	}
 	return err

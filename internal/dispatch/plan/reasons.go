@@ -33,9 +33,9 @@ const ReasonUnproven remap.Reason = "domain:unproven"
 // rest of it.
 const ReasonZoneOrder remap.Reason = "zone:order"
 
-// ReasonDrifted: what was copied from below a snapshot was moved out of the way
-// of a write to the origin meanwhile.
-const ReasonDrifted remap.Reason = "layout:drifted"
+// ReasonCopiedOnWrite: while a device copied from below a snapshot, somebody wrote to the
+// origin, and the kernel moved the data to the snapshot's own store.
+const ReasonCopiedOnWrite remap.Reason = "layout:drifted"
 
 // ReasonHoldExpired: too little was left of the hold to begin a command.
 const ReasonHoldExpired remap.Reason = "hold:expired"

@@ -114,11 +114,11 @@ func (p surveyor) refuseOverlap(ctx context.Context, ranges []byterange.Range, s
 		if err != nil || refusal == nil {
 			return err
 		}
-		news, err := p.proveDistinct(ctx, dev)
+		found, err := p.proveDistinct(ctx, dev)
 		if err != nil {
 			return err
 		}
-		if !news {
+		if !found {
 			return refusal
 		}
 		shared = newOverlaps(p.Stack, p.proofs)

@@ -51,7 +51,7 @@ func (p *Plan) emitZeroes(s *Step, yield func(*Step, error) bool) bool {
 
 // parted calls do for each part of a step that is a hole of a file, or is none; off is
 // where the step begins there.
-func parted(s *Step, file ends.Holer, off int64, do func(hole bool) bool) bool {
+func parted(s *Step, file ends.HoleFinder, off int64, do func(hole bool) bool) bool {
 	whole := *s
 	for part, hole := range ends.Parts(file, off, whole.Len) {
 		*s = whole.Part(part.Off, part.Len)

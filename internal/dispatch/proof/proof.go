@@ -195,7 +195,7 @@ func alike(p []byte) bool {
 type Trial struct {
 	Result copydomain.Result
 	Rest   []copydomain.Move // not yet issued
-	// Failed is why the pair cannot be trusted; ErrUntold if nothing could tell.
+	// Failed is why the pair is not proven; ErrInconclusive if it could be neither proven nor refuted.
 	Failed error
 }
 
@@ -237,8 +237,8 @@ func (v *Prover) Prove(ctx context.Context, copier copydomain.Copier, key plan.K
 	return Trial{Result: result, Rest: rest}, nil
 }
 
-// ErrUntold: copying the sample would prove nothing.
-var ErrUntold = errors.New("source and destination are equal")
+// ErrInconclusive: source and destination are equal, so that copying the sample would prove nothing.
+var ErrInconclusive = errors.New("source and destination are equal")
 
 // differs fails where copying the sample would prove nothing. In a zone, something
 // does whatever the bytes: the write pointer.
@@ -246,13 +246,13 @@ func (v *Prover) differs(ctx context.Context, src, dst machine.Leaf, b *window.B
 	if v.zones.Any() {
 		at, pointer, err := v.pointer(b, sample)
 		if err == nil && pointer != at {
-			err = ErrUntold
+			err = ErrInconclusive
 		}
 		return err
 	}
 	equal, err := v.same(ctx, src, dst, sample)
 	if err == nil && equal {
-		err = ErrUntold
+		err = ErrInconclusive
 	}
 	return err
 }
@@ -353,7 +353,7 @@ func (v *Prover) pointer(b *window.Batch, sample copydomain.Move) (at, pointer i
 	at = b.At(sample.Dst.Bytes(), sample.Len.Bytes())[0].DstOff
 	pointer, sequential, err := v.zones.Pointer(at)
 	if err == nil && !sequential {
-		err = ErrUntold
+		err = ErrInconclusive
 	}
 	return at, pointer, err
 }

@@ -31,7 +31,7 @@ func TestZonesProve(t *testing.T) {
 		at     int64
 		before error
 		passed bool
-	}{{0, nil, false}, {512, ErrUntold, false}, {4 << 10, ErrUntold, true}, {8 << 10, ErrUntold, false}} {
+	}{{0, nil, false}, {512, ErrInconclusive, false}, {4 << 10, ErrInconclusive, true}, {8 << 10, ErrInconclusive, false}} {
 		z.pointer = c.at
 		err := v.differs(t.Context(), nil, nil, b, sample)
 		passed, passedErr := v.passedBy(b, sample)

@@ -59,18 +59,18 @@ type Record struct {
 	most    int64 // the largest window, in bytes
 	bad     int   // how many bad parts were entered, and are final
 
-	entries []entry           // what is done, in the order in which it was done
-	doubt   []byterange.Range // what may have been written where the destination did not stay
-	losses  int               // of what was done, by a move
+	entries       []entry           // what is done, in the order in which it was done
+	marked        []byterange.Range // may have been written elsewhere: the destination was moved
+	invalidations int               // of what was done, by a move
 }
 
 // New records in a journal, which may be nil, and not more often than is set.
 func New(j Journal, every time.Duration, calls *inflight.Calls, counts *account.Account, log *slog.Logger) *Record {
-	return &Record{journal: j, every: every, calls: calls, account: counts, log: log, saved: time.Now(), most: window.First}
+	return &Record{journal: j, every: every, calls: calls, account: counts, log: log, saved: time.Now(), most: window.InitialSize}
 }
 
-// Kept tells whether there is a journal.
-func (r *Record) Kept() bool { return r.journal != nil }
+// HasJournal tells whether there is a journal.
+func (r *Record) HasJournal() bool { return r.journal != nil }
 
 // Limit is the largest window that is recorded often enough, in bytes, and limit at most.
 func (r *Record) Limit(limit int64) int64 {
@@ -86,7 +86,7 @@ func (r *Record) Measure(bytes int64, took time.Duration) {
 		return
 	}
 	fit := float64(bytes) * float64(cmp.Or(r.every, journalTime)) / float64(took)
-	r.most = int64(min(max(fit, window.Least), journalWindow)) &^ (window.Unit - 1)
+	r.most = int64(min(max(fit, window.MinSize), journalWindow)) &^ (window.Unit - 1)
 }
 
 // Enter enters a window: what went through the host, and the rest, which was offloaded; and
@@ -135,7 +135,7 @@ func (r *Record) Save() error {
 }
 
 func (r *Record) write(extents []journal.Extent) error {
-	defer r.calls.Begin("writing", "the state", inflight.Nowhere)()
+	defer r.calls.Begin("writing", "the state", inflight.NoOffset)()
 	return failure.During("state", r.journal.Record(extents))
 }
 

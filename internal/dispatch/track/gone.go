@@ -13,11 +13,11 @@ import (
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-// ErrGone: a disk that the copy needs is gone.
-var ErrGone = errors.New("the disk is gone: it was unplugged, or its driver has given it up")
+// ErrDiskGone: a disk that the copy needs is gone.
+var ErrDiskGone = errors.New("the disk is gone: it was unplugged, or its driver has given it up")
 
-// Miss notes the disks among what has changed that are gone.
-func (l *Layout) Miss(changed []remap.Change) {
+// NoteMissing notes the disks among what has changed that are gone.
+func (l *Layout) NoteMissing(changed []remap.Change) {
 	for _, c := range changed {
 		if n := l.plan.Layout.Node(c.Dev); c.Gone && n != nil && n.Leaf != nil {
 			l.missing[c.Dev] = n.DisplayName()
@@ -25,18 +25,18 @@ func (l *Layout) Miss(changed []remap.Change) {
 	}
 }
 
-// Missed is the error of a copy that lacks disks; nil if none is gone.
-func (l *Layout) Missed() error {
+// MissingError is the error of a copy that lacks disks; nil if none is gone.
+func (l *Layout) MissingError() error {
 	if len(l.missing) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s: %w", strings.Join(slices.Sorted(maps.Values(l.missing)), ", "), ErrGone)
+	return fmt.Errorf("%s: %w", strings.Join(slices.Sorted(maps.Values(l.missing)), ", "), ErrDiskGone)
 }
 
-// OnlyGone tells whether nothing has happened to what was written through but that the
-// disks at the bottom are gone, with what lies on them: nothing was written
-// elsewhere then.
-func (l *Layout) OnlyGone(moved []remap.Change, written map[remap.Dev]bool) bool {
+// OnlyMissing tells whether the devices that were written through have changed in nothing
+// but this: the disks at the bottom are gone, with what lies on them. Nothing was
+// written elsewhere then.
+func (l *Layout) OnlyMissing(moved []remap.Change, written map[remap.Dev]bool) bool {
 	gone := false
 	for _, c := range moved {
 		if written[c.Dev] && !c.Gone {
@@ -48,15 +48,15 @@ func (l *Layout) OnlyGone(moved []remap.Change, written map[remap.Dev]bool) bool
 	return gone
 }
 
-// Lost tells whether disks below the destination are gone, and nothing else has happened
+// DisksMissing tells whether disks below the destination are gone, and nothing else has happened
 // to it since the plan was made.
-func (l *Layout) Lost(ctx context.Context) bool {
+func (l *Layout) DisksMissing(ctx context.Context) bool {
 	changed, err := l.Changes(ctx)
-	l.Miss(changed)
+	l.NoteMissing(changed)
 	if err != nil {
 		return false
 	}
-	return l.OnlyGone(remap.Moved(changed), below(l.plan.Layout, l.request.Dst.Dev))
+	return l.OnlyMissing(remap.Moved(changed), below(l.plan.Layout, l.request.Dst.Dev))
 }
 
 // below are a device and all devices below it.
@@ -70,9 +70,9 @@ func below(st *remap.Stack, dev remap.Dev) map[remap.Dev]bool {
 	return devs
 }
 
-// OnLost tells whether a part of the ranges lay on a disk that is gone, by a plan that was
+// WasOnMissing tells whether a part of the ranges lay on a disk that is gone, by a plan that was
 // followed before: nothing is left to be shown of it, and nowhere to copy it to again.
-func (l *Layout) OnLost(was *plan.Plan, ranges []byterange.Range) bool {
+func (l *Layout) WasOnMissing(was *plan.Plan, ranges []byterange.Range) bool {
 	for _, g := range ranges {
 		first, end := g.Dst/remap.SectorSize, (g.Dst+g.Len+remap.SectorSize-1)/remap.SectorSize
 		c, err := was.Layout.Cursor(remap.Write, remap.Range{Dev: l.request.Dst.Dev, Start: remap.Sector(first), Len: remap.Sector(end - first)})

@@ -28,14 +28,14 @@ type Layout struct {
 
 // New follows nothing yet. Patience bounds the wait for a layout in transition.
 func New(m machine.Machine, request plan.Request, patience time.Duration, log *slog.Logger) *Layout {
-	return &Layout{machine: m, request: request, patience: patience, watch: machine.Deaf{}, missing: make(map[remap.Dev]string), log: log}
+	return &Layout{machine: m, request: request, patience: patience, watch: machine.NoWatch{}, missing: make(map[remap.Dev]string), log: log}
 }
 
 // Listen begins to, if the destination is a device, which can be moved, or anything may
 // be offloaded.
 func (l *Layout) Listen() {
 	src, dst := l.request.Src.Dev, l.request.Dst.Dev
-	if !dst.IsZero() && (!plan.StandsIn(dst) || l.request.Policy != plan.OffloadNever && !src.IsZero()) {
+	if !dst.IsZero() && (!plan.IsFileDev(dst) || l.request.Policy != plan.OffloadNever && !src.IsZero()) {
 		l.watch = l.machine.Watch()
 	}
 }
@@ -56,7 +56,7 @@ func (l *Layout) Follow(p *plan.Plan) {
 	for _, n := range p.Layout.Nodes() {
 		devs = append(devs, n.Dev)
 	}
-	l.watch.Concern(devs)
+	l.watch.Follow(devs)
 }
 
 // Again plans with the layout as it is now, in transition or not.
@@ -80,7 +80,7 @@ func (l *Layout) Settle(ctx context.Context) (*plan.Plan, error) {
 		if err != nil {
 			return nil, failure.During("plan", err)
 		}
-		if moving = p.Moving(); moving == nil {
+		if moving = p.InTransition(); moving == nil {
 			return p, nil
 		}
 		if time.Now().After(deadline) {
@@ -105,23 +105,23 @@ func interruptedBy(ctx context.Context, moving *remap.Node) error {
 // Changes tells what differs from the plan now.
 func (l *Layout) Changes(ctx context.Context) ([]remap.Change, error) { return l.plan.Changes(ctx) }
 
-// HasNews tells whether something was heard since the last time, and drops it: the
-// layout is going to be compared.
-func (l *Layout) HasNews() bool {
+// HasEvent tells whether there was an event since the last call, and drops it: the caller
+// compares the layout next.
+func (l *Layout) HasEvent() bool {
 	select {
-	case <-l.watch.Woken():
+	case <-l.watch.Events():
 		return true
 	default:
 		return false
 	}
 }
 
-// AwaitNews tells whether there is news before ctx ends.
-func (l *Layout) AwaitNews(ctx context.Context) bool {
+// AwaitEvent waits for an event, and tells whether there was one before ctx ended.
+func (l *Layout) AwaitEvent(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():
 		return false
-	case <-l.watch.Woken():
+	case <-l.watch.Events():
 		return true
 	}
 }
@@ -133,9 +133,9 @@ func (l *Layout) Explain(ctx context.Context) error {
 		return nil
 	}
 	changed, err := l.Changes(ctx)
-	l.Miss(changed)
+	l.NoteMissing(changed)
 	moved := remap.Moved(changed)
-	switch gone := l.Missed(); {
+	switch gone := l.MissingError(); {
 	case gone != nil:
 		return gone
 	case err == nil && len(moved) > 0:
@@ -144,14 +144,14 @@ func (l *Layout) Explain(ctx context.Context) error {
 	return err
 }
 
-// Lacking adds to the error that a copy has ended with which disks are gone.
-func (l *Layout) Lacking(ctx context.Context, err error) error {
-	if err == nil || errors.Is(err, ErrGone) {
+// WithMissing adds to the error that a copy has ended with which disks are gone.
+func (l *Layout) WithMissing(ctx context.Context, err error) error {
+	if err == nil || errors.Is(err, ErrDiskGone) {
 		return err
 	}
 	if l.plan != nil {
 		changed, _ := l.Changes(context.WithoutCancel(ctx)) // what cannot be told is not
-		l.Miss(changed)
+		l.NoteMissing(changed)
 	}
-	return errors.Join(err, l.Missed())
+	return errors.Join(err, l.MissingError())
 }

@@ -14,12 +14,12 @@ var hugeSizes = []int64{1 << 40, 1<<62 - 1, 1 << 62, math.MaxInt64 &^ 511, math.
 func TestHugeWindow(t *testing.T) {
 	for _, size := range hugeSizes {
 		most := Fit(size)
-		if most < First || most%Unit != 0 {
+		if most < InitialSize || most%Unit != 0 {
 			t.Errorf("a window of %d bytes is one of %d", size, most)
 		}
 		for _, bytes := range hugeSizes {
 			for _, held := range []time.Duration{1, time.Second, math.MaxInt64} {
-				if next := Resize(most, bytes, 1<<20, held, most); next < Least || next > most {
+				if next := Resize(most, bytes, 1<<20, held, most); next < MinSize || next > most {
 					t.Errorf("after %d bytes in %v, of a window of %d at most, the next one has %d", bytes, held, most, next)
 				}
 			}

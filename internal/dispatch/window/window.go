@@ -13,10 +13,10 @@ import (
 const (
 	// maxSteps bounds the memory of a window.
 	maxSteps = 1 << 16
-	// First is the size of the first window in bytes, before anything
-	// is known about the speed of the device; Least the smallest.
-	First = 64 << 20
-	Least = 1 << 20
+	// InitialSize is the size of the first window in bytes, before anything
+	// is known about the speed of the device; MinSize the smallest.
+	InitialSize = 64 << 20
+	MinSize     = 1 << 20
 	// holdTarget is how long a window should be held: everybody who wants to
 	// change the layout waits that long.
 	holdTarget = 750 * time.Millisecond

@@ -65,7 +65,7 @@ func (s *Sequential) WriteAt(p []byte, off int64) (int, error) {
 // nothing.
 type Zones struct {
 	name  string
-	zoner ends.Zoner
+	zoner ends.ZoneReporter
 	host  *hostcopy.Host
 	// byHost are the zones, by their start, that the host has begun or is to go on with.
 	byHost map[int64]bool

@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// telling are the files of an array that wake who polls them (drivers/md/md.c,
+// polledFiles are the files of an array that wake who polls them (drivers/md/md.c,
 // sysfs_notify). Arrays without redundancy have but the first.
-var telling = []string{"array_state", "sync_action", "degraded"}
+var polledFiles = []string{"array_state", "sync_action", "degraded"}
 
 // attribute is a file of sysfs. Polling reports a change since it was last read
 // (fs/kernfs/file.c, kernfs_generic_poll).
@@ -23,7 +23,7 @@ func openAttribute(path string) (source, error) {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	a := &attribute{fd: fd}
-	if _, err := a.news(scope{}); err != nil {
+	if _, err := a.event(scope{}); err != nil {
 		_ = a.Close()
 		return nil, &fs.PathError{Op: "read", Path: path, Err: err}
 	}
@@ -34,8 +34,8 @@ func (a *attribute) name() string { return "md" }
 
 func (a *attribute) poll() unix.PollFd { return unix.PollFd{Fd: int32(a.fd), Events: unix.POLLPRI} }
 
-// news tells whether the file says something else than it did.
-func (a *attribute) news(scope) (bool, error) {
+// event tells whether the file says something else than before.
+func (a *attribute) event(scope) (bool, error) {
 	buf := make([]byte, 64) // all of these are words or small numbers
 	n, err := unix.Pread(a.fd, buf, 0)
 	if err == unix.EINTR {
@@ -45,9 +45,9 @@ func (a *attribute) news(scope) (bool, error) {
 		return false, err
 	}
 	now := string(buf[:n])
-	news := now != a.last
+	changed := now != a.last
 	a.last = now
-	return news, nil
+	return changed, nil
 }
 
 func (a *attribute) Close() error { return unix.Close(a.fd) }

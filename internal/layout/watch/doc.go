@@ -5,6 +5,6 @@
 // something else, and some changes send none: a suspend that waits, a table that
 // is loaded and not yet resumed. So an event is a reason to compare, and no event
 // is no reason not to. Whoever acts on a layout compares it before and after,
-// whether anything was heard or not; what is heard only makes the next comparison
+// whether there was an event or not; an event only makes the next comparison
 // come sooner.
 package watch

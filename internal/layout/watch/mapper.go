@@ -30,7 +30,7 @@ func (m *mapper) name() string { return "device-mapper" }
 
 func (m *mapper) poll() unix.PollFd { return unix.PollFd{Fd: int32(m.FD()), Events: unix.POLLIN} }
 
-func (m *mapper) news(s scope) (bool, error) { return s.mapped, m.Arm() }
+func (m *mapper) event(s scope) (bool, error) { return s.mapped, m.Arm() }
 
 func exists(path string) bool {
 	_, err := os.Stat(path)

@@ -44,28 +44,28 @@ func (u *uevents) name() string { return "uevents" }
 
 func (u *uevents) poll() unix.PollFd { return unix.PollFd{Fd: int32(u.fd), Events: unix.POLLIN} }
 
-// news takes what is in the socket.
-func (u *uevents) news(s scope) (news bool, err error) {
+// event takes the messages that are in the socket.
+func (u *uevents) event(s scope) (concerned bool, err error) {
 	for range atATime {
 		n, flags, from, err := u.receive(u.buf)
 		switch err {
 		case nil:
-			news = s.hears(u.buf[:n], flags, from) || news
+			concerned = s.matches(u.buf[:n], flags, from) || concerned
 		case unix.EINTR:
 		case unix.ENOBUFS: // some were lost
-			news = true
+			concerned = true
 		case unix.EAGAIN:
-			return news, nil
+			return concerned, nil
 		default:
-			return news, os.NewSyscallError("recvmsg", err)
+			return concerned, os.NewSyscallError("recvmsg", err)
 		}
 	}
-	return news, nil
+	return concerned, nil
 }
 
-// hears tells whether a message may concern the scope. What cannot be understood
+// matches tells whether a message may concern the scope. What cannot be understood
 // may.
-func (s scope) hears(msg []byte, flags int, from unix.Sockaddr) bool {
+func (s scope) matches(msg []byte, flags int, from unix.Sockaddr) bool {
 	if kernel, ok := from.(*unix.SockaddrNetlink); !ok || kernel.Pid != 0 {
 		return false
 	}

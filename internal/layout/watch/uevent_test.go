@@ -19,7 +19,7 @@ func message(head string, env ...string) string {
 var resumed = message("change@/devices/virtual/block/dm-4", "ACTION=change", "DEVPATH=/devices/virtual/block/dm-4", "SUBSYSTEM=block",
 	"DM_COOKIE=6342337", "MAJOR=253", "MINOR=4", "DEVNAME=dm-4", "DEVTYPE=disk", "DISKSEQ=17", "SEQNUM=1953")
 
-var heardOf = map[string]struct {
+var ueventCases = map[string]struct {
 	text string
 	want uevent
 }{
@@ -36,7 +36,7 @@ var heardOf = map[string]struct {
 }
 
 func TestParseUevent(t *testing.T) {
-	for name, tc := range heardOf {
+	for name, tc := range ueventCases {
 		if got, err := parseUevent([]byte(tc.text)); err != nil || got != tc.want {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
@@ -67,8 +67,8 @@ func TestMalformedUevent(t *testing.T) {
 	}
 }
 
-// TestHears: what cannot be understood may concern us, what a program says does not.
-func TestHears(t *testing.T) {
+// TestMatches: what cannot be understood may concern us, what a program says does not.
+func TestMatches(t *testing.T) {
 	ours := scope{devs: map[remap.Dev]bool{{Major: 253, Minor: 4}: true, {Major: 9}: true}}
 	kernel, program := &unix.SockaddrNetlink{}, &unix.SockaddrNetlink{Pid: 300}
 	for name, tc := range map[string]struct {
@@ -80,15 +80,15 @@ func TestHears(t *testing.T) {
 	}{
 		"ours":               {resumed, 0, kernel, ours, true},
 		"not ours":           {resumed, 0, kernel, scope{}, false},
-		"asked for by udev":  {heardOf["udev after a close"].text, 0, kernel, ours, false},
-		"no device":          {heardOf["no device"].text, 0, kernel, ours, false},
+		"asked for by udev":  {ueventCases["udev after a close"].text, 0, kernel, ours, false},
+		"no device":          {ueventCases["no device"].text, 0, kernel, ours, false},
 		"malformed":          {malformed["twice"], 0, kernel, ours, true},
 		"too long":           {resumed, unix.MSG_TRUNC, kernel, scope{}, true},
 		"said by a program":  {resumed, 0, program, ours, false},
 		"said by who knows":  {resumed, 0, nil, ours, false},
-		"another block node": {heardOf["a disk of another size"].text, 0, kernel, ours, false},
+		"another block node": {ueventCases["a disk of another size"].text, 0, kernel, ours, false},
 	} {
-		if got := tc.s.hears([]byte(tc.text), tc.flags, tc.from); got != tc.want {
+		if got := tc.s.matches([]byte(tc.text), tc.flags, tc.from); got != tc.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
@@ -116,14 +116,14 @@ func TestLostUevents(t *testing.T) {
 			errs = errs[1:]
 			return copy(into, resumed), 0, &unix.SockaddrNetlink{}, err
 		}}
-		if news, err := u.news(scope{}); news != tc.want || !errors.Is(err, tc.err) || len(errs) != tc.left {
-			t.Errorf("%s: %v, %v, %d left", tc.name, news, err, len(errs))
+		if concerned, err := u.event(scope{}); concerned != tc.want || !errors.Is(err, tc.err) || len(errs) != tc.left {
+			t.Errorf("%s: %v, %v, %d left", tc.name, concerned, err, len(errs))
 		}
 	}
 }
 
 func FuzzUevent(f *testing.F) {
-	for _, tc := range heardOf {
+	for _, tc := range ueventCases {
 		f.Add([]byte(tc.text))
 	}
 	for _, text := range malformed {

@@ -18,9 +18,9 @@ type source interface {
 	name() string
 	// poll is what to wait for.
 	poll() unix.PollFd
-	// news takes what has come and tells whether it may concern the scope. A
+	// event takes what has arrived and tells whether it may concern the scope. A
 	// source that fails has nothing more to tell.
-	news(s scope) (bool, error)
+	event(s scope) (bool, error)
 	Close() error
 }
 
@@ -30,14 +30,14 @@ type scope struct {
 	mapped bool // some of them are mapped devices
 }
 
-// Watcher listens. What cannot be opened is left out: then less is heard.
+// Watcher listens for events. A source that cannot be opened is left out: then there are fewer.
 type Watcher struct {
-	root  sysfs.Root
-	log   *slog.Logger
-	poke  *poker
-	woken chan struct{}
+	root   sysfs.Root
+	log    *slog.Logger
+	waker  *waker
+	events chan struct{}
 
-	orders chan []remap.Dev // taken when poked; its end is the end of run
+	orders chan []remap.Dev // taken when woken; its end is the end of run
 	taken  chan struct{}
 	ended  chan struct{}
 
@@ -51,12 +51,12 @@ type Watcher struct {
 
 // Open begins to listen to what a machine tells.
 func Open(root sysfs.Root, log *slog.Logger) (*Watcher, error) {
-	poke, err := newPoker()
+	wake, err := newWaker()
 	if err != nil {
 		return nil, fmt.Errorf("watch: %w", err)
 	}
 	w := &Watcher{
-		root: root, log: log, poke: poke, woken: make(chan struct{}, 1),
+		root: root, log: log, waker: wake, events: make(chan struct{}, 1),
 		orders: make(chan []remap.Dev, 1), taken: make(chan struct{}), ended: make(chan struct{}),
 		counts: make(map[string]int64),
 	}
@@ -76,24 +76,24 @@ func (w *Watcher) add(name string, open func() (source, error)) {
 	w.sources = append(w.sources, s)
 }
 
-// Concern says which devices count from now on, instead of those before. One call
+// Follow sets the devices whose events count from now on, instead of those before. One call
 // at a time.
-func (w *Watcher) Concern(devs []remap.Dev) {
+func (w *Watcher) Follow(devs []remap.Dev) {
 	select {
 	case w.orders <- slices.Clone(devs):
 	case <-w.ended:
 		return
 	}
-	w.poke.poke()
+	w.waker.wake()
 	select {
 	case <-w.taken:
 	case <-w.ended:
 	}
 }
 
-// Woken has a token once something has happened that may concern the devices. What
+// Events has a token once there was an event that may concern the devices. What
 // happens until the token is taken adds none.
-func (w *Watcher) Woken() <-chan struct{} { return w.woken }
+func (w *Watcher) Events() <-chan struct{} { return w.events }
 
 // Counts tells how often each source has woken.
 func (w *Watcher) Counts() map[string]int64 {
@@ -105,20 +105,20 @@ func (w *Watcher) Counts() map[string]int64 {
 // Close ends it. No other call is under way or comes later.
 func (w *Watcher) Close() error {
 	close(w.orders)
-	w.poke.poke()
+	w.waker.wake()
 	<-w.ended
 	for _, s := range w.sources {
 		_ = s.Close() // nothing was written to it
 	}
 	w.log.Debug("watch ended", "woken", w.Counts())
-	return w.poke.Close()
+	return w.waker.Close()
 }
 
 // run waits for the sources until there are no more orders.
 func (w *Watcher) run() {
 	defer close(w.ended)
 	for {
-		fds := []unix.PollFd{w.poke.poll()}
+		fds := []unix.PollFd{w.waker.poll()}
 		for _, s := range w.sources {
 			fds = append(fds, s.poll())
 		}
@@ -137,7 +137,7 @@ func (w *Watcher) run() {
 }
 
 // hear asks the sources that have something to tell. One that fails is done with,
-// which is news as well.
+// which counts as an event.
 func (w *Watcher) hear(fds []unix.PollFd) {
 	var left []source
 	for i, s := range w.sources {
@@ -145,14 +145,14 @@ func (w *Watcher) hear(fds []unix.PollFd) {
 			left = append(left, s)
 			continue
 		}
-		news, err := s.news(w.scope)
+		event, err := s.event(w.scope)
 		if err != nil {
 			w.log.Debug("not watched any more", "source", s.name(), "error", err)
 			_ = s.Close()
 		} else {
 			left = append(left, s)
 		}
-		if news || err != nil {
+		if event || err != nil {
 			w.wake(s.name())
 		}
 	}
@@ -164,14 +164,14 @@ func (w *Watcher) wake(by string) {
 	w.counts[by]++
 	w.mu.Unlock()
 	select {
-	case w.woken <- struct{}{}:
+	case w.events <- struct{}{}:
 	default:
 	}
 }
 
 // obey takes an order, and tells whether there may be more.
 func (w *Watcher) obey() bool {
-	w.poke.take()
+	w.waker.reset()
 	devs, more := <-w.orders
 	if !more {
 		return false
@@ -199,7 +199,7 @@ func (w *Watcher) follow(devs []remap.Dev) {
 		if !exists(dir.Path("md")) {
 			continue
 		}
-		for _, name := range telling {
+		for _, name := range polledFiles {
 			w.add("md", func() (source, error) { return openAttribute(dir.Path("md/" + name)) })
 		}
 	}

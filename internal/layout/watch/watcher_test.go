@@ -29,7 +29,7 @@ type fake struct {
 func (f *fake) name() string      { return "fake" }
 func (f *fake) poll() unix.PollFd { return unix.PollFd{Fd: int32(f.fd), Events: unix.POLLIN} }
 func (f *fake) Close() error      { f.closed = true; return nil }
-func (f *fake) news(s scope) (bool, error) {
+func (f *fake) event(s scope) (bool, error) {
 	if _, err := unix.Read(f.fd, make([]byte, 1)); err != nil {
 		return false, err
 	}
@@ -44,14 +44,14 @@ func listen(t *testing.T, root sysfs.Root, answer func() (bool, error)) (w *Watc
 		t.Fatal(err)
 	}
 	w = &Watcher{
-		root: root, log: quiet, woken: make(chan struct{}, 1),
+		root: root, log: quiet, events: make(chan struct{}, 1),
 		orders: make(chan []remap.Dev, 1), taken: make(chan struct{}), ended: make(chan struct{}), counts: make(map[string]int64),
 	}
 	f = &fake{fd: p[0], answer: answer}
 	w.add("fake", func() (source, error) { return f, nil })
 	w.add("missing", func() (source, error) { return nil, errors.New("not there") })
 	var err error
-	if w.poke, err = newPoker(); err != nil {
+	if w.waker, err = newWaker(); err != nil {
 		t.Fatal(err)
 	}
 	go w.run()
@@ -87,13 +87,13 @@ func TestWakes(t *testing.T) {
 	w, f, say := listen(t, sysfs.Root(t.TempDir()), func() (bool, error) { return <-answers, nil })
 	answers <- true
 	say()
-	<-w.Woken()
+	<-w.Events()
 	answers <- false
 	say()
-	w.Concern(nil) // which is taken after what was said
+	w.Follow(nil) // which is taken after what was said
 	select {
-	case <-w.Woken():
-		t.Error("what is no news has woken")
+	case <-w.Events():
+		t.Error("an event of another device was passed on")
 	default:
 	}
 	for range 3 {
@@ -101,11 +101,11 @@ func TestWakes(t *testing.T) {
 		say()
 	}
 	for len(w.Counts()) == 0 || w.Counts()["fake"] < 4 {
-		w.Concern(nil)
+		w.Follow(nil)
 	}
-	<-w.Woken()
+	<-w.Events()
 	select {
-	case <-w.Woken():
+	case <-w.Events():
 		t.Error("there is more than one token")
 	default:
 	}
@@ -115,13 +115,13 @@ func TestWakes(t *testing.T) {
 	}
 }
 
-// TestSourceFails: that nothing more will be heard is news, once.
+// TestSourceFails: the end of a source is one event.
 func TestSourceFails(t *testing.T) {
 	w, f, say := listen(t, sysfs.Root(t.TempDir()), func() (bool, error) { return false, unix.ENODEV })
 	say()
 	say() // nobody listens any more
-	<-w.Woken()
-	w.Concern(nil)
+	<-w.Events()
+	w.Follow(nil)
 	if n := w.Counts()["fake"]; n != 1 {
 		t.Errorf("woken %d times", n)
 	}
@@ -136,8 +136,8 @@ func TestCloseWhileBusy(t *testing.T) {
 	var say func()
 	w, _, say := listen(t, sysfs.Root(t.TempDir()), func() (bool, error) { say(); return true, nil })
 	say()
-	<-w.Woken()
-	w.Concern([]remap.Dev{{Major: 9}})
+	<-w.Events()
+	w.Follow([]remap.Dev{{Major: 9}})
 	done(t, w)
 }
 
@@ -174,7 +174,7 @@ func TestConcern(t *testing.T) {
 	}
 }
 
-// TestAttribute: a file that says what it said is no news.
+// TestAttribute: a file that says what it said before is no event.
 func TestAttribute(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "array_state")
 	write := func(text string) {
@@ -193,7 +193,7 @@ func TestAttribute(t *testing.T) {
 		want bool
 	}{{"clean\n", false}, {"active\n", true}, {"active\n", false}, {"clean\n", true}} {
 		write(tc.text)
-		if got, err := a.news(scope{}); got != tc.want || err != nil {
+		if got, err := a.event(scope{}); got != tc.want || err != nil {
 			t.Errorf("%q: %v, %v", tc.text, got, err)
 		}
 	}
@@ -210,7 +210,7 @@ func TestNothingIsLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Concern([]remap.Dev{{Major: 8}})
+	w.Follow([]remap.Dev{{Major: 8}})
 	for fd := range descriptors(t) {
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 		if _, old := before[fd]; !old && (err != nil || flags&unix.FD_CLOEXEC == 0) {

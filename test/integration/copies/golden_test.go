@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
-	"github.com/dmcopy/dmcopy/test/spy"
+	"github.com/dmcopy/dmcopy/test/ioctltrace"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -25,7 +25,7 @@ func TestSameAsNVMeCLI(t *testing.T) {
 	} {
 		args := append([]string{"copy", vm.Device(t, alpha), "--sdlba=32768", "--slbs=0,100,4660", "--blocks=7,15,0"}, strings.Fields(format)...)
 		var theirs [][]byte
-		ended := spy.Ioctls(exec.Command("nvme", args...), func(request, arg uint64, memory io.ReaderAt) error {
+		ended := ioctltrace.Run(exec.Command("nvme", args...), func(request, arg uint64, memory io.ReaderAt) error {
 			raw, err := copyOfCLI(request, arg, memory)
 			if raw != nil {
 				theirs = append(theirs, raw)

@@ -117,7 +117,7 @@ func TestCrossNamespace(t *testing.T) {
 			across(t, src, dst, size, 1, account.Host)
 			checkTold(t, controllers, false)
 			stdout, stderr, code := run(t, "plan", "--enable-cross-namespace", src, dst)
-			if code != 0 || !strings.Contains(stdout, "nvme-copy-xns") || strings.Count(stderr, "has to be told first") != c.controllers {
+			if code != 0 || !strings.Contains(stdout, "nvme-copy-xns") || strings.Count(stderr, "have to be enabled on") != c.controllers {
 				t.Errorf("plan: exit code %d\n%s%s", code, stdout, stderr)
 			}
 			checkTold(t, controllers, false)

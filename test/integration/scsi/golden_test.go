@@ -9,7 +9,7 @@ import (
 
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
 	"github.com/dmcopy/dmcopy/copydomain/scsi"
-	"github.com/dmcopy/dmcopy/test/spy"
+	"github.com/dmcopy/dmcopy/test/ioctltrace"
 	"github.com/dmcopy/dmcopy/test/vm"
 )
 
@@ -21,7 +21,7 @@ func TestSameAsSGXcopy(t *testing.T) {
 	vm.Stamp(t, disks[0], 1, 0, 16*mib)
 	cmd := exec.Command("sg_xcopy", "if="+disks[0], "of="+disks[1], "bs=512", "skip=64", "seek=4096", "count=24")
 	var theirs []byte
-	err := spy.Ioctls(cmd, func(request, arg uint64, memory io.ReaderAt) error {
+	err := ioctltrace.Run(cmd, func(request, arg uint64, memory io.ReaderAt) error {
 		list, err := extendedCopy(request, arg, memory)
 		if list != nil {
 			theirs = list

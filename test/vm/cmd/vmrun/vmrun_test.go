@@ -52,7 +52,7 @@ func TestStreamsAndExitCode(t *testing.T) {
 	}
 }
 
-func TestKernelPanicIsTold(t *testing.T) {
+func TestKernelPanicIsReported(t *testing.T) {
 	code, _, _, err := boot(t, vm.Payload{Program: "sh", Args: []string{"-c", "echo c >/proc/sysrq-trigger; sleep 60"}})
 	if !errors.Is(err, vm.ErrGuest) || !strings.Contains(err.Error(), "Kernel panic - not syncing") {
 		t.Errorf("code %d, error %v", code, err)
