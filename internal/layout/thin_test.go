@@ -346,8 +346,8 @@ func TestForeignRoot(t *testing.T) {
 			r.setNote(t, note)
 		}
 		s := r.read(t)
-		closed(t, s, "thin1", thinUnread, "not ours (block 40)")
-		closed(t, s, "thin2", thinUnread, "dmsetup message releases it")
+		closed(t, s, "thin1", thinUnread, "belongs to another program (block 40)")
+		closed(t, s, "thin2", thinUnread, "release_metadata_snap")
 		r.changed(t, stackOf(t, s), "")
 		r.close(t)
 		r.sent(t, 0, 0)
@@ -387,7 +387,7 @@ func TestReserveFails(t *testing.T) {
 		r.pool.refuse = errno
 		s := r.read(t)
 		closed(t, s, "thin1", thinUnread, errno.Error())
-		if strings.Contains(problems(t, s, "thin1"), "not ours") != (errno == unix.EBUSY) {
+		if strings.Contains(problems(t, s, "thin1"), "belongs to another program") != (errno == unix.EBUSY) {
 			t.Errorf("%v: %s", errno, problems(t, s, "thin1"))
 		}
 		r.sent(t, 1, 0)
@@ -500,7 +500,7 @@ func TestRootReleasedByOthers(t *testing.T) {
 	setDisk(t, r.Machine, "dm-3", r.pool.b)
 	r.setPool(r.pool.status())
 	r.changed(t, stackOf(t, again), "layout changed", "pool")
-	closed(t, r.read(t), "thin1", thinUnread, "not ours (block 42)")
+	closed(t, r.read(t), "thin1", thinUnread, "belongs to another program (block 42)")
 	r.close(t)
 	r.sent(t, 2, 0)
 	if r.pool.held != 42 {
@@ -551,7 +551,7 @@ func TestAnotherPool(t *testing.T) {
 	r := newThinRig(t)
 	r.read(t)
 	other(r)
-	closed(t, r.read(t), "thin1", thinUnread, "not ours (block 40)")
+	closed(t, r.read(t), "thin1", thinUnread, "belongs to another program (block 40)")
 	r.close(t)
 	r.sent(t, 1, 0)
 
