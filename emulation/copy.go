@@ -147,7 +147,7 @@ func (w *worker) zeroByDevice(off, n int64) bool {
 	if w.cannotZero.Load() {
 		return false
 	}
-	err := w.dst.Zero(off, n)
+	err := w.calls.zero(&w.dst, off, n)
 	if errors.Is(err, errors.ErrUnsupported) {
 		w.cannotZero.Store(true)
 	}
@@ -183,7 +183,7 @@ func (w *worker) put(d int64, data []byte) {
 func (w *worker) merge(d int64, data []byte) {
 	block := w.dst.down(d)
 	lock := edgeLock(w.dstHash, block/w.dst.block)
-	lock.Lock()
+	w.calls.lock(lock)
 	defer lock.Unlock()
 	w.stats.Merged++
 	memory := w.buffer[:w.dst.block]

@@ -1,16 +1,23 @@
 package emulation
 
-import "context"
-
 // feeder cuts operations into pieces and hands them to the workers.
 type feeder struct {
 	*job
-	queue chan<- Op
+	// hand waits until the piece can be taken. Its error ends the job.
+	hand func(piece Op) error
 }
 
-// feed hands out all operations of the job. Neighbours are joined first: small
-// extents cost as much as large ones.
-func (f *feeder) feed(ctx context.Context) error {
+// feed hands out all operations of the job, or ends it.
+func (j *job) feed(hand func(piece Op) error) {
+	f := feeder{job: j, hand: hand}
+	if err := f.all(); err != nil {
+		j.end(err)
+	}
+}
+
+// all hands out all operations. Neighbours are joined first: small extents cost
+// as much as large ones.
+func (f *feeder) all() error {
 	// Joined, operations on one device could overlap themselves, and then they
 	// would have to go one piece after another.
 	join := !f.options.Ordered && !f.sameDevice
@@ -22,7 +29,7 @@ func (f *feeder) feed(ctx context.Context) error {
 		if join && pending.precedes(op) {
 			pending.Len += op.Len
 		} else {
-			if err := f.finish(ctx, pending); err != nil {
+			if err := f.finish(pending); err != nil {
 				return err
 			}
 			pending = op
@@ -33,13 +40,13 @@ func (f *feeder) feed(ctx context.Context) error {
 			if tail.Len == 0 {
 				break
 			}
-			if err := f.send(ctx, head); err != nil {
+			if err := f.send(head); err != nil {
 				return err
 			}
 			pending = tail
 		}
 	}
-	return f.finish(ctx, pending)
+	return f.finish(pending)
 }
 
 // zeroPieces is how many transfers of zeroes a device is asked for at a time: they take no
@@ -62,7 +69,7 @@ func (f *feeder) check(op Op) error {
 }
 
 // finish hands out all of op.
-func (f *feeder) finish(ctx context.Context, op Op) error {
+func (f *feeder) finish(op Op) error {
 	serial := f.writes && f.sameDevice && op.overlaps()
 	if serial {
 		f.inFlight.Wait()
@@ -75,7 +82,7 @@ func (f *feeder) finish(ctx context.Context, op Op) error {
 		} else {
 			piece, op = op.cut(f.size(op))
 		}
-		if err := f.send(ctx, piece); err != nil {
+		if err := f.send(piece); err != nil {
 			return err
 		}
 		if serial {
@@ -102,13 +109,11 @@ func (f *feeder) settled(op Op) error {
 	return nil
 }
 
-func (f *feeder) send(ctx context.Context, piece Op) error {
+func (f *feeder) send(piece Op) error {
 	f.inFlight.Add(1)
-	select {
-	case f.queue <- piece:
-		return nil
-	case <-ctx.Done():
+	err := f.hand(piece)
+	if err != nil {
 		f.inFlight.Done()
-		return context.Cause(ctx)
 	}
+	return err
 }

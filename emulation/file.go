@@ -1,6 +1,7 @@
 package emulation
 
 import (
+	"errors"
 	"math"
 	"os"
 
@@ -120,29 +121,69 @@ func (d *File) ReadAt(p []byte, off int64) (int, error) { return d.Pread(p, off)
 // WriteAt implements Device by pwrite. A file that has become shorter is not made
 // longer again; its error is blockio.ErrResized.
 func (d *File) WriteAt(p []byte, off int64) (int, error) {
-	if d.IsDevice() {
-		return d.Pwrite(p, off)
-	}
-	if err := d.status.Whole(); err != nil {
+	if err := d.whole(); err != nil {
 		return 0, err
 	}
-	n, err := d.write(p, off)
+	file, n := d.way(off, len(p))
+	n, err := file.Pwrite(p[:n], off)
 	if err == nil {
-		err = d.status.Whole()
+		err = d.whole()
 	}
 	return n, err
 }
 
-// write writes to a regular file.
-func (d *File) write(p []byte, off int64) (int, error) {
+// whole tells whether a regular file is as long as it was. blockio.ErrResized.
+func (d *File) whole() error {
+	if d.IsDevice() {
+		return nil
+	}
+	return d.status.Whole()
+}
+
+// way is where to write n bytes at off, and how many of them at a time.
+func (d *File) way(off int64, n int) (*blockio.File, int) {
 	if d.edges == nil {
-		return d.Pwrite(p, off)
+		return d.opened, n
 	}
-	n := int64(len(p))
-	if into := off % d.page; into != 0 || n < d.page {
-		return d.edges.Pwrite(p[:min(n, d.page-into)], off)
+	if into := off % d.page; into != 0 || int64(n) < d.page {
+		return d.edges, int(min(int64(n), d.page-into))
 	}
-	return d.Pwrite(p[:n-n%d.page], off)
+	return d.opened, n - n%int(d.page)
+}
+
+// Async is how transfers are left to the kernel (see [Async]): as ReadAt and WriteAt make them.
+// It is nil for a regular file without locks: a request of io_uring can outlive its process, and
+// what a lock shows then is that the file is still in use.
+func (d *File) Async() Start {
+	if !d.IsDevice() && errors.Is(d.Locks().CheckToWrite(), blockio.ErrNoLocks) {
+		return nil
+	}
+	return d.start
+}
+
+func (d *File) start(write bool, off int64, n int) (Transfer, error) {
+	file, verb := d.opened, "pread"
+	if write {
+		verb = "pwrite"
+		if err := d.whole(); err != nil {
+			return Transfer{}, err
+		}
+		file, n = d.way(off, n)
+	}
+	fd, err := file.Use()
+	if err != nil {
+		return Transfer{}, err
+	}
+	return Transfer{FD: fd, Len: n, End: func(n int, err error) (int, error) {
+		file.Release()
+		if err != nil {
+			return 0, &blockio.Error{Op: verb, Path: file.Path(), Err: err}
+		}
+		if write {
+			err = d.whole()
+		}
+		return n, err
+	}}, nil
 }
 
 // WriteUnit implements Device.

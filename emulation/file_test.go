@@ -80,43 +80,90 @@ func newFile(t testing.TB, path string, size int64) string {
 	return path
 }
 
-// TestThreadsOnFiles uses direct I/O where the file system of the temporary
-// directory has it, and the page cache.
-func TestThreadsOnFiles(t *testing.T) {
-	for name, mode := range map[string]blockio.Mode{"direct": blockio.Write, "buffered": blockio.Write | blockio.Buffered} {
-		t.Run(name, func(t *testing.T) {
-			dir, number := t.TempDir(), 0
-			enginetest.RunOn(t, newThreads, func(size int64, _ int) enginetest.Storage {
-				number++
-				path := newFile(t, filepath.Join(dir, fmt.Sprint(number)), size)
-				return storage{openFile(t, path, mode), t, size}
-			})
-		})
+// engines are those that there are.
+var engines = map[string]enginetest.New{"threads": newThreads, "ring": newRing, "any": emulation.New}
+
+// onEach runs a test for each engine.
+func onEach(t *testing.T, test func(t *testing.T, open enginetest.New)) {
+	for name, open := range engines {
+		t.Run(name, func(t *testing.T) { test(t, open) })
 	}
 }
 
-func TestThreadsOnBlockDevices(t *testing.T) {
-	const largest = 512 << 10
-	for _, block := range []int{512, 4096} {
-		t.Run(fmt.Sprint(block), func(t *testing.T) {
-			dir := t.TempDir()
-			var devices []string
-			for i := range 2 {
-				path := newFile(t, filepath.Join(dir, fmt.Sprint(i)), largest)
-				devices = append(devices, looptest.Attach(t, path, block))
-			}
-			next := 0
-			enginetest.RunOn(t, newThreads, func(size int64, _ int) enginetest.Storage {
-				next++
-				return storage{openFile(t, devices[next%2], blockio.Write), t, size}
-			})
-		})
+func newEngine(t *testing.T, open enginetest.New, options emulation.Options) emulation.Engine {
+	t.Helper()
+	engine, err := open(options)
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return engine
+}
+
+// TestFiles uses direct I/O where the file system of the temporary directory has
+// it, and the page cache; and those of a file system in memory.
+func TestFiles(t *testing.T) {
+	onEach(t, func(t *testing.T, open enginetest.New) {
+		for name, c := range map[string]struct {
+			dir  string
+			mode emulation.Mode
+		}{
+			"direct":   {t.TempDir(), emulation.Write},
+			"buffered": {t.TempDir(), emulation.Write | emulation.Buffered},
+			"memory":   {inMemory(t), emulation.Write},
+		} {
+			t.Run(name, func(t *testing.T) {
+				number := 0
+				enginetest.RunOn(t, open, func(size int64, _ int) enginetest.Storage {
+					number++
+					path := newFile(t, filepath.Join(c.dir, fmt.Sprint(number)), size)
+					return storage{openFile(t, path, c.mode), t, size}
+				})
+			})
+		}
+	})
+}
+
+// inMemory is a directory of a tmpfs.
+func inMemory(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "emulation")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func TestBlockDevices(t *testing.T) {
+	const largest = 512 << 10
+	onEach(t, func(t *testing.T, open enginetest.New) {
+		for _, block := range []int{512, 4096} {
+			t.Run(fmt.Sprint(block), func(t *testing.T) {
+				dir := t.TempDir()
+				var devices []string
+				for i := range 2 {
+					path := newFile(t, filepath.Join(dir, fmt.Sprint(i)), largest)
+					devices = append(devices, looptest.Attach(t, path, block))
+				}
+				next := 0
+				enginetest.RunOn(t, open, func(size int64, _ int) enginetest.Storage {
+					next++
+					return storage{openFile(t, devices[next%2], blockio.Write), t, size}
+				})
+			})
+		}
+	})
 }
 
 // TestOneFileTwice: a device that is open twice is recognised, so that an
 // overlapping copy goes in the right order.
-func TestOneFileTwice(t *testing.T) {
+func TestOneFileTwice(t *testing.T) { onEach(t, oneFileTwice) }
+
+func oneFileTwice(t *testing.T, open enginetest.New) {
 	const size = 1 << 20
 	data := make([]byte, size)
 	for i := range data {
@@ -129,11 +176,7 @@ func TestOneFileTwice(t *testing.T) {
 	src, dst := openFile(t, path, 0), openFile(t, path, blockio.Write)
 	defer src.Close()
 	defer dst.Close()
-	engine, err := emulation.NewThreads(emulation.Options{BlockSize: 4096})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer engine.Close()
+	engine := newEngine(t, open, emulation.Options{BlockSize: 4096})
 	op := emulation.Op{Src: 0, Dst: 5000, Len: size - 5000}
 	if result, err := engine.Copy(context.Background(), src, dst, slices.Values([]emulation.Op{op}), emulation.Observer{}); err != nil || result.Written != op.Len {
 		t.Fatalf("%v, %+v", err, result)
@@ -148,15 +191,13 @@ func TestOneFileTwice(t *testing.T) {
 }
 
 // TestReadOnlyDestination: the errno of the kernel comes through, named once.
-func TestReadOnlyDestination(t *testing.T) {
+func TestReadOnlyDestination(t *testing.T) { onEach(t, readOnlyDestination) }
+
+func readOnlyDestination(t *testing.T, open enginetest.New) {
 	path := newFile(t, filepath.Join(t.TempDir(), "file"), 8192)
 	file := openFile(t, path, 0)
 	defer file.Close()
-	engine, err := emulation.NewThreads(emulation.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer engine.Close()
+	engine := newEngine(t, open, emulation.Options{})
 	ops := slices.Values([]emulation.Op{{Dst: 4096, Len: 4096}})
 	result, err := engine.Copy(context.Background(), file, file, ops, emulation.Observer{})
 	if err != nil || len(result.Failures) != 1 {
@@ -168,8 +209,35 @@ func TestReadOnlyDestination(t *testing.T) {
 	}
 }
 
+// TestCutOff: a file that has become shorter is not made longer again, by nobody.
+func TestCutOff(t *testing.T) { onEach(t, cutOff) }
+
+func cutOff(t *testing.T, open enginetest.New) {
+	const size = 1 << 20
+	dir := t.TempDir()
+	a, b := newFile(t, filepath.Join(dir, "a"), size), newFile(t, filepath.Join(dir, "b"), size)
+	src, dst := openFile(t, a, 0), openFile(t, b, emulation.Write)
+	defer src.Close()
+	defer dst.Close()
+	if err := os.Truncate(b, size/2); err != nil {
+		t.Fatal(err)
+	}
+	engine := newEngine(t, open, emulation.Options{BlockSize: 64 << 10})
+	for _, op := range []emulation.Op{{Len: size}, {Dst: size / 2, Len: size / 2}, {Dst: size - 100, Len: 100}} {
+		result, err := engine.Copy(context.Background(), src, dst, slices.Values([]emulation.Op{op}), emulation.Observer{})
+		if err != nil || result.Failed != op.Len || len(result.Failures) == 0 || !errors.Is(result.Failures[0].Err, blockio.ErrResized) {
+			t.Errorf("%+v: %v, %+v", op, err, result)
+		}
+	}
+	if info, err := os.Stat(b); err != nil || info.Size() != size/2 {
+		t.Errorf("%d bytes, %v", info.Size(), err)
+	}
+}
+
 // TestLargestFile: files can be so long that their last block ends nowhere.
-func TestLargestFile(t *testing.T) {
+func TestLargestFile(t *testing.T) { onEach(t, largestFile) }
+
+func largestFile(t *testing.T, open enginetest.New) {
 	const size, at = math.MaxInt64, math.MaxInt64 - 5000
 	largest := func() string {
 		fd, err := unix.MemfdCreate("largest", unix.MFD_CLOEXEC)
@@ -191,11 +259,7 @@ func TestLargestFile(t *testing.T) {
 	if n, err := src.WriteAt(data, at); n != len(data) || err != nil {
 		t.Fatal(n, err)
 	}
-	engine, err := emulation.NewThreads(emulation.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer engine.Close()
+	engine := newEngine(t, open, emulation.Options{})
 	for _, op := range []emulation.Op{{Src: at, Dst: at, Len: 5000}, {Src: size - 1, Dst: size - 1, Len: 1}} {
 		result, err := engine.Copy(context.Background(), out, dst, slices.Values([]emulation.Op{op}), emulation.Observer{})
 		if err != nil || result.Written != op.Len {
@@ -223,11 +287,7 @@ func (d null) ID() string                           { return d.name }
 
 // TestAllocations: what a call allocates does not depend on its length.
 func TestAllocations(t *testing.T) {
-	engine, err := emulation.NewThreads(emulation.Options{BlockSize: 4096, QueueDepth: 4})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer engine.Close()
+	engine := newEngine(t, emulation.New, emulation.Options{BlockSize: 4096, QueueDepth: 4})
 	for name, op := range map[string]emulation.Op{
 		"aligned": {Dst: 0, Len: 4096}, "merged": {Dst: 100, Len: 4096}, "zero": {Dst: 100, Len: 9000, Zero: true},
 	} {
@@ -272,9 +332,12 @@ func BenchmarkCopyFile(b *testing.B) {
 	if err := errors.Join(src.Sync(), dst.Sync()); err != nil {
 		b.Fatal(err)
 	}
-	for _, depth := range []int{1, 8, 32} {
-		b.Run(fmt.Sprintf("depth=%d", depth), func(b *testing.B) {
-			engine, err := emulation.NewThreads(emulation.Options{QueueDepth: depth})
+	for _, c := range []struct {
+		engine string
+		depth  int
+	}{{"threads", 1}, {"threads", 8}, {"threads", 32}, {"ring", 1}, {"ring", 8}, {"ring", 32}} {
+		b.Run(fmt.Sprintf("%s/depth=%d", c.engine, c.depth), func(b *testing.B) {
+			engine, err := engines[c.engine](emulation.Options{QueueDepth: c.depth})
 			if err != nil {
 				b.Fatal(err)
 			}

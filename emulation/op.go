@@ -10,10 +10,11 @@ type end struct {
 	block int64 // BlockSize
 	unit  int64 // WriteUnit
 	size  int64 // Size
+	start Start // how transfers are left to the kernel, or nil
 }
 
 func newEnd(d Device) (end, error) {
-	e := end{Device: d, block: int64(d.BlockSize()), unit: int64(d.WriteUnit()), size: d.Size()}
+	e := end{Device: d, block: int64(d.BlockSize()), unit: int64(d.WriteUnit()), size: d.Size(), start: Async(d)}
 	if e.block <= 0 || e.block&(e.block-1) != 0 {
 		return e, &Error{"check", d.Name(), 0, e.block, ErrBlockSize}
 	}

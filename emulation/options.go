@@ -3,6 +3,7 @@ package emulation
 import (
 	"cmp"
 	"fmt"
+	"log/slog"
 	"os"
 )
 
@@ -28,6 +29,8 @@ type Options struct {
 	Ordered       bool // each operation is complete before the next one begins, and a failure is the end
 	MaxFailures   int  // separate ranges that may fail before a call gives up; default 65536
 	MaxMismatches int  // mismatches that Compare lists; default 1024
+	// Log is told how it is done, where there is a choice; nil: nobody is.
+	Log *slog.Logger
 }
 
 const (
@@ -41,6 +44,9 @@ func (o Options) withDefaults() (Options, error) {
 	o.BlockSize = cmp.Or(o.BlockSize, 1<<20)
 	o.MaxFailures = cmp.Or(o.MaxFailures, 1<<16)
 	o.MaxMismatches = cmp.Or(o.MaxMismatches, 1<<10)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	switch {
 	case o.QueueDepth < 0 || o.QueueDepth > 1<<12:
 		return o, fmt.Errorf("%w: queue depth %d is not within 1 and 4096", ErrOptions, o.QueueDepth)

@@ -55,7 +55,7 @@ func (w *worker) transfer(e *end, write bool, p []byte, off int64) (int, error) 
 	want := int(min(int64(len(p)), e.size-off))
 	done, stalls := 0, 0
 	for {
-		n, err := e.once(write, p[done:], off+int64(done))
+		n, err := w.calls.transfer(e, write, p[done:], off+int64(done))
 		ended := errors.Is(err, io.EOF)
 		if done+n >= want && (err == nil || ended) {
 			return want, nil
@@ -81,7 +81,7 @@ func (w *worker) transfer(e *end, write bool, p []byte, off int64) (int, error) 
 			return done, cmp.Or(err, endedEarly(write))
 		}
 		if errors.Is(err, unix.EAGAIN) {
-			pause(w.ctx, time.Millisecond<<stalls)
+			w.calls.pause(w.ctx, time.Millisecond<<stalls)
 		}
 	}
 }
@@ -131,6 +131,7 @@ func (w *worker) lose(e *end, write bool, off, n int64, err error) {
 	if named := (*blockio.Error)(nil); errors.As(err, &named) {
 		err = named.Err // our error names the device
 	}
+	w.calledOff = w.calledOff || errors.Is(err, unix.ECANCELED) && w.ctx.Err() != nil
 	err = inWords(e, err)
 	verb, start := "read", w.scope.Dst
 	if write {

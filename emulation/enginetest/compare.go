@@ -64,8 +64,8 @@ func (s suite) compareWithFaults(t *rapid.T) {
 	scene.dst, _ = scene.apply(nil, nil)
 	srcFaults := drawFaults(t, len(scene.src), "bad source")
 	dstFaults := drawFaults(t, len(scene.dst), "bad destination")
-	src := NewMemory(Config{Name: "source", Size: int64(len(scene.src)), BlockSize: scene.srcBlock, ReadFaults: srcFaults})
-	dst := NewMemory(Config{Name: "destination", Size: int64(len(scene.dst)), BlockSize: scene.dstBlock, ReadFaults: dstFaults})
+	src := s.memory(Config{Name: "source", Size: int64(len(scene.src)), BlockSize: scene.srcBlock, ReadFaults: srcFaults})
+	dst := s.memory(Config{Name: "destination", Size: int64(len(scene.dst)), BlockSize: scene.dstBlock, ReadFaults: dstFaults})
 	src.Fill(scene.src)
 	dst.Fill(scene.dst)
 	engine := s.engine(t, scene.options)
@@ -96,8 +96,8 @@ func (s suite) compareWithFaults(t *rapid.T) {
 }
 
 func (s suite) boundedMismatches(t *testing.T) {
-	src := NewMemory(Config{Name: "source", Size: 1 << 20, BlockSize: 512})
-	dst := NewMemory(Config{Name: "destination", Size: 1 << 20, BlockSize: 512})
+	src := s.memory(Config{Name: "source", Size: 1 << 20, BlockSize: 512})
+	dst := s.memory(Config{Name: "destination", Size: 1 << 20, BlockSize: 512})
 	data := make([]byte, 1<<20)
 	for i := 1027; i < len(data); i += 1024 {
 		data[i] = 1
@@ -120,8 +120,8 @@ func (s suite) boundedMismatches(t *testing.T) {
 // flawsInComparedBlock: a bad source sector splits what is compared with one
 // block of the destination, and that block is bad too. Each byte is lost once.
 func (s suite) flawsInComparedBlock(t *testing.T) {
-	src := NewMemory(Config{Name: "source", Size: 8192, BlockSize: 512, ReadFaults: map[int64]error{2: unix.EIO}})
-	dst := NewMemory(Config{Name: "destination", Size: 8192, BlockSize: 4096, ReadFaults: map[int64]error{0: unix.EIO}})
+	src := s.memory(Config{Name: "source", Size: 8192, BlockSize: 512, ReadFaults: map[int64]error{2: unix.EIO}})
+	dst := s.memory(Config{Name: "destination", Size: 8192, BlockSize: 4096, ReadFaults: map[int64]error{0: unix.EIO}})
 	engine := s.engine(t, emulation.Options{BlockSize: 8192})
 	defer closeEngine(t, engine)
 	result, err := engine.Compare(context.Background(), src, dst, slices.Values([]emulation.Op{{Len: 8192}}), emulation.Observer{})

@@ -64,11 +64,11 @@ func (s suite) copyWithFaults(t *rapid.T) {
 	}
 	readFaults := drawFaults(t, len(scene.src), "bad source")
 	writeFaults := drawFaults(t, len(scene.dst), "bad destination")
-	src := NewMemory(Config{
+	src := s.memory(Config{
 		Name: "source", Size: int64(len(scene.src)), BlockSize: scene.srcBlock, ReadFaults: readFaults,
 		Hiccups: rapid.Bool().Draw(t, "source hiccups"),
 	})
-	dst := NewMemory(Config{
+	dst := s.memory(Config{
 		Name: "destination", Size: int64(len(scene.dst)), BlockSize: scene.dstBlock, WriteFaults: writeFaults,
 		Hiccups: rapid.Bool().Draw(t, "destination hiccups"), NoZero: rapid.Bool().Draw(t, "no zero"),
 	})
@@ -200,8 +200,8 @@ func (s suite) neighbours(t *testing.T) {
 	for i := range data {
 		data[i] = byte(random.Uint32())
 	}
-	src := NewMemory(Config{Name: "source", Size: size, BlockSize: 512})
-	dst := NewMemory(Config{Name: "destination", Size: size, BlockSize: 4096})
+	src := s.memory(Config{Name: "source", Size: size, BlockSize: 512})
+	dst := s.memory(Config{Name: "destination", Size: size, BlockSize: 4096})
 	src.Fill(data)
 	var ops []emulation.Op
 	for at := int64(0); at < size; at += step {
@@ -229,8 +229,8 @@ func (s suite) neighbours(t *testing.T) {
 // mergeNeedsRead: a block that is only partly overwritten and cannot be read
 // must not be written.
 func (s suite) mergeNeedsRead(t *testing.T) {
-	src := NewMemory(Config{Name: "source", Size: 16384, BlockSize: 512})
-	dst := NewMemory(Config{
+	src := s.memory(Config{Name: "source", Size: 16384, BlockSize: 512})
+	dst := s.memory(Config{
 		Name: "destination", Size: 16384, BlockSize: 4096,
 		ReadFaults: map[int64]error{1: unix.EIO, 9: unix.EIO, 24: unix.EIO},
 	})
@@ -264,12 +264,12 @@ func (s suite) exactNeedsNoRead(t *testing.T) {
 	for i := range int64(size / sectorSize) {
 		unreadable[i] = unix.EIO
 	}
-	src := NewMemory(Config{Name: "source", Size: size, BlockSize: 512})
+	src := s.memory(Config{Name: "source", Size: size, BlockSize: 512})
 	src.Fill(bytes.Repeat([]byte{0xaa}, size))
 	engine := s.engine(t, emulation.Options{BlockSize: 4096})
 	defer closeEngine(t, engine)
 	for _, op := range []emulation.Op{{Dst: 1, Len: 1}, {Src: 7, Dst: 4095, Len: 2}, {Src: 100, Dst: 5000, Len: 20000}, {Dst: 9000, Len: 30001, Zero: true}} {
-		dst := NewMemory(Config{Name: "destination", Size: size, BlockSize: 4096, Exact: true, ReadFaults: unreadable, NoZero: true})
+		dst := s.memory(Config{Name: "destination", Size: size, BlockSize: 4096, Exact: true, ReadFaults: unreadable, NoZero: true})
 		want := bytes.Repeat([]byte{0xbb}, size)
 		dst.Fill(want)
 		result, err := engine.Copy(context.Background(), src, dst, slices.Values([]emulation.Op{op}), emulation.Observer{})
@@ -290,8 +290,8 @@ func (s suite) exactNeedsNoRead(t *testing.T) {
 // flawInMergedBlock: a bad source sector splits what goes into one block of the
 // destination, and that block is bad too. Each byte is lost once.
 func (s suite) flawInMergedBlock(t *testing.T) {
-	src := NewMemory(Config{Name: "source", Size: 8192, BlockSize: 512, ReadFaults: map[int64]error{2: unix.EIO}})
-	dst := NewMemory(Config{Name: "destination", Size: 8192, BlockSize: 4096, WriteFaults: map[int64]error{0: unix.EIO}})
+	src := s.memory(Config{Name: "source", Size: 8192, BlockSize: 512, ReadFaults: map[int64]error{2: unix.EIO}})
+	dst := s.memory(Config{Name: "destination", Size: 8192, BlockSize: 4096, WriteFaults: map[int64]error{0: unix.EIO}})
 	engine := s.engine(t, emulation.Options{BlockSize: 8192})
 	defer closeEngine(t, engine)
 	result, err := engine.Copy(context.Background(), src, dst, slices.Values([]emulation.Op{{Len: 8192}}), emulation.Observer{})
@@ -307,7 +307,7 @@ func (s suite) flawInMergedBlock(t *testing.T) {
 }
 
 func (s suite) zeroUnsupported(t *testing.T) {
-	dst := NewMemory(Config{Name: "destination", Size: 64 << 10, BlockSize: 512, NoZero: true})
+	dst := s.memory(Config{Name: "destination", Size: 64 << 10, BlockSize: 512, NoZero: true})
 	want := bytes.Repeat([]byte{0xcc}, 64<<10)
 	dst.Fill(want)
 	engine := s.engine(t, emulation.Options{BlockSize: 8192})
@@ -338,7 +338,7 @@ func (s suite) stoppedInOrder(t *testing.T) {
 		"down":    {emulation.Options{BlockSize: 4096}, []emulation.Op{{Src: 0, Dst: 8192, Len: size - 8192}}, 112, emulation.Op{Src: 49152, Len: 4096}},
 		"ordered": {emulation.Options{BlockSize: 4096, Ordered: true}, chain, 64, emulation.Op{Src: 0, Len: 16 << 10}},
 	} {
-		device := NewMemory(Config{Name: "memory", Size: size, BlockSize: 512, WriteFaults: map[int64]error{c.bad: unix.EIO}})
+		device := s.memory(Config{Name: "memory", Size: size, BlockSize: 512, WriteFaults: map[int64]error{c.bad: unix.EIO}})
 		data := make([]byte, size)
 		for i := range data {
 			data[i] = byte(i>>9) + 1
@@ -374,8 +374,8 @@ func (s suite) sparse(t *testing.T) {
 		"zero": {emulation.SparseZero, 4 * unit, 0}, // the last unit is cut short
 		"skip": {emulation.SparseSkip, 0, 4 * unit},
 	} {
-		src := NewMemory(Config{Name: "source", Size: size, BlockSize: 512})
-		dst := NewMemory(Config{Name: "destination", Size: size, BlockSize: 4096})
+		src := s.memory(Config{Name: "source", Size: size, BlockSize: 512})
+		dst := s.memory(Config{Name: "destination", Size: size, BlockSize: 4096})
 		src.Fill(data)
 		old := bytes.Repeat([]byte{0xdd}, size)
 		dst.Fill(old)

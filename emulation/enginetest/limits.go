@@ -27,9 +27,12 @@ func (d shrunk) ReadAt(p []byte, off int64) (int, error) {
 	return d.Memory.ReadAt(p[:min(int64(len(p)), d.end-off)], off)
 }
 
+// Async: the Kernel knows nothing of the end.
+func (shrunk) Async() emulation.Start { return nil }
+
 func (s suite) endsEarly(t *testing.T) {
-	src := shrunk{NewMemory(Config{Name: "source", Size: 8192, BlockSize: 512}), 1536}
-	dst := NewMemory(Config{Name: "destination", Size: 8192, BlockSize: 512})
+	src := shrunk{s.memory(Config{Name: "source", Size: 8192, BlockSize: 512}), 1536}
+	dst := s.memory(Config{Name: "destination", Size: 8192, BlockSize: 512})
 	src.Fill(bytes.Repeat([]byte{1}, 8192))
 	engine := s.engine(t, emulation.Options{BlockSize: 4096})
 	defer closeEngine(t, engine)
@@ -52,11 +55,11 @@ func (s suite) endsEarly(t *testing.T) {
 func (s suite) otherErrors(t *testing.T) {
 	var calls int
 	var mu sync.Mutex
-	src := NewMemory(Config{
+	src := s.memory(Config{
 		Name: "source", Size: 1 << 20, BlockSize: 512, ReadFaults: map[int64]error{100: unix.ENODEV},
 		Before: func(string, int64, int64) { mu.Lock(); calls++; mu.Unlock() },
 	})
-	dst := NewMemory(Config{Name: "destination", Size: 1 << 20, BlockSize: 512})
+	dst := s.memory(Config{Name: "destination", Size: 1 << 20, BlockSize: 512})
 	engine := s.engine(t, emulation.Options{BlockSize: 1 << 20})
 	defer closeEngine(t, engine)
 	result, err := engine.Copy(context.Background(), src, dst, slices.Values([]emulation.Op{{Len: 1 << 20}}), emulation.Observer{})
@@ -73,9 +76,11 @@ type stuck struct{ *Memory }
 
 func (stuck) ReadAt([]byte, int64) (int, error) { return 0, unix.EINTR }
 
+func (stuck) Async() emulation.Start { return nil }
+
 func (s suite) stalls(t *testing.T) {
-	src := stuck{NewMemory(Config{Name: "source", Size: 8192, BlockSize: 512})}
-	dst := NewMemory(Config{Name: "destination", Size: 8192, BlockSize: 512})
+	src := stuck{s.memory(Config{Name: "source", Size: 8192, BlockSize: 512})}
+	dst := s.memory(Config{Name: "destination", Size: 8192, BlockSize: 512})
 	engine := s.engine(t, emulation.Options{BlockSize: 4096})
 	defer closeEngine(t, engine)
 	result, err := engine.Copy(context.Background(), src, dst, slices.Values([]emulation.Op{{Len: 8192}}), emulation.Observer{})
@@ -85,8 +90,8 @@ func (s suite) stalls(t *testing.T) {
 }
 
 func (s suite) outOfRange(t *testing.T) {
-	src := NewMemory(Config{Name: "source", Size: 8192, BlockSize: 512})
-	dst := NewMemory(Config{Name: "destination", Size: 4096, BlockSize: 512})
+	src := s.memory(Config{Name: "source", Size: 8192, BlockSize: 512})
+	dst := s.memory(Config{Name: "destination", Size: 4096, BlockSize: 512})
 	engine := s.engine(t, emulation.Options{})
 	defer closeEngine(t, engine)
 	for _, op := range []emulation.Op{
@@ -124,8 +129,8 @@ func (s suite) blockSizes(t *testing.T) {
 		block int
 		err   error
 	}{{0, emulation.ErrBlockSize}, {1000, emulation.ErrBlockSize}, {-512, emulation.ErrBlockSize}, {16 << 10, nil}, {128 << 10, emulation.ErrBlockSize}} {
-		src := NewMemory(Config{Name: "source", Size: size, BlockSize: c.block})
-		dst := NewMemory(Config{Name: "destination", Size: size, BlockSize: 512})
+		src := s.memory(Config{Name: "source", Size: size, BlockSize: c.block})
+		dst := s.memory(Config{Name: "destination", Size: size, BlockSize: 512})
 		data := bytes.Repeat([]byte{7}, size)
 		src.Fill(data)
 		ops := slices.Values([]emulation.Op{{Src: 1, Dst: 1, Len: size - 1}})
@@ -144,7 +149,7 @@ func (s suite) blockSizes(t *testing.T) {
 func (s suite) canceled(t *testing.T) {
 	cause := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(context.Background())
-	src := NewMemory(Config{
+	src := s.memory(Config{
 		Name: "source", Size: 1 << 20, BlockSize: 512,
 		Before: func(_ string, off, _ int64) {
 			if off == 64<<10 {
@@ -152,7 +157,7 @@ func (s suite) canceled(t *testing.T) {
 			}
 		},
 	})
-	dst := NewMemory(Config{Name: "destination", Size: 1 << 20, BlockSize: 512})
+	dst := s.memory(Config{Name: "destination", Size: 1 << 20, BlockSize: 512})
 	engine := s.engine(t, emulation.Options{QueueDepth: 2, BlockSize: 4096})
 	defer closeEngine(t, engine)
 	result, err := engine.Copy(ctx, src, dst, slices.Values([]emulation.Op{{Len: 1 << 20}}), emulation.Observer{})
@@ -177,11 +182,11 @@ func (s suite) canceled(t *testing.T) {
 func (s suite) canceledWhileNarrowing(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	reads := 0
-	src := NewMemory(Config{
+	src := s.memory(Config{
 		Name: "source", Size: 1 << 20, BlockSize: 512, ReadFaults: map[int64]error{0: unix.EIO},
 		Before: func(string, int64, int64) { reads++; cancel() },
 	})
-	dst := NewMemory(Config{Name: "destination", Size: 1 << 20, BlockSize: 512})
+	dst := s.memory(Config{Name: "destination", Size: 1 << 20, BlockSize: 512})
 	engine := s.engine(t, emulation.Options{QueueDepth: 1})
 	defer closeEngine(t, engine)
 	ops := slices.Values([]emulation.Op{{Len: 1 << 20}})
@@ -196,8 +201,8 @@ func (s suite) tooManyFailures(t *testing.T) {
 	for i := int64(0); i < 2048; i += 2 {
 		faults[i] = unix.EIO
 	}
-	src := NewMemory(Config{Name: "source", Size: 1 << 20, BlockSize: 512, ReadFaults: faults})
-	dst := NewMemory(Config{Name: "destination", Size: 1 << 20, BlockSize: 512})
+	src := s.memory(Config{Name: "source", Size: 1 << 20, BlockSize: 512, ReadFaults: faults})
+	dst := s.memory(Config{Name: "destination", Size: 1 << 20, BlockSize: 512})
 	engine := s.engine(t, emulation.Options{QueueDepth: 1, BlockSize: 4096, MaxFailures: 10})
 	defer closeEngine(t, engine)
 	var seen int
@@ -216,8 +221,8 @@ func (s suite) boundedDepth(t *testing.T) {
 	const depth, calls = 3, 4
 	engine := s.engine(t, emulation.Options{QueueDepth: depth, BlockSize: 4096})
 	defer closeEngine(t, engine)
-	src := NewMemory(Config{Name: "source", Size: 1 << 20, BlockSize: 512})
-	dst := NewMemory(Config{Name: "destination", Size: calls << 20, BlockSize: 512})
+	src := s.memory(Config{Name: "source", Size: 1 << 20, BlockSize: 512})
+	dst := s.memory(Config{Name: "destination", Size: calls << 20, BlockSize: 512})
 	var running sync.WaitGroup
 	for i := range int64(calls) {
 		running.Go(func() {
@@ -236,7 +241,7 @@ func (s suite) boundedDepth(t *testing.T) {
 }
 
 func (s suite) closed(t *testing.T) {
-	device := NewMemory(Config{Name: "memory", Size: 8192, BlockSize: 512})
+	device := s.memory(Config{Name: "memory", Size: 8192, BlockSize: 512})
 	engine := s.engine(t, emulation.Options{BlockSize: 4096})
 	closeEngine(t, engine)
 	closeEngine(t, engine)

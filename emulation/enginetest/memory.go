@@ -35,6 +35,8 @@ type Config struct {
 	Hiccups bool
 	// NoZero leaves Zero unsupported.
 	NoZero bool
+	// Async leaves transfers to a Kernel.
+	Async bool
 	// Before is called before each transfer, without a lock.
 	Before func(op string, off, n int64)
 }
@@ -43,6 +45,7 @@ type Config struct {
 // offset, length or memory is not aligned, with EINVAL.
 type Memory struct {
 	config Config
+	number int // of a Kernel
 
 	mu       sync.Mutex
 	data     []byte
@@ -61,12 +64,16 @@ var _ emulation.Device = (*Memory)(nil)
 
 // NewMemory makes a device that is all zero.
 func NewMemory(config Config) *Memory {
-	return &Memory{
+	m := &Memory{
 		config:  config,
 		data:    make([]byte, config.Size),
 		hiccups: map[hiccup]int{},
 		random:  rand.New(rand.NewPCG(1, uint64(config.Size))),
 	}
+	if config.Async {
+		m.number = enroll(m)
+	}
+	return m
 }
 
 // ReadAt implements emulation.Device.

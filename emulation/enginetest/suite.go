@@ -22,57 +22,74 @@ type Storage interface {
 }
 
 // Run runs the whole suite.
-func Run(t *testing.T, open New) {
+func Run(t *testing.T, open New) { suite{open: open}.run(t) }
+
+// RunOver runs the whole suite with an engine on a [Kernel].
+func RunOver(t *testing.T, open New) { suite{open: open, async: true}.run(t) }
+
+func (s suite) run(t *testing.T) {
 	memory := func(size int64, block int) Storage {
-		return NewMemory(Config{Name: "memory", Size: size, BlockSize: block, Hiccups: true})
+		return s.memory(Config{Name: "memory", Size: size, BlockSize: block, Hiccups: true})
 	}
-	t.Run("CopyWithFaults", func(t *testing.T) { rapid.Check(t, suite{open}.copyWithFaults) })
-	RunOn(t, open, memory)
+	t.Run("CopyWithFaults", func(t *testing.T) { rapid.Check(t, s.copyWithFaults) })
+	s.runOn(t, memory)
 	t.Run("Exact", func(t *testing.T) {
-		RunOn(t, open, func(size int64, block int) Storage {
-			return NewMemory(Config{Name: "exact", Size: size, BlockSize: block, Exact: true, Hiccups: true})
+		s.runOn(t, func(size int64, block int) Storage {
+			return s.memory(Config{Name: "exact", Size: size, BlockSize: block, Exact: true, Hiccups: true})
 		})
 	})
-	t.Run("ExactNeedsNoRead", suite{open}.exactNeedsNoRead)
-	t.Run("CompareWithFaults", func(t *testing.T) { rapid.Check(t, suite{open}.compareWithFaults) })
-	t.Run("NeighboursInOneBlock", suite{open}.neighbours)
-	t.Run("MergeNeedsRead", suite{open}.mergeNeedsRead)
-	t.Run("FlawInMergedBlock", suite{open}.flawInMergedBlock)
-	t.Run("CanceledWhileNarrowing", suite{open}.canceledWhileNarrowing)
-	t.Run("StoppedInOrder", suite{open}.stoppedInOrder)
-	t.Run("Sparse", suite{open}.sparse)
-	t.Run("FlawsInComparedBlock", suite{open}.flawsInComparedBlock)
-	t.Run("ZeroUnsupported", suite{open}.zeroUnsupported)
-	t.Run("EndsEarly", suite{open}.endsEarly)
-	t.Run("OtherErrorsAreNotNarrowed", suite{open}.otherErrors)
-	t.Run("StallsAreBounded", suite{open}.stalls)
-	t.Run("OutOfRange", suite{open}.outOfRange)
-	t.Run("BlockSizes", suite{open}.blockSizes)
-	t.Run("Canceled", suite{open}.canceled)
-	t.Run("TooManyFailures", suite{open}.tooManyFailures)
-	t.Run("MismatchesAreBounded", suite{open}.boundedMismatches)
-	t.Run("DepthIsBounded", suite{open}.boundedDepth)
-	t.Run("Closed", suite{open}.closed)
+	t.Run("ExactNeedsNoRead", s.exactNeedsNoRead)
+	t.Run("CompareWithFaults", func(t *testing.T) { rapid.Check(t, s.compareWithFaults) })
+	t.Run("NeighboursInOneBlock", s.neighbours)
+	t.Run("MergeNeedsRead", s.mergeNeedsRead)
+	t.Run("FlawInMergedBlock", s.flawInMergedBlock)
+	t.Run("CanceledWhileNarrowing", s.canceledWhileNarrowing)
+	t.Run("StoppedInOrder", s.stoppedInOrder)
+	t.Run("Sparse", s.sparse)
+	t.Run("FlawsInComparedBlock", s.flawsInComparedBlock)
+	t.Run("ZeroUnsupported", s.zeroUnsupported)
+	t.Run("EndsEarly", s.endsEarly)
+	t.Run("OtherErrorsAreNotNarrowed", s.otherErrors)
+	t.Run("StallsAreBounded", s.stalls)
+	t.Run("OutOfRange", s.outOfRange)
+	t.Run("BlockSizes", s.blockSizes)
+	t.Run("Canceled", s.canceled)
+	t.Run("TooManyFailures", s.tooManyFailures)
+	t.Run("MismatchesAreBounded", s.boundedMismatches)
+	t.Run("DepthIsBounded", s.boundedDepth)
+	t.Run("Closed", s.closed)
 }
 
 // RunOn runs what can be run on any storage, without faults. create is asked for a
 // size and a block size, and may choose another block size.
 func RunOn(t *testing.T, open New, create func(size int64, block int) Storage) {
+	suite{open: open}.runOn(t, create)
+}
+
+func (s suite) runOn(t *testing.T, create func(size int64, block int) Storage) {
 	t.Run("Copy", func(t *testing.T) {
-		rapid.Check(t, func(t *rapid.T) { suite{open}.copies(t, create) })
+		rapid.Check(t, func(t *rapid.T) { s.copies(t, create) })
 	})
 	t.Run("Overlap", func(t *testing.T) {
-		rapid.Check(t, func(t *rapid.T) { suite{open}.overlap(t, create) })
+		rapid.Check(t, func(t *rapid.T) { s.overlap(t, create) })
 	})
 	t.Run("Ordered", func(t *testing.T) {
-		rapid.Check(t, func(t *rapid.T) { suite{open}.ordered(t, create) })
+		rapid.Check(t, func(t *rapid.T) { s.ordered(t, create) })
 	})
 	t.Run("Compare", func(t *testing.T) {
-		rapid.Check(t, func(t *rapid.T) { suite{open}.compare(t, create) })
+		rapid.Check(t, func(t *rapid.T) { s.compare(t, create) })
 	})
 }
 
-type suite struct{ open New }
+type suite struct {
+	open  New
+	async bool // transfers of devices are left to a Kernel
+}
+
+func (s suite) memory(config Config) *Memory {
+	config.Async = s.async
+	return NewMemory(config)
+}
 
 // release closes storage that wants it.
 func release(t failer, storage ...Storage) {

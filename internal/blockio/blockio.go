@@ -279,6 +279,23 @@ func (f *File) Pwrite(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
+// Use returns the descriptor for something that is not done here, and keeps it open until
+// [File.Release]. The error is os.ErrClosed.
+func (f *File) Use() (fd int, err error) {
+	// Whoever closes the file waits for those that use it, and they must not wait for him.
+	if !f.mu.TryRLock() {
+		return -1, &Error{"use", f.path, os.ErrClosed}
+	}
+	if f.fd < 0 {
+		f.mu.RUnlock()
+		return -1, &Error{"use", f.path, os.ErrClosed}
+	}
+	return f.fd, nil
+}
+
+// Release ends one use.
+func (f *File) Release() { f.mu.RUnlock() }
+
 // Close waits for system calls that use the file and closes it.
 func (f *File) Close() error {
 	f.mu.Lock()

@@ -302,3 +302,39 @@ func TestPool(t *testing.T) {
 		}
 	}
 }
+
+// TestUse: a descriptor that somebody uses stays open, and one that is closed is used by nobody.
+func TestUse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, make([]byte, 4096), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := blockio.Open(path, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := f.Use()
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error)
+	go func() { closed <- f.Close() }()
+	for err == nil { // until somebody waits to close it
+		if _, err = f.Use(); err == nil {
+			f.Release()
+		}
+	}
+	if !errors.Is(err, os.ErrClosed) {
+		t.Errorf("while it is closed: %v", err)
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+		t.Errorf("in use: %v", err)
+	}
+	f.Release()
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	if fd, err := f.Use(); !errors.Is(err, os.ErrClosed) || fd != -1 {
+		t.Errorf("closed: %d, %v", fd, err)
+	}
+}

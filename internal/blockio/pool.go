@@ -13,12 +13,12 @@ import (
 // page, the garbage collector neither moves nor scans them, and they are mapped
 // once: a pool never uses more memory than it was made with.
 type Pool struct {
-	memory  []byte
-	count   int
-	free    chan []byte
-	closing chan struct{}
-	once    sync.Once
-	err     error // of Close
+	memory       []byte
+	count        int
+	free         chan []byte
+	closing      chan struct{}
+	drain, unmap sync.Once
+	err          error // of Close
 }
 
 // NewPool maps count buffers of size bytes each, rounded up to pages.
@@ -42,6 +42,27 @@ func NewPool(count, size int) (*Pool, error) {
 // Len is the memory of the pool in bytes.
 func (p *Pool) Len() int { return len(p.memory) }
 
+// Memory is that of all buffers, one behind the other.
+func (p *Pool) Memory() []byte { return p.memory }
+
+// Size is that of a buffer in bytes.
+func (p *Pool) Size() int { return len(p.memory) / p.count }
+
+// TryGet returns a buffer if there is one, and the pool is not closed.
+func (p *Pool) TryGet() ([]byte, bool) {
+	select {
+	case <-p.closing:
+		return nil, false
+	default:
+	}
+	select {
+	case b := <-p.free:
+		return b, true
+	default:
+		return nil, false
+	}
+}
+
 // Get waits for a buffer. Its content is arbitrary. The error is os.ErrClosed or
 // the cause of the context.
 func (p *Pool) Get(ctx context.Context) ([]byte, error) {
@@ -58,14 +79,19 @@ func (p *Pool) Get(ctx context.Context) ([]byte, error) {
 // Put gives back a buffer as it came from Get; no I/O may use it any more.
 func (p *Pool) Put(b []byte) { p.free <- b }
 
-// Close waits for all buffers to come back, and unmaps them.
-func (p *Pool) Close() error {
-	p.once.Do(func() {
+// Drain waits for all buffers to come back; there will be no more.
+func (p *Pool) Drain() {
+	p.drain.Do(func() {
 		close(p.closing)
 		for range p.count {
 			<-p.free
 		}
-		p.err = unix.Munmap(p.memory)
 	})
+}
+
+// Close waits for all buffers to come back, and unmaps them.
+func (p *Pool) Close() error {
+	p.Drain()
+	p.unmap.Do(func() { p.err = unix.Munmap(p.memory) })
 	return p.err
 }

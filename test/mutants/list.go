@@ -1482,4 +1482,64 @@ var mutants = []mutant{
 		symbol: "dispatch.destination.flush", old: "ctx = context.WithoutCancel(ctx)\n\terr := errors.Join", new: "err := errors.Join",
 		in: "./dispatch", tests: "TestInterruptedFlush",
 	},
+	{
+		guard:  "ring: it is not closed while requests are under way",
+		symbol: "uring.Ring.Close", old: "if r.underWay > 0 {", new: "if false {",
+		in: "./internal/uring", tests: "TestWaiting",
+	},
+	{
+		guard:  "ring: memory across the border of what is registered is not",
+		symbol: "uring.Ring.transfer", old: " && at/r.part == (at+len(p)-1)/r.part", new: "",
+		in: "./internal/uring", tests: "TestTransfers",
+	},
+	{
+		guard:  "ring: a call returns when none of its transfers is under way",
+		symbol: "emulation.ring.run", old: "<-b.over\n", new: "",
+		in: "./emulation", tests: "TestRingCanceled",
+	},
+	{
+		guard:  "ring: what was called off is no failure",
+		symbol: "emulation.worker.serve", old: "if w.calledOff {", new: "if false {",
+		in: "./emulation", tests: "TestRingCanceled",
+	},
+	{
+		guard:  "ring: a completion is that of the request that was made",
+		symbol: "emulation.loop.complete", old: " || l.table[slot].id != id", new: "",
+		in: "./emulation", tests: "TestRingTroubles",
+	},
+	{
+		guard:  "ring: what the kernel does not take is transferred otherwise",
+		symbol: "emulation.hand.transfer", old: "if !errors.Is(h.err, errWithdrawn) {", new: "if h.err == nil || !errors.Is(h.err, unix.EPERM) {",
+		in: "./emulation", tests: "TestRingTroubles",
+	},
+	{
+		guard:  "ring: a bell that is closed is not rung",
+		symbol: "emulation.bell.close", old: "b.fd = -1\n", new: "",
+		in: "./emulation", tests: "TestBellClosed",
+	},
+	{
+		guard:  "ring: a file that was cut off is not made longer",
+		symbol: "emulation.File.start", old: "verb = \"pwrite\"\n\t\tif err := d.whole(); err != nil {", new: "verb = \"pwrite\"\n\t\tif err := error(nil); err != nil {",
+		in: "./emulation", tests: "TestCutOff",
+	},
+	{
+		guard:  "ring: why there is none is told",
+		symbol: "emulation.either.open", old: "err != nil {", new: "err == nil {",
+		in: "./emulation", tests: "TestNoRing",
+	},
+	{
+		guard:  "ring: devices that are calls are copied by threads",
+		symbol: "emulation.job.async", old: "j.src.start != nil && j.dst.start != nil", new: "true",
+		in: "./emulation", tests: "TestRingIsChosen",
+	},
+	{
+		guard:  "ring: a descriptor that is closed is not used",
+		symbol: "blockio.File.Use", old: "f.fd < 0 {", new: "false {",
+		in: "./internal/blockio", tests: "TestUse",
+	},
+	{
+		guard:  "ring: a transfer is under way until the kernel has answered",
+		symbol: "inflight.watched.Async", old: "end := t.End\n", new: "over()\n\t\tend := t.End\n",
+		in: "./internal/dispatch/inflight", tests: "TestWatchAsync",
+	},
 }

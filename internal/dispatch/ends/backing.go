@@ -238,6 +238,35 @@ func (d wholeDevice) WriteAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
+// Async is how transfers are left to the kernel (see [emulation.Async]).
+func (d wholeDevice) Async() emulation.Start {
+	start := emulation.Async(d.Device)
+	if start == nil {
+		return nil
+	}
+	return func(write bool, off int64, n int) (emulation.Transfer, error) {
+		if !write {
+			return start(write, off, n)
+		}
+		if err := d.below.whole(); err != nil {
+			return emulation.Transfer{}, err
+		}
+		t, err := start(write, off, n)
+		if err != nil {
+			return t, err
+		}
+		end := t.End
+		t.End = func(n int, err error) (int, error) {
+			n, err = end(n, err)
+			if err == nil {
+				err = d.below.whole()
+			}
+			return n, err
+		}
+		return t, nil
+	}
+}
+
 // Zero implements [emulation.Device].
 func (d wholeDevice) Zero(off, n int64) error {
 	if err := d.below.whole(); err != nil {
