@@ -34,7 +34,7 @@ func (e *Engine) Copy(ctx context.Context, job Job, opts Options) (*account.Repo
 	if err != nil {
 		return nil, err
 	}
-	report, err := inflight.Run(ctx, r.calls, r.attention(), func() (*account.Report, error) { return r.whole(ctx) })
+	report, err := inflight.Run(ctx, r.calls, r.inflightOptions(), func() (*account.Report, error) { return r.whole(ctx) })
 	if errors.Is(err, inflight.ErrStuck) {
 		report = r.lastReport(err)
 	}
@@ -63,7 +63,7 @@ func (e *Engine) Verify(ctx context.Context, job Job, opts Options) (emulation.C
 	if err := r.dest.files.LockToRead(); err != nil {
 		return emulation.Comparison{}, errors.Join(err, r.close())
 	}
-	return inflight.Run(ctx, r.calls, r.attention(), func() (emulation.Comparison, error) {
+	return inflight.Run(ctx, r.calls, r.inflightOptions(), func() (emulation.Comparison, error) {
 		found, err := r.verifier.compare(ctx, r.job.Ranges)
 		return found, errors.Join(err, r.close())
 	})

@@ -68,6 +68,6 @@ func (w *windows) primed(ctx context.Context, pending []byterange.Range) error {
 	if _, err := p.Survey(ctx, pending); err != nil {
 		return failure.During("plan", failure.TooLate(err))
 	}
-	w.adopt(p)
+	w.follow(p)
 	return nil
 }

@@ -143,7 +143,7 @@ func (r *run) survey(ctx context.Context) (*plan.Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.windows.adopt(p)
+	r.windows.follow(p)
 	sv, err := p.Survey(ctx, r.job.Ranges)
 	return sv, failure.During("plan", err)
 }
@@ -234,7 +234,7 @@ func (r *run) copy(ctx context.Context, pending []byterange.Range) error {
 // may write to beside the source.
 func (r *run) unmodified(ctx context.Context, equal bool) error {
 	var sign *ends.ModifiedSign
-	for range maxBarren {
+	for range maxChangesInARow {
 		err := r.dest.files.Unmodified()
 		if err != nil || !equal {
 			return err
@@ -292,13 +292,13 @@ func (r *run) finish(ctx context.Context) (again []byterange.Range, err error) {
 			return nil, err
 		}
 	}
-	for range maxBarren {
+	for range maxChangesInARow {
 		r.window.Reset()
 		r.account.SetPhase(account.PhaseFlushing)
 		if err := r.dest.flush(ctx); err != nil {
 			return nil, failure.During("flush", err)
 		}
-		if again, _, err := r.windows.lookAgain(ctx); err != nil || len(again) > 0 {
+		if again, _, err := r.windows.checkMoved(ctx); err != nil || len(again) > 0 {
 			return again, err
 		}
 		if err := r.dest.filled(ctx, r.job.Ranges); err != nil {
@@ -311,7 +311,7 @@ func (r *run) finish(ctx context.Context) (again []byterange.Range, err error) {
 		if r.opts.Verify == account.VerifyNone || found != nil && !errors.Is(found, failure.ErrMismatch) {
 			return nil, found
 		}
-		again, moved, err := r.windows.lookAgain(ctx)
+		again, moved, err := r.windows.checkMoved(ctx)
 		if err != nil || len(again) > 0 {
 			return again, err
 		}
@@ -357,7 +357,7 @@ func (r *run) close() error {
 	return errors.Join(append(errs, r.leaves.Close())...)
 }
 
-func (r *run) attention() inflight.Options {
+func (r *run) inflightOptions() inflight.Options {
 	return inflight.Options{Waiting: r.opts.Waiting, GiveUp: r.opts.GiveUp, Abandoned: r.leave}
 }
 

@@ -23,7 +23,7 @@ func (w *windows) carryOut(ctx context.Context) error {
 	}
 	w.window.Steps = w.zones.Order(w.window.Steps)
 	offload, rest := w.window.Split()
-	unusable, err := w.withhold(ctx, offload)
+	unusable, err := w.takeOutRejected(ctx, offload)
 	if err != nil {
 		return err
 	}
@@ -45,9 +45,9 @@ func (w *windows) carryOut(ctx context.Context) error {
 	return nil
 }
 
-// withhold takes out the steps of pairs that are not to be used: a step can be longer than a
-// window, and its pair have failed since; and nothing may tell what a pair does.
-func (w *windows) withhold(ctx context.Context, offload window.Offload) (unusable []plan.Step, err error) {
+// takeOutRejected takes out the steps of pairs that must not be used: a step can be longer than
+// a window, so that its pair has failed since; and a pair may be impossible to prove.
+func (w *windows) takeOutRejected(ctx context.Context, offload window.Offload) (unusable []plan.Step, err error) {
 	for key, steps := range offload {
 		if why, bad := w.proofs.Rejected(steps[0].SrcLeaf, steps[0].DstLeaf); bad {
 			if w.layout.Plan().Sparse() {
@@ -57,7 +57,7 @@ func (w *windows) withhold(ctx context.Context, offload window.Offload) (unusabl
 			delete(offload, key)
 		}
 	}
-	if w.barren > maxBarren {
+	if w.changesInARow > maxChangesInARow {
 		return unusable, nil
 	}
 	untold, err := w.prover.Choose(ctx, offload)
@@ -70,8 +70,8 @@ func (w *windows) byDevices(ctx context.Context, offload window.Offload) (redo [
 	if len(offload) == 0 {
 		return nil, false, nil
 	}
-	if w.barren > maxBarren {
-		w.barren = 0
+	if w.changesInARow > maxChangesInARow {
+		w.changesInARow = 0
 		return w.offload.FallBack(offload, cmp.Or(w.barrenWhy, plan.ReasonHoldContended)), false, nil
 	}
 	out, err := w.offload.Carry(ctx, offload)
@@ -94,7 +94,7 @@ func (w *windows) byDevices(ctx context.Context, offload window.Offload) (redo [
 // some were done again. With a stale plan the layout has to stand still first: the host would
 // wait for a suspended device; so do we, with a limit.
 func (w *windows) byHost(ctx context.Context, rest []plan.Step, stale bool) (done []plan.Step, again bool, err error) {
-	if err := w.mayCopy(rest); err != nil {
+	if err := w.checkPolicy(rest); err != nil {
 		return nil, false, err
 	}
 	if stale {
@@ -108,16 +108,16 @@ func (w *windows) byHost(ctx context.Context, rest []plan.Step, stale bool) (don
 	if err := w.host.Copy(ctx, rest); err != nil {
 		return nil, false, err
 	}
-	once, err := w.zeroedInVain(ctx, rest)
+	once, err := w.staleZeroes(ctx, rest)
 	if err == nil {
 		err = w.host.Copy(ctx, once)
 	}
 	return append(plan.Without(rest, once), once...), len(once) > 0, err
 }
 
-// zeroedInVain returns the steps that were zeroed, or left alone, because their source
-// had no place, if the source may have got one since the plan was made.
-func (w *windows) zeroedInVain(ctx context.Context, steps []plan.Step) ([]plan.Step, error) {
+// staleZeroes returns the steps that were zeroed, or left alone, because their source had
+// no place, if the layout has changed since the plan was made: the source may have one now.
+func (w *windows) staleZeroes(ctx context.Context, steps []plan.Step) ([]plan.Step, error) {
 	var zeroed []plan.Step
 	for _, s := range steps {
 		if s.Method == account.Zero || s.Method == account.Skip {
@@ -136,11 +136,11 @@ func (w *windows) zeroedInVain(ctx context.Context, steps []plan.Step) ([]plan.S
 		zeroed[i].ToHost(plan.ReasonLayoutChanged)
 	}
 	w.offload.Redone(zeroed)
-	return zeroed, w.mayCopy(zeroed)
+	return zeroed, w.checkPolicy(zeroed)
 }
 
-// mayCopy keeps to the policy when steps are left for the host.
-func (w *windows) mayCopy(steps []plan.Step) error {
+// checkPolicy fails if the policy forbids to copy the steps through the host.
+func (w *windows) checkPolicy(steps []plan.Step) error {
 	if err := plan.CheckBypass(steps); err != nil {
 		return failure.During("copy", err)
 	}

@@ -27,9 +27,9 @@ type windows struct {
 	proofs   *plan.Proofs
 	done     func() // is told of each window
 
-	size      int64        // of the next window, in offloaded bytes
-	barren    int          // plans in a row of which nothing was copied
-	barrenWhy remap.Reason // why, of the last of them
+	size          int64        // of the next window, in offloaded bytes
+	changesInARow int          // plans in a row of which nothing was copied
+	barrenWhy     remap.Reason // why, of the last of them
 }
 
 var (
@@ -40,12 +40,12 @@ var (
 	errRedone = errors.New("window redone")
 )
 
-// maxBarren is how often in a row the layout may change before anything was
-// copied in between; then the next window goes through the host.
-const maxBarren = 8
+// maxChangesInARow is how often in a row the layout may change without anything being
+// copied in between. After that the next window goes through the host.
+const maxChangesInARow = 8
 
-// adopt makes p the plan to follow.
-func (w *windows) adopt(p *plan.Plan) {
+// follow makes p the plan that the windows are cut from.
+func (w *windows) follow(p *plan.Plan) {
 	w.layout.Follow(p)
 	w.pace.Watch(p.Stack, w.job.Src.Dev, w.job.Dst.Dev)
 	w.caches.touch(p)
@@ -117,7 +117,7 @@ func (w *windows) flush(ctx context.Context) (done int64, err error) {
 	if redone {
 		return done, errReplan
 	}
-	w.barren = 0
+	w.changesInARow = 0
 	w.window.Reset()
 	return done, nil
 }
@@ -127,9 +127,9 @@ func (w *windows) flush(ctx context.Context) (done int64, err error) {
 // as well.
 func (w *windows) replan(ctx context.Context, done int64, rest []byterange.Range) ([]byterange.Range, error) {
 	if done == 0 {
-		w.barren++
+		w.changesInARow++
 	}
-	if w.barren > maxBarren && w.opts.Offload == plan.OffloadRequire {
+	if w.changesInARow > maxChangesInARow && w.opts.Offload == plan.OffloadRequire {
 		return nil, failure.During("hold", failure.ErrLayout)
 	}
 	w.account.SetPhase(account.PhaseRefreshing)
@@ -138,7 +138,7 @@ func (w *windows) replan(ctx context.Context, done int64, rest []byterange.Range
 		return nil, err
 	}
 	was, lost := w.layout.Plan(), w.layout.DisksMissing(ctx)
-	w.adopt(p)
+	w.follow(p)
 	again, moved, err := w.reviewer.review(ctx, was, lost)
 	if err != nil {
 		return nil, err
@@ -159,9 +159,9 @@ func (w *windows) replan(ctx context.Context, done int64, rest []byterange.Range
 	return rest, nil
 }
 
-// lookAgain looks whether the destination lies where it lay, at the end of the copy. It
-// returns what is to be copied again, and whether anything was moved.
-func (w *windows) lookAgain(ctx context.Context) (again []byterange.Range, moved bool, err error) {
+// checkMoved finds out at the end of the copy whether the destination was moved. It returns
+// what has to be copied again, and whether anything was moved.
+func (w *windows) checkMoved(ctx context.Context) (again []byterange.Range, moved bool, err error) {
 	still, err := w.reviewer.layoutUnchanged(ctx)
 	if err != nil || still {
 		return nil, false, err

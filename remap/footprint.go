@@ -86,10 +86,10 @@ func (st *Stack) FootprintOf(s *Storage) *Footprint {
 	return f
 }
 
-// Loosely is the footprint of a device that somebody writes to who may belong to what is
+// WithoutArranged is the footprint of a device that somebody writes to who may belong to what is
 // made of it, as one does who keeps the metadata of arrays: what arranges its sectors is in
 // nobody's way.
-func (f *Footprint) Loosely() *Footprint {
+func (f *Footprint) WithoutArranged() *Footprint {
 	for _, places := range f.places {
 		for i := range places {
 			places[i].arranged = places[i].arranged || places[i].above == nil
@@ -98,9 +98,9 @@ func (f *Footprint) Loosely() *Footprint {
 	return f
 }
 
-// Meets tells whether both lie, or may lie, on the same sectors, and of what; on is nil
+// Overlaps tells whether both lie, or may lie, on the same sectors, and of what; on is nil
 // where not even that is known.
-func (f *Footprint) Meets(o *Footprint) (on *Node, meets bool) {
+func (f *Footprint) Overlaps(o *Footprint) (on *Node, meets bool) {
 	if f.blind || o.blind {
 		return nil, true
 	}

@@ -53,7 +53,7 @@ func TestFootprint(t *testing.T) {
 			st := stack(t, append(slices.Clone(two), c.nodes...)...)
 			for _, ends := range [][2]int{{0, 1}, {1, 0}} {
 				one, other := st.Footprint(dm(ends[0])), st.Footprint(dm(ends[1]))
-				if on, meets := one.Meets(other); meets != c.meet || meets && on == nil {
+				if on, meets := one.Overlaps(other); meets != c.meet || meets && on == nil {
 					t.Errorf("%v: they meet: %v, on %v", ends, meets, on)
 				}
 			}
@@ -70,7 +70,7 @@ func TestFootprintUnknown(t *testing.T) {
 	member := node(3, linear(data(10, a, 0)))
 	member.Arranged = []remap.Dev{a}
 	st := stack(t, leaf(1, 1000), node(0, linear(data(10, a, 0))), node(1, linear(data(10, a, 100))), blind, member)
-	meets := func(one, other *remap.Footprint) bool { _, yes := one.Meets(other); return yes }
+	meets := func(one, other *remap.Footprint) bool { _, yes := one.Overlaps(other); return yes }
 	for _, dev := range []remap.Dev{dm(2), dm(9)} {
 		if !meets(st.Footprint(dm(0)), st.Footprint(dev)) || !meets(st.Footprint(dev), st.Footprint(dm(0))) {
 			t.Errorf("%v lies nowhere", dev)
@@ -79,7 +79,7 @@ func TestFootprintUnknown(t *testing.T) {
 	if meets(st.Footprint(dm(0)), st.Footprint(dm(1))) {
 		t.Error("what is known is everywhere")
 	}
-	if meets(st.Footprint(dm(3)), st.Footprint(a).Loosely()) || !meets(st.Footprint(dm(3)), st.Footprint(a)) || !meets(st.Footprint(dm(0)), st.Footprint(a).Loosely()) {
+	if meets(st.Footprint(dm(3)), st.Footprint(a).WithoutArranged()) || !meets(st.Footprint(dm(3)), st.Footprint(a)) || !meets(st.Footprint(dm(0)), st.Footprint(a).WithoutArranged()) {
 		t.Error("who writes to a member")
 	}
 	file := st.FootprintOf(&remap.Storage{ID: "f"})
@@ -103,7 +103,7 @@ func TestFootprintMisses(t *testing.T) {
 		for op, at := range leafSectors(t, st, a) {
 			for sector := range at {
 				if _, shared := leafSectors(t, st, b)[op][sector]; shared {
-					if _, meets := st.Footprint(a).Meets(st.Footprint(b)); !meets {
+					if _, meets := st.Footprint(a).Overlaps(st.Footprint(b)); !meets {
 						t.Fatalf("%v and %v share %v", a, b, sector)
 					}
 					return

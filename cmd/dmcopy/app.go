@@ -32,8 +32,8 @@ type streams struct {
 type app struct {
 	in  io.Reader
 	out io.Writer
-	// outlet is what out leads to.
-	outlet *outlet
+	// watchedOutput is what out leads to.
+	outlet *watchedOutput
 	// term is stderr: messages, logs and the progress share it.
 	term *terminal
 	log  *slog.Logger
@@ -85,9 +85,9 @@ func run(args []string, s streams) int {
 func newApp(args []string, s streams) *app {
 	a := &app{in: s.in, args: args, log: slog.New(slog.DiscardHandler), giveUp: make(chan struct{}), unread: make(chan struct{})}
 	gone := sync.OnceFunc(func() { close(a.unread) })
-	a.outlet = &outlet{w: s.out, gone: gone}
+	a.outlet = &watchedOutput{w: s.out, gone: gone}
 	a.out, a.term = &filter{w: a.outlet}, newTerminal(s.err)
-	a.term.w = &outlet{w: a.term.w, gone: gone}
+	a.term.w = &watchedOutput{w: a.term.w, gone: gone}
 	return a
 }
 

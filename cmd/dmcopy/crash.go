@@ -8,14 +8,14 @@ import (
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
 )
 
-// crashLoudly keeps a crash from looking like a usage error. The runtime of Go ends the
+// abortOnPanic keeps a crash from looking like a usage error. The runtime of Go ends the
 // program with exit code 2 after a panic, a fatal error and SIGQUIT, which is what "the
 // request makes no sense; nothing was written" has as well. With the level "crash" it
 // ends by SIGABRT instead (runtime/panic.go, fatalthrow and fatalpanic;
 // runtime/signal_unix.go, sighandler). Before this is called nothing has been written.
 //
 // Nothing of our memory, which holds what is copied, goes into a core file for that.
-func crashLoudly() {
+func abortOnPanic() {
 	debug.SetTraceback("crash")
 	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}) // lowering it is always allowed
 }

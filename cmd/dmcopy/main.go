@@ -11,6 +11,6 @@ import (
 func main() {
 	// Helpers are this program again: nothing may come before them.
 	dispatch.Main()
-	crashLoudly()
+	abortOnPanic()
 	quit(run(os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 }

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// outlet is stdout or stderr, and tells when nobody reads it any more.
-type outlet struct {
+// watchedOutput is stdout or stderr. It tells when nobody reads it any more.
+type watchedOutput struct {
 	w    io.Writer
 	gone func()
 	// failed is the first error.
@@ -16,7 +16,7 @@ type outlet struct {
 }
 
 // Write implements [io.Writer].
-func (o *outlet) Write(p []byte) (int, error) {
+func (o *watchedOutput) Write(p []byte) (int, error) {
 	n, err := o.w.Write(p)
 	if o.failed == nil {
 		o.failed = err

@@ -33,7 +33,7 @@ func (a *app) onSignals(cancel context.CancelCauseFunc, asJSON bool) (stop func(
 	// SIGPIPE: the call that meets the pipe fails, and it can be one to a helper.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGUSR1, unix.SIGPIPE)
 	done := make(chan struct{})
-	w := &warden{a: a, cancel: cancel, asJSON: asJSON}
+	g := &exitGuard{a: a, cancel: cancel, asJSON: asJSON}
 	go func() {
 		unread := a.unread
 		for {
@@ -41,12 +41,12 @@ func (a *app) onSignals(cancel context.CancelCauseFunc, asJSON bool) (stop func(
 			case <-done:
 				return
 			case received := <-signals:
-				w.told(received, true)
+				g.onSignal(received, true)
 			case received := <-hangups:
-				w.told(received, false)
+				g.onSignal(received, false)
 			case <-unread:
 				unread = nil // once is enough
-				w.told(unix.SIGPIPE, false)
+				g.onSignal(unix.SIGPIPE, false)
 			}
 		}
 	}()
@@ -57,46 +57,45 @@ func (a *app) onSignals(cancel context.CancelCauseFunc, asJSON bool) (stop func(
 	}
 }
 
-// warden ends the program when it is told to.
-type warden struct {
+// exitGuard ends the program on signals.
+type exitGuard struct {
 	a      *app
 	cancel context.CancelCauseFunc
 	asJSON bool
-	// first tells that it was told before, count how often by somebody who would tell
-	// it again.
+	// first tells that there was a signal before, count how many of them insist.
 	first bool
 	count int
 }
 
-// told is a signal. One that insists ends the program, if it comes again.
-func (w *warden) told(received os.Signal, insists bool) {
+// onSignal acts on a signal. One that insists ends the program if it comes again.
+func (g *exitGuard) onSignal(received os.Signal, insists bool) {
 	if insists {
-		w.count++
+		g.count++
 	}
-	draining, holding := w.a.draining.Load(), w.a.holding.Load() > 0
+	draining, holding := g.a.draining.Load(), g.a.holding.Load() > 0
 	switch {
-	case !draining && !holding, w.count > 2, w.count > 1 && !draining:
-		w.leave(received)
-	case !w.first && draining:
-		w.a.note("dmcopy stops when everything in flight has come back; interrupt again to stop at once")
-		w.cancel(&signalError{received})
-	case !w.first:
-		w.cancel(&signalError{received})
+	case !draining && !holding, g.count > 2, g.count > 1 && !draining:
+		g.leave(received)
+	case !g.first && draining:
+		g.a.note("dmcopy stops when everything in flight has come back; interrupt again to stop at once")
+		g.cancel(&signalError{received})
+	case !g.first:
+		g.cancel(&signalError{received})
 		time.AfterFunc(leaveAfter, func() {
-			if !w.a.draining.Load() {
-				w.leave(received)
+			if !g.a.draining.Load() {
+				g.leave(received)
 			}
 		})
-	case w.count == 2:
-		close(w.a.giveUp)
-		time.AfterFunc(leaveAfter, func() { w.leave(received) })
+	case g.count == 2:
+		close(g.a.giveUp)
+		time.AfterFunc(leaveAfter, func() { g.leave(received) })
 	}
-	w.first = true
+	g.first = true
 }
 
-func (w *warden) leave(received os.Signal) {
-	w.a.term.setStatus("")
-	w.a.fail(interrupted(&signalError{received}), w.asJSON)
+func (g *exitGuard) leave(received os.Signal) {
+	g.a.term.setStatus("")
+	g.a.fail(interrupted(&signalError{received}), g.asJSON)
 	quit(exitCode(failure.ErrInterrupted))
 }
 

@@ -45,7 +45,7 @@ func aborted(t *testing.T, how string, state *os.ProcessState, text string) {
 
 // crash crashes as a fault of ours would.
 func crash() {
-	crashLoudly()
+	abortOnPanic()
 	switch os.Args[1] {
 	case "panic":
 		panic("a fault of ours")

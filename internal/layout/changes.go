@@ -56,7 +56,7 @@ func (r *Reader) change(ctx context.Context, n *remap.Node) (remap.Change, error
 
 func (d devices) look(n *remap.Node) (remap.Change, error) {
 	c := remap.Change{Dev: n.Dev, Name: n.DisplayName()}
-	vitals, err := d.fs.Vitals(n.Dev)
+	state, err := d.fs.State(n.Dev)
 	switch {
 	case errors.Is(err, sysblock.ErrGone):
 		c.What, c.Gone = "gone", true
@@ -66,16 +66,16 @@ func (d devices) look(n *remap.Node) (remap.Change, error) {
 	case err != nil:
 		return c, err
 	}
-	print, transition, err := d.state(n.Dev, vitals.Kind)
+	print, transition, err := d.state(n.Dev, state.Kind)
 	switch {
 	case errors.Is(err, dmtable.ErrNoDevice), errors.Is(err, mdraid.ErrGone), errors.Is(err, bcache.ErrGone):
 		c.What, c.Gone = "gone", true
 	case err != nil:
 		return c, err
-	case n.Leaf != nil && n.Size > 0 && vitals.Size == 0:
+	case n.Leaf != nil && n.Size > 0 && state.Size == 0:
 		// It is on its way out (drivers/nvme/host/core.c, nvme_ns_remove), or has no medium any more.
 		c.What, c.Gone = "gone", true
-	case fingerprint(vitals, print) != n.Print:
+	case fingerprint(state, print) != n.Print:
 		c.What = "layout changed"
 	case transition != "":
 		c.What, c.Moving = transition, true

@@ -47,7 +47,7 @@ func (d devices) denied(dev remap.Dev, why error) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{Facts: *facts}
-	n.mistrust(why)
+	n.markUnread(why)
 	return n, nil
 }
 
@@ -60,7 +60,7 @@ func (d devices) node(dev remap.Dev) (*Node, error) {
 	}
 	switch {
 	case err == nil && n.Unread != "":
-		n.mistrust(n.Cause())
+		n.markUnread(n.Cause())
 		return n, nil
 	case err == nil:
 		return n, nil
@@ -72,14 +72,14 @@ func (d devices) node(dev remap.Dev) (*Node, error) {
 		return nil, factsErr
 	}
 	n = &Node{Facts: *facts}
-	n.mistrust(err)
+	n.markUnread(err)
 	return n, nil
 }
 
-// steady reads one device: its vitals before and after everything else, so that
+// steady reads one device: its state before and after everything else, so that
 // the facts belong to them.
 func (d devices) steady(dev remap.Dev) (*Node, error) {
-	vitals, err := d.fs.Vitals(dev)
+	state, err := d.fs.State(dev)
 	if err != nil {
 		return nil, err
 	}
@@ -87,11 +87,11 @@ func (d devices) steady(dev remap.Dev) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	again, err := d.fs.Vitals(dev)
-	if err == nil && again != vitals {
+	again, err := d.fs.State(dev)
+	if err == nil && again != state {
 		err = &Error{n.describe(), ErrRace}
 	}
-	n.print = fingerprint(vitals, table)
+	n.print = fingerprint(state, table)
 	return n, err
 }
 
@@ -161,7 +161,7 @@ func (d devices) readTable(n *Node) (_ *Node, print remap.Fingerprint, err error
 // given one if not.
 func (d devices) unplugged(n *Node, otherwise error) error {
 	for _, dev := range n.DM.Deps {
-		if _, err := d.fs.Vitals(dev); errors.Is(err, sysblock.ErrGone) {
+		if _, err := d.fs.State(dev); errors.Is(err, sysblock.ErrGone) {
 			return fmt.Errorf("it holds %s, which is gone", dev)
 		}
 	}
@@ -206,6 +206,6 @@ func (n *Node) checkTable() error {
 
 // fingerprint digests everything that the map and the identity of a device
 // depend on.
-func fingerprint(v sysblock.Vitals, table remap.Fingerprint) remap.Fingerprint {
+func fingerprint(v sysblock.State, table remap.Fingerprint) remap.Fingerprint {
 	return sha256.Sum256(fmt.Appendf(nil, "%+v %x", v, table))
 }

@@ -275,7 +275,7 @@ func (r *Reader) readOnce(ctx context.Context, devs []remap.Dev, complete func(*
 		queue = append(queue, n.below()...)
 	}
 	slices.SortFunc(s.Nodes, func(a, b Node) int { return sysfs.CompareDevs(a.Dev, b.Dev) })
-	s.ground()
+	s.cutImpossible()
 	if complete == nil {
 		return s, nil
 	}

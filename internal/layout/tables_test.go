@@ -28,7 +28,7 @@ func (r *rig) tables(t *testing.T) *remap.Stack {
 func (r *rig) wantMeeting(t *testing.T, st *remap.Stack, want bool, pairs ...[2]string) {
 	t.Helper()
 	for _, p := range pairs {
-		if _, meet := st.Footprint(r.Dev(p[0])).Meets(st.Footprint(r.Dev(p[1]))); meet != want {
+		if _, meet := st.Footprint(r.Dev(p[0])).Overlaps(st.Footprint(r.Dev(p[1]))); meet != want {
 			t.Errorf("%v share storage: %v", p, meet)
 		}
 	}

@@ -14,16 +14,16 @@ import (
 // is opaque, so that it is copied through the kernel, and tells why. The others are
 // seen as if nothing were wrong with it.
 
-// moving is the transition of a device that kept changing.
+// moving is the transition of a device that kept changinc.
 const moving = "changing while it is read"
 
 // looks counts the devices that were not read as a whole.
 var looks atomic.Uint64
 
-// mistrust makes a node one that is not read as a whole. It has a print of its own: what is
+// markUnread makes a node one that is not read as a whole. It has a print of its own: what is
 // not known cannot be known to be unchanged.
-func (n *Node) mistrust(cause error) {
-	n.Mistrust(cause)
+func (n *Node) markUnread(cause error) {
+	n.MarkUnread(cause)
 	n.print = sha256.Sum256(fmt.Appendf(nil, "unread %d", looks.Add(1)))
 	n.Raced = isRace(cause)
 	n.DM, n.MD, n.Bcache, n.Loop = nil, nil, nil, nil
@@ -48,55 +48,55 @@ var (
 	errDepth   = fmt.Errorf("it rests on more than %d layers", remap.MaxDepth)
 )
 
-// ground cuts devices off from what is below where no stack can be made of it.
-func (s *Snapshot) ground() {
-	g := grounder{nodes: make(map[remap.Dev]*Node, len(s.Nodes)), depth: make(map[remap.Dev]int)}
+// cutImpossible cuts devices off from those below where no stack can be made of them.
+func (s *Snapshot) cutImpossible() {
+	c := cutter{nodes: make(map[remap.Dev]*Node, len(s.Nodes)), depth: make(map[remap.Dev]int)}
 	for i := range s.Nodes {
-		g.nodes[s.Nodes[i].Dev] = &s.Nodes[i]
+		c.nodes[s.Nodes[i].Dev] = &s.Nodes[i]
 	}
 	for i := range s.Nodes {
-		if g.visit(&s.Nodes[i]); g.raced != nil {
-			s.raced = g.raced
+		if c.visit(&s.Nodes[i]); c.raced != nil {
+			s.raced = c.raced
 		}
 	}
 }
 
-type grounder struct {
+type cutter struct {
 	nodes map[remap.Dev]*Node
 	// depth counts the layers below each device; -1 marks one under visit.
 	depth map[remap.Dev]int
 	raced error
 }
 
-func (g *grounder) visit(n *Node) int {
-	if d, known := g.depth[n.Dev]; known {
+func (c *cutter) visit(n *Node) int {
+	if d, known := c.depth[n.Dev]; known {
 		return d
 	}
-	g.depth[n.Dev] = -1
+	c.depth[n.Dev] = -1
 	deepest := 0
 	for _, dev := range n.below() {
-		lower := g.nodes[dev]
+		lower := c.nodes[dev]
 		if lower == nil {
-			g.raced = &Error{n.describe(), fmt.Errorf("%w: %s: %w", errMissing, dev, ErrRace)}
-			return g.cut(n, g.raced)
+			c.raced = &Error{n.describe(), fmt.Errorf("%w: %s: %w", errMissing, dev, ErrRace)}
+			return c.cut(n, c.raced)
 		}
-		d := g.visit(lower)
+		d := c.visit(lower)
 		switch {
 		case d < 0:
-			return g.cut(n, &Error{n.describe(), errCycle})
+			return c.cut(n, &Error{n.describe(), errCycle})
 		case d+1 > remap.MaxDepth:
-			return g.cut(n, &Error{n.describe(), errDepth})
+			return c.cut(n, &Error{n.describe(), errDepth})
 		}
 		deepest = max(deepest, d+1)
 	}
-	g.depth[n.Dev] = deepest
+	c.depth[n.Dev] = deepest
 	return deepest
 }
 
 // cut makes a device one that rests on nothing that is known.
-func (g *grounder) cut(n *Node, cause error) int {
-	n.mistrust(cause)
+func (c *cutter) cut(n *Node, cause error) int {
+	n.markUnread(cause)
 	n.Part, n.Slaves, n.Blind = nil, nil, true
-	g.depth[n.Dev] = 1
+	c.depth[n.Dev] = 1
 	return 1
 }

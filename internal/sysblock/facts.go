@@ -96,9 +96,9 @@ const (
 // whole, and for a stored one.
 func (f *Facts) Cause() error { return f.cause }
 
-// Mistrust notes that something about the device could not be read, or contradicts
+// MarkUnread notes that something about the device could not be read, or contradicts
 // itself.
-func (f *Facts) Mistrust(cause error) {
+func (f *Facts) MarkUnread(cause error) {
 	f.Unread, f.cause = printable(cause), cause
 }
 
@@ -230,7 +230,7 @@ func (f FS) read(dev remap.Dev, d sysfs.Dir) (*Facts, error) {
 	facts.Blind, facts.unnamed = partErr != nil || slavesErr != nil, kindErr != nil
 	for _, err := range append(errs, err) {
 		if err != nil {
-			facts.Mistrust(err)
+			facts.MarkUnread(err)
 			break // one is enough: the others say much the same
 		}
 	}

@@ -14,7 +14,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "layers: an odd device is no reason not to see others",
-		symbol: "layout.devices.node", old: "n = &Node{Facts: *facts}\n\tn.mistrust(err)\n\treturn n, nil", new: "_ = facts\n\treturn nil, err",
+		symbol: "layout.devices.node", old: "n = &Node{Facts: *facts}\n\tn.markUnread(err)\n\treturn n, nil", new: "_ = facts\n\treturn nil, err",
 		in: "./internal/layout", tests: "TestOddAnswers",
 	},
 	{
@@ -39,7 +39,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "in use: a command of LVM is waited for",
-		symbol: "ends.opener.patienceWith", old: "return max(sharerPatience, o.patience)", new: "return sharerPatience",
+		symbol: "ends.opener.patienceFor", old: "return max(sharerPatience, o.patience)", new: "return sharerPatience",
 		in: "./internal/dispatch/ends", tests: "TestSharedWithLVM",
 	},
 	{
@@ -169,7 +169,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "layers: a failed command is not made up for through what a file system bypasses",
-		symbol: "dispatch.windows.mayCopy", old: "if err := plan.CheckBypass(steps); err != nil {", new: "if err := plan.CheckBypass(steps[:0]); err != nil {",
+		symbol: "dispatch.windows.checkPolicy", old: "if err := plan.CheckBypass(steps); err != nil {", new: "if err := plan.CheckBypass(steps[:0]); err != nil {",
 		in: "./dispatch", tests: "TestBypassedFails",
 	},
 	{
@@ -279,12 +279,12 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "a move after the last window",
-		symbol: "dispatch.run.finish", old: "if again, _, err := r.windows.lookAgain(ctx); err != nil || len(again) > 0 {", new: "if again, err := []byterange.Range(nil), error(nil); err != nil || len(again) > 0 {",
+		symbol: "dispatch.run.finish", old: "if again, _, err := r.windows.checkMoved(ctx); err != nil || len(again) > 0 {", new: "if again, err := []byterange.Range(nil), error(nil); err != nil || len(again) > 0 {",
 		in: "./dispatch", tests: "TestLeavesAtTheEnd",
 	},
 	{
 		guard:  "a move during the verification",
-		symbol: "dispatch.run.finish", old: "again, moved, err := r.windows.lookAgain(ctx)", new: "again, moved, err := []byterange.Range(nil), false, error(nil)",
+		symbol: "dispatch.run.finish", old: "again, moved, err := r.windows.checkMoved(ctx)", new: "again, moved, err := []byterange.Range(nil), false, error(nil)",
 		in: "./dispatch", tests: "TestLeavesAtTheEnd",
 	},
 	{
@@ -339,12 +339,12 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "second look at what was zeroed",
-		symbol: "dispatch.windows.zeroedInVain", old: "if len(zeroed) == 0 {", new: "if true {",
+		symbol: "dispatch.windows.staleZeroes", old: "if len(zeroed) == 0 {", new: "if true {",
 		in: "./dispatch", tests: "TestZeroSourceSwapped",
 	},
 	{
 		guard:  "second look at what was left alone",
-		symbol: "dispatch.windows.zeroedInVain", old: "s.Method == account.Zero || s.Method == account.Skip", new: "s.Method == account.Zero",
+		symbol: "dispatch.windows.staleZeroes", old: "s.Method == account.Zero || s.Method == account.Skip", new: "s.Method == account.Zero",
 		in: "./dispatch", tests: "TestSkippedInVain",
 	},
 	{
@@ -864,7 +864,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "a crash does not look like a usage error",
-		symbol: "main.crashLoudly", old: `debug.SetTraceback("crash")`, new: `debug.SetTraceback("all")`,
+		symbol: "main.abortOnPanic", old: `debug.SetTraceback("crash")`, new: `debug.SetTraceback("all")`,
 		in: "./cmd/dmcopy", tests: "TestCrashes",
 	},
 	{
@@ -994,7 +994,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "bad sectors: only those of the source",
-		symbol: "hostcopy.Host.Bearable", old: "&& h.ReadFailure(f) && emulation.IsMediaError(f.Err)", new: "",
+		symbol: "hostcopy.Host.MayContinue", old: "&& h.ReadFailure(f) && emulation.IsMediaError(f.Err)", new: "",
 		in: "./dispatch", tests: "TestUnbearable",
 	},
 	{
@@ -1034,12 +1034,12 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "nothing holds loop devices",
-		symbol: "plan.loose", old: "return s.DstLeaf.Mutable", new: "return false",
+		symbol: "plan.movableLoop", old: "return s.DstLeaf.Mutable", new: "return false",
 		in: "./dispatch", tests: "TestLoops",
 	},
 	{
 		guard:  "where loop devices lie is compared",
-		symbol: "sysblock.Vitals.readDisk", old: "if v.Loop[i], err = d.Optional(attr)", new: `if v.Loop[i], err = d.Optional("none/" + attr)`,
+		symbol: "sysblock.State.readDisk", old: "if v.Loop[i], err = d.Optional(attr)", new: `if v.Loop[i], err = d.Optional("none/" + attr)`,
 		in: "./internal/layout", tests: "TestLoop",
 	},
 	{
@@ -1119,7 +1119,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "nice: others are given way to",
-		symbol: "pace.niceness.judge", old: "if others && busy.mean() > n.bound() {", new: "if others && busy.mean() > n.bound() && n.log == nil {",
+		symbol: "pace.niceness.adjustRate", old: "if others && busy.mean() > n.bound() {", new: "if others && busy.mean() > n.bound() && n.log == nil {",
 		in: "./internal/dispatch/pace", tests: "TestNiceGivesWay",
 	},
 	{
@@ -1209,7 +1209,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "a failure ends its batch",
-		symbol: "hostcopy.Host.move", old: "\t\t\t\tstop(errUnbearable)\n", new: "",
+		symbol: "hostcopy.Host.move", old: "\t\t\t\tstop(errStop)\n", new: "",
 		in: "./dispatch", tests: "TestNoSpace",
 	},
 	{
@@ -1394,12 +1394,12 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "in use: what is not known where it lies is everywhere",
-		symbol: "remap.Footprint.Meets", old: "if f.blind || o.blind {", new: "if false {",
+		symbol: "remap.Footprint.Overlaps", old: "if f.blind || o.blind {", new: "if false {",
 		in: "./remap", tests: "TestFootprintUnknown",
 	},
 	{
 		guard:  "in use: devices of one pool are in nobody's way",
-		symbol: "remap.Footprint.Meets", old: "|| a.arranged && b.arranged", new: "",
+		symbol: "remap.Footprint.Overlaps", old: "|| a.arranged && b.arranged", new: "",
 		in: "./internal/layout", tests: "TestWhoSharesArranged",
 	},
 	{
@@ -1444,7 +1444,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "gone: a disk that is on its way out is gone",
-		symbol: "layout.devices.look", old: "case n.Leaf != nil && n.Size > 0 && vitals.Size == 0:", new: "case false:",
+		symbol: "layout.devices.look", old: "case n.Leaf != nil && n.Size > 0 && state.Size == 0:", new: "case false:",
 		in: "./internal/layout", tests: "TestChangesOnTheWayOut",
 	},
 	{

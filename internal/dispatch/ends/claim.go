@@ -94,7 +94,7 @@ func (c *claims) still(ctx context.Context, facts *sysblock.Facts) error {
 
 func (c *claims) claim(ctx context.Context, facts *sysblock.Facts, take func(*sysblock.Facts) error) error {
 	patient := func(f *sysblock.Facts) error {
-		return c.patiently(ctx, func() error { return take(f) })
+		return c.retry(ctx, func() error { return take(f) })
 	}
 	if err := patient(facts); err != nil {
 		return err
@@ -130,8 +130,8 @@ func (c *claims) otherPaths(facts *sysblock.Facts, take func(*sysblock.Facts) er
 	return nil
 }
 
-// patiently tries again while somebody else has the device.
-func (c *claims) patiently(ctx context.Context, take func() error) error {
+// retry tries to take the device until nobody else has it, or until patience ends.
+func (c *claims) retry(ctx context.Context, take func() error) error {
 	for began := time.Now(); ; {
 		err := take()
 		if !errors.Is(err, unix.EBUSY) || time.Since(began) > claimPatience {

@@ -166,7 +166,7 @@ func (o *opener) readOnly() (bool, error) {
 // describe says who uses the device or file, for people.
 func (o *opener) describe(u inuse.Use) string {
 	subject := "it"
-	if !u.Dev.IsZero() && u.Dev != o.facts0().Dev {
+	if !u.Dev.IsZero() && u.Dev != o.deviceFacts().Dev {
 		subject = u.Name
 	}
 	switch u.Path {
@@ -207,8 +207,8 @@ func describeAs(subject string, u inuse.Use) string {
 	return subject + " is " + string(u.Kind) + " on " + u.Detail
 }
 
-// facts0 are the facts of the device; none of a file.
-func (o *opener) facts0() sysblock.Facts {
+// deviceFacts are the facts of the device; of a file they are zero.
+func (o *opener) deviceFacts() sysblock.Facts {
 	if o.facts == nil {
 		return sysblock.Facts{}
 	}

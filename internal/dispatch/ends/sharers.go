@@ -36,18 +36,18 @@ const (
 
 // refuseShared refuses an end whose storage somebody uses by other means, if that counts.
 func (o *opener) refuseShared(ctx context.Context, counts func(inuse.Use) bool, refusal func(sharer) error) error {
-	found, err := o.patientSharers(ctx, counts)
+	found, err := o.lastingSharers(ctx, counts)
 	if err != nil || len(found) == 0 {
 		return err
 	}
 	return refusal(found[0])
 }
 
-// patientSharers finds those that stay.
-func (o *opener) patientSharers(ctx context.Context, counts func(inuse.Use) bool) ([]sharer, error) {
+// lastingSharers finds those that stay.
+func (o *opener) lastingSharers(ctx context.Context, counts func(inuse.Use) bool) ([]sharer, error) {
 	for began := time.Now(); ; {
 		found, err := o.sharers(ctx, counts)
-		if err != nil || len(found) == 0 || time.Since(began) > o.patienceWith(found) {
+		if err != nil || len(found) == 0 || time.Since(began) > o.patienceFor(found) {
 			return found, err
 		}
 		select {
@@ -58,9 +58,9 @@ func (o *opener) patientSharers(ctx context.Context, counts func(inuse.Use) bool
 	}
 }
 
-// patienceWith is for how long somebody may stay: for a moment, and a command of LVM for as long
+// patienceFor is for how long somebody may stay: for a moment, and a command of LVM for as long
 // as anything is waited for.
-func (o *opener) patienceWith(found []sharer) time.Duration {
+func (o *opener) patienceFor(found []sharer) time.Duration {
 	if slices.ContainsFunc(found, func(s sharer) bool { return !s.LVM }) {
 		return sharerPatience
 	}
@@ -94,7 +94,7 @@ func (o *opener) sharers(ctx context.Context, counts func(inuse.Use) bool) (foun
 		if theirs == nil || ofItsOwn(st, used, u) {
 			continue
 		}
-		if on, meets := mine.Meets(theirs); meets {
+		if on, meets := mine.Overlaps(theirs); meets {
 			found = append(found, sharer{u, sharedBy(u, on, below)})
 		}
 	}
@@ -109,7 +109,7 @@ func footprintOf(st *remap.Stack, u inuse.Use) *remap.Footprint {
 	case st.Node(u.Dev) == nil:
 		return nil
 	case u.Kind == inuse.Opened:
-		return st.Footprint(u.Dev).Loosely()
+		return st.Footprint(u.Dev).WithoutArranged()
 	}
 	return st.Footprint(u.Dev)
 }
@@ -196,7 +196,7 @@ func (o *opener) stillUnused(ctx context.Context, log *slog.Logger) error {
 	uses, err := o.uses()
 	var shared []sharer
 	if err == nil {
-		shared, err = o.patientSharers(ctx, func(u inuse.Use) bool { return u.Kind != inuse.Opened })
+		shared, err = o.lastingSharers(ctx, func(u inuse.Use) bool { return u.Kind != inuse.Opened })
 	}
 	var stored []sharer
 	if err == nil {
@@ -250,7 +250,7 @@ func (o *opener) stillUnwritten(ctx context.Context, log *slog.Logger) error {
 	uses, err := o.uses()
 	var shared []sharer
 	if err == nil {
-		shared, err = o.patientSharers(ctx, func(u inuse.Use) bool { return writes(u) && u.Kind != inuse.Opened })
+		shared, err = o.lastingSharers(ctx, func(u inuse.Use) bool { return writes(u) && u.Kind != inuse.Opened })
 	}
 	if err != nil {
 		log.Debug("whether somebody may write to the source by now was not found out", "error", err)

@@ -129,7 +129,7 @@ func TestSharedWithLVM(t *testing.T) {
 		found []sharer
 		want  time.Duration
 	}{{[]sharer{command}, time.Hour}, {[]sharer{command, sh}, sharerPatience}, {[]sharer{sh}, sharerPatience}} {
-		if got := long.patienceWith(c.found); got != c.want {
+		if got := long.patienceFor(c.found); got != c.want {
 			t.Errorf("%v: %v, want %v", c.found, got, c.want)
 		}
 	}

@@ -20,7 +20,7 @@ func unopened(sys sysblock.FS, name string, err error) error {
 		}
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return failure.During("open", fmt.Errorf("%w: %w", failure.ErrInterrupted, stepless(err)))
+		return failure.During("open", fmt.Errorf("%w: %w", failure.ErrInterrupted, withoutStep(err)))
 	}
 	if isMissing(sys.Root().Path("proc/self/mountinfo")) {
 		return failure.Refuse(name, "cannot be looked at: /proc is not there, and only /proc says who uses what",
@@ -28,7 +28,7 @@ func unopened(sys sysblock.FS, name string, err error) error {
 	}
 	var number unix.Errno
 	if !errors.As(err, &number) {
-		return failure.Refuse(name, "cannot be opened: %v", "see what the device is: dmcopy tree, lsblk", stepless(err))
+		return failure.Refuse(name, "cannot be opened: %v", "see what the device is: dmcopy tree, lsblk", withoutStep(err))
 	}
 	reason, way := becauseOf(number)
 	return failure.Refuse(name, "%s", way, reason)
@@ -51,8 +51,8 @@ func becauseOf(number unix.Errno) (reason, way string) {
 	return "cannot be opened: " + number.Error(), "see what the kernel says (dmesg), and try again"
 }
 
-// stepless is the error without the step that it was met at, which is that of opening.
-func stepless(err error) error {
+// withoutStep is the error without its step, which is that of opening.
+func withoutStep(err error) error {
 	if e := (*failure.Error)(nil); errors.As(err, &e) {
 		return e.Err
 	}

@@ -115,7 +115,7 @@ func read(lines *bufio.Reader) (answer, error) {
 }
 
 // rethaw thaws what a helper may have thawed before it ended.
-func rethaw(fs ice) error {
+func rethaw(fs freezer) error {
 	if err := fs.thaw(); err != nil && !errors.Is(err, syscall.EINVAL) {
 		return fmt.Errorf("and it is frozen still: %w", err)
 	}

@@ -51,8 +51,8 @@ func (f *FileSystem) Dev() remap.Dev { return f.dev }
 // Close lets the mount go. What was frozen stays so until its Thaw.
 func (f *FileSystem) Close() error { return f.dir.Close() }
 
-// ice is what the helper freezes and thaws.
-type ice interface {
+// freezer is what the helper calls to freeze and to thaw.
+type freezer interface {
 	freeze() error
 	thaw() error
 }

@@ -42,7 +42,7 @@ type answer struct {
 
 // keep freezes until the input ends or the limit is over. The parent has nothing
 // to say: its end of the pipe is closed when it wants no more, and when it dies.
-func keep(in io.Reader, out io.Writer, fs ice, limit time.Duration) error {
+func keep(in io.Reader, out io.Writer, fs freezer, limit time.Duration) error {
 	replies := json.NewEncoder(out)
 	if err := fs.freeze(); err != nil {
 		return replies.Encode(answer{Errno: number(err)})

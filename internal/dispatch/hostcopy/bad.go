@@ -29,7 +29,7 @@ const maxBad = 1 << 16
 // tried block by block by then.
 func (h *Host) giveUp(ctx context.Context, failures []emulation.Failure) error {
 	for _, f := range failures {
-		if !h.Bearable(f) {
+		if !h.MayContinue(f) {
 			return errors.Join(Lost(failures), h.explain(ctx))
 		}
 	}
@@ -47,8 +47,8 @@ func (h *Host) giveUp(ctx context.Context, failures []emulation.Failure) error {
 	return h.blank(ctx, failures)
 }
 
-// Bearable tells whether a failure is one that the copy goes on after.
-func (h *Host) Bearable(f emulation.Failure) bool {
+// MayContinue tells whether a failure is one that the copy goes on after.
+func (h *Host) MayContinue(f emulation.Failure) bool {
 	return h.onError == OnErrorContinue && h.ReadFailure(f) && emulation.IsMediaError(f.Err)
 }
 

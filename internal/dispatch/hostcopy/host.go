@@ -63,12 +63,12 @@ func (h *Host) move(ctx context.Context, ops iter.Seq[emulation.Op]) error {
 			h.account.Tell()
 		},
 		Failure: func(f emulation.Failure) {
-			if !h.Bearable(f) { // nor is there any use in what comes after it
-				stop(errUnbearable)
+			if !h.MayContinue(f) { // nor is there any use in what comes after it
+				stop(errStop)
 			}
 		},
 	})
-	if errors.Is(err, errUnbearable) {
+	if errors.Is(err, errStop) {
 		err = nil // the failure says it all
 	}
 	h.account.Add(account.ByHost, -result.Zeroed-result.Skipped)
@@ -85,8 +85,8 @@ func (h *Host) move(ctx context.Context, ops iter.Seq[emulation.Op]) error {
 	return nil
 }
 
-// errUnbearable ends a batch whose failure ends the copy.
-var errUnbearable = errors.New("a failure that ends the copy")
+// errStop ends a batch whose failure ends the copy.
+var errStop = errors.New("a failure that ends the copy")
 
 // Prime copies operations that are copied once more later, and counts none of it. What
 // cannot be read will be met again.
@@ -96,7 +96,7 @@ func (h *Host) Prime(ctx context.Context, ops iter.Seq[emulation.Op]) error {
 		return failure.Interrupted(ctx)
 	}
 	if err == nil {
-		err = Lost(slices.DeleteFunc(result.Failures, h.Bearable))
+		err = Lost(slices.DeleteFunc(result.Failures, h.MayContinue))
 	}
 	if err != nil {
 		return errors.Join(err, h.explain(ctx))

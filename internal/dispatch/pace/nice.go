@@ -142,8 +142,8 @@ func (n *niceness) since(before map[remap.Dev]sysblock.IOStat) load {
 	return l
 }
 
-// listen does nothing for a moment, if it is time to, and sees what others do.
-func (n *niceness) listen(ctx context.Context) error {
+// measureIdle pauses the copy for a moment, if it is time to, and measures the I/O of others.
+func (n *niceness) measureIdle(ctx context.Context) error {
 	if n.Nice == nil || len(n.disks) == 0 || time.Since(n.at) < quietEvery {
 		return nil
 	}
@@ -162,20 +162,20 @@ func (n *niceness) updateBaseline(l load) {
 	n.quiet = load{ios: n.quiet.ios/2 + l.ios, time: n.quiet.time/2 + l.time}
 }
 
-// accompany moves something, and sees how long I/O takes meanwhile.
-func (n *niceness) accompany(move func() (int64, error)) (int64, error) {
+// moveMeasured moves data, and measures how long I/O takes meanwhile.
+func (n *niceness) moveMeasured(move func() (int64, error)) (int64, error) {
 	if n.Nice == nil || len(n.disks) == 0 {
 		return move()
 	}
 	before, began := n.count(), time.Now()
 	bytes, err := move()
-	n.judge(n.since(before), bytes, time.Since(began))
+	n.adjustRate(n.since(before), bytes, time.Since(began))
 	return bytes, err
 }
 
-// judge sets the rate, after a window that took so long. What was under way on the
+// adjustRate sets the rate after a window that took so long. What was under way on the
 // disks includes I/O of the copy itself, which can only make it nicer.
-func (n *niceness) judge(busy load, bytes int64, took time.Duration) {
+func (n *niceness) adjustRate(busy load, bytes int64, took time.Duration) {
 	n.speed = float64(bytes) / max(took, time.Millisecond).Seconds()
 	others := n.quiet.ios >= 0.5 // one half of one in the last pause, or more
 	if others && busy.mean() > n.bound() {

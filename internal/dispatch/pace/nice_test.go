@@ -36,7 +36,7 @@ func (d *busyDisk) windows(n *niceness, count int) {
 		speed := float64(n.rate(int64(d.top)))
 		latency := time.Duration(float64(d.alone) * (1 + speed/d.slows))
 		ios := d.ios * took.Seconds()
-		n.judge(load{ios: ios, time: time.Duration(ios * float64(latency))}, int64(speed*took.Seconds()), took)
+		n.adjustRate(load{ios: ios, time: time.Duration(ios * float64(latency))}, int64(speed*took.Seconds()), took)
 	}
 }
 
@@ -91,7 +91,7 @@ func TestNiceGoesOn(t *testing.T) {
 			if rapid.Bool().Draw(t, "pause") {
 				n.updateBaseline(loads("quiet"))
 			}
-			n.judge(loads("busy"), rapid.Int64Range(0, 1<<40).Draw(t, "bytes"), time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "took")))
+			n.adjustRate(loads("busy"), rapid.Int64Range(0, 1<<40).Draw(t, "bytes"), time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "took")))
 			other := rapid.SampledFrom([]int64{Unlimited, 0, 1, niceFloor, 1 << 30}).Draw(t, "rate")
 			got := n.rate(other)
 			if other >= 0 && (got < 0 || got > other) || got >= 0 && got < min(niceFloor, orMost(other)) {
@@ -117,7 +117,7 @@ func TestNiceUnknown(t *testing.T) {
 	if !strings.Contains(said.String(), "not given way to") {
 		t.Errorf("says %q", said.String())
 	}
-	if moved, err := n.accompany(func() (int64, error) { return 7, nil }); moved != 7 || err != nil {
+	if moved, err := n.moveMeasured(func() (int64, error) { return 7, nil }); moved != 7 || err != nil {
 		t.Errorf("%d, %v", moved, err)
 	}
 }

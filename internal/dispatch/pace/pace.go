@@ -38,10 +38,10 @@ func (p *Pace) Do(ctx context.Context, idle func() error, move func() (int64, er
 	if err := p.pacer.wait(ctx, idle); err != nil {
 		return err
 	}
-	if err := p.nice.listen(ctx); err != nil {
+	if err := p.nice.measureIdle(ctx); err != nil {
 		return err
 	}
-	bytes, err := p.nice.accompany(move)
+	bytes, err := p.nice.moveMeasured(move)
 	p.pacer.charge(bytes)
 	return err
 }

@@ -116,9 +116,9 @@ func InSectors(src, dst ends.Endpoint, ranges []byterange.Range) []byterange.Ran
 	return cut
 }
 
-// ragged tells why a range of files that is not made of sectors is not offloaded:
+// whyUnaligned tells why a range of files that is not made of sectors is not offloaded:
 // because of that, if the files could be.
-func (p *Plan) ragged(ctx context.Context) remap.Reason {
+func (p *Plan) whyUnaligned(ctx context.Context) remap.Reason {
 	src, dst := p.Stack.Node(p.src.Dev), p.Stack.Node(p.Dst.Dev)
 	if !copydomain.InFile(src) || !copydomain.InFile(dst) {
 		return ReasonAlignment
@@ -137,8 +137,8 @@ func stored(st *remap.Stack, src, dst *remap.Extent) bool {
 	return in(src) && in(dst)
 }
 
-// loose tells whether a step writes into the file of a loop device. Where that
+// movableLoop tells whether a step writes into the file of a loop device. Where that
 // begins in its file can be changed while it is open (drivers/block/loop.c,
 // loop_set_status), and no I/O that is held back keeps it: the throttle stands above
 // the queue of the device, of which the change waits for what is in it.
-func loose(s *Step) bool { return s.DstLeaf.Mutable }
+func movableLoop(s *Step) bool { return s.DstLeaf.Mutable }

@@ -76,7 +76,7 @@ type overlaps struct {
 // room is what several devices may be stored in: the file of loop devices.
 type room struct {
 	end remap.Sector
-	// ragged: some devices begin within a sector of it.
+	// whyUnaligned: some devices begin within a sector of it.
 	ragged bool
 }
 

@@ -104,7 +104,7 @@ func (p *Plan) unread() *remap.Node {
 func (p *Plan) fileStep(ctx context.Context, r byterange.Range) Step {
 	s := Step{SrcOff: r.Src, DstOff: r.Dst, Len: r.Len, Method: account.Host, Reason: ReasonFile}
 	if p.Stack != nil {
-		s.Reason = p.ragged(ctx)
+		s.Reason = p.whyUnaligned(ctx)
 		if n := p.unread(); n != nil {
 			s.Reason = whyUnread(n)
 		}
@@ -178,7 +178,7 @@ func (p *Plan) classify(ctx context.Context, piece *remap.Piece, s *Step) error 
 		s.Reason = whyNot(dst, ReasonRedundant)
 	case !readable:
 		s.Reason = whyNot(src, ReasonNoLeg)
-	case cipher && !inPhase(src, dst):
+	case cipher && !cipherAligned(src, dst):
 		s.Reason = ReasonAlignment
 	default:
 		p.chooseMethod(ctx, s)
@@ -189,9 +189,9 @@ func (p *Plan) classify(ctx context.Context, piece *remap.Piece, s *Step) error 
 	return nil
 }
 
-// inPhase tells whether the blocks of a cipher begin at multiples of their size
+// cipherAligned tells whether the blocks of a cipher begin at multiples of their size
 // on either leaf, so that steps that are cut there hold whole blocks.
-func inPhase(src, dst *remap.Extent) bool {
+func cipherAligned(src, dst *remap.Extent) bool {
 	block := uint64(dst.Cipher.Block)
 	return (uint64(src.Leg.Start)-src.IV)%block == 0 && (uint64(dst.Leg.Start)-dst.IV)%block == 0
 }
@@ -227,7 +227,7 @@ func whyNot(e *remap.Extent, fallback remap.Reason) remap.Reason {
 
 // chooseMethod picks the method for a step with a place on either side.
 func (p *Plan) chooseMethod(ctx context.Context, s *Step) {
-	if p.Hold == hold.None && mutable(p.Stack, s.Via) || p.Hold != hold.Trust && (unlockable(p.Stack, s.Via) || loose(s)) {
+	if p.Hold == hold.None && mutable(p.Stack, s.Via) || p.Hold != hold.Trust && (unlockable(p.Stack, s.Via) || movableLoop(s)) {
 		s.Reason = ReasonHoldUnavailable
 		return
 	}

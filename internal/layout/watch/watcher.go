@@ -129,16 +129,16 @@ func (w *Watcher) run() {
 			w.log.Debug("watch ends", "error", err)
 			return
 		}
-		w.hear(fds[1:])
-		if fds[0].Revents != 0 && !w.obey() {
+		w.receive(fds[1:])
+		if fds[0].Revents != 0 && !w.takeOrder() {
 			return
 		}
 	}
 }
 
-// hear asks the sources that have something to tell. One that fails is done with,
-// which counts as an event.
-func (w *Watcher) hear(fds []unix.PollFd) {
+// receive reads the sources that have events. A source that fails is closed, which
+// counts as an event.
+func (w *Watcher) receive(fds []unix.PollFd) {
 	var left []source
 	for i, s := range w.sources {
 		if fds[i].Revents == 0 {
@@ -169,8 +169,8 @@ func (w *Watcher) wake(by string) {
 	}
 }
 
-// obey takes an order, and tells whether there may be more.
-func (w *Watcher) obey() bool {
+// takeOrder takes an order, and tells whether there may be more.
+func (w *Watcher) takeOrder() bool {
 	w.waker.reset()
 	devs, more := <-w.orders
 	if !more {

@@ -9,11 +9,11 @@ import (
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-// Vitals are the facts of a device, besides its table, that a map rests on and
+// State are the facts of a device, besides its table, that a map rests on and
 // that can change while the device exists. They are few, because they are read
-// before and after each window of a copy: a device is what it was if its vitals
-// are equal.
-type Vitals struct {
+// before and after each window of a copy: a device is what it was if its state
+// is equal.
+type State struct {
 	// Link is where sysfs keeps the device: its name, and where it is plugged
 	// in or, of a partition, which disk it is part of.
 	Link     string
@@ -40,13 +40,13 @@ var naming = [...]string{"wwid", "device/wwid", "nsid", "nguid", "eui", "uuid"}
 // open: LOOP_SET_STATUS64, LOOP_CHANGE_FD.
 var storing = [...]string{"loop/backing_file", "loop/offset", "loop/sizelimit"}
 
-// Vitals reads the vitals of a device. If it vanishes meanwhile, or its number
+// State reads the state of a device. If it vanishes meanwhile, or its number
 // is given to another device, the error is ErrGone.
-func (f FS) Vitals(dev remap.Dev) (Vitals, error) {
+func (f FS) State(dev remap.Dev) (State, error) {
 	d := f.Root().Block(dev)
 	link, err := os.Readlink(string(d))
 	if err == nil {
-		v := Vitals{Link: link}
+		v := State{Link: link}
 		err = v.read(d)
 		if now, linkErr := os.Readlink(string(d)); linkErr == nil && now == link {
 			if err != nil {
@@ -58,10 +58,10 @@ func (f FS) Vitals(dev remap.Dev) (Vitals, error) {
 	if err == nil || sysfs.Vanished(err) {
 		err = ErrGone
 	}
-	return Vitals{}, sysfs.About(dev.String(), err)
+	return State{}, sysfs.About(dev.String(), err)
 }
 
-func (v *Vitals) read(d sysfs.Dir) (err error) {
+func (v *State) read(d sysfs.Dir) (err error) {
 	if v.Size, err = d.Sectors("size"); err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (v *Vitals) read(d sysfs.Dir) (err error) {
 	return err
 }
 
-func (v *Vitals) readDisk(d sysfs.Dir) (err error) {
+func (v *State) readDisk(d sysfs.Dir) (err error) {
 	if v.DiskSeq, err = diskSeq(d); err != nil {
 		return err
 	}
