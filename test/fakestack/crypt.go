@@ -129,6 +129,11 @@ func (s *Seal) decipher(p []byte) {
 
 // feed is one round of a Feistel network over the two halves of a block; it
 // undoes itself.
+//
+// Word by word under the race detector it took nine tenths of the time of all tests. Who
+// shares a sector is noticed where it is copied.
+//
+//go:norace
 func (s *Seal) feed(p []byte, round int) {
 	from, to := p[:len(p)/2], p[len(p)/2:]
 	if round%2 == 1 {

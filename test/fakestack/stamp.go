@@ -23,6 +23,11 @@ func mix(x uint64) uint64 {
 
 // Stamp fills a sector so that it tells where it belongs: the number of the
 // disk, the address on it, and the seed; the rest follows from these.
+//
+// Word by word under the race detector it took nine tenths of the time of all tests. Who
+// shares a sector is noticed where it is copied.
+//
+//go:norace
 func (m *Machine) Stamp(p []byte, disk uint64, sector int64) {
 	binary.LittleEndian.PutUint64(p, disk)
 	binary.LittleEndian.PutUint64(p[8:], uint64(sector))
