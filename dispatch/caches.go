@@ -31,7 +31,7 @@ func newCaches(b *base) *caches { return &caches{base: b, touched: make(map[rema
 
 // drop makes what other programs wrote to any level of either stack
 // visible below, and keeps the kernel from writing it back later over the copy.
-func (c *caches) drop(ctx context.Context) error { return c.dropOf(ctx, machine.PartSource) }
+func (c *caches) drop(ctx context.Context) error { return c.dropOf(ctx, machine.PartBelowSource) }
 
 // dropStale makes what was copied visible at every level: what programs have read of
 // the destination before is not what is there now, and whoever writes a byte of it
@@ -81,7 +81,11 @@ func (c *caches) touch(p *plan.Plan) {
 		return
 	}
 	for _, n := range p.Layout.Nodes() {
-		c.touched[n.Dev] = touched{n, c.touched[n.Dev].part}
+		part := c.touched[n.Dev].part
+		if n.Dev == c.job.Src.Dev {
+			part = max(part, machine.PartSource)
+		}
+		c.touched[n.Dev] = touched{n, part}
 	}
 	if c.job.Dst.File != nil {
 		return

@@ -195,6 +195,22 @@ func TestDirtyParent(t *testing.T) {
 	}
 }
 
+// TestDirtyPartition: what was written to a partition of the source and is not on the disk yet,
+// because somebody has the partition open, is part of the source.
+func TestDirtyPartition(t *testing.T) {
+	v := newVolumes(t)
+	part := v.AddPartition(v.ns, srcPlace, volume)
+	data := bytes.Repeat([]byte("dirty"), int(volume.Bytes())/5+1)[:volume.Bytes()]
+	v.WriteBuffered(part, 0, data)
+	file := &memoryFile{id: "file:0:9:2", data: make([]byte, volume.Bytes())}
+	job := dispatch.Job{Src: v.Endpoint(v.ns), Dst: file.endpoint(), Ranges: []byterange.Range{{Src: srcPlace.Bytes(), Len: volume.Bytes()}}}
+	rep, err := dispatch.New(v.Machine).Copy(t.Context(), job, dispatch.Options{})
+	checkReport(t, rep, err)
+	if err != nil || !bytes.Equal(file.data, data) {
+		t.Errorf("%v: what was written to a partition of the source is missing in the copy", err)
+	}
+}
+
 // TestStalePartitions: a disk is the destination, and somebody reads a partition of it.
 func TestStalePartitions(t *testing.T) {
 	v := newVolumes(t)

@@ -105,6 +105,7 @@ var exitCases = []struct {
 	{6, "no state", "resume none", "cannot be opened"},
 	{6, "not a state", "status a", "not a state file"},
 	{6, "another copy's state", "copy --state {partial} a small", "too small"},
+	{6, "a source that could not be written back", "copy {unwritten} ./new", "could not be written to its storage"},
 	{6, "regular file, frozen", "copy --freeze a same", "cannot be frozen"},
 
 	{7, "different", "verify a other", "verification found a difference"},
@@ -234,9 +235,10 @@ func exitArgs(t *testing.T, dir, args string) string {
 			claim(t, path)
 			return path
 		},
-		"{full}":     func() string { return fullFileSystem(t) },
-		"{readonly}": func() string { return fileSystem(t, unix.MS_RDONLY) },
-		"{partial}":  func() string { return filepath.Join(t.TempDir(), "state") },
+		"{unwritten}": func() string { return unwrittenFile(t) },
+		"{full}":      func() string { return fullFileSystem(t) },
+		"{readonly}":  func() string { return fileSystem(t, unix.MS_RDONLY) },
+		"{partial}":   func() string { return filepath.Join(t.TempDir(), "state") },
 	} {
 		if strings.Contains(args, name) {
 			args = strings.ReplaceAll(args, name, prepare())
@@ -276,10 +278,44 @@ func claim(t *testing.T, path string) {
 // fullFileSystem has 64 KiB, which is less than the devices.
 func fullFileSystem(t *testing.T) string { return fileSystem(t, 0) }
 
+// unwrittenFile is a file on a file system whose disk is full below it, as a thin volume of a
+// full pool is: what was written to it is in the page cache, and gets no further.
+func unwrittenFile(t *testing.T) string {
+	t.Helper()
+	const disk = 32 << 20
+	image := filepath.Join(memory(t, 0, "size=2m"), "image")
+	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, disk)); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mkfs.ext4", "-q", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", image).CombinedOutput(); err != nil {
+		t.Fatalf("mkfs.ext4: %v: %s", err, out)
+	}
+	dir := t.TempDir()
+	if err := unix.Mount(looptest.Attach(t, image, 512), dir, "ext4", 0, "errors=continue"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	path := filepath.Join(dir, "file")
+	if err := os.WriteFile(path, bytes.Repeat([]byte{0x5A}, 4<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func fileSystem(t *testing.T, flags uintptr) string {
 	t.Helper()
+	return memory(t, flags, "size=64k")
+}
+
+// memory mounts a tmpfs for the test.
+func memory(t *testing.T, flags uintptr, options string) string {
+	t.Helper()
 	dir := t.TempDir()
-	if err := unix.Mount("none", dir, "tmpfs", flags, "size=64k"); err != nil {
+	if err := unix.Mount("none", dir, "tmpfs", flags, options); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

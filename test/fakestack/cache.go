@@ -138,7 +138,7 @@ func (m *Machine) DropCaches(_ context.Context, n *remap.Node, part machine.Part
 		m.moved.Wait()
 	}
 	devices := []*device{d}
-	if part == machine.PartDestination {
+	if part == machine.PartDestination || part == machine.PartSource {
 		for _, p := range m.order {
 			if p.kind == partition && p.table.below()[0] == n.Dev {
 				devices = append(devices, p)
@@ -147,7 +147,7 @@ func (m *Machine) DropCaches(_ context.Context, n *remap.Node, part machine.Part
 	}
 	for _, d := range devices {
 		d.cache.writeBack(m, d.dev)
-		if d.cache.drop(); part != machine.PartSource {
+		if d.cache.drop(); part >= machine.PartBelow {
 			d.cache.forget(0, int64(d.size))
 		}
 	}

@@ -1468,6 +1468,21 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "TestStalePartitions",
 	},
 	{
+		guard:  "dirty partitions of a source written back",
+		symbol: "dispatch.caches.touch", old: "part = max(part, machine.PartSource)", new: "part = max(part, machine.PartBelowSource)",
+		in: "./dispatch", tests: "TestDirtyPartition",
+	},
+	{
+		guard:  "dirty partitions of a source written back by the kernel",
+		symbol: "kernel.Machine.DropCaches", old: "if part == machine.PartSource || part == machine.PartDestination {", new: "if part == machine.PartDestination {",
+		in: "./internal/dispatch/kernel", tests: "TestDirtyPartition",
+	},
+	{
+		guard:  "a source file that could not be written back is refused",
+		symbol: "ends.opener.open", old: "if err = writtenBack(o.name, file); file.ID() != o.id {", new: "if file.ID() != o.id {",
+		in: "./cmd/dmcopy", tests: "TestExitCases",
+	},
+	{
 		guard:  "mapped pages dropped by the kernel",
 		symbol: "blockio.Cache.unmap", old: "_, err := c.file.Pwrite(nothing, off)", new: "_, err := 0, error(unix.EINVAL)",
 		in: "./internal/blockio", tests: "TestUnmap",

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
@@ -121,12 +123,23 @@ func Parts(file HoleFinder, off, n int64) iter.Seq2[byterange.Run, bool] {
 	}
 }
 
-// holesOf makes a HoleFinder of a file if it can be relied on. What is dirty is written first:
-// what is then a hole is one on disk as well.
+// holesOf makes a HoleFinder of a file if it can be relied on: what is a hole then is one on disk
+// as well, because what was dirty has been written, see writtenBack.
 func holesOf(file *emulation.File) HoleFinder {
 	holes := file.Holes()
-	if ok, err := holes.Known(); err != nil || !ok || file.Sync() != nil {
+	if ok, err := holes.Known(); err != nil || !ok {
 		return nil
 	}
 	return holes
+}
+
+// writtenBack writes what programs have written to a file to its storage, where it is read
+// past the page cache. What could not be written there is what the copy would lack.
+func writtenBack(name string, file *emulation.File) error {
+	err := file.Sync()
+	if err == nil || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EROFS) || errors.Is(err, errors.ErrUnsupported) {
+		return nil // there is nothing to write, or nowhere to
+	}
+	return failure.Refuse(name, "holds what could not be written to its storage (%v), so that its storage and what programs read of it differ",
+		"make room there, or see what is wrong with it (dmesg), have it written again, and copy then", failure.Errno(err))
 }

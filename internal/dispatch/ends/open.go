@@ -294,7 +294,7 @@ func (o *opener) open(mode blockio.Mode) (Endpoint, error) {
 	end := Endpoint{Name: o.name, Device: file}
 	if o.facts == nil {
 		end.File = &remap.Storage{ID: file.ID(), Name: absolute(o.path)}
-		if file.ID() != o.id {
+		if err = writtenBack(o.name, file); file.ID() != o.id {
 			err = o.replaced()
 		}
 		end.Holes = holesOf(file)

@@ -75,33 +75,48 @@ func (k *Machine) Watch() machine.Watch {
 
 // DropCaches implements [Machine].
 func (k *Machine) DropCaches(_ context.Context, node *remap.Node, part machine.Part) error {
-	if part == machine.PartSource {
-		// Opening for reading only keeps udev from taking the close for the end of a
-		// change to the disk.
-		f, err := blockio.OpenDevice(node.Path, node.Dev.Major, node.Dev.Minor, blockio.Buffered)
-		if err != nil {
-			return err
-		}
-		return errors.Join(f.Cache().Invalidate(), f.Close())
-	}
-	devs := []remap.Dev{node.Dev}
-	if part == machine.PartDestination {
+	var partitions []remap.Dev
+	if part == machine.PartSource || part == machine.PartDestination {
 		facts, err := sysblock.FS("").Facts(node.Dev)
 		if err != nil {
 			return err
 		}
-		partitions, err := sysblock.FS("").Partitions(facts)
-		if err != nil {
+		if partitions, err = sysblock.FS("").Partitions(facts); err != nil {
 			return err
 		}
-		devs = append(devs, partitions...)
 	}
+	if part < machine.PartBelow {
+		return errors.Join(dropRead(node.Path, node.Dev), each(partitions, dropUnmapped))
+	}
+	return errors.Join(dropAll(node.Dev), each(partitions, dropAll))
+}
+
+func each(devs []remap.Dev, do func(remap.Dev) error) error {
 	for _, dev := range devs {
-		if err := dropAll(dev); err != nil {
+		if err := do(dev); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// dropRead drops what nobody has mapped. Opening for reading only keeps udev from taking
+// the close for the end of a change to the disk.
+func dropRead(path string, dev remap.Dev) error {
+	f, err := blockio.OpenDevice(path, dev.Major, dev.Minor, blockio.Buffered)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Cache().Invalidate(), f.Close())
+}
+
+// dropUnmapped is dropRead of a device whose node need not have a name.
+func dropUnmapped(dev remap.Dev) error {
+	f, err := blockio.OpenNode(dev.Major, dev.Minor, blockio.Buffered)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Cache().Invalidate(), f.Close())
 }
 
 // dropAll drops what is mapped as well. A device that is set to read-only is written

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -50,9 +51,37 @@ func TestLeavesAreWhatTheyAreCalled(t *testing.T) {
 		if err == nil {
 			leaf.Close()
 		}
-		if err := k.DropCaches(t.Context(), &c.node, machine.PartSource); (err == nil) != c.fine {
+		if err := k.DropCaches(t.Context(), &c.node, machine.PartBelowSource); (err == nil) != c.fine {
 			t.Errorf("%s: caches: %v", name, err)
 		}
+	}
+}
+
+// TestDirtyPartition: the caches of the partitions of a source are written back, as long as
+// somebody has them open as well; below a source nobody asks for them.
+func TestDirtyPartition(t *testing.T) {
+	const start, length = 64 << 10, 256 << 10
+	file := sparseFile(t, 1<<20)
+	loop := looptest.Attach(t, file, 512)
+	partition, err := os.OpenFile(looptest.Partition(t, loop, 1, start, length), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer partition.Close() // not before: it would write back
+	data := bytes.Repeat([]byte{0x5A}, length)
+	if _, err := partition.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	dev, err := sysblock.FS("").Lookup(loop)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &Machine{}
+	if err := k.DropCaches(t.Context(), &remap.Node{Path: loop, Dev: dev}, machine.PartSource); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got[start:start+length], data) {
+		t.Errorf("%v: the disk does not hold what was written to its partition", err)
 	}
 }
 

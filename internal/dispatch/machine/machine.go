@@ -33,9 +33,12 @@ type Machine interface {
 type Part int
 
 const (
-	// PartSource is the source, or below it: nothing of it changes. What somebody
+	// PartBelowSource is below the source: nothing of it changes. What somebody
 	// has mapped of it stays in the page cache, but is written back.
-	PartSource Part = iota
+	PartBelowSource Part = iota
+	// PartSource is the source itself. Its partitions have page caches of their own, which
+	// may hold what nobody has written back: an idle reader is enough for that.
+	PartSource
 	// PartBelow is below the destination.
 	PartBelow
 	// PartDestination is the destination itself. Its partitions, which nobody uses,
