@@ -43,7 +43,7 @@ var mutants = []mutant{
 		in: "./internal/dispatch/ends", tests: "TestSharedWithLVM",
 	},
 	{
-		guard:  "who is interrupted while an end is opened is not refused",
+		guard:  "an interruption while an end is opened is no refusal",
 		symbol: "ends.unopened", old: "errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)", new: "false",
 		in: "./internal/dispatch/ends", tests: "TestOpenInterrupted",
 	},
@@ -53,17 +53,17 @@ var mutants = []mutant{
 		in: "./internal/dispatch/ends", tests: "TestUnwritten",
 	},
 	{
-		guard:  "layout: an end that was made smaller is told of",
+		guard:  "layout: an end that was made smaller is reported",
 		symbol: "plan.Plan.shrunk", old: "has < had {", new: "has > had {",
 		in: "./dispatch", tests: "TestShrunk",
 	},
 	{
-		guard:  "files: each of two copies of one source is told that it has changed",
+		guard:  "files: each of two copies of one source sees that it has changed",
 		symbol: "blockio.Status.Changed", old: "changed := now.Ctime != s.seen", new: "changed := now.Ctime != s.file.opened.Ctime\n\ts.file.opened.Ctime = now.Ctime",
 		in: "./internal/dispatch/ends", tests: "TestModifiedSignOfTwoCopies",
 	},
 	{
-		guard:  "files: whose status has changed is compared",
+		guard:  "files: a source whose status has changed is compared",
 		symbol: "ends.Files.MayBeModified", old: "changed, err := l.src.status.Changed()\n\tif !changed {", new: "_, err := l.src.status.Changed()\n\tif true {",
 		in: "./dispatch", tests: "TestSourceFileChanges",
 	},
@@ -78,7 +78,7 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "TestFileBelowDestination",
 	},
 	{
-		guard:  "files: who has one open that a destination is stored in is told of",
+		guard:  "files: whoever has the file of a destination open is reported",
 		symbol: "ends.openedFile", old: "u.Kind == inuse.Opened && u.Dev.IsZero()", new: "false",
 		in: "./dispatch", tests: "TestFileBelowIsOpen",
 	},
@@ -113,12 +113,12 @@ var mutants = []mutant{
 		in: "./internal/inuse", tests: "TestUsersByAnotherName",
 	},
 	{
-		guard:  "users: who may write to a source by the end of its copy counts",
+		guard:  "users: whoever may write to a source at the end of its copy counts",
 		symbol: "ends.openSource", old: "\tend.used = o.stillUnwritten\n", new: "",
 		in: "./dispatch", tests: "TestSourceTaken",
 	},
 	{
-		guard:  "source: what it has gained is told of",
+		guard:  "source: its growth is reported",
 		symbol: "dispatch.run.noteSourceGrowth", old: "r.account.SourceGrown = grown", new: "r.account.SourceGrown = 0 * grown",
 		in: "./dispatch", tests: "TestSourceGrows",
 	},
@@ -138,7 +138,7 @@ var mutants = []mutant{
 		in: "./internal/layout", tests: "TestGrowingReshape",
 	},
 	{
-		guard:  "layers: who is suspended for a moment is waited for",
+		guard:  "layers: a device that is suspended for a moment is waited for",
 		symbol: "ends.opener.awaitResume", old: "case time.Now().After(deadline):", new: "case !deadline.IsZero():",
 		in: "./internal/dispatch/ends", tests: "TestOpenWaits",
 	},
@@ -218,7 +218,7 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "TestStopped",
 	},
 	{
-		guard:  "answers that came while nobody was there to take them",
+		guard:  "answers that nobody was waiting for",
 		symbol: "blocks.batch.expire", old: "if len(b.flying) > 0 && now.Sub(b.flying[0].deadline) > stalled {", new: "if false {",
 		in: "./copydomain/blocks", tests: "TestIssueWhileStopped",
 	},
@@ -258,7 +258,7 @@ var mutants = []mutant{
 		in: "./internal/dispatch/offload", tests: "TestInOrderIsNotCut",
 	},
 	{
-		guard:  "a destination that changed below commands is told of",
+		guard:  "a destination that was moved below commands is reported",
 		symbol: "offload.Offloader.movedBelowCommands", old: "if i < 0 || lost == nil && o.stillThere(ctx, held, steps) {", new: "if true {",
 		in: "./dispatch", tests: "TestUnsafeSwap",
 	},
@@ -428,7 +428,7 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "TestDirtySource|TestDirtyDestination",
 	},
 	{
-		guard:  "dirty pages of what a copy to a file lies on",
+		guard:  "dirty pages of the device below a destination file",
 		symbol: "dispatch.caches.touch", old: "if p.Layout == nil {", new: "if p.Layout == nil || p.Mixed() && p.Dst.File != nil {",
 		in: "./dispatch", tests: "TestDirtyParent",
 	},
@@ -448,7 +448,7 @@ var mutants = []mutant{
 		in: "./dmtable", tests: "TestVectors",
 	},
 	{
-		guard:  "progress is told by who carried the command out",
+		guard:  "progress is reported by whoever carried the command out",
 		symbol: "nvme.Status.reportsProgress", old: "return sct == 1 || sct == 2", new: "return sct <= 2",
 		in: "./copydomain/nvme", tests: "TestJudgeProgress",
 	},
@@ -553,7 +553,7 @@ var mutants = []mutant{
 		in: "./internal/dispatch/hold", tests: "TestTriesAgain",
 	},
 	{
-		guard:  "what is not throttled is nobody's fault",
+		guard:  "a read that is not throttled is not counted against anybody",
 		symbol: "hold.Anchor.tryHold", old: "return nil, errors.Join(err, ErrUnavailable)\n\t\tcase !again", new: "return nil, errors.Join(err, ErrContended)\n\t\tcase !again",
 		in: "./internal/dispatch/hold", tests: "TestUnthrottled",
 	},
@@ -628,7 +628,7 @@ var mutants = []mutant{
 		in: "./internal/dispatch/hold", tests: "TestExtendedWithWaiter",
 	},
 	{
-		guard:  "nobody keeps a renewal waiting",
+		guard:  "a renewal waits for nobody",
 		symbol: "hold.anchorHold.renew", old: "if !completed {", new: "if !completed && false {",
 		in: "./internal/dispatch/hold", tests: "TestHoldWithWaiter",
 	},
@@ -643,12 +643,12 @@ var mutants = []mutant{
 		in: "./internal/dispatch/hold", tests: "TestSlowIsNotContended",
 	},
 	{
-		guard:  "a probe that nobody looked for measures nothing",
+		guard:  "a probe that was not waited for measures nothing",
 		symbol: "hold.Anchor.pollProbe", old: "case unseen > probeStep:", new: "case unseen > maxLatency*1000000:",
 		in: "./internal/dispatch/hold", tests: "TestSuspendedIsContended",
 	},
 	{
-		guard:  "who suspends is not waited for long",
+		guard:  "a suspend is not waited for long",
 		symbol: "hold.Anchor.measureLatency", old: "case waited >= wait && a.anySuspended(chains), waited >= maxLatency:", new: "case waited >= 10*maxLatency:",
 		in: "./internal/dispatch/hold", tests: "TestSuspendedIsContended",
 	},
@@ -758,7 +758,7 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "TestLeavesForGood",
 	},
 	{
-		guard:  "what was slowed down is renewed when nobody waits any more",
+		guard:  "a read that was slowed down is renewed when nobody waits any more",
 		symbol: "hold.anchorHold.extend", old: "&& !h.lastsFor(whole*3/2) {", new: "{",
 		in: "./internal/dispatch/hold", tests: "TestWaiterGivesUp",
 	},
@@ -823,12 +823,12 @@ var mutants = []mutant{
 		in: "./cmd/dmcopy", tests: "TestScripts/files",
 	},
 	{
-		guard:  "what was created and somebody else has locked is not removed",
+		guard:  "a created file that another program has locked is not removed",
 		symbol: "blockio.Locks.Alone", old: "err := errors.Join(vacant(fd, unix.F_WRLCK, 0, copyGate), vacant(fd, unix.F_WRLCK, copyGate+1, 0))", new: "err := error(nil)",
 		in: "./internal/dispatch/ends", tests: "TestDiscardShared",
 	},
 	{
-		guard:  "what was created and is a copy is not removed, also one of holes",
+		guard:  "a created file that holds a copy is not removed, also one of holes",
 		symbol: "ends.Files.Begin", old: "\t\terr = named(l.dstName, l.dst.status.Touch())\n", new: "",
 		in: "./internal/dispatch/ends", tests: "TestDiscardCopied",
 	},
@@ -843,7 +843,7 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "TestMovesOntoSource",
 	},
 	{
-		guard:  "what was copied of a source that lies elsewhere now is shown anew",
+		guard:  "what was copied of a source that was moved is compared again",
 		symbol: "record.mover", old: "if was.Layout.Node(src) != nil {", new: "if false {",
 		in: "./dispatch", tests: "TestSourceLeaves",
 	},
@@ -853,7 +853,7 @@ var mutants = []mutant{
 		in: "./remap", tests: "TestReread",
 	},
 	{
-		guard:  "nothing is removed but what was created, and is as it was",
+		guard:  "only a created file that is unchanged is removed",
 		symbol: "ends.madeFile.asMade", old: "return err == nil && fileID(&st) == m.id && st.Size == m.size && st.Mtim == m.written, err", new: "return err == nil, err",
 		in: "./internal/dispatch/ends", tests: "TestDiscard",
 	},
@@ -878,7 +878,7 @@ var mutants = []mutant{
 		in: "./cmd/dmcopy", tests: "TestNohup",
 	},
 	{
-		guard:  "a pipe that nobody reads ends a copy in good order",
+		guard:  "a pipe that nobody reads ends a copy as an interruption does",
 		symbol: "main.app.onSignals", old: "unix.SIGUSR1, unix.SIGPIPE)", new: "unix.SIGUSR1)",
 		in: "./cmd/dmcopy", tests: "TestUnread",
 	},
@@ -903,7 +903,7 @@ var mutants = []mutant{
 		in: "./cmd/dmcopy", tests: "TestTerminalIsHarmless",
 	},
 	{
-		guard:  "whoever copies a UUID is told",
+		guard:  "a copied UUID is reported",
 		symbol: "main.app.runCopy", old: "warnings = append(warnings, a.warn(a.equalUUIDs(ctx, job))...)", new: "_ = a.equalUUIDs(ctx, job)",
 		in: "./cmd/dmcopy", tests: "TestEqualUUIDs",
 	},
@@ -913,7 +913,7 @@ var mutants = []mutant{
 		in: "./cmd/dmcopy", tests: "TestScripts/mixed",
 	},
 	{
-		guard:  "snapshots that a copy fills are told of",
+		guard:  "snapshots that a copy fills are reported",
 		symbol: "layout.Reader.snapshotSpace", old: "ok && use.Origin == origin {", new: "ok && use.Origin == dev {",
 		in: "./internal/layout", tests: "TestFillings",
 	},
@@ -923,12 +923,12 @@ var mutants = []mutant{
 		in: "./cmd/dmcopy", tests: "TestExhausted",
 	},
 	{
-		guard:  "a thin pool without room is told of",
+		guard:  "a thin pool without room is reported",
 		symbol: "main.lacksRoom", old: "room.Unmapped.Bytes()), room.Free.Bytes()", new: "room.Free.Bytes()), room.Free.Bytes()",
 		in: "./cmd/dmcopy", tests: "TestLacksRoom",
 	},
 	{
-		guard:  "a snapshot that overflows when it is written to is told of",
+		guard:  "a snapshot that overflows when it is written to is reported",
 		symbol: "layout.Reader.SnapshotSpaces", old: "if use, ok := table.Targets[i].SnapshotUse(); ok {", new: "if use, ok := table.Targets[i].SnapshotUse(); ok && false {",
 		in: "./internal/layout", tests: "TestFillings",
 	},
@@ -953,7 +953,7 @@ var mutants = []mutant{
 		in: "./internal/journal", tests: "TestBusy",
 	},
 	{
-		guard:  "state: the file that is locked is the one of the name",
+		guard:  "state: the file that is locked is still the file with the name",
 		symbol: "journal.osDirectory.claim", old: "err == nil && !same(at, &opened) {", new: "false {",
 		in: "./internal/journal", tests: "TestNobodySlipsIn",
 	},
@@ -963,7 +963,7 @@ var mutants = []mutant{
 		in: "./internal/journal", tests: "TestNeverOver",
 	},
 	{
-		guard:  "state: what lies beside it and is no leftover stays",
+		guard:  "state: a file beside it that is no leftover stays",
 		symbol: "journal.osDirectory.removeLeftover", old: " || !beginsAsState(f)", new: "",
 		in: "./internal/journal", tests: "TestOthersStay",
 	},
@@ -988,7 +988,7 @@ var mutants = []mutant{
 		in: "./internal/journal", tests: "TestForged",
 	},
 	{
-		guard:  "state: who could have written it",
+		guard:  "state: a file that others could have written is refused",
 		symbol: "journal.trusted", old: "case st.Mode&0o022 != 0:", new: "case false:",
 		in: "./internal/journal", tests: "TestUnsafe",
 	},
@@ -1088,12 +1088,12 @@ var mutants = []mutant{
 		in: "./internal/dispatch/freeze", tests: "TestKeep",
 	},
 	{
-		guard:  "freeze: thawed when nobody is left who wants it frozen",
+		guard:  "freeze: the helper thaws when its parent is gone",
 		symbol: "freeze.keep", old: "case <-ended:", new: "case <-make(chan struct{}):",
 		in: "./internal/dispatch/freeze", tests: "TestKeep",
 	},
 	{
-		guard:  "freeze: a copy whose source was thawed too early is none",
+		guard:  "freeze: a copy whose source was thawed too early fails",
 		symbol: "dispatch.source.thaw", old: "if err := frozen.Thaw(); err != nil {", new: "if err := frozen.Thaw(); err != nil && s == nil {",
 		in: "./dispatch", tests: "TestThawFails",
 	},
@@ -1203,7 +1203,7 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "TestHoleOfALiveSource",
 	},
 	{
-		guard:  "a source file is as it was",
+		guard:  "a source file has not changed",
 		symbol: "dispatch.run.unwritten", old: "errors.Join(users, r.unmodified(ctx, equal && users == nil))", new: "users",
 		in: "./dispatch", tests: "TestSourceFileChanges",
 	},
@@ -1258,7 +1258,7 @@ var mutants = []mutant{
 		in: "./internal/inuse", tests: "TestNamespaces",
 	},
 	{
-		guard:  "in use: who sees less of a namespace does not stand for it",
+		guard:  "in use: a process below another root does not stand for its mount namespace",
 		symbol: "inuse.views.viewpoint", old: "return viewpoint{namespace, root}, err == nil", new: `_ = root; return viewpoint{namespace, ""}, err == nil`,
 		in: "./internal/inuse", tests: "TestNamespaces",
 	},
@@ -1283,7 +1283,7 @@ var mutants = []mutant{
 		in: "./internal/inuse", tests: "TestFileUsers",
 	},
 	{
-		guard:  "in use: whoever has it open for writing",
+		guard:  "in use: a process has it open for writing",
 		symbol: "inuse.users.stored", old: "if w.id == id {", new: "if false {",
 		in: "./internal/inuse", tests: "TestFileUsers",
 	},
@@ -1333,7 +1333,7 @@ var mutants = []mutant{
 		in: "./internal/inuse", tests: "TestWritersByCommands",
 	},
 	{
-		guard:  "in use: whoever has it open for writing, out of sight",
+		guard:  "in use: a hidden process has it open for writing",
 		symbol: "inuse.users.outOfSight", old: "if !file.written(u.mounts) {", new: "if true {",
 		in: "./internal/inuse", tests: "TestWriters",
 	},
@@ -1343,12 +1343,12 @@ var mutants = []mutant{
 		in: "./internal/inuse", tests: "TestOwnDescriptor",
 	},
 	{
-		guard:  "in use: whoever has locked it (flock)",
+		guard:  "in use: a process has locked it (flock)",
 		symbol: "inuse.users.asked", old: "p := u.processes.process(l.pid); u.processes.isAnother(p)", new: "p := u.processes.process(l.pid); false",
 		in: "./internal/inuse", tests: "TestFlocks",
 	},
 	{
-		guard:  "in use: who locks to read does not write",
+		guard:  "in use: a lock for reading is no writer",
 		symbol: "inuse.parseFlock", old: `if words[3] == "READ" {`, new: "if false {",
 		in: "./internal/inuse", tests: "TestWriters",
 	},
@@ -1373,17 +1373,17 @@ var mutants = []mutant{
 		in: "./internal/inuse", tests: "TestDiskOfPartition",
 	},
 	{
-		guard:  "in use: who shares storage with a destination",
+		guard:  "in use: devices that share storage with a destination",
 		symbol: "ends.opener.claimUnused", old: "if err := o.refuseSharedDestination(ctx); err != nil {", new: "if err := error(nil); err != nil {",
 		in: "./internal/dispatch/ends", tests: "TestShared|TestSharedLoops",
 	},
 	{
-		guard:  "in use: who shares storage with a source",
+		guard:  "in use: devices that share storage with a source",
 		symbol: "ends.opener.claimStill", old: "if err := o.refuseSharedSource(ctx); err != nil {", new: "if err := error(nil); err != nil {",
 		in: "./internal/dispatch/ends", tests: "TestShared|TestSharedLoops",
 	},
 	{
-		guard:  "in use: who has the file of a loop device open",
+		guard:  "in use: a process has the file of a loop device open",
 		symbol: "inuse.Used", old: "u.use(w.id, Use{", new: `u.use("", Use{`,
 		in: "./internal/dispatch/ends", tests: "TestSharedLoops",
 	},
@@ -1393,12 +1393,12 @@ var mutants = []mutant{
 		in: "./remap", tests: "TestFootprint",
 	},
 	{
-		guard:  "in use: what is not known where it lies is everywhere",
+		guard:  "in use: a device whose place is not known lies everywhere",
 		symbol: "remap.Footprint.Overlaps", old: "if f.blind || o.blind {", new: "if false {",
 		in: "./remap", tests: "TestFootprintUnknown",
 	},
 	{
-		guard:  "in use: devices of one pool are in nobody's way",
+		guard:  "in use: volumes of one pool do not use each other",
 		symbol: "remap.Footprint.Overlaps", old: "|| a.arranged && b.arranged", new: "",
 		in: "./internal/layout", tests: "TestWhoSharesArranged",
 	},
@@ -1408,7 +1408,7 @@ var mutants = []mutant{
 		in: "./internal/layout", tests: "TestWhoShares",
 	},
 	{
-		guard:  "in use: who builds on a destination while it is written",
+		guard:  "in use: a device that is built on a destination while it is written",
 		symbol: "dispatch.destination.flush", old: "d.inPlace(), d.stillUnused(ctx), d.", new: "d.inPlace(), d.",
 		in: "./dispatch", tests: "TestTaken",
 	},
@@ -1418,7 +1418,7 @@ var mutants = []mutant{
 		in: "./internal/dispatch/ends", tests: "TestFilesWithoutSys",
 	},
 	{
-		guard:  "in use: what may not be looked into is told of",
+		guard:  "in use: processes that cannot be inspected are reported",
 		symbol: "inuse.processes.closed", old: "return errors.Is(err, fs.ErrPermission)", new: "return false",
 		in: "./internal/inuse", tests: "TestUnseen",
 	},
