@@ -92,7 +92,7 @@ func openNote(dir string, pool *dmtable.Table) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := ourOwn(dir, unix.S_IFDIR); err != nil {
+	if err := checkOwner(dir, unix.S_IFDIR); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(dir, noteName(poolID(pool)))
@@ -101,7 +101,7 @@ func openNote(dir string, pool *dmtable.Table) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := ourOwn(path, unix.S_IFREG); err != nil {
+	if err := checkOwner(path, unix.S_IFREG); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
@@ -113,10 +113,10 @@ func openNote(dir string, pool *dmtable.Table) (*os.File, error) {
 	return f, nil
 }
 
-// ourOwn refuses a directory, or a file, that somebody else could have written to: what
+// checkOwner refuses a directory, or a file, that somebody else could have written to: what
 // is noted there is sent to a pool. Once the directory is ours, nobody else can swap
 // what is in it.
-func ourOwn(path string, kind uint32) error {
+func checkOwner(path string, kind uint32) error {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
 		return &Error{path, err}
@@ -138,7 +138,7 @@ func (h *heldRoot) take() error {
 		return err
 	}
 	if now.HeldRoot != 0 {
-		if err := h.giveBackLeft(now.HeldRoot); err != nil {
+		if err := h.releaseLeftover(now.HeldRoot); err != nil {
 			return err
 		}
 	}
@@ -171,8 +171,8 @@ func (h *heldRoot) noteTaken() error {
 	return h.write(rootNote{Pool: h.id, Root: h.root})
 }
 
-// giveBackLeft releases a metadata snapshot that a dead process of ours took.
-func (h *heldRoot) giveBackLeft(held uint64) error {
+// releaseLeftover releases a metadata snapshot that a dead process of ours took.
+func (h *heldRoot) releaseLeftover(held uint64) error {
 	note, err := h.read()
 	if err != nil {
 		return err

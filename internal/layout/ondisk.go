@@ -17,8 +17,8 @@ const diskWait = 10 * time.Second
 // syncWait bounds writing back a page cache, which may hold many gigabytes.
 const syncWait = 10 * time.Minute
 
-// errSilent: a device did not answer in time.
-var errSilent = errors.New("no answer: is the device, or one below it, suspended?")
+// errNoAnswer: a device did not answer in time.
+var errNoAnswer = errors.New("no answer: is the device, or one below it, suspended?")
 
 const (
 	// diskBuffer is how much is read at a time, in bytes.
@@ -118,7 +118,7 @@ func (d *onDisk) Sync(ctx context.Context) error {
 
 // call waits for a system call, but no longer than it may take.
 func (d *onDisk) call(ctx context.Context, wait time.Duration, op string, do func() (int, error)) (int, error) {
-	silent := &blockio.Error{Op: op, Path: d.file.Path(), Err: errSilent}
+	silent := &blockio.Error{Op: op, Path: d.file.Path(), Err: errNoAnswer}
 	if d.lost {
 		return 0, silent
 	}

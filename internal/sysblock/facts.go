@@ -59,7 +59,7 @@ type Facts struct {
 	DiskSeq uint64 `json:"diskseq,omitempty"`
 	// Part is set for partitions.
 	Part *Part `json:"partition,omitempty"`
-	// Disk is set for devices with hardware, or its likeness, below.
+	// Disk is set for devices with hardware below, real or emulated.
 	Disk *Disk `json:"disk,omitempty"`
 	// Slaves are the devices that this one is made of, as far as sysfs knows,
 	// Holders the devices that are made of this one; both in order of number.

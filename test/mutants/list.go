@@ -333,7 +333,7 @@ var mutants = []mutant{
 		in: "./remap", tests: "TestDisplaced",
 	},
 	{
-		guard:  "second look at sources that drift",
+		guard:  "copy-on-write check of the source",
 		symbol: "dispatch.windows.copiedOnWrite", old: "if !w.layout.Plan().Stack.CopiesOnWrite(w.job.Src.Dev) {", new: "if true {",
 		in: "./dispatch", tests: "TestCopiedOnWrite",
 	},

@@ -11,14 +11,14 @@ import (
 // write anything twice: two volumes can share blocks without looking alike.
 // The sieve finds such overlaps in memory that does not grow with the number of
 // extents: each device is divided into buckets, a bit each for "is read", "is
-// written" and "is written in more than one piece". Only extents in suspect
+// written" and "is written in more than one piece". Only extents in candidate
 // buckets, the few around the borders of ordinary volumes, are then compared
 // exactly, and if these are many, one slice of the buckets after the other.
 
 const (
 	buckets = 1 << 16
-	// maxSuspects bounds the runs that are compared at a time.
-	maxSuspects = 1 << 19
+	// maxCandidates bounds the runs that are compared at a time.
+	maxCandidates = 1 << 19
 )
 
 type bucketSet [buckets / 64]uint64
@@ -56,8 +56,8 @@ func (s *sieve) noteWritten(leg remap.Leg, n remap.Sector) {
 	s.end = leg.Start + n
 }
 
-// suspect tells whether a bucket needs a closer look.
-func (s *sieve) suspect(bucket remap.Sector) bool {
+// candidate tells whether a bucket needs a closer look.
+func (s *sieve) candidate(bucket remap.Sector) bool {
 	return s.written.has(bucket) && (s.read.has(bucket) || s.again.has(bucket))
 }
 
@@ -206,7 +206,7 @@ func (o *overlaps) any() bool {
 	return false
 }
 
-// census counts the suspect runs in each bucket, over all devices.
+// census counts the candidate runs in each bucket, over all devices.
 type census [buckets]uint32
 
 func (c *census) count(o *overlaps, piece *remap.Piece) {
@@ -214,7 +214,7 @@ func (c *census) count(o *overlaps, piece *remap.Piece) {
 		s := o.at(leg.Dev)
 		first, last := s.span(leg, n)
 		for i := first; i <= last; i++ {
-			if s.suspect(i) {
+			if s.candidate(i) {
 				c[i]++
 			}
 		}
@@ -227,7 +227,7 @@ func (c *census) count(o *overlaps, piece *remap.Piece) {
 // more runs than can be compared at a time, and how many these are.
 func (c *census) slice(first remap.Sector) (end remap.Sector, runs int) {
 	for end = first; end < buckets; end++ {
-		if end > first && runs+int(c[end]) > maxSuspects {
+		if end > first && runs+int(c[end]) > maxCandidates {
 			break
 		}
 		runs += int(c[end])
@@ -235,25 +235,25 @@ func (c *census) slice(first remap.Sector) (end remap.Sector, runs int) {
 	return end, runs
 }
 
-// suspectRun is some suspect sectors of a device.
-type suspectRun struct {
+// candidateRun is some candidate sectors of a device.
+type candidateRun struct {
 	start, end remap.Sector
 }
 
-// closeLook compares the suspect runs of one slice.
-type closeLook struct {
+// exactCheck compares the candidate runs of one slice.
+type exactCheck struct {
 	sieves     *overlaps
 	first, end remap.Sector // buckets
 	room       int          // for so many runs
-	read       map[remap.Dev][]suspectRun
-	written    map[remap.Dev][]suspectRun
+	read       map[remap.Dev][]candidateRun
+	written    map[remap.Dev][]candidateRun
 }
 
-func newCloseLook(o *overlaps, first, end remap.Sector, room int) *closeLook {
-	return &closeLook{o, first, end, room, make(map[remap.Dev][]suspectRun), make(map[remap.Dev][]suspectRun)}
+func newExactCheck(o *overlaps, first, end remap.Sector, room int) *exactCheck {
+	return &exactCheck{o, first, end, room, make(map[remap.Dev][]candidateRun), make(map[remap.Dev][]candidateRun)}
 }
 
-func (c *closeLook) add(piece *remap.Piece) {
+func (c *exactCheck) add(piece *remap.Piece) {
 	places(&piece.Src, func(leg remap.Leg) {
 		leg, n := c.sieves.read(leg, piece.Len())
 		c.note(c.read, leg, n)
@@ -261,27 +261,27 @@ func (c *closeLook) add(piece *remap.Piece) {
 	places(&piece.Dst, func(leg remap.Leg) { c.note(c.written, c.sieves.stored(leg), piece.Len()) })
 }
 
-// note keeps the suspect part of a run that lies in the slice. Neighbours are
+// note keeps the candidate part of a run that lies in the slice. Neighbours are
 // merged as they come, so that striped volumes need no more room than linear
 // ones.
-func (c *closeLook) note(runs map[remap.Dev][]suspectRun, leg remap.Leg, n remap.Sector) {
+func (c *exactCheck) note(runs map[remap.Dev][]candidateRun, leg remap.Leg, n remap.Sector) {
 	dev := c.sieves.same(leg.Dev)
 	s := c.sieves.at(dev)
 	first, last := s.span(leg, n)
 	first, last = max(first, c.first), min(last, c.end-1)
-	for first <= last && !s.suspect(first) {
+	for first <= last && !s.candidate(first) {
 		first++
 	}
-	for first <= last && !s.suspect(last) {
+	for first <= last && !s.candidate(last) {
 		last--
 	}
 	if first > last {
 		return
 	}
-	r := suspectRun{max(leg.Start, first*s.width), min(leg.Start+n, (last+1)*s.width)}
+	r := candidateRun{max(leg.Start, first*s.width), min(leg.Start+n, (last+1)*s.width)}
 	list := runs[dev]
 	if list == nil {
-		list = make([]suspectRun, 0, c.room)
+		list = make([]candidateRun, 0, c.room)
 	}
 	if k := len(list); k > 0 && list[k-1].end == r.start {
 		list[k-1].end = r.end
@@ -291,8 +291,8 @@ func (c *closeLook) note(runs map[remap.Dev][]suspectRun, leg remap.Leg, n remap
 }
 
 // shared finds a sector that is both read and written, or written twice.
-func (c *closeLook) shared() (dev remap.Dev, at remap.Sector, found bool) {
-	byStart := func(a, b suspectRun) int { return cmp.Compare(a.start, b.start) }
+func (c *exactCheck) shared() (dev remap.Dev, at remap.Sector, found bool) {
+	byStart := func(a, b candidateRun) int { return cmp.Compare(a.start, b.start) }
 	for dev, written := range c.written {
 		slices.SortFunc(written, byStart)
 		for i := 1; i < len(written); i++ {
@@ -302,7 +302,7 @@ func (c *closeLook) shared() (dev remap.Dev, at remap.Sector, found bool) {
 		}
 		for _, r := range c.read[dev] {
 			// The first run written that ends behind the beginning of r.
-			i, _ := slices.BinarySearchFunc(written, r.start+1, func(w suspectRun, at remap.Sector) int { return cmp.Compare(w.end, at) })
+			i, _ := slices.BinarySearchFunc(written, r.start+1, func(w candidateRun, at remap.Sector) int { return cmp.Compare(w.end, at) })
 			if i < len(written) && written[i].start < r.end {
 				return dev, max(written[i].start, r.start), true
 			}

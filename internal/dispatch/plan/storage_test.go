@@ -31,7 +31,7 @@ func TestPathsOfOneDisk(t *testing.T) {
 				piece.Dst = remap.Extent{Len: 10, Kind: remap.Data, Leg: remap.Leg{Dev: remap.Dev{Major: 8, Minor: dst}, Start: at}}
 				o := newOverlaps(st, NewProofs())
 				o.add(piece)
-				look := newCloseLook(o, 0, buckets, 2)
+				look := newExactCheck(o, 0, buckets, 2)
 				look.add(piece)
 				_, _, shared := look.shared()
 				return shared && o.any()
@@ -120,7 +120,7 @@ func sharedPiece(st *remap.Stack, src, dst remap.Dev, from, to remap.Sector) boo
 	piece.Dst = remap.Extent{Start: to, Len: 10, Kind: remap.Opaque, Leg: remap.Leg{Dev: dst, Start: to}}
 	o := newOverlaps(st, NewProofs())
 	o.add(piece)
-	look := newCloseLook(o, 0, buckets, 2)
+	look := newExactCheck(o, 0, buckets, 2)
 	look.add(piece)
 	_, _, shared := look.shared()
 	return shared && o.any()

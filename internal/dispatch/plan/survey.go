@@ -219,15 +219,15 @@ func (p surveyor) madeOf(upper, lower remap.Dev) bool {
 	return upper != lower && slices.ContainsFunc(p.Stack.Under(upper), func(n *remap.Node) bool { return n.Dev == lower })
 }
 
-// overlap compares the suspects exactly, and tells on which device there is one.
+// overlap compares the candidates exactly, and tells on which device there is one.
 func (p surveyor) overlap(ctx context.Context, ranges []byterange.Range, shared *overlaps) (dev remap.Dev, refusal, err error) {
-	var suspects census
-	if err := p.each(ctx, ranges, func(piece *remap.Piece) { suspects.count(shared, piece) }); err != nil {
+	var candidates census
+	if err := p.each(ctx, ranges, func(piece *remap.Piece) { candidates.count(shared, piece) }); err != nil {
 		return dev, nil, err
 	}
 	for first := remap.Sector(0); first < buckets; {
-		end, runs := suspects.slice(first)
-		look := newCloseLook(shared, first, end, runs)
+		end, runs := candidates.slice(first)
+		look := newExactCheck(shared, first, end, runs)
 		first = end
 		if runs == 0 {
 			continue

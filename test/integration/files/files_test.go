@@ -333,7 +333,7 @@ func TestNoRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 		dst := write(t, content(2, size), dir, "dst")
-		hollow, fresh := truncate(t, size, dir, "hollow"), truncate(t, size, dir, "fresh")
+		allHole, fresh := truncate(t, size, dir, "allhole"), truncate(t, size, dir, "fresh")
 		for _, name := range []string{"fill", "fill2"} {
 			write(t, nil, dir, name)
 		}
@@ -346,8 +346,8 @@ func TestNoRoom(t *testing.T) {
 		}
 		// Sharing has given room back.
 		fill(t, dir, "fill2")
-		if r, stderr, code := tryRun(t, src, hollow); code == 0 {
-			holds(t, hollow, data)
+		if r, stderr, code := tryRun(t, src, allHole); code == 0 {
+			holds(t, allHole, data)
 		} else if code != 1 || len(r.Errors) == 0 || !strings.Contains(stderr, "no space left") {
 			t.Errorf("exit code %d: %s%+v", code, stderr, r)
 		}
