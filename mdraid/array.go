@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -85,7 +86,7 @@ const (
 // in form; what it says is judged by Layer.
 func (a *Array) Check() error {
 	if !validName(a.Name) || a.Size < 0 || a.Size > remap.MaxSectors || len(a.Members) > maxMembers {
-		return fail(a.Dev.String(), ErrBadArray, "%q of %d sectors with %d members", a.Name, a.Size, len(a.Members))
+		return sysfs.Fail(a.Dev.String(), ErrBadArray, "%q of %d sectors with %d members", a.Name, a.Size, len(a.Members))
 	}
 	if err := checkAttrs(a.Name, a.Attrs, pivots, arrayAttrs); err != nil {
 		return err
@@ -93,7 +94,7 @@ func (a *Array) Check() error {
 	for i := range a.Members {
 		m := &a.Members[i]
 		if !validName(m.Name) || i > 0 && m.Name <= a.Members[i-1].Name {
-			return fail(a.Name, ErrBadArray, "member %q", m.Name)
+			return sysfs.Fail(a.Name, ErrBadArray, "member %q", m.Name)
 		}
 		if err := checkAttrs(a.Name+"/"+m.Name, m.Attrs, memberAttrs); err != nil {
 			return err
@@ -108,12 +109,12 @@ func checkAttrs(subject string, attrs map[string]string, lists ...[]attribute) e
 	for _, attr := range slices.Concat(lists...) {
 		known[attr.name] = true
 		if _, found := attrs[attr.name]; !found && !attr.optional {
-			return fail(subject, ErrBadArray, "no %s", attr.name)
+			return sysfs.Fail(subject, ErrBadArray, "no %s", attr.name)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(attrs)) {
 		if !known[name] || len(attrs[name]) > maxAttr || !printable(attrs[name]) {
-			return fail(subject, ErrBadArray, "file %q", name)
+			return sysfs.Fail(subject, ErrBadArray, "file %q", name)
 		}
 	}
 	return nil

@@ -2,11 +2,11 @@ package mdraid
 
 import (
 	"errors"
-	"fmt"
+
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 )
 
-// What can be wrong besides the errnos of the kernel. They arrive wrapped in an
-// [Error].
+// What can be wrong besides the errnos of the kernel. They arrive wrapped in an [Error].
 var (
 	// ErrGone: the array is gone, or its number was given to another one.
 	ErrGone = errors.New("array is gone")
@@ -24,18 +24,5 @@ var (
 	ErrDiffers = errors.New("superblock and sysfs differ")
 )
 
-// Error tells which file or device an error is about.
-type Error struct {
-	// Subject is a path or a device.
-	Subject string
-	Err     error
-}
-
-func (e *Error) Error() string { return e.Subject + ": " + e.Err.Error() }
-
-// Unwrap gives access to the sentinel or errno.
-func (e *Error) Unwrap() error { return e.Err }
-
-func fail(subject string, sentinel error, format string, args ...any) error {
-	return &Error{subject, fmt.Errorf("%w: %s", sentinel, fmt.Sprintf(format, args...))}
-}
+// Error tells which file or device an error is about: its Subject. It unwraps to a sentinel or an errno.
+type Error = sysfs.Error

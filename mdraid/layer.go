@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/dmcopy/dmcopy/internal/raidmap"
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -152,7 +153,7 @@ func (a *Array) bitmapKnown() bool {
 // are equal unless the capacity was set (drivers/md/md.c, array_size_store).
 func (a *Array) checkSize(f *facts, g raidmap.Geometry) error {
 	if a.Size > g.Size() || a.Size < g.Size() && !f.resized || f.resized && f.level == "linear" {
-		return fail(a.Name, ErrBadArray, "%d sectors, the geometry has %d", a.Size, g.Size())
+		return sysfs.Fail(a.Name, ErrBadArray, "%d sectors, the geometry has %d", a.Size, g.Size())
 	}
 	return nil
 }
@@ -165,12 +166,12 @@ func (a *Array) assemble(f *facts, g raidmap.Geometry) (*raidmap.Array, error) {
 		m := s.config()
 		for _, dev := range []remap.Dev{m.Dev, m.Replacement} {
 			if used[dev] && !dev.IsZero() {
-				return nil, fail(a.Name, ErrBadArray, "%s is in two slots", dev)
+				return nil, sysfs.Fail(a.Name, ErrBadArray, "%s is in two slots", dev)
 			}
 			used[dev] = true
 		}
 		if s.replacement.present() && s.replacement.size < g.Reach(i) {
-			return nil, fail(a.Name, ErrBadArray, "%s is smaller than what it replaces", s.replacement.dev)
+			return nil, sysfs.Fail(a.Name, ErrBadArray, "%s is smaller than what it replaces", s.replacement.dev)
 		}
 		c.Members = append(c.Members, m)
 	}

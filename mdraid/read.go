@@ -33,7 +33,7 @@ func Read(root FS, dev remap.Dev) (*Array, error) {
 			before = a
 		}
 	}
-	return nil, &Error{dev.String(), ErrUnsteady}
+	return nil, sysfs.About(dev.String(), ErrUnsteady)
 }
 
 // State is what tells whether an array is still the one that was read.
@@ -58,7 +58,7 @@ func ReadState(root FS, dev remap.Dev) (State, error) {
 		}
 		return State{a.Print(), a.Transition()}, nil
 	}
-	return State{}, &Error{dev.String(), ErrUnsteady}
+	return State{}, sysfs.About(dev.String(), ErrUnsteady)
 }
 
 // errTorn: something changed while it was read.
@@ -68,20 +68,20 @@ var errTorn = errors.New("changed while it was read")
 func readOnce(root FS, dev remap.Dev) (*Array, error) {
 	disk, err := root.Find(dev)
 	if sysfs.Vanished(err) {
-		return nil, &Error{dev.String(), ErrGone}
+		return nil, sysfs.About(dev.String(), ErrGone)
 	}
 	if err != nil {
-		return nil, &Error{dev.String(), err}
+		return nil, sysfs.About(dev.String(), err)
 	}
 	a, err := readDisk(dev, disk)
 	subject := dev.String() + " (" + disk.Name() + ")"
 	switch {
 	case root.Left(dev, disk):
-		return nil, &Error{subject, ErrGone}
+		return nil, sysfs.About(subject, ErrGone)
 	case err != nil && sysfs.Vanished(err) && !isArray(disk):
-		return nil, &Error{subject, ErrNotArray}
+		return nil, sysfs.About(subject, ErrNotArray)
 	case err != nil:
-		return nil, &Error{subject, err}
+		return nil, sysfs.About(subject, err)
 	}
 	return a, nil
 }

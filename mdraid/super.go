@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -66,7 +67,7 @@ func ReadSuper(r io.ReaderAt, size remap.Sector, version string) (*Super, error)
 			return s, err
 		}
 	}
-	return nil, &Error{"superblock", ErrNoSuper}
+	return nil, sysfs.About("superblock", ErrNoSuper)
 }
 
 // superPlace is where a version of the superblock is on a device.
@@ -90,15 +91,15 @@ var superPlaces = []superPlace{
 func (p superPlace) read(r io.ReaderAt, size remap.Sector) (*Super, error) {
 	at := p.at(size)
 	if at < 0 || size > remap.MaxSectors || at > size-superBytes/remap.SectorSize {
-		return nil, fail("superblock "+p.version, ErrNoSuper, "device of %d sectors", size)
+		return nil, sysfs.Fail("superblock "+p.version, ErrNoSuper, "device of %d sectors", size)
 	}
 	b := make([]byte, superBytes)
 	if n, err := r.ReadAt(b, at.Bytes()); n < len(b) {
-		return nil, &Error{"superblock " + p.version, fmt.Errorf("sector %d: %w", at, err)}
+		return nil, sysfs.About("superblock " + p.version, fmt.Errorf("sector %d: %w", at, err))
 	}
 	s, err := p.parse(b, at)
 	if err != nil {
-		return nil, &Error{"superblock " + p.version, err}
+		return nil, sysfs.About("superblock " + p.version, err)
 	}
 	s.Version = p.version
 	return s, nil
@@ -122,7 +123,7 @@ func (s *Super) Agrees(a *Array, m *Member) error {
 	f, bad := a.parse()
 	l, badMember := m.parse()
 	if bad != "" || badMember != "" {
-		return fail(a.Name+"/"+m.Name, ErrBadArray, "%s%s is not understood", bad, badMember)
+		return sysfs.Fail(a.Name+"/"+m.Name, ErrBadArray, "%s%s is not understood", bad, badMember)
 	}
 	want := []struct {
 		what         string
@@ -141,7 +142,7 @@ func (s *Super) Agrees(a *Array, m *Member) error {
 	}
 	for _, w := range want {
 		if w.super != w.sysfs {
-			return fail(a.Name+"/"+m.Name, ErrDiffers, "%s %d and %d", w.what, w.super, w.sysfs)
+			return sysfs.Fail(a.Name+"/"+m.Name, ErrDiffers, "%s %d and %d", w.what, w.super, w.sysfs)
 		}
 	}
 	return nil

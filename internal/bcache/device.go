@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/dmcopy/dmcopy/internal/sysfs"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -54,7 +55,7 @@ var attrs = []string{attrState, attrMode, attrDirty, attrRunning, attrDisabled, 
 
 // Check finds what no kernel can have described.
 func (d *Device) Check() error {
-	bad := func(format string, args ...any) error { return fail(d.Name, ErrBadDevice, format, args...) }
+	bad := func(format string, args ...any) error { return sysfs.Fail(d.Name, errBadDevice, format, args...) }
 	switch {
 	case d.Name == "" || len(d.Name) > maxNameBytes:
 		return bad("name of %d bytes", len(d.Name))

@@ -49,14 +49,14 @@ func TestMissingFiles(t *testing.T) {
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Read(sysfs.Root(root), bcache0); !errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrGone) {
+		if _, err := Read(sysfs.Root(root), bcache0); !errors.Is(err, os.ErrNotExist) || errors.Is(err, sysfs.ErrGone) {
 			t.Errorf("without %s: %v", attr, err)
 		}
 	}
 }
 
 func TestGone(t *testing.T) {
-	if _, err := Read(sysfs.Root(t.TempDir()), bcache0); !errors.Is(err, ErrGone) {
+	if _, err := Read(sysfs.Root(t.TempDir()), bcache0); !errors.Is(err, sysfs.ErrGone) {
 		t.Errorf("no device: %v", err)
 	}
 	root := t.TempDir()
@@ -125,7 +125,7 @@ func TestImpossible(t *testing.T) {
 	} {
 		d := clean()
 		change(d)
-		if err := d.Check(); !errors.Is(err, ErrBadDevice) {
+		if err := d.Check(); !errors.Is(err, errBadDevice) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

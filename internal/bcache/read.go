@@ -14,7 +14,7 @@ const tries = 10
 
 // Read reads a device. Its files are read one by one, so all of them are read
 // until they say the same twice in a row. If the device vanishes meanwhile, or
-// its number is given to another one, the error is ErrGone.
+// its number is given to another one, the error is sysfs.ErrGone.
 func Read(root sysfs.Root, dev remap.Dev) (*Device, error) {
 	var before *Device
 	for range tries {
@@ -27,7 +27,7 @@ func Read(root sysfs.Root, dev remap.Dev) (*Device, error) {
 		}
 		before = d
 	}
-	return nil, &Error{dev.String(), ErrUnsteady}
+	return nil, sysfs.About(dev.String(), ErrUnsteady)
 }
 
 // State is what tells whether a device is still the one that was read.
@@ -52,18 +52,18 @@ func ReadState(root sysfs.Root, dev remap.Dev) (State, error) {
 func readOnce(root sysfs.Root, dev remap.Dev) (*Device, error) {
 	disk, err := root.Find(dev)
 	if sysfs.Vanished(err) {
-		return nil, &Error{dev.String(), ErrGone}
+		return nil, sysfs.About(dev.String(), sysfs.ErrGone)
 	}
 	if err != nil {
-		return nil, &Error{dev.String(), err}
+		return nil, sysfs.About(dev.String(), err)
 	}
 	d, err := readDisk(dev, disk)
 	subject := dev.String() + " (" + disk.Name() + ")"
 	switch {
 	case root.Left(dev, disk):
-		return nil, &Error{subject, ErrGone}
+		return nil, sysfs.About(subject, sysfs.ErrGone)
 	case err != nil:
-		return nil, &Error{subject, err}
+		return nil, sysfs.About(subject, err)
 	}
 	return d, nil
 }

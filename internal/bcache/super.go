@@ -92,7 +92,7 @@ func dataOffset(version, offset uint64) (remap.Sector, error) {
 }
 
 func badSuper(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ErrBadSuper, fmt.Sprintf(format, args...))
+	return fmt.Errorf("%w: %s", errBadSuper, fmt.Sprintf(format, args...))
 }
 
 // spellUUID writes a UUID as the kernel does (lib/vsprintf.c, %pU).

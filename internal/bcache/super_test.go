@@ -69,7 +69,7 @@ func TestParseSuper(t *testing.T) {
 	} {
 		got, err := ParseSuper(superblock(c.version, c.offset, c.keys))
 		if c.want < 0 {
-			if !errors.Is(err, ErrBadSuper) {
+			if !errors.Is(err, errBadSuper) {
 				t.Errorf("version %d, offset %d: %+v, %v", c.version, c.offset, got, err)
 			}
 			continue
@@ -92,7 +92,7 @@ func TestSuperThatBcacheRefuses(t *testing.T) {
 		"too many keys":     func(b []byte) []byte { b[207] = 2; return b },
 		"checksum":          func(b []byte) []byte { b[0]++; return b },
 	} {
-		if got, err := ParseSuper(change(superblock(4, 16, 0))); !errors.Is(err, ErrBadSuper) {
+		if got, err := ParseSuper(change(superblock(4, 16, 0))); !errors.Is(err, errBadSuper) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}

@@ -68,7 +68,7 @@ func (d devices) look(n *remap.Node) (remap.Change, error) {
 	}
 	print, transition, err := d.state(n.Dev, state.Kind)
 	switch {
-	case errors.Is(err, dmtable.ErrNoDevice), errors.Is(err, mdraid.ErrGone), errors.Is(err, bcache.ErrGone):
+	case errors.Is(err, dmtable.ErrNoDevice), errors.Is(err, mdraid.ErrGone), errors.Is(err, sysblock.ErrGone):
 		c.What, c.Gone = "gone", true
 	case err != nil:
 		return c, err

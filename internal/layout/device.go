@@ -37,7 +37,7 @@ func passes(err error) bool {
 func isRace(err error) bool {
 	return errors.Is(err, ErrRace) || errors.Is(err, sysblock.ErrGone) || errors.Is(err, dmtable.ErrNoDevice) || errors.Is(err, dmtable.ErrRace) ||
 		errors.Is(err, mdraid.ErrGone) || errors.Is(err, mdraid.ErrUnsteady) || errors.Is(err, mdraid.ErrNotArray) ||
-		errors.Is(err, bcache.ErrGone) || errors.Is(err, bcache.ErrUnsteady) || errors.Is(err, bcache.ErrNotBcache)
+		errors.Is(err, bcache.ErrUnsteady) || errors.Is(err, bcache.ErrNotBcache)
 }
 
 // denied is a device that may not be asked for.

@@ -33,6 +33,11 @@ func (e *Error) Unwrap() error { return e.Err }
 // About wraps an error in what it is about.
 func About(subject string, err error) error { return &Error{subject, err} }
 
+// Fail is an error about something, with what the sentinel does not tell put together as by [fmt.Sprintf].
+func Fail(subject string, sentinel error, format string, args ...any) error {
+	return &Error{subject, fmt.Errorf("%w: %s", sentinel, fmt.Sprintf(format, args...))}
+}
+
 // BadValue says that a file holds something else than it should.
 func BadValue(path, content, want string) error {
 	return &Error{path, fmt.Errorf("%w %q: want %s", ErrValue, content, want)}
