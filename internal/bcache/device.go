@@ -96,7 +96,7 @@ func (d *Device) Wanted() (dev remap.Dev, ok bool) {
 
 // Transition says what is going on with the layout; "" for nothing.
 func (d *Device) Transition() string {
-	if _, reason, _ := d.state(); reason == ReasonDetaching {
+	if _, reason, _ := d.state(); reason == reasonDetaching {
 		return "attaching or detaching its cache"
 	}
 	return ""
@@ -107,7 +107,7 @@ func (d *Device) Transition() string {
 // is opaque either way. So is the superblock: the kernel reads it once.
 func (d *Device) Print() remap.Fingerprint {
 	class, reason, _ := d.state()
-	if reason == ReasonDirty || reason == ReasonWriteback {
+	if reason == reasonDirty || reason == reasonWriteback {
 		reason = "cached"
 	}
 	backing := Backing{}

@@ -9,32 +9,32 @@ import (
 
 // Reasons for what is not read or written below.
 const (
-	// ReasonFlash: a volume that lives in a cache alone.
-	ReasonFlash remap.Reason = "layer:bcache-flash"
-	// ReasonUnparsed: a file does not hold what is known of it.
-	ReasonUnparsed remap.Reason = "layer:bcache-unparsed"
-	// ReasonStopped: it is not running, or has given up.
-	ReasonStopped remap.Reason = "layer:bcache-stopped"
-	// ReasonErrors: the backing device may lack what the cache has, because
+	// reasonFlash: a volume that lives in a cache alone.
+	reasonFlash remap.Reason = "layer:bcache-flash"
+	// reasonUnparsed: a file does not hold what is known of it.
+	reasonUnparsed remap.Reason = "layer:bcache-unparsed"
+	// reasonStopped: it is not running, or has given up.
+	reasonStopped remap.Reason = "layer:bcache-stopped"
+	// reasonErrors: the backing device may lack what the cache has, because
 	// I/O to it has failed.
-	ReasonErrors remap.Reason = "layer:bcache-errors"
-	// ReasonDirty and ReasonWriteback: data is in the cache only, or may be at
+	reasonErrors remap.Reason = "layer:bcache-errors"
+	// reasonDirty and reasonWriteback: data is in the cache only, or may be at
 	// any time.
-	ReasonDirty     remap.Reason = "layer:bcache-dirty"
-	ReasonWriteback remap.Reason = "layer:bcache-writeback"
-	// ReasonInconsistent: it was run without the cache that has its data.
-	ReasonInconsistent remap.Reason = "layer:bcache-inconsistent"
-	// ReasonDetaching: state and cache do not fit together, as while a cache
+	reasonDirty     remap.Reason = "layer:bcache-dirty"
+	reasonWriteback remap.Reason = "layer:bcache-writeback"
+	// reasonInconsistent: it was run without the cache that has its data.
+	reasonInconsistent remap.Reason = "layer:bcache-inconsistent"
+	// reasonDetaching: state and cache do not fit together, as while a cache
 	// comes or goes.
-	ReasonDetaching remap.Reason = "layer:bcache-detaching"
-	// ReasonUnread: the superblock was not read.
-	ReasonUnread remap.Reason = "layer:bcache-unread"
-	// ReasonSuper: the superblock is not that of the device.
-	ReasonSuper remap.Reason = "layer:bcache-superblock"
-	// ReasonWrite: what is written below would be hidden by the cache. There
+	reasonDetaching remap.Reason = "layer:bcache-detaching"
+	// reasonUnread: the superblock was not read.
+	reasonUnread remap.Reason = "layer:bcache-unread"
+	// reasonSuper: the superblock is not that of the device.
+	reasonSuper remap.Reason = "layer:bcache-superblock"
+	// reasonWrite: what is written below would be hidden by the cache. There
 	// need not be one yet: nothing that we could do keeps one from being
 	// attached while a command writes (bch_cached_dev_attach waits for no I/O).
-	ReasonWrite remap.Reason = "layer:bcache-write"
+	reasonWrite remap.Reason = "layer:bcache-write"
 )
 
 const layerName = "bcache"
@@ -65,12 +65,12 @@ func (d *Device) mapped() (c class, reason remap.Reason, why string) {
 	switch {
 	case reason != "":
 	case d.Super == nil:
-		reason, why = ReasonUnread, "the superblock of "+d.Backing.Name+", which tells where the data begins, was not read"
+		reason, why = reasonUnread, "the superblock of "+d.Backing.Name+", which tells where the data begins, was not read"
 	case d.Super.UUID != d.Attrs[attrBackUUID]:
-		reason, why = ReasonSuper, "the superblock of "+d.Backing.Name+" is that of another device"
+		reason, why = reasonSuper, "the superblock of "+d.Backing.Name+" is that of another device"
 	case d.Backing.Size-d.Super.Offset != d.Size:
 		// The size was computed when the device was made (cached_dev_init).
-		reason, why = ReasonSuper, "its size is not what the superblock of "+d.Backing.Name+" leaves of that"
+		reason, why = reasonSuper, "its size is not what the superblock of "+d.Backing.Name+" leaves of that"
 	}
 	if reason != "" {
 		c = opaque
@@ -81,26 +81,26 @@ func (d *Device) mapped() (c class, reason remap.Reason, why string) {
 // state is mapped, without the superblock.
 func (d *Device) state() (c class, reason remap.Reason, why string) {
 	if _, cached := d.Attrs[attrState]; !cached || d.Backing == nil {
-		return opaque, ReasonFlash, "a volume that lives in the cache alone"
+		return opaque, reasonFlash, "a volume that lives in the cache alone"
 	}
 	f, bad := d.parse()
 	switch {
 	case bad != "":
-		return opaque, ReasonUnparsed, bad + " is not understood"
+		return opaque, reasonUnparsed, bad + " is not understood"
 	case !f.running:
-		return opaque, ReasonStopped, "it is not running, or I/O to it is disabled"
+		return opaque, reasonStopped, "it is not running, or I/O to it is disabled"
 	case f.errors:
-		return opaque, ReasonErrors, "I/O to " + d.Backing.Name + " has failed"
+		return opaque, reasonErrors, "I/O to " + d.Backing.Name + " has failed"
 	case f.state == "inconsistent":
-		return opaque, ReasonInconsistent, "it was run without the cache that has a part of its data"
+		return opaque, reasonInconsistent, "it was run without the cache that has a part of its data"
 	case f.state == "dirty" || f.dirty:
-		return opaque, ReasonDirty, "data is in the cache only: set cache_mode to writethrough, and wait until the state is clean"
+		return opaque, reasonDirty, "data is in the cache only: set cache_mode to writethrough, and wait until the state is clean"
 	case (f.state == "clean") != d.Attached:
-		return opaque, ReasonDetaching, "its cache is being attached or detached"
+		return opaque, reasonDetaching, "its cache is being attached or detached"
 	case f.state == "no cache":
 		return bare, "", ""
 	case f.mode == "writeback":
-		return opaque, ReasonWriteback, "data may get into the cache only: set cache_mode to writethrough"
+		return opaque, reasonWriteback, "data may get into the cache only: set cache_mode to writethrough"
 	}
 	return readable, "", ""
 }
@@ -175,7 +175,7 @@ type shifted struct {
 // Map implements [remap.Layer].
 func (l *shifted) Map(op remap.Op, s, n remap.Sector) remap.Place {
 	if op == remap.Write {
-		return remap.Place{Len: n, Kind: remap.Opaque, Reason: ReasonWrite, Layer: layerName}
+		return remap.Place{Len: n, Kind: remap.Opaque, Reason: reasonWrite, Layer: layerName}
 	}
 	return remap.Place{Len: n, Kind: remap.Data, Leg: remap.Leg{Dev: l.dev, Start: l.offset + s, Readable: true}, Layer: layerName}
 }

@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrCached means that the kernel does not let go of a page of a device: somebody
+// errCached means that the kernel does not let go of a page of a device: somebody
 // has it under I/O, or pinned.
-var ErrCached = errors.New("a page of its cache is in use")
+var errCached = errors.New("a page of its cache is in use")
 
 // Cache is what the page cache holds of a block device node. The caches of other nodes
 // over the same storage are separate.
@@ -69,7 +69,7 @@ func (c Cache) Unmap() error {
 	defer unix.Munmap(nothing)
 	for off := int64(0); off < size; off += unmapBytes {
 		err := c.unmap(nothing[1:min(unmapBytes, size-off)], off+1)
-		for try := 0; errors.Is(err, ErrCached) && try < unmapTries; try++ { // somebody writes there
+		for try := 0; errors.Is(err, errCached) && try < unmapTries; try++ { // somebody writes there
 			err = c.unmap(nothing[1:min(unmapBytes, size-off)], off+1)
 		}
 		if err != nil {
@@ -88,7 +88,7 @@ func (c Cache) unmap(nothing []byte, off int64) error {
 	case errors.Is(err, unix.EINVAL):
 		return nil // as it should be: the pages are gone
 	case errors.Is(err, unix.EFAULT): // it would have written through the cache instead
-		err = ErrCached
+		err = errCached
 	case err == nil:
 		err = fmt.Errorf("%w: a write of nothing did not fail", os.ErrInvalid)
 	}

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// ErrZones is returned for a report of zones that makes no sense.
-var ErrZones = errors.New("report of zones makes no sense")
+// errZones is returned for a report of zones that makes no sense.
+var errZones = errors.New("report of zones makes no sense")
 
 // Zone is a zone of a zoned block device. All numbers are bytes.
 type Zone struct {
@@ -61,7 +61,7 @@ func (f *File) Zones(off, n int64) ([]Zone, error) {
 // parseZones takes a report of the zones from the one on that off lies in.
 func parseZones(report *zoneHeader, descriptors []zoneDescriptor, off int64) ([]Zone, error) {
 	if report.Zones == 0 || int(report.Zones) > len(descriptors) {
-		return nil, fmt.Errorf("%w: %d zones from byte %d on", ErrZones, report.Zones, off)
+		return nil, fmt.Errorf("%w: %d zones from byte %d on", errZones, report.Zones, off)
 	}
 	var zones []Zone
 	for i, d := range descriptors[:report.Zones] {
@@ -70,7 +70,7 @@ func parseZones(report *zoneHeader, descriptors []zoneDescriptor, off int64) ([]
 			return nil, err
 		}
 		if i == 0 && (off < z.Start || off >= z.Start+z.Len) || i > 0 && z.Start != zones[i-1].Start+zones[i-1].Len {
-			return nil, fmt.Errorf("%w: a zone begins at byte %d", ErrZones, z.Start)
+			return nil, fmt.Errorf("%w: a zone begins at byte %d", errZones, z.Start)
 		}
 		zones = append(zones, z)
 	}
@@ -80,7 +80,7 @@ func parseZones(report *zoneHeader, descriptors []zoneDescriptor, off int64) ([]
 func parseZone(d *zoneDescriptor, capacity bool) (Zone, error) {
 	const most = 1 << 53 // sectors, so that bytes fit
 	if d.Start > most || d.Len == 0 || d.Len > most || capacity && (d.Capacity == 0 || d.Capacity > d.Len) {
-		return Zone{}, fmt.Errorf("%w: zone of %d sectors at %d, of which %d can be used", ErrZones, d.Len, d.Start, d.Capacity)
+		return Zone{}, fmt.Errorf("%w: zone of %d sectors at %d, of which %d can be used", errZones, d.Len, d.Start, d.Capacity)
 	}
 	z := Zone{Start: int64(d.Start) * 512, Len: int64(d.Len) * 512}
 	z.Capacity = z.Len
@@ -94,7 +94,7 @@ func parseZone(d *zoneDescriptor, capacity bool) (Zone, error) {
 	case zoneSequential:
 		z.Sequential = true
 	default:
-		return Zone{}, fmt.Errorf("%w: zone of type %d at sector %d", ErrZones, d.Type, d.Start)
+		return Zone{}, fmt.Errorf("%w: zone of type %d at sector %d", errZones, d.Type, d.Start)
 	}
 	end := z.Start + z.Capacity
 	switch {
@@ -103,7 +103,7 @@ func parseZone(d *zoneDescriptor, capacity bool) (Zone, error) {
 	case d.Cond >= condEmpty && d.Cond <= condClosed:
 		z.Writable = true
 		if d.Pointer < d.Start || d.Pointer > d.Start+d.Len || int64(d.Pointer)*512 > end || d.Cond == condEmpty && d.Pointer != d.Start {
-			return Zone{}, fmt.Errorf("%w: pointer of the zone at sector %d is %d", ErrZones, d.Start, d.Pointer)
+			return Zone{}, fmt.Errorf("%w: pointer of the zone at sector %d is %d", errZones, d.Start, d.Pointer)
 		}
 		z.Pointer = int64(d.Pointer) * 512
 	default: // read only, offline, or a state that nobody knows yet

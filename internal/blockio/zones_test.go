@@ -46,11 +46,11 @@ func TestParseZones(t *testing.T) {
 		"empty and written": with(open, func(d *zoneDescriptor) { d.Cond = condEmpty }),
 		"gap":               {open, offline},
 	} {
-		if zones, err := parseZones(&zoneHeader{Zones: uint32(len(zones)), Flags: hasCapacity}, zones, 130*512); !errors.Is(err, ErrZones) {
+		if zones, err := parseZones(&zoneHeader{Zones: uint32(len(zones)), Flags: hasCapacity}, zones, 130*512); !errors.Is(err, errZones) {
 			t.Errorf("%s: %+v, %v", name, zones, err)
 		}
 	}
-	if _, err := parseZones(&zoneHeader{Zones: 2}, []zoneDescriptor{open}, 130*512); !errors.Is(err, ErrZones) {
+	if _, err := parseZones(&zoneHeader{Zones: 2}, []zoneDescriptor{open}, 130*512); !errors.Is(err, errZones) {
 		t.Error(err)
 	}
 }

@@ -27,8 +27,8 @@ func ParseMap(r io.Reader) ([]Extent, error) {
 	return extents, nil
 }
 
-// ErrMap: this is no map file of ddrescue.
-var ErrMap = fmt.Errorf("not a map file of ddrescue")
+// errMap: this is no map file of ddrescue.
+var errMap = fmt.Errorf("not a map file of ddrescue")
 
 type mapReader struct {
 	lines *bufio.Scanner
@@ -54,7 +54,7 @@ func (m *mapReader) read() ([]Extent, error) {
 	// The first line is where ddrescue is: position, phase and perhaps pass.
 	first := m.fields()
 	if len(first) != 2 && len(first) != 3 || len(first[1]) != 1 || !strings.Contains("?*/-FG+", first[1]) {
-		return nil, fmt.Errorf("%w: it has no status line", ErrMap)
+		return nil, fmt.Errorf("%w: it has no status line", errMap)
 	}
 	for _, word := range append(first[:1:1], first[2:]...) {
 		if _, err := mapNumber(word); err != nil {
@@ -69,9 +69,9 @@ func (m *mapReader) read() ([]Extent, error) {
 		case err != nil:
 			return nil, err
 		case at >= 0 && e.Off != at:
-			return nil, fmt.Errorf("%w: %d does not follow %d", ErrMap, e.Off, at)
+			return nil, fmt.Errorf("%w: %d does not follow %d", errMap, e.Off, at)
 		case e.Off+e.Len < 0:
-			return nil, fmt.Errorf("%w: %d bytes at %d", ErrMap, e.Len, e.Off)
+			return nil, fmt.Errorf("%w: %d bytes at %d", errMap, e.Len, e.Off)
 		}
 		at = e.end()
 		if n := len(extents); n > 0 && extents[n-1].joins(e) {
@@ -89,7 +89,7 @@ var mapStatus = map[string]Status{"?": Pending, "*": Pending, "/": Pending, "-":
 
 func mapExtent(words []string) (e Extent, err error) {
 	if len(words) != 3 {
-		return e, fmt.Errorf("%w: %d words", ErrMap, len(words))
+		return e, fmt.Errorf("%w: %d words", errMap, len(words))
 	}
 	if e.Off, err = mapNumber(words[0]); err != nil {
 		return e, err
@@ -99,7 +99,7 @@ func mapExtent(words []string) (e Extent, err error) {
 	}
 	status, known := mapStatus[words[2]]
 	if !known {
-		return e, fmt.Errorf("%w: status %q", ErrMap, shortened(words[2]))
+		return e, fmt.Errorf("%w: status %q", errMap, shortened(words[2]))
 	}
 	e.Status = status
 	return e, nil
@@ -113,11 +113,11 @@ func mapNumber(word string) (int64, error) {
 		lower, digits = hex, "0123456789abcdef"
 	}
 	if strings.Trim(lower, digits) != "" {
-		return 0, fmt.Errorf("%w: %q is not a number", ErrMap, shortened(word))
+		return 0, fmt.Errorf("%w: %q is not a number", errMap, shortened(word))
 	}
 	n, err := strconv.ParseInt(word, 0, 64)
 	if err != nil {
-		return 0, fmt.Errorf("%w: %q is not a number", ErrMap, shortened(word))
+		return 0, fmt.Errorf("%w: %q is not a number", errMap, shortened(word))
 	}
 	return n, nil
 }

@@ -53,7 +53,7 @@ func TestParseMapRefuses(t *testing.T) {
 		"0 +\n0 1_0 +\n", "0 +\n0 09 +\n", "0 +\n0 1K +\n", "0 +\n0 512 +\n1024 512 +\n", "0 +\n0 512 +\n256 512 +\n",
 		"0 +\n0x7FFFFFFFFFFFFFFF 1 +\n", "0 +\n0 9999999999999999999 +\n",
 	} {
-		if got, err := ParseMap(strings.NewReader(text)); !errors.Is(err, ErrMap) {
+		if got, err := ParseMap(strings.NewReader(text)); !errors.Is(err, errMap) {
 			t.Errorf("%q: %v, %+v", text, err, got)
 		}
 	}

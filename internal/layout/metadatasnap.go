@@ -24,8 +24,8 @@ import (
 // ErrMetadataSnapHeld: the pool's metadata snapshot belongs to somebody else.
 var ErrMetadataSnapHeld = errors.New("the metadata snapshot of the pool belongs to another program")
 
-// ErrUnsafe: others could write to where it is noted which metadata snapshots are ours.
-var ErrUnsafe = errors.New("dmcopy cannot safely record metadata snapshots there")
+// errUnsafe: others could write to where it is noted which metadata snapshots are ours.
+var errUnsafe = errors.New("dmcopy cannot safely record metadata snapshots there")
 
 // heldRoot is a metadata snapshot of ours.
 type heldRoot struct {
@@ -123,11 +123,11 @@ func checkOwner(path string, kind uint32) error {
 	}
 	switch {
 	case st.Mode&unix.S_IFMT != kind:
-		return &Error{path, fmt.Errorf("%w: it is neither a regular file nor a directory", ErrUnsafe)}
+		return &Error{path, fmt.Errorf("%w: it is neither a regular file nor a directory", errUnsafe)}
 	case int(st.Uid) != os.Geteuid():
-		return &Error{path, fmt.Errorf("%w: it belongs to user %d", ErrUnsafe, st.Uid)}
+		return &Error{path, fmt.Errorf("%w: it belongs to user %d", errUnsafe, st.Uid)}
 	case st.Mode&0o022 != 0:
-		return &Error{path, fmt.Errorf("%w: other users may write to it", ErrUnsafe)}
+		return &Error{path, fmt.Errorf("%w: other users may write to it", errUnsafe)}
 	}
 	return nil
 }

@@ -58,10 +58,10 @@ func New(c Config) (*Array, error) {
 	a := &Array{Config: c}
 	g := c.Geometry
 	if len(c.Members) != g.Disks() {
-		return nil, fail(g.Level(), ErrMember, "%d of them in %d slots", len(c.Members), g.Disks())
+		return nil, fail(g.Level(), errMember, "%d of them in %d slots", len(c.Members), g.Disks())
 	}
 	if c.Synced < 0 {
-		return nil, fail(g.Level(), ErrMember, "copies in sync up to sector %d", c.Synced)
+		return nil, fail(g.Level(), errMember, "copies in sync up to sector %d", c.Synced)
 	}
 	a.Members = make([]Member, len(c.Members))
 	for slot := range c.Members {

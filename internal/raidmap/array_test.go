@@ -109,7 +109,7 @@ func TestMembersThatDoNotFit(t *testing.T) {
 		c := whole(t, g).Config
 		c.Members = slices.Clone(c.Members)
 		change(&c)
-		if _, err := New(c); !errors.Is(err, ErrMember) {
+		if _, err := New(c); !errors.Is(err, errMember) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -14,8 +14,8 @@ var (
 	// ErrAmbiguous: parameters that md accepts, but that do not tell where the
 	// data is, or in a way that is known to be wrong.
 	ErrAmbiguous = errors.New("ambiguous layout")
-	// ErrMember: the members do not fit the geometry.
-	ErrMember = errors.New("impossible member")
+	// errMember: the members do not fit the geometry.
+	errMember = errors.New("impossible member")
 )
 
 func fail(level string, sentinel error, format string, args ...any) error {

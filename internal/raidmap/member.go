@@ -45,16 +45,16 @@ func (m *Member) check(level string, slot int, reach remap.Sector) error {
 	case m.missing():
 		return nil
 	case m.Offset < 0 || m.Offset > remap.MaxSectors-reach || m.ReplacementOffset < 0 || m.ReplacementOffset > remap.MaxSectors-reach:
-		return fail(level, ErrMember, "slot %d begins at sector %d, its replacement at %d", slot, m.Offset, m.ReplacementOffset)
+		return fail(level, errMember, "slot %d begins at sector %d, its replacement at %d", slot, m.Offset, m.ReplacementOffset)
 	case m.Size < reach:
-		return fail(level, ErrMember, "slot %d has %d of %d sectors", slot, m.Size, reach)
+		return fail(level, errMember, "slot %d has %d of %d sectors", slot, m.Size, reach)
 	case m.ReadableTo < 0 || m.ReadableTo > remap.MaxSectors:
-		return fail(level, ErrMember, "slot %d can be read up to sector %d", slot, m.ReadableTo)
+		return fail(level, errMember, "slot %d can be read up to sector %d", slot, m.ReadableTo)
 	}
 	end := remap.Sector(0)
 	for _, b := range m.Bad {
 		if b.Start < end || b.Len < 1 || b.Len > remap.MaxSectors || b.Start > remap.MaxSectors-b.Len {
-			return fail(level, ErrMember, "slot %d has bad sectors [%d,+%d)", slot, b.Start, b.Len)
+			return fail(level, errMember, "slot %d has bad sectors [%d,+%d)", slot, b.Start, b.Len)
 		}
 		end = b.end()
 	}

@@ -89,7 +89,7 @@ func drawRaid0(t *rapid.T, chunk int) (dealt, string) {
 		chunks = append(chunks, n)
 		line += fmt.Sprint(" ", n*chunk+drawInt(t, "rest", 0, chunk-1))
 	}
-	return dealRaid0(chunks, layout == Raid0Original), line
+	return dealRaid0(chunks, layout == raid0Original), line
 }
 
 func drawRaid10(t *rapid.T, disks, chunk, chunks, size int) (dealt, string) {

@@ -12,10 +12,10 @@ import (
 const (
 	// Raid0Unset: the superblock does not tell.
 	Raid0Unset = 0
-	// Raid0Original is how Linux before 3.14 chose the member of a chunk.
-	Raid0Original = 1
-	// Raid0Alternate is how Linux has done it from 3.14 on.
-	Raid0Alternate = 2
+	// raid0Original is how Linux before 3.14 chose the member of a chunk.
+	raid0Original = 1
+	// raid0Alternate is how Linux has done it from 3.14 on.
+	raid0Alternate = 2
 )
 
 // Raid0 deals chunks to its members in turn (drivers/md/raid0.c). Where the
@@ -45,7 +45,7 @@ func NewRaid0(chunk remap.Sector, sizes []remap.Sector, layout int) (*Raid0, err
 	if err := checkDisks("raid0", len(sizes), 1); err != nil {
 		return nil, err
 	}
-	g := &Raid0{chunk: chunk, original: layout == Raid0Original}
+	g := &Raid0{chunk: chunk, original: layout == raid0Original}
 	for _, size := range sizes {
 		if err := checkSize("raid0", size); err != nil {
 			return nil, err
@@ -58,7 +58,7 @@ func NewRaid0(chunk remap.Sector, sizes []remap.Sector, layout int) (*Raid0, err
 	if err := g.makeZones(); err != nil {
 		return nil, err
 	}
-	if len(g.zones) > 1 && len(g.zones[1].slots) > 1 && layout != Raid0Original && layout != Raid0Alternate {
+	if len(g.zones) > 1 && len(g.zones[1].slots) > 1 && layout != raid0Original && layout != raid0Alternate {
 		return nil, fail("raid0", ErrAmbiguous, "layout %d of members of different sizes", layout)
 	}
 	return g, nil
@@ -98,9 +98,6 @@ func (g *Raid0) Size() remap.Sector { return g.zones[len(g.zones)-1].end }
 
 // Reach implements [Geometry].
 func (g *Raid0) Reach(slot int) remap.Sector { return g.sizes[slot] }
-
-// Zones is how many zones there are.
-func (g *Raid0) Zones() int { return len(g.zones) }
 
 // At implements [Geometry].
 func (g *Raid0) At(s, n remap.Sector) Run {

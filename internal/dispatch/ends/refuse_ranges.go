@@ -186,18 +186,3 @@ func overlapsItself(name string, r byterange.Range, number, of int) error {
 	return failure.Misuse(thing, "overlaps itself: source and destination are the same device, %s, less than %d bytes apart",
 		"choose a destination that does not overlap the source", name, r.Len)
 }
-
-// Check finds out whether ranges can be copied as they are: see [Ranges].
-// Other than there, nothing is filled in: every length has to be given.
-func Check(src, dst Endpoint, ranges []byterange.Range) error {
-	for i, r := range ranges {
-		if r.Len == 0 {
-			return failure.Misuse(rangeName(i+1, r), "is empty", "leave it out")
-		}
-	}
-	if len(ranges) == 0 {
-		return nil
-	}
-	_, err := Ranges(src, dst, ranges)
-	return err
-}

@@ -49,7 +49,7 @@ func (f *FileSystem) Freeze(ctx context.Context, limit time.Duration) (*Frozen, 
 	select {
 	case err = <-first:
 	case <-ctx.Done():
-		err = fmt.Errorf("%w: %w", ErrSlow, context.Cause(ctx))
+		err = fmt.Errorf("%w: %w", errSlow, context.Cause(ctx))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("freeze %s: %w", f.point, errors.Join(err, z.letGo()))
@@ -88,7 +88,7 @@ func (z *Frozen) follow(helper *exec.Cmd, lines *bufio.Reader, first chan<- erro
 	case err == nil && a.Errno != 0:
 		err = a.Errno
 	case err == nil && !a.Frozen:
-		err = ErrLost
+		err = errLost
 	}
 	first <- err
 	if frozen {
@@ -105,11 +105,11 @@ func (z *Frozen) follow(helper *exec.Cmd, lines *bufio.Reader, first chan<- erro
 func read(lines *bufio.Reader) (answer, error) {
 	line, err := lines.ReadBytes('\n')
 	if err != nil {
-		return answer{}, fmt.Errorf("%w: %w", ErrLost, err)
+		return answer{}, fmt.Errorf("%w: %w", errLost, err)
 	}
 	var a answer
 	if err := json.Unmarshal(line, &a); err != nil {
-		return answer{}, fmt.Errorf("%w: answer %q: %w", ErrLost, line, err)
+		return answer{}, fmt.Errorf("%w: answer %q: %w", errLost, line, err)
 	}
 	return a, nil
 }
@@ -133,7 +133,7 @@ func (z *Frozen) Thaw() error {
 	case <-z.over:
 		err = errors.Join(err, z.outcome())
 	case <-time.After(thawPatience):
-		err = errors.Join(err, ErrSlow)
+		err = errors.Join(err, errSlow)
 	}
 	if err != nil {
 		return fmt.Errorf("thaw %s: %w", z.fs.point, err)

@@ -8,10 +8,10 @@ var (
 	ErrExpired = errors.New("the time for it to be frozen was over (--freeze-timeout)")
 	// ErrThawed: somebody else has thawed the file system.
 	ErrThawed = errors.New("it was thawed by somebody else")
-	// ErrLost: the helper ended before it was told to.
-	ErrLost = errors.New("the process that keeps it frozen has ended")
-	// ErrSlow: a call did not come back in time.
-	ErrSlow = errors.New("it takes too long")
-	// ErrCovered: the mount point leads to another file system.
-	ErrCovered = errors.New("another file system is mounted over it")
+	// errLost: the helper ended before it was told to.
+	errLost = errors.New("the process that keeps it frozen has ended")
+	// errSlow: a call did not come back in time.
+	errSlow = errors.New("it takes too long")
+	// errCovered: the mount point leads to another file system.
+	errCovered = errors.New("another file system is mounted over it")
 )

@@ -33,7 +33,7 @@ func Open(point string, dev remap.Dev) (*FileSystem, error) {
 	var st unix.Stat_t
 	err = unix.Fstat(int(dir.Fd()), &st)
 	if err == nil && (unix.Major(st.Dev) != dev.Major || unix.Minor(st.Dev) != dev.Minor) {
-		err = ErrCovered
+		err = errCovered
 	}
 	if err != nil {
 		dir.Close()

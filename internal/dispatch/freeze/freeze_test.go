@@ -95,7 +95,7 @@ func here(t *testing.T) *FileSystem {
 
 func TestOpen(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := Open(dir, remap.Dev{Major: 1 << 19, Minor: 7}); !errors.Is(err, ErrCovered) {
+	if _, err := Open(dir, remap.Dev{Major: 1 << 19, Minor: 7}); !errors.Is(err, errCovered) {
 		t.Errorf("another file system: %v", err)
 	}
 	if _, err := Open(filepath.Join(dir, "none"), remap.Dev{}); !errors.Is(err, unix.ENOENT) {
@@ -170,9 +170,9 @@ func TestThaw(t *testing.T) {
 		"busy":    {unix.EBUSY, nil},
 		"thawed":  {nil, ErrThawed},
 		"stuck":   {nil, unix.EIO},
-		"dies":    {nil, ErrLost},
-		"babbles": {nil, ErrLost},
-		"silent":  {ErrLost, nil},
+		"dies":    {nil, errLost},
+		"babbles": {nil, errLost},
+		"silent":  {errLost, nil},
 	} {
 		t.Run(fake, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "done")
@@ -216,7 +216,7 @@ func TestImpatient(t *testing.T) {
 	why := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(why)
-	if _, err := here(t).Freeze(ctx, time.Hour); !errors.Is(err, ErrSlow) || !errors.Is(err, why) {
+	if _, err := here(t).Freeze(ctx, time.Hour); !errors.Is(err, errSlow) || !errors.Is(err, why) {
 		t.Error(err)
 	}
 }

@@ -15,5 +15,5 @@
 // where it had to be slowed down because no other could take its place.
 //
 // In addition, volumes of LVM are held with the lock that LVM commands take
-// ([LockGroup]), so that these wait before they begin instead of half-way.
+// ([lockGroup]), so that these wait before they begin instead of half-way.
 package hold

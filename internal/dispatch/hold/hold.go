@@ -109,7 +109,7 @@ func NewHolder(mode Mode, path string, dev remap.Dev, log *slog.Logger) *Holder 
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Holder{mode: mode, path: path, dev: dev, locks: DefaultLockDir, log: log}
+	return &Holder{mode: mode, path: path, dev: dev, locks: defaultLockDir, log: log}
 }
 
 // Ready prepares holding a mapped destination. Its error wraps ErrUnavailable.

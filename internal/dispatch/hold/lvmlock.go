@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DefaultLockDir is where LVM keeps its locks unless global/locking_dir says
+// defaultLockDir is where LVM keeps its locks unless global/locking_dir says
 // otherwise (lvm.conf(5)).
-const DefaultLockDir = "/run/lock/lvm"
+const defaultLockDir = "/run/lock/lvm"
 
 // lockRetry is how often a lock that is taken is tried again.
 const lockRetry = 5 * time.Millisecond
@@ -37,7 +37,7 @@ func lockGroups(ctx context.Context, dir string, groups []string, deadline time.
 	defer cancel()
 	var locks groupLocks
 	for _, group := range groups {
-		f, err := LockGroup(ctx, dir, group)
+		f, err := lockGroup(ctx, dir, group)
 		if err != nil {
 			return nil, errors.Join(err, locks.Close())
 		}
@@ -46,11 +46,11 @@ func lockGroups(ctx context.Context, dir string, groups []string, deadline time.
 	return locks, nil
 }
 
-// LockGroup takes the lock of an LVM volume group for reading, as the LVM
+// lockGroup takes the lock of an LVM volume group for reading, as the LVM
 // tools do (lvm2, lib/misc/lvm-flock.c): every command that could change the
 // group then waits, reports do not. It waits until ctx ends and then fails
 // with ErrContended. Closing the file releases the lock.
-func LockGroup(ctx context.Context, dir, group string) (*os.File, error) {
+func lockGroup(ctx context.Context, dir, group string) (*os.File, error) {
 	path := filepath.Join(dir, "V_"+group)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fail("lvm lock", path, err)

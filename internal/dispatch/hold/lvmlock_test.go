@@ -76,7 +76,7 @@ func place(t *testing.T) (dir, path string) {
 
 func mustLock(t *testing.T, dir string) *os.File {
 	t.Helper()
-	f, err := LockGroup(patience(t, 20*time.Second), dir, "vg")
+	f, err := lockGroup(patience(t, 20*time.Second), dir, "vg")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestLockGroupWaitsForWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	held := lockForWriting(t, path)
-	if _, err := LockGroup(patience(t, 30*time.Millisecond), dir, "vg"); !errors.Is(err, ErrContended) {
+	if _, err := lockGroup(patience(t, 30*time.Millisecond), dir, "vg"); !errors.Is(err, ErrContended) {
 		t.Errorf("while a writer holds the lock: %v", err)
 	}
 	lvmUnlock(path, held)
@@ -135,7 +135,7 @@ func TestLockGroupLetsWriterFirst(t *testing.T) {
 		}
 		aux.Close()
 	}
-	if f, err := LockGroup(patience(t, 30*time.Millisecond), dir, "vg"); !errors.Is(err, ErrContended) {
+	if f, err := lockGroup(patience(t, 30*time.Millisecond), dir, "vg"); !errors.Is(err, ErrContended) {
 		t.Fatalf("a second reader got in before the writer: %v, %v", f, err)
 	}
 	reader.Close()
@@ -249,14 +249,14 @@ func TestLockGroupCannot(t *testing.T) {
 	if err := os.WriteFile(dir, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := LockGroup(t.Context(), dir, "vg"); !errors.Is(err, unix.ENOTDIR) || errors.Is(err, ErrContended) {
+	if _, err := lockGroup(t.Context(), dir, "vg"); !errors.Is(err, unix.ENOTDIR) || errors.Is(err, ErrContended) {
 		t.Error(err)
 	}
 	dir, path := place(t)
 	if err := os.MkdirAll(path, 0o700); err != nil { // a directory in the place of the lock
 		t.Fatal(err)
 	}
-	if _, err := LockGroup(t.Context(), dir, "vg"); !errors.Is(err, unix.EISDIR) {
+	if _, err := lockGroup(t.Context(), dir, "vg"); !errors.Is(err, unix.EISDIR) {
 		t.Error(err)
 	}
 }
