@@ -95,11 +95,11 @@ func (p superPlace) read(r io.ReaderAt, size remap.Sector) (*Super, error) {
 	}
 	b := make([]byte, superBytes)
 	if n, err := r.ReadAt(b, at.Bytes()); n < len(b) {
-		return nil, sysfs.About("superblock " + p.version, fmt.Errorf("sector %d: %w", at, err))
+		return nil, sysfs.About("superblock "+p.version, fmt.Errorf("sector %d: %w", at, err))
 	}
 	s, err := p.parse(b, at)
 	if err != nil {
-		return nil, sysfs.About("superblock " + p.version, err)
+		return nil, sysfs.About("superblock "+p.version, err)
 	}
 	s.Version = p.version
 	return s, nil
