@@ -40,9 +40,6 @@ func (m *Mount) where() string {
 	return m.Point + " (" + m.Type + ") in the mount namespace of " + m.Seer.String()
 }
 
-// Mounts reads /proc/self/mountinfo: what this process sees.
-func Mounts(sys sysblock.FS) ([]Mount, error) { return views{processes{sys.Root()}}.own() }
-
 // AllMounts reads what is mounted in all mount namespaces, this one first. A
 // namespace whose processes all are hidden from this one, or that no process is in, is
 // not seen.

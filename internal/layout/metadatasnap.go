@@ -21,8 +21,8 @@ import (
 // it is not touched. Who took it is written down before and after, so that one
 // that was left behind by a crash is given back, and nobody's else.
 
-// ErrMetadataSnapHeld: the pool's metadata snapshot belongs to somebody else.
-var ErrMetadataSnapHeld = errors.New("the metadata snapshot of the pool belongs to another program")
+// errMetadataSnapHeld: the pool's metadata snapshot belongs to somebody else.
+var errMetadataSnapHeld = errors.New("the metadata snapshot of the pool belongs to another program")
 
 // errUnsafe: others could write to where it is noted which metadata snapshots are ours.
 var errUnsafe = errors.New("dmcopy cannot safely record metadata snapshots there")
@@ -106,7 +106,7 @@ func openNote(dir string, pool *dmtable.Table) (*os.File, error) {
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = fmt.Errorf("%w: another dmcopy holds it", ErrMetadataSnapHeld)
+			err = fmt.Errorf("%w: another dmcopy holds it", errMetadataSnapHeld)
 		}
 		return nil, errors.Join(&Error{pool.Name, err}, f.Close())
 	}
@@ -148,7 +148,7 @@ func (h *heldRoot) take() error {
 	}
 	if err := h.dm.Message(h.pool, reserveRoot); err != nil {
 		if errors.Is(err, unix.EBUSY) {
-			err = errors.Join(ErrMetadataSnapHeld, err)
+			err = errors.Join(errMetadataSnapHeld, err)
 		}
 		return errors.Join(err, h.forget())
 	}
@@ -178,7 +178,7 @@ func (h *heldRoot) releaseLeftover(held uint64) error {
 		return err
 	}
 	if note.Pool != h.id || note.Root != held {
-		return &Error{h.id, fmt.Errorf("%w (block %d): if no program uses it any more, release it (dmsetup message -j %d -m %d 0 release_metadata_snap)", ErrMetadataSnapHeld, held, h.pool.Major, h.pool.Minor)}
+		return &Error{h.id, fmt.Errorf("%w (block %d): if no program uses it any more, release it (dmsetup message -j %d -m %d 0 release_metadata_snap)", errMetadataSnapHeld, held, h.pool.Major, h.pool.Minor)}
 	}
 	return h.dm.Message(h.pool, releaseRoot)
 }

@@ -11,8 +11,8 @@ import (
 	"strconv"
 )
 
-// ErrSyntax is returned by [Parse] for text that is not such a table.
-var ErrSyntax = errors.New("not a table of numbers")
+// errSyntax is returned by [Parse] for text that is not such a table.
+var errSyntax = errors.New("not a table of numbers")
 
 // Append appends one row to a table that is being written. A table begins with
 // nil and ends with [Close].
@@ -66,7 +66,7 @@ type parser struct {
 }
 
 func (p *parser) fail() error {
-	return fmt.Errorf("%w: byte %d", ErrSyntax, p.size-len(p.rest))
+	return fmt.Errorf("%w: byte %d", errSyntax, p.size-len(p.rest))
 }
 
 // space skips the white space of JSON (RFC 8259, section 2).

@@ -46,7 +46,7 @@ func TestSyntax(t *testing.T) {
 		"[[1,2,]]", "[[,1,2]]", "[[1 2]]", "[[1,null]]", "[[1,-2]]", "[[1,+2]]", "[[1,2.0]]", "[[1,2e3]]", "[[1,02]]", "[[1,00]]",
 		`[["1","2"]]`, "[[1,18446744073709551616]]", "[[1,184467440737095516150]]", "[[1,0x2]]", "[{1,2}]",
 	} {
-		if table, err := parse(text, 2); !errors.Is(err, ErrSyntax) {
+		if table, err := parse(text, 2); !errors.Is(err, errSyntax) {
 			t.Errorf("%s: %v, %v", text, table, err)
 		}
 	}
