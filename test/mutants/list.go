@@ -1063,6 +1063,11 @@ var mutants = []mutant{
 		in: "./copydomain", tests: "TestNameOfAnotherDisk",
 	},
 	{
+		guard:  "a leaf whose identification was interrupted leads nowhere",
+		symbol: "copydomain.leaves.find", old: "return identified[D, T]{reason: ReasonProbeFailed, detail: ctx.Err().Error()}", new: "return now",
+		in: "./copydomain", tests: "TestProbeInterruptedAnywhere",
+	},
+	{
 		guard:  "logical units are the ones that were probed",
 		symbol: "scsi.recheck", old: "if err := d.Same(ctx); err != nil {", new: "if err := d.Same(ctx); err != nil && ctx == nil {",
 		in: "./copydomain/scsi", tests: "TestCopyLooksAgain",
