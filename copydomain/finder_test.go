@@ -357,7 +357,7 @@ func TestCopyRefuses(t *testing.T) {
 	}
 }
 
-// TestForbidden: what is not allowed stays at home, and so does the rest.
+// TestForbidden: a command that is not allowed is not issued, and neither is the rest.
 func TestForbidden(t *testing.T) {
 	d := newDisk(0, 512, roomy)
 	before := bytes.Clone(d.memory)

@@ -357,7 +357,7 @@ func TestCopyUnitsRefuses(t *testing.T) {
 	}
 }
 
-// TestUnitsForbidden: what is not allowed stays at home, and so does the rest.
+// TestUnitsForbidden: a command that is not allowed is not issued, and neither is the rest.
 func TestUnitsForbidden(t *testing.T) {
 	a := newArray(scsi.LIO(), 512, 2)
 	before := bytes.Clone(a.memory[1])

@@ -98,9 +98,9 @@ func TestStuckWithoutCalls(t *testing.T) {
 	if text := told.Error(); strings.Contains(text, "locked") || !strings.Contains(text, "stopped at once") {
 		t.Error(text)
 	}
-	untold := &inflight.Stuck{Cause: failure.ErrInterrupted}
+	unknown := &inflight.Stuck{Cause: failure.ErrInterrupted}
 	held := &inflight.Stuck{Cause: failure.ErrInterrupted, GaveUp: true, Calls: []inflight.Call{{Op: "read", On: "a"}}}
-	for _, e := range []*inflight.Stuck{untold, held} {
+	for _, e := range []*inflight.Stuck{unknown, held} {
 		if text := e.Error(); !strings.Contains(text, "this process cannot exit and the destination stays locked") {
 			t.Error(text)
 		}

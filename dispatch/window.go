@@ -60,8 +60,8 @@ func (w *windows) takeOutRejected(ctx context.Context, offload window.Offload) (
 	if w.changesInARow > maxChangesInARow {
 		return unusable, nil
 	}
-	untold, err := w.prover.Choose(ctx, offload)
-	return append(unusable, untold...), err
+	unprovable, err := w.prover.Choose(ctx, offload)
+	return append(unusable, unprovable...), err
 }
 
 // byDevices has devices carry out their steps. It returns those that the host has to do, and

@@ -115,7 +115,7 @@ func (c *strayCopier) Copy(ctx context.Context, moves []copydomain.Move) (copydo
 	return c.Copier.Copy(ctx, moves)
 }
 
-// TestNoKindStrays: whatever copies, the last look at a command keeps it at home that
+// TestNoKindStrays: whatever copies, the last check refuses a command that
 // would write beside the plan.
 func TestNoKindStrays(t *testing.T) {
 	for name, kind := range kinds {

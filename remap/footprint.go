@@ -86,9 +86,9 @@ func (st *Stack) FootprintOf(s *Storage) *Footprint {
 	return f
 }
 
-// WithoutArranged is the footprint of a device that somebody writes to who may belong to what is
-// made of it, as one does who keeps the metadata of arrays: what arranges its sectors is in
-// nobody's way.
+// WithoutArranged is the footprint of a device that a process writes to which may belong to what
+// is made of the device, as one that keeps the metadata of arrays does: the devices that arrange
+// its sectors do not count.
 func (f *Footprint) WithoutArranged() *Footprint {
 	for _, places := range f.places {
 		for i := range places {

@@ -10,8 +10,8 @@ type Action uint8
 const (
 	// ActionDone: everything was copied.
 	ActionDone Action = iota
-	// ActionShrink: the command was too large, or asked for something else
-	// that a smaller one may do without. The protocol makes smaller ones.
+	// ActionShrink: the command was too large for the device. The protocol makes
+	// smaller ones.
 	ActionShrink
 	// ActionRetry: the device is busy and has not begun. The protocol waits and
 	// tries again, a few times.
@@ -22,30 +22,30 @@ const (
 	// ActionNextID: somebody else uses the identifier of the command. The
 	// protocol takes another one.
 	ActionNextID
-	// ActionNotSupported: this device, or this pair, will never do it. Do not
-	// ask again; copy through the host.
+	// ActionNotSupported: this device, or this pair, does not support the command.
+	// Copy through the host, and do not try the pair again.
 	ActionNotSupported
 	// ActionEmulate: copy this piece through the host, go on with the others.
 	ActionEmulate
 	// ActionBackOff: the device is short of something for now. Copy the rest of
 	// the batch through the host and offer less later.
 	ActionBackOff
-	// ActionRetryPath: this path does not lead to the device for now. The
-	// command has ended; choose a path, or copy through the host.
+	// ActionRetryPath: the path has failed, and the command has ended. Choose
+	// another path, or copy through the host.
 	ActionRetryPath
 	// ActionReresolve: the device does not look as it did. Resolve again before
 	// anything else is written.
 	ActionReresolve
 	// ActionSurface: report it to the user. Copying through the host would work
-	// around something that somebody meant, or hide damage.
+	// around a deliberate refusal, or hide damage.
 	ActionSurface
 	// ActionCanceled: the caller's context ended before the piece was issued.
 	ActionCanceled
 	// ActionExpired: the moment after which no command is begun had passed before the
 	// piece was issued.
 	ActionExpired
-	// ActionFence: the fate of the command is unknown. It may still be running
-	// and write later, so nobody may touch its destination.
+	// ActionFence: nobody knows what became of the command. It may still run and
+	// write later, so nobody may touch its destination.
 	ActionFence
 )
 
@@ -61,10 +61,10 @@ func (a Action) String() string {
 	return fmt.Sprintf("action(%d)", uint8(a))
 }
 
-// Again says that the same blocks are tried once more.
+// Again says that the protocol tries the same blocks once more.
 func (a Action) Again() bool {
 	return a == ActionShrink || a == ActionRetry || a == ActionRecheck || a == ActionNextID
 }
 
-// Stops says whether the rest of a batch stays at home after a.
+// Stops says whether the rest of a batch is not issued after a.
 func (a Action) Stops() bool { return a != ActionDone && a != ActionEmulate && !a.Again() }

@@ -16,7 +16,7 @@ type Protocol[S any] interface {
 
 	// Round comes before commands are made from left. The answers that made
 	// blocks come again are in again, which is empty the first time. An outcome
-	// other than ActionDone keeps what is left at home.
+	// other than ActionDone keeps what is left from being issued.
 	Round(ctx context.Context, left *Queue, again []Outcome) Outcome
 
 	// Make makes the next command of the round in slot and takes a last look at
@@ -31,7 +31,7 @@ type Protocol[S any] interface {
 	// through with it.
 	Send(ctx context.Context, slot S) Outcome
 
-	// Landed has the last word on a command that has ended, or was not sent.
+	// Landed makes the final outcome of a command that has ended, or was not sent.
 	// Its slot is used again.
 	Landed(slot S, o Outcome) Outcome
 }
@@ -103,7 +103,7 @@ type batch[S any] struct {
 	protocol Protocol[S]
 	result   Result
 	pending  []Piece  // not yet made into commands, in order of destination
-	cause    *Outcome // why the rest stays at home, nil while it does not
+	cause    *Outcome // why the rest is not issued, nil while it is
 	torn     bool     // something of pending may have been written
 
 	left   *Queue       // of pending, in this round
@@ -258,7 +258,7 @@ func (b *batch[S]) fence(f *flight[S], pieces []Piece, o Outcome) {
 	b.stop(rest)
 }
 
-// stop keeps the rest of the batch at home; the first cause counts.
+// stop keeps the rest of the batch from being issued; the first cause counts.
 func (b *batch[S]) stop(o Outcome) {
 	if b.cause != nil {
 		return

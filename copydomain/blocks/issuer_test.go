@@ -116,7 +116,7 @@ func TestIssueRemembersWhatIsTorn(t *testing.T) {
 	}
 }
 
-// A protocol that has tried often enough keeps the rest at home.
+// A protocol that has tried often enough does not issue the rest.
 func TestIssueEndsWithTheProtocol(t *testing.T) {
 	f := newFake(2)
 	f.fault = func(int) fault { return fault{outcome: answer(ActionRetry)} }

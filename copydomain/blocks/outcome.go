@@ -68,8 +68,8 @@ func Canceled(err error) Outcome {
 	return Outcome{Action: ActionCanceled, Reason: "canceled", Err: err, Untouched: true}
 }
 
-// Refused is the outcome of a command that the last look before it is issued keeps
-// at home.
+// Refused is the outcome of a command that the last check before it is issued has
+// refused.
 func Refused(err error) Outcome {
 	return Outcome{Action: ActionReresolve, Reason: "check:refused", Err: err, Untouched: true}
 }

@@ -14,8 +14,8 @@ import (
 // reports how much it copies at a time.
 var defaults = blocks.Options{Grace: 10 * time.Second}
 
-// Guard is called with each command right before it is issued. An error keeps
-// the command and the rest of its batch at home. It is the place to assert that
+// Guard is called with each command right before it is issued. After an error neither
+// the command nor the rest of its batch is issued. It is the place to assert that
 // the blocks lie where the layout, read again, says. Calls for one batch come one
 // at a time. The command must not be kept.
 type Guard func(*CopyCommand) error

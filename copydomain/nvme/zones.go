@@ -8,7 +8,7 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
-// Why pieces stay at home.
+// Why pieces are not issued.
 const (
 	// reasonUnwritten: what a source reads as above a write pointer is nobody's
 	// data, and a controller may fail to read it (NVMe Zoned Namespace Command Set

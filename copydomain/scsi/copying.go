@@ -6,8 +6,8 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain/blocks"
 )
 
-// Guard is called with the pieces of each command right before it is issued. An
-// error keeps the command and the rest of its batch at home. It is the place to
+// Guard is called with the pieces of each command right before it is issued. After
+// an error neither the command nor the rest of its batch is issued. It is the place to
 // assert that the blocks lie where the layout, read again, says. Calls for one
 // batch come one at a time. The slice must not be kept.
 type Guard func([]blocks.Piece) error

@@ -108,7 +108,7 @@ type GeneralCopy struct {
 }
 
 // ParseThirdParty parses page 8Fh. SPC-4, 7.8.17. Descriptors of other types are
-// passed over; one that comes twice says two things, and neither is believed.
+// passed over; one that comes twice contradicts itself, and counts as missing.
 func ParseThirdParty(b []byte) (ThirdParty, error) {
 	const op = "parse third-party copy page"
 	body, err := pageBody(op, pageThirdParty, b)

@@ -36,7 +36,7 @@ func TestMark(t *testing.T) {
 	sees(other, off, true)
 	sees(other, off, true)
 	sees(other, off+1, false)
-	sees(one, off, false) // its own is no news
+	sees(one, off, false) // its own does not count
 	if err := other.Locks().Mark(off); err != nil {
 		t.Fatal(err)
 	}

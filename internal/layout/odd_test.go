@@ -179,7 +179,7 @@ func (r *rig) files(t *testing.T, name string) (paths []string) {
 }
 
 // Whatever is odd about one device, in whatever file: all others are seen as if nothing
-// were, and of the odd one nothing is believed that was not so before.
+// were, and nothing of the odd one counts that was not so before.
 func TestOddFiles(t *testing.T) {
 	r := menagerie(t)
 	before := r.world(t)

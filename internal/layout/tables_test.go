@@ -34,7 +34,7 @@ func (r *rig) wantMeeting(t *testing.T, st *remap.Stack, want bool, pairs ...[2]
 	}
 }
 
-// TestWhoShares: devices of one disk, group, pool or origin are in nobody's way; those that
+// TestWhoShares: devices of one disk, group, pool or origin do not use each other; those that
 // overlap are.
 func TestWhoShares(t *testing.T) {
 	m := sysblocktest.New(t)

@@ -14,7 +14,7 @@ type watch struct {
 	events chan struct{}
 }
 
-// Watch implements machine.Machine. Nothing is heard of swaps by itself: as in the
+// Watch implements machine.Machine. A swap causes no event by itself: as in the
 // kernel they may come to be known late, or never.
 func (m *Machine) Watch() machine.Watch {
 	w := &watch{m: m, events: make(chan struct{}, 1)}

@@ -8,7 +8,7 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "TestOffloadEqualsHost",
 	},
 	{
-		guard:  "layers: of an odd device nothing is believed",
+		guard:  "layers: an odd device is not mapped",
 		symbol: "sysblock.Facts.Layer", old: "\tcase f.Unread != \"\":\n\t\treturn f.unreadLayer()\n", new: "",
 		in: "./internal/sysblock", tests: "TestBadFiles",
 	},

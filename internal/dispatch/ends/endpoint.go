@@ -103,7 +103,7 @@ type HoleFinder interface {
 }
 
 // Parts yields the parts of n bytes of a file from byte off on, counted from there, and whether each
-// is a hole. The file is not believed what cannot be, nor asked again then: the rest is no hole. Without a
+// is a hole. A file whose answer is impossible is not asked again: the rest is no hole. Without a
 // HoleFinder none of it is.
 func Parts(file HoleFinder, off, n int64) iter.Seq2[byterange.Run, bool] {
 	return func(yield func(byterange.Run, bool) bool) {

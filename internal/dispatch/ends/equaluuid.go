@@ -13,7 +13,7 @@ import (
 
 // EqualUUIDs tells what has a UUID on a destination that was copied, if it is the one of
 // the source now: that is so for whatever lies at its beginning, where the ranges have
-// written. Files are in nobody's way, as long as they are files.
+// written. Regular files do not matter: no system looks for a UUID in them.
 func EqualUUIDs(ctx context.Context, src, dst Endpoint, copied []byterange.Range) ([]superblock.Found, error) {
 	if src.Dev.IsZero() || dst.Dev.IsZero() {
 		return nil, nil

@@ -18,7 +18,7 @@ import (
 )
 
 // TestShared: who uses storage that an end lies on by another device is told of, with how
-// they share it; and what lies elsewhere on the same disk or file is in nobody's way.
+// they share it; and what lies elsewhere on the same disk or file does not matter.
 func TestShared(t *testing.T) {
 	machine := func(t *testing.T) *sysblocktest.Machine {
 		m := sysblocktest.New(t)

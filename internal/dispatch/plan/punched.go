@@ -53,7 +53,7 @@ func (p *Plan) dataOf(ctx context.Context, g byterange.Range, yield func(byteran
 }
 
 // runs are the parts of a range that are holes of a file, or are none; off is where the
-// range begins there. A file that fails, or is not believed, is not asked again: what it
+// range begins there. A file that fails, or whose answer is impossible, is not asked again: what it
 // does not tell is among the parts, and will be compared.
 func runs(file ends.HoleFinder, r byterange.Range, off int64, holes bool) iter.Seq[byterange.Range] {
 	return func(yield func(byterange.Range) bool) {

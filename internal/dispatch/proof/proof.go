@@ -85,7 +85,7 @@ func (v *Prover) Due(key plan.Key) bool { return v.proofs[key].sample.Len > 0 }
 
 // Choose picks the samples of a window, before the layout is held, and takes out the
 // steps of pairs that nothing would tell of.
-func (v *Prover) Choose(ctx context.Context, steps window.Offload) (untold []plan.Step, err error) {
+func (v *Prover) Choose(ctx context.Context, steps window.Offload) (unprovable []plan.Step, err error) {
 	for key, some := range steps {
 		p := v.proofs[key]
 		if p == nil {
@@ -105,13 +105,13 @@ func (v *Prover) Choose(ctx context.Context, steps window.Offload) (untold []pla
 			continue
 		}
 		v.log.Info("copy offload cannot be proven here", "pair", some[0].Pair.Domain, "error", err)
-		untold = append(untold, window.ToHost(some, plan.ReasonUnproven)...)
+		unprovable = append(unprovable, window.ToHost(some, plan.ReasonUnproven)...)
 		delete(steps, key)
 		if p.tries++; p.tries == proofTries {
 			v.earlier.Reject(some[0].SrcLeaf, some[0].DstLeaf, plan.ReasonUnproven)
 		}
 	}
-	return untold, nil
+	return unprovable, nil
 }
 
 var errNoSample = errors.New("no sample of the window can be read")

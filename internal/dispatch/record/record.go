@@ -1,4 +1,4 @@
-// Package record keeps what a copy has done: in memory, so that it can be shown anew when the
+// Package record keeps what a copy has done: in memory, so that it can be compared again when the
 // destination was moved, and in a journal, so that another run can go on.
 package record
 

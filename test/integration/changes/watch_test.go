@@ -27,14 +27,14 @@ func verbose(t *testing.T) *slog.Logger {
 	return slog.New(slog.NewTextHandler(logWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// ear is a Watcher that a test listens with.
-type ear struct {
+// listener is a Watcher that a test listens with.
+type listener struct {
 	*watch.Watcher
 	t    *testing.T
 	devs []remap.Dev
 }
 
-func listen(t *testing.T, paths ...string) *ear {
+func listen(t *testing.T, paths ...string) *listener {
 	t.Helper()
 	w, err := watch.Open("", verbose(t))
 	if err != nil {
@@ -45,7 +45,7 @@ func listen(t *testing.T, paths ...string) *ear {
 			t.Error(err)
 		}
 	})
-	e := &ear{w, t, nil}
+	e := &listener{w, t, nil}
 	for _, path := range paths {
 		dev, err := ends.FindDevice(sysblock.FS(""), path)
 		if err != nil {
@@ -56,23 +56,23 @@ func listen(t *testing.T, paths ...string) *ear {
 	return e
 }
 
-// during is how often each source wakes while something is done. The kernel has
-// told of it when the call that does it returns, and what was told is heard before
-// Concern returns.
-func (e *ear) during(do func()) map[string]int64 {
+// during counts the events of each source while do runs. The kernel has sent an event
+// when the call that causes it returns, and the watcher has counted it before Follow
+// returns.
+func (e *listener) during(do func()) map[string]int64 {
 	e.t.Helper()
 	e.Follow(e.devs)
 	before := e.Counts()
 	do()
 	e.Follow(e.devs)
-	heard := e.Counts()
-	for name := range heard {
-		heard[name] -= before[name]
+	counts := e.Counts()
+	for name := range counts {
+		counts[name] -= before[name]
 	}
-	return heard
+	return counts
 }
 
-// TestEvents: what happens to a device is heard of, by whom the kernel tells it, and
+// TestEvents: what happens to a device causes an event of each source that has one, and
 // what happens to another one, or is only asked for, is not.
 func TestEvents(t *testing.T) {
 	d := newDisk(t)
@@ -86,7 +86,7 @@ func TestEvents(t *testing.T) {
 	ours, disk := listen(t, src, d.path), listen(t, d.path)
 	for _, tc := range []struct {
 		name            string
-		e               *ear
+		e               *listener
 		do              func()
 		mapper, uevents bool
 	}{
@@ -107,10 +107,10 @@ func TestEvents(t *testing.T) {
 			}
 		}, false, false},
 	} {
-		heard := tc.e.during(tc.do)
-		t.Logf("%s: %v", tc.name, heard)
-		if heard["device-mapper"] > 0 != tc.mapper || heard["uevents"] > 0 != tc.uevents || heard["md"] > 0 {
-			t.Errorf("%s: %v", tc.name, heard)
+		counts := tc.e.during(tc.do)
+		t.Logf("%s: %v", tc.name, counts)
+		if counts["device-mapper"] > 0 != tc.mapper || counts["uevents"] > 0 != tc.uevents || counts["md"] > 0 {
+			t.Errorf("%s: %v", tc.name, counts)
 		}
 	}
 }
@@ -119,7 +119,7 @@ func TestEvents(t *testing.T) {
 func TestArrayEvents(t *testing.T) {
 	a := assemble(newDisk(t), "raid1", 2, "--assume-clean", "--bitmap=none")
 	e := listen(t, a.path)
-	heard := e.during(func() {
+	counts := e.during(func() {
 		a.fail(1)
 		vm.Eventually(t, "a lost member", func() error {
 			if lost := a.get("degraded"); lost != "1" {
@@ -129,9 +129,9 @@ func TestArrayEvents(t *testing.T) {
 		})
 		<-e.Events()
 	})
-	t.Log(heard)
-	if heard["md"] == 0 {
-		t.Errorf("%v", heard)
+	t.Log(counts)
+	if counts["md"] == 0 {
+		t.Errorf("%v", counts)
 	}
 }
 
@@ -185,9 +185,9 @@ func (c disturbedCopier) interrupted(ctx context.Context, moves []copydomain.Mov
 	c.by.t.Logf("it took %v", time.Since(began))
 	select {
 	case <-ctx.Done():
-		c.by.t.Logf("and was heard after %v", time.Since(began))
+		c.by.t.Logf("and was counts after %v", time.Since(began))
 	case <-time.After(copying.Patience):
-		c.by.t.Error("nothing was heard")
+		c.by.t.Error("nothing was counts")
 	}
 	after, err := c.Copier.Copy(ctx, last)
 	return copydomain.Result{

@@ -3,7 +3,7 @@
 // a written one lands.
 //
 // A kind builds devices of random geometry on runs of disks that hold stamps, so
-// that whatever is read tells where it comes from. Three witnesses are heard:
+// that whatever is read tells where it comes from. There are three witnesses:
 // what the leaves hold at the places that the resolver names, the tracepoint
 // block:block_bio_remap, and the places at which a stamp is found that was
 // written through the top.

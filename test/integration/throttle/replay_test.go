@@ -17,15 +17,15 @@ type replay struct {
 	disk   *blkthrottle.Disk
 	groups map[string]*group
 
-	knownAt float64       // seconds, when the throttle's clock was
-	known   int64         // so many jiffies
-	chosen  map[int]int64 // by the note that a call has come to: what the clock showed in one that does not say
-	untold  []untold
+	knownAt   float64       // seconds, when the throttle's clock was
+	known     int64         // so many jiffies
+	chosen    map[int]int64 // by the note that a call has come to: what the clock showed in one that does not say
+	ambiguous []ambiguous
 	counts
 }
 
-// untold is a call whose notes do not say what the clock showed: something from first to last.
-type untold struct {
+// ambiguous is a call whose notes do not say what the clock showed: something from first to last.
+type ambiguous struct {
 	at               int
 	now, first, last int64
 }
@@ -76,7 +76,7 @@ func repeat(notes []note, rules blkthrottle.Rules, chosen map[int]int64) (*repla
 
 // atOtherTimes comes further with another time for one of the latest calls that do not tell it, if there is one.
 func (r *replay) atOtherTimes() (*replay, error) {
-	for _, u := range slices.Backward(r.untold[max(0, len(r.untold)-20):]) {
+	for _, u := range slices.Backward(r.ambiguous[max(0, len(r.ambiguous)-20):]) {
 		for now := u.first; now <= min(u.last, u.first+r.rules.HZ); now++ {
 			chosen := map[int]int64{u.at: now}
 			for at, now := range r.chosen {
@@ -175,7 +175,7 @@ func clock(notes []note) (int64, bool) {
 
 // choose is what it shows in a call of which no note says so, but not less than least. What was not chosen goes by the time of the note.
 func (r *replay) choose(n note, least int64) int64 {
-	u := untold{at: r.at, first: max(r.known, least)}
+	u := ambiguous{at: r.at, first: max(r.known, least)}
 	u.last = u.first + r.rules.HZ
 	for _, later := range r.notes[r.at:] {
 		if j, ok := later.jiffies(); ok {
@@ -188,7 +188,7 @@ func (r *replay) choose(n note, least int64) int64 {
 		now = r.known + int64(math.Floor((n.at-r.knownAt)*float64(r.rules.HZ)))
 	}
 	u.now = min(max(now, u.first), u.last)
-	r.untold = append(r.untold, u)
+	r.ambiguous = append(r.ambiguous, u)
 	return u.now
 }
 
