@@ -20,13 +20,16 @@ import (
 // anotherWay is for what cannot be frozen.
 const anotherWay = "copy a snapshot of it (lvcreate -s), or accept an inconsistent copy with --live-source"
 
-// openFreezable opens a source together with the file system on it.
-func (o *opener) openFreezable(ctx context.Context) (Endpoint, error) {
-	mounted, err := o.freezable(ctx)
+// freezing is for a source that is to be frozen.
+type freezing struct{ *opener }
+
+// open opens a source together with the file system on it.
+func (f freezing) open(ctx context.Context) (Endpoint, error) {
+	mounted, err := f.fileSystem(ctx)
 	if err != nil {
 		return Endpoint{}, err
 	}
-	end, err := o.open(0)
+	end, err := f.opener.open(0)
 	if err != nil {
 		return Endpoint{}, errors.Join(err, mounted.Close())
 	}
@@ -34,13 +37,13 @@ func (o *opener) openFreezable(ctx context.Context) (Endpoint, error) {
 	return end, nil
 }
 
-// freezable opens the file system that keeps the source from changing once it is
+// fileSystem opens the file system that keeps the source from changing once it is
 // frozen. There has to be one, and nobody else who may write.
-func (o *opener) freezable(ctx context.Context) (*freeze.FileSystem, error) {
-	if o.facts == nil {
-		return nil, failure.Refuse(o.name, "cannot be frozen: it is a regular file", "name the device that it is in, or leave out --freeze")
+func (f freezing) fileSystem(ctx context.Context) (*freeze.FileSystem, error) {
+	if f.facts == nil {
+		return nil, failure.Refuse(f.name, "cannot be frozen: it is a regular file", "name the device that it is in, or leave out --freeze")
 	}
-	uses, err := o.uses()
+	uses, err := f.uses()
 	if err != nil {
 		return nil, err
 	}
@@ -48,26 +51,26 @@ func (o *opener) freezable(ctx context.Context) (*freeze.FileSystem, error) {
 	for _, u := range uses {
 		switch {
 		case u.Kind == inuse.Swap, u.Kind == inuse.Member, u.Kind == inuse.Exported, u.Kind == inuse.Opened:
-			return nil, failure.Refuse(o.name, "cannot be frozen: %s", anotherWay, o.describe(u))
+			return nil, failure.Refuse(f.name, "cannot be frozen: %s", anotherWay, f.describe(u))
 		case u.Kind != inuse.MountedRW:
 		case dev.IsZero() || dev == u.Dev:
 			dev = u.Dev
 		default:
-			return nil, failure.Refuse(o.name, "cannot be frozen: there are several file systems on it, and %s", "copy them one by one", o.describe(u))
+			return nil, failure.Refuse(f.name, "cannot be frozen: there are several file systems on it, and %s", "copy them one by one", f.describe(u))
 		}
 	}
 	if dev.IsZero() {
-		return nil, failure.Refuse(o.name, "is not mounted read-write: there is nothing to freeze", "leave out --freeze")
+		return nil, failure.Refuse(f.name, "is not mounted read-write: there is nothing to freeze", "leave out --freeze")
 	}
-	if err := o.refuseSharedFrozen(ctx, uses); err != nil {
+	if err := (sharing{f.opener}).refuseFrozen(ctx, uses); err != nil {
 		return nil, err
 	}
-	return o.mounted(dev)
+	return f.mounted(dev)
 }
 
 // mounted opens the file system on a device by the first mount that leads to it.
-func (o *opener) mounted(dev remap.Dev) (*freeze.FileSystem, error) {
-	mounts, err := inuse.AllMounts(o.sys)
+func (f freezing) mounted(dev remap.Dev) (*freeze.FileSystem, error) {
+	mounts, err := inuse.AllMounts(f.sys)
 	if err != nil {
 		return nil, failure.During("open", err)
 	}
@@ -76,16 +79,16 @@ func (o *opener) mounted(dev remap.Dev) (*freeze.FileSystem, error) {
 		if m.Dev != dev {
 			continue
 		}
-		opened, err := freeze.Open(filepath.Join("/", string(o.sys), m.Path()), dev)
+		opened, err := freeze.Open(filepath.Join("/", string(f.sys), m.Path()), dev)
 		if err == nil {
 			return opened, nil
 		}
 		errs = append(errs, err)
 	}
 	if len(errs) == 0 { // of several devices, or stacked
-		return nil, failure.Refuse(o.name, "cannot be frozen: what is mounted of it does not tell that it is all of a file system", anotherWay)
+		return nil, failure.Refuse(f.name, "cannot be frozen: what is mounted of it does not tell that it is all of a file system", anotherWay)
 	}
-	return nil, failure.Refuse(o.name, "cannot be frozen: %v", "make one of its mounts reachable", errors.Join(errs...))
+	return nil, failure.Refuse(f.name, "cannot be frozen: %v", "make one of its mounts reachable", errors.Join(errs...))
 }
 
 // Needed is something that a copy writes to, or cannot go on without.

@@ -72,7 +72,7 @@ func TestFreezable(t *testing.T) {
 	if err := o.find(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	found, err := o.freezable(t.Context())
+	found, err := freezing{&o}.fileSystem(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

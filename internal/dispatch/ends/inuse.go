@@ -3,7 +3,6 @@ package ends
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"golang.org/x/sys/unix"
 
@@ -19,15 +18,12 @@ import (
 // device lies: sharers.go. Then the device is claimed, because not all who have
 // claimed it show: a mount in a namespace without processes does not.
 
-// liveWay is what can be done about a source that is written to.
-const liveWay = "or accept an inconsistent copy with --live-source"
-
 // claimStill refuses a source that may change while it is read, and claims it.
 func (o *opener) claimStill(ctx context.Context, c *claims) error {
 	if err := o.refuseLive(); err != nil || o.facts == nil {
 		return err
 	}
-	if err := o.refuseSharedSource(ctx); err != nil {
+	if err := (sharing{o}).refuseSource(ctx); err != nil {
 		return err
 	}
 	err := c.still(ctx, o.facts)
@@ -46,7 +42,7 @@ func (o *opener) claimUnused(ctx context.Context, c *claims) error {
 	if err := o.refuseUsed(); err != nil || o.facts == nil {
 		return err
 	}
-	if err := o.refuseSharedDestination(ctx); err != nil {
+	if err := (sharing{o}).refuseDestination(ctx); err != nil {
 		return err
 	}
 	err := c.unused(ctx, o.facts)
@@ -102,29 +98,7 @@ func (o *opener) refuseLive() error {
 	if worst == nil {
 		return nil
 	}
-	return failure.Refuse(o.name, "may change while it is read: %s", o.wayToStill(*worst), o.describe(*worst))
-}
-
-// severity says which of several uses is to be told of: what surely writes before what
-// only may.
-func severity(kind inuse.UseKind) int {
-	switch kind {
-	case inuse.MountedRW, inuse.Swap, inuse.Member:
-		return 2
-	case inuse.Opened, inuse.Unseen, inuse.Locked, inuse.Exported:
-		return 1
-	}
-	return 0
-}
-
-func (o *opener) wayToStill(u inuse.Use) string {
-	switch u.Kind {
-	case inuse.MountedRW, inuse.Member:
-		return "unmount it or mount it read-only, copy a snapshot of it (lvcreate -s), freeze it for a short copy (copy --freeze), " + liveWay
-	case inuse.Held:
-		return o.wayOutOfUse(u) + ", copy that instead, " + liveWay
-	}
-	return o.wayOutOfUse(u) + ", " + liveWay
+	return failure.Refuse(o.name, "may change while it is read: %s", wayToStill(*worst), o.describe(*worst))
 }
 
 // refuseUsed refuses a destination that somebody else relies on.
@@ -144,7 +118,7 @@ func (o *opener) refuseUsed() error {
 		return err
 	}
 	if len(uses) > 0 {
-		return failure.Refuse(o.name, "is in use: %s", o.wayOutOfUse(uses[0]), o.describe(uses[0]))
+		return failure.Refuse(o.name, "is in use: %s", wayOutOfUse(uses[0]), o.describe(uses[0]))
 	}
 	return nil
 }
@@ -166,7 +140,7 @@ func (o *opener) readOnly() (bool, error) {
 // describe says who uses the device or file, for people.
 func (o *opener) describe(u inuse.Use) string {
 	subject := "it"
-	if !u.Dev.IsZero() && u.Dev != o.deviceFacts().Dev {
+	if !u.Dev.IsZero() && (o.facts == nil || u.Dev != o.facts.Dev) {
 		subject = u.Name
 	}
 	switch u.Path {
@@ -177,73 +151,9 @@ func (o *opener) describe(u inuse.Use) string {
 		subject += " (by " + u.Path + ", another path to it)"
 	}
 	if u.Kind == inuse.Held || u.Kind == inuse.HeldRO {
-		u.Detail = o.mappedName(u.Detail)
+		u.Detail = mappedName(o.sys, u.Detail)
 	}
 	return describeAs(subject, u)
-}
-
-// describeAs says so of what is called like that.
-func describeAs(subject string, u inuse.Use) string {
-	switch u.Kind {
-	case inuse.Held, inuse.HeldRO:
-		return u.Detail + " is made of " + subject
-	case inuse.Stored, inuse.StoredRO:
-		return subject + " is the storage of " + u.Detail
-	case inuse.Member:
-		return subject + " belongs to a file system (" + u.Detail + ")"
-	case inuse.Swap:
-		return subject + " is swap space"
-	case inuse.Exported:
-		return subject + " is exported by " + u.Detail
-	case inuse.Opened:
-		return u.Detail + " has " + subject + " open for writing"
-	case inuse.Output:
-		return "the " + u.Detail + " of this program goes to " + subject
-	case inuse.Unseen:
-		return u.Detail + " has " + subject + " open for writing: another namespace of processes, a target of the kernel, or a process that has mapped it or was just handed it"
-	case inuse.Locked, inuse.LockedRO:
-		return u.Detail + " has " + subject + " " + string(u.Kind) + " (flock)"
-	}
-	return subject + " is " + string(u.Kind) + " on " + u.Detail
-}
-
-// deviceFacts are the facts of the device; of a file they are zero.
-func (o *opener) deviceFacts() sysblock.Facts {
-	if o.facts == nil {
-		return sysblock.Facts{}
-	}
-	return *o.facts
-}
-
-// mappedName adds the name of device-mapper to the kernel's name, if there is
-// one.
-func (o *opener) mappedName(name string) string {
-	text, err := o.sys.Root().Class("block", name).Text("dm/name")
-	if err != nil {
-		return name
-	}
-	return name + " (" + text + ")"
-}
-
-func (o *opener) wayOutOfUse(u inuse.Use) string {
-	if u.LVM {
-		return "wait until that command of LVM has ended"
-	}
-	switch u.Kind {
-	case inuse.MountedRW, inuse.MountedRO, inuse.Member:
-		return "unmount it first"
-	case inuse.Swap:
-		return "run swapoff first"
-	case inuse.Exported:
-		return "take it out of the configuration of that target first"
-	case inuse.Opened, inuse.Locked, inuse.LockedRO:
-		return "end that process first"
-	case inuse.Unseen:
-		return "look for it in containers, among the targets of this machine, and with: grep -l NAME /proc/*/maps"
-	case inuse.Stored, inuse.StoredRO:
-		return fmt.Sprintf("name /dev/%[1]s instead, unless that is the other end, or run: losetup --detach /dev/%[1]s", u.Detail)
-	}
-	return "deactivate what is made of it first"
 }
 
 // uses lists who uses the device or the file. Without /sys nobody shows who has built on

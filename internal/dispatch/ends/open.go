@@ -53,7 +53,7 @@ func OpenSource(ctx context.Context, sys sysblock.FS, name string, opts OpenOpti
 }
 
 func openSource(ctx context.Context, sys sysblock.FS, name string, opts OpenOptions) (Endpoint, error) {
-	o := opener{sys: sys, name: name, patience: cmp.Or(opts.Patience, DefaultPatience)}
+	o := &opener{sys: sys, name: name, patience: cmp.Or(opts.Patience, DefaultPatience)}
 	if err := o.find(ctx); err != nil {
 		return Endpoint{}, err
 	}
@@ -63,13 +63,13 @@ func openSource(ctx context.Context, sys sysblock.FS, name string, opts OpenOpti
 		}
 	}
 	if opts.Freeze {
-		return o.openFreezable(ctx)
+		return freezing{o}.open(ctx)
 	}
 	if opts.LiveSource {
 		return o.open(0)
 	}
 	end, err := o.openClaimed(opts.Beside, 0, func(c *claims) error { return o.claimStill(ctx, c) })
-	end.used = o.stillUnwritten
+	end.used = sharing{o}.stillUnwritten
 	return end, err
 }
 
@@ -82,7 +82,7 @@ func OpenDestination(ctx context.Context, sys sysblock.FS, name string, opts Ope
 }
 
 func openDestination(ctx context.Context, sys sysblock.FS, name string, opts OpenOptions) (Endpoint, error) {
-	o := opener{sys: sys, name: name, patience: cmp.Or(opts.Patience, DefaultPatience)}
+	o := &opener{sys: sys, name: name, patience: cmp.Or(opts.Patience, DefaultPatience)}
 	if err := o.find(ctx); err != nil {
 		return Endpoint{}, err
 	}
@@ -96,7 +96,7 @@ func openDestination(ctx context.Context, sys sysblock.FS, name string, opts Ope
 		}
 		return o.refuseUnwritable()
 	})
-	end.used = o.stillUnused
+	end.used = sharing{o}.stillUnused
 	return end, err
 }
 
@@ -151,7 +151,7 @@ func (o *opener) find(ctx context.Context) error {
 	if o.facts.Size == 0 && o.facts.Unread == "" {
 		return failure.Refuse(o.name, "has a size of 0", "insert a medium, or give the device a table")
 	}
-	return o.awaitResume(ctx)
+	return suspension{o}.awaitEnd(ctx)
 }
 
 // findFile notes which regular file it is that has the name.
@@ -191,90 +191,6 @@ func (o *opener) refuseUnfound(err error) error {
 		return failure.Refuse(o.name, "cannot be looked at: %v", "run as root", why)
 	}
 	return failure.During("open", err)
-}
-
-// resumePoll is how often a suspended device is looked at.
-const resumePoll = 20 * time.Millisecond
-
-// awaitResume waits for a device that is suspended, or rests on one that is: any I/O
-// would hang until somebody resumes it. Who changes a layout does so soon. It is
-// refused if it stays so.
-func (o *opener) awaitResume(ctx context.Context) error {
-	for deadline := time.Now().Add(o.patience); ; {
-		f, err := o.suspendedBelow()
-		switch {
-		case err != nil || f == nil:
-			return err
-		case time.Now().After(deadline):
-			return o.suspendedRefusal(f)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: waiting for %s, which is suspended", failure.Interrupted(ctx), f.Name)
-		case <-time.After(resumePoll):
-		}
-	}
-}
-
-// suspendedBelow finds a suspended device among the device and all that are known
-// below it. One that is gone since is below nothing any more.
-func (o *opener) suspendedBelow() (*sysblock.Facts, error) {
-	seen := make(map[remap.Dev]bool)
-	for queue := []remap.Dev{o.facts.Dev}; len(queue) > 0; queue = queue[1:] {
-		if seen[queue[0]] {
-			continue
-		}
-		seen[queue[0]] = true
-		f, err := o.sys.Facts(queue[0])
-		switch {
-		case errors.Is(err, sysblock.ErrGone) && queue[0] != o.facts.Dev:
-			continue
-		case err != nil:
-			return nil, o.refuseUnfound(err)
-		}
-		suspended, err := o.suspended(f)
-		switch {
-		case err != nil:
-			return nil, failure.During("open", err)
-		case suspended:
-			return f, nil
-		}
-		queue = append(queue, f.Slaves...)
-		if f.Part != nil {
-			queue = append(queue, f.Part.Parent)
-		}
-	}
-	return nil, nil
-}
-
-// suspended reads an attribute of dm (Documentation/ABI/testing/sysfs-block-dm).
-// The read answers while the device is suspended. The file comes after its device and
-// goes before it, so that who cannot read it has a device that comes or goes. The
-// snapshot asks device-mapper itself.
-func (o *opener) suspended(f *sysblock.Facts) (bool, error) {
-	if f.Kind != sysblock.DM {
-		return false, nil
-	}
-	text, err := o.sys.Root().Block(f.Dev).Text("dm/suspended")
-	if err != nil {
-		return false, nil
-	}
-	switch value := text; value {
-	case "0":
-		return false, nil
-	case "1":
-		return true, nil
-	default:
-		return false, fmt.Errorf("%s: dm/suspended holds %q", f.Name, value)
-	}
-}
-
-func (o *opener) suspendedRefusal(f *sysblock.Facts) error {
-	const way = "wait until the change of its layout is over, or run: dmsetup resume /dev/%s"
-	if f.Dev == o.facts.Dev {
-		return failure.Refuse(o.name, "is suspended: I/O to it would hang", fmt.Sprintf(way, f.Name))
-	}
-	return failure.Refuse(o.name, "rests on %s, which is suspended: I/O to it would hang", fmt.Sprintf(way, f.Name), f.Name)
 }
 
 // refuseUnwritable finds out without opening for writing.

@@ -123,7 +123,7 @@ func TestSharedWithLVM(t *testing.T) {
 	_, err = OpenDestination(t.Context(), here, two, OpenOptions{Patience: time.Millisecond})
 	wantRefusal(t, err, []string{"is in use", "(lvm) has ", "wait until that command of LVM has ended"})
 	end()
-	long := &opener{patience: time.Hour}
+	long := sharing{&opener{patience: time.Hour}}
 	sh, command := sharer{}, sharer{Use: inuse.Use{LVM: true}}
 	for _, c := range []struct {
 		found []sharer
@@ -250,7 +250,7 @@ func TestSourceStaysUnwritten(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = o.stillUnwritten(t.Context(), slog.New(slog.DiscardHandler))
+			err = sharing{o}.stillUnwritten(t.Context(), slog.New(slog.DiscardHandler))
 			if c.want == "" && err != nil || c.want != "" && (!errors.Is(err, failure.ErrSourceChanged) || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
