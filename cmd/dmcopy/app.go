@@ -47,17 +47,7 @@ type app struct {
 	logLevel  choice[string]
 	logFormat choice[string]
 	json      bool
-	// draining is set while something is in flight that has to come back, or
-	// has to be reported, before the program may end.
-	draining atomic.Bool
-	// holding counts what has to be given back before it may.
-	holding atomic.Int32
-	// giveUp is closed when nothing is waited for any longer.
-	giveUp chan struct{}
-	// unread is closed when there is nobody left who reads our output.
-	unread chan struct{}
-	// copying is set for a command that writes to a destination.
-	copying atomic.Bool
+	lifetime
 	// answered is set once the JSON object of the command is on stdout.
 	answered atomic.Bool
 }
@@ -83,7 +73,8 @@ func run(args []string, s streams) int {
 }
 
 func newApp(args []string, s streams) *app {
-	a := &app{in: s.in, args: args, log: slog.New(slog.DiscardHandler), giveUp: make(chan struct{}), unread: make(chan struct{})}
+	a := &app{in: s.in, args: args, log: slog.New(slog.DiscardHandler)}
+	a.giveUp, a.unread = make(chan struct{}), make(chan struct{})
 	gone := sync.OnceFunc(func() { close(a.unread) })
 	a.outlet = &watchedOutput{w: s.out, gone: gone}
 	a.out, a.term = &filter{w: a.outlet}, newTerminal(s.err)

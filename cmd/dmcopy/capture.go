@@ -11,7 +11,10 @@ import (
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-func (a *app) captureCommand() *cobra.Command {
+// captureCmd is dmcopy capture.
+type captureCmd struct{ *app }
+
+func (a captureCmd) command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "capture [DEV…]",
 		Short: "Write a snapshot of the storage stack as JSON, without secrets",
@@ -25,14 +28,14 @@ To read a thin volume's map, dmcopy takes its pool's metadata snapshot for a mom
   dmcopy plan --stack stack.json vg/home vg/home-new`,
 		ValidArgsFunction: completeDevices(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.runCapture(cmd.Context(), args)
+			return a.run(cmd.Context(), args)
 		},
 	}
 	a.addJSON(cmd.Flags(), "the snapshot, which is always written")
 	return cmd
 }
 
-func (a *app) runCapture(ctx context.Context, names []string) error {
+func (a captureCmd) run(ctx context.Context, names []string) error {
 	reader := layout.NewReader(layout.Options{TakeMetadataSnaps: true, Log: a.log})
 	defer a.hold()() // until the rest is closed
 	defer reader.Close()

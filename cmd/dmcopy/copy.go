@@ -126,7 +126,10 @@ Safety:
     what it waits for and leaves it behind. Until the kernel completes it, the process
     cannot exit, and the destination stays locked.`
 
-func (a *app) copyCommand() *cobra.Command {
+// copyCmd is dmcopy copy.
+type copyCmd struct{ *app }
+
+func (a copyCmd) command() *cobra.Command {
 	f := newCopyFlags()
 	cmd := &cobra.Command{
 		Use:   "copy SRC DST",
@@ -145,9 +148,9 @@ func (a *app) copyCommand() *cobra.Command {
 		ValidArgsFunction: completeDevices(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.dryRun {
-				return a.planCopy(cmd.Context(), args[0], args[1], f)
+				return planCmd{a.app}.planCopy(cmd.Context(), args[0], args[1], f)
 			}
-			return a.runCopy(cmd.Context(), args[0], args[1], f)
+			return a.run(cmd.Context(), args[0], args[1], f)
 		},
 	}
 	flags := cmd.Flags()
@@ -235,8 +238,8 @@ func (f *copyFlags) options(a *app) (dispatch.Options, error) {
 	}, nil
 }
 
-func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error {
-	opts, err := f.options(a)
+func (a copyCmd) run(ctx context.Context, from, to string, f *copyFlags) error {
+	opts, err := f.options(a.app)
 	if err != nil {
 		return err
 	}
@@ -271,14 +274,14 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	if state != nil {
 		opts.Journal, kept = state, state.Done() > 0
 	}
-	w := f.live(a, copydomain.CrossEnable)
-	warnings := a.warn(slices.Concat(f.outdated(), a.unseen(job), a.exhausts(w, job)))
+	w := f.live(a.app, copydomain.CrossEnable)
+	warnings := a.warn(slices.Concat(f.outdated(), warner{a.app}.unseen(job), warner{a.app}.exhausts(w, job)))
 	a.created(job)
 	report, err := a.carryOut(ctx, w, job, opts, f.progress.value)
 	err = w.explain(noRoom(beyondLimit(err, job), job, string(f.state.file)), job)
 	warnings = append(warnings, a.warn(afterwards(report, job))...)
 	if err == nil {
-		warnings = append(warnings, a.warn(a.equalUUIDs(ctx, job))...)
+		warnings = append(warnings, a.warn(warner{a.app}.equalUUIDs(ctx, job))...)
 	}
 	if !errors.Is(err, inflight.ErrStuck) {
 		if report == nil { // nothing was begun
@@ -301,7 +304,7 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 }
 
 // carryOut copies and shows the progress.
-func (a *app) carryOut(ctx context.Context, w *world, job dispatch.Job, opts dispatch.Options, mode string) (*account.Report, error) {
+func (a copyCmd) carryOut(ctx context.Context, w *world, job dispatch.Job, opts dispatch.Options, mode string) (*account.Report, error) {
 	u := newUpdater(a.term, mode)
 	defer u.close()
 	opts.Progress = u.update

@@ -19,7 +19,10 @@ import (
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-func (a *app) domainsCommand() *cobra.Command {
+// domainsCmd is dmcopy domains.
+type domainsCmd struct{ *app }
+
+func (a domainsCmd) command() *cobra.Command {
 	var stack stackFlag
 	var crossNamespace bool
 	cmd := &cobra.Command{
@@ -37,7 +40,7 @@ Without names, it does so for each mounted file system that may share blocks.`,
   dmcopy domains /srv/images/disk.raw`,
 		ValidArgsFunction: completeDevices(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.runDomains(cmd.Context(), args, stack, crossNamespace)
+			return a.run(cmd.Context(), args, stack, crossNamespace)
 		},
 	}
 	stack.add(cmd.Flags())
@@ -46,7 +49,7 @@ Without names, it does so for each mounted file system that may share blocks.`,
 	return cmd
 }
 
-func (a *app) runDomains(ctx context.Context, names []string, stack stackFlag, crossNamespace bool) error {
+func (a domainsCmd) run(ctx context.Context, names []string, stack stackFlag, crossNamespace bool) error {
 	w, err := a.world(stack, layersFlag{})
 	if err != nil {
 		return err
@@ -78,9 +81,9 @@ func (a *app) runDomains(ctx context.Context, names []string, stack stackFlag, c
 		}
 	}
 	if a.json {
-		return a.domainsJSON(own, pairs, systems)
+		return a.writeJSON(own, pairs, systems)
 	}
-	return a.domainsText(own, pairs, systems)
+	return a.writeText(own, pairs, systems)
 }
 
 // fileSystems asks those of the files and directories among the names, and returns
@@ -177,7 +180,7 @@ type fileSystemJSON struct {
 	Detail string            `json:"detail"`
 }
 
-func (a *app) domainsJSON(own, pairs []copydomain.Pair, systems []copydomain.FileSystem) error {
+func (a domainsCmd) writeJSON(own, pairs []copydomain.Pair, systems []copydomain.FileSystem) error {
 	leaves, others, stores := []leafJSON{}, []pairJSON{}, []fileSystemJSON{}
 	for _, f := range systems {
 		stores = append(stores, fileSystemJSON{f.Path, f.Type, f.Method, f.Domain, f.Block, f.Reason, f.Detail})
@@ -202,7 +205,7 @@ func (a *app) domainsJSON(own, pairs []copydomain.Pair, systems []copydomain.Fil
 	}{1, leaves, others, stores})
 }
 
-func (a *app) domainsText(own, pairs []copydomain.Pair, systems []copydomain.FileSystem) error {
+func (a domainsCmd) writeText(own, pairs []copydomain.Pair, systems []copydomain.FileSystem) error {
 	w := bufio.NewWriter(a.out)
 	if len(own) > 0 || len(systems) == 0 {
 		if err := writeDisks(w, own); err != nil {

@@ -19,7 +19,10 @@ type mapFlags struct {
 	layers         layersFlag
 }
 
-func (a *app) mapCommand() *cobra.Command {
+// mapCmd is dmcopy map.
+type mapCmd struct{ *app }
+
+func (a mapCmd) command() *cobra.Command {
 	f := mapFlags{layers: layersFlag{roots: true}, op: choice[string]{"read", []string{"read", "write"}}}
 	cmd := &cobra.Command{
 		Use:   "map DEV",
@@ -43,7 +46,7 @@ To read a thin volume's map, dmcopy takes its pool's metadata snapshot for a mom
 		Args:              exactly("DEV"),
 		ValidArgsFunction: completeDevices(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.runMap(cmd, args[0], &f)
+			return a.run(cmd, args[0], &f)
 		},
 	}
 	cmd.Flags().Var(&f.offset, "offset", "start at this offset")
@@ -55,7 +58,7 @@ To read a thin volume's map, dmcopy takes its pool's metadata snapshot for a mom
 	return cmd
 }
 
-func (a *app) runMap(cmd *cobra.Command, name string, f *mapFlags) error {
+func (a mapCmd) run(cmd *cobra.Command, name string, f *mapFlags) error {
 	ctx := cmd.Context()
 	w, err := a.world(f.stack, f.layers)
 	if err != nil {
@@ -81,9 +84,9 @@ func (a *app) runMap(cmd *cobra.Command, name string, f *mapFlags) error {
 	}
 	if a.json {
 		a.answered.Store(true)
-		return a.mapJSON(ctx, st, node, cur)
+		return a.writeJSON(ctx, st, node, cur)
 	}
-	return a.mapText(ctx, st, node, op, cur)
+	return a.writeText(ctx, st, node, op, cur)
 }
 
 // sectors makes a range of sectors of the flags.
@@ -125,7 +128,7 @@ type extentJSON struct {
 	Via    []string     `json:"via"`
 }
 
-func (a *app) mapJSON(ctx context.Context, st *remap.Stack, node *remap.Node, cur *remap.Cursor) error {
+func (a mapCmd) writeJSON(ctx context.Context, st *remap.Stack, node *remap.Node, cur *remap.Cursor) error {
 	out := newObjectWriter(a.out, struct {
 		Schema int       `json:"schema"`
 		Device remap.Dev `json:"device"`
@@ -160,7 +163,7 @@ func legs(e *remap.Extent) []remap.Leg {
 	return nil
 }
 
-func (a *app) mapText(ctx context.Context, st *remap.Stack, node *remap.Node, op remap.Op, cur *remap.Cursor) error {
+func (a mapCmd) writeText(ctx context.Context, st *remap.Stack, node *remap.Node, op remap.Op, cur *remap.Cursor) error {
 	w := bufio.NewWriter(a.out)
 	fmt.Fprintf(w, "%s (%s), %s, as it is %s:\n", line(node.DisplayName()), node.Dev, human(node.Size.Bytes()),
 		map[remap.Op]string{remap.Read: "read", remap.Write: "written"}[op])

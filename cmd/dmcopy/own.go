@@ -10,7 +10,7 @@ import (
 
 // refuseOwn refuses to copy over what the copy itself reads. What it prints into is no
 // end in the first place (package ends).
-func (a *app) refuseOwn(job dispatch.Job, f *copyFlags) error {
+func (a copyCmd) refuseOwn(job dispatch.Job, f *copyFlags) error {
 	for flag, path := range map[string]string{
 		"--rate-file": string(f.rate.file), "--ranges": string(f.file), "--" + usedMapFlag: string(f.usedMap), "--" + oldMapFlag: string(f.oldMap),
 	} {

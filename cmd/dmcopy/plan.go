@@ -22,7 +22,10 @@ import (
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-func (a *app) planCommand() *cobra.Command {
+// planCmd is dmcopy plan.
+type planCmd struct{ *app }
+
+func (a planCmd) command() *cobra.Command {
 	f := newCopyFlags()
 	var stack stackFlag
 	cmd := &cobra.Command{
@@ -47,7 +50,7 @@ To read a thin volume's map, dmcopy takes its pool's metadata snapshot for a mom
 			if stack.given() {
 				return a.planStack(cmd.Context(), args[0], args[1], f, stack)
 			}
-			return a.runPlan(cmd.Context(), args[0], args[1], f)
+			return a.run(cmd.Context(), args[0], args[1], f)
 		},
 	}
 	cmd.Flags().SortFlags = false
@@ -59,28 +62,28 @@ To read a thin volume's map, dmcopy takes its pool's metadata snapshot for a mom
 }
 
 // planCopy is copy --dry-run: what copy refuses is refused.
-func (a *app) planCopy(ctx context.Context, from, to string, f *copyFlags) error {
+func (a planCmd) planCopy(ctx context.Context, from, to string, f *copyFlags) error {
 	return a.planWith(ctx, f, func(chosen []byterange.Range) (dispatch.Job, error) {
 		return a.openDry(ctx, from, to, chosen, f)
 	}, func(err error) error { return err })
 }
 
 // openDry opens what a copy would, and refuses what it would refuse.
-func (a *app) openDry(ctx context.Context, from, to string, chosen []byterange.Range, f *copyFlags) (dispatch.Job, error) {
+func (a planCmd) openDry(ctx context.Context, from, to string, chosen []byterange.Range, f *copyFlags) (dispatch.Job, error) {
 	opts := f.open()
 	opts.Dry = true
 	job, err := a.openJob(ctx, from, to, chosen, opts)
 	if err != nil {
 		return job, err
 	}
-	if err := errors.Join(a.refuseOwn(job, f), f.freeze.refuse(job, string(f.state.file))); err != nil {
+	if err := errors.Join(copyCmd{a.app}.refuseOwn(job, f), f.freeze.refuse(job, string(f.state.file))); err != nil {
 		return job, errors.Join(err, job.Src.Close(), job.Dst.Close())
 	}
 	return job, nil
 }
 
-// runPlan is plan: what copy would refuse is a warning.
-func (a *app) runPlan(ctx context.Context, from, to string, f *copyFlags) error {
+// run is plan: what copy would refuse is a warning.
+func (a planCmd) run(ctx context.Context, from, to string, f *copyFlags) error {
 	return a.planWith(ctx, f, func(chosen []byterange.Range) (dispatch.Job, error) {
 		job, err := a.openDry(ctx, from, to, chosen, f)
 		if !errors.Is(err, failure.ErrRefused) {
@@ -96,7 +99,7 @@ func (a *app) runPlan(ctx context.Context, from, to string, f *copyFlags) error 
 }
 
 // refused makes a warning of what copy would refuse because of the plan.
-func (a *app) refused(err error) error {
+func (a planCmd) refused(err error) error {
 	if errors.Is(err, failure.ErrRefused) || errors.Is(err, failure.ErrPolicy) {
 		a.wouldRefuse(err)
 		return nil
@@ -104,14 +107,14 @@ func (a *app) refused(err error) error {
 	return err
 }
 
-func (a *app) wouldRefuse(err error) {
+func (a planCmd) wouldRefuse(err error) {
 	a.note("copy would refuse this: %s", oneLine(err))
 }
 
 // planWith plans a job on this machine, and hands what copy would refuse
 // because of the plan to refused.
-func (a *app) planWith(ctx context.Context, f *copyFlags, open func([]byterange.Range) (dispatch.Job, error), refused func(error) error) error {
-	opts, err := f.options(a)
+func (a planCmd) planWith(ctx context.Context, f *copyFlags, open func([]byterange.Range) (dispatch.Job, error), refused func(error) error) error {
+	opts, err := f.options(a.app)
 	if err != nil {
 		return err
 	}
@@ -123,9 +126,9 @@ func (a *app) planWith(ctx context.Context, f *copyFlags, open func([]byterange.
 	if err != nil {
 		return err
 	}
-	w := f.live(a, copydomain.CrossForecast)
+	w := f.live(a.app, copydomain.CrossForecast)
 	engine := dispatch.New(w)
-	a.warn(slices.Concat(f.outdated(), a.unseen(job), a.exhausts(w, job)))
+	a.warn(slices.Concat(f.outdated(), warner{a.app}.unseen(job), warner{a.app}.exhausts(w, job)))
 	err = a.printPlan(engine.Plan(ctx, job, opts), job)
 	a.forecast(w)
 	if err == nil {
@@ -135,15 +138,15 @@ func (a *app) planWith(ctx context.Context, f *copyFlags, open func([]byterange.
 }
 
 // forecast tells what copy would do before it issues commands.
-func (a *app) forecast(w *world) {
+func (a planCmd) forecast(w *world) {
 	for _, note := range w.finder.Forecast() {
 		a.note("%s", note)
 	}
 }
 
 // planStack plans a job on a snapshot.
-func (a *app) planStack(ctx context.Context, from, to string, f *copyFlags, stack stackFlag) error {
-	opts, err := f.options(a)
+func (a planCmd) planStack(ctx context.Context, from, to string, f *copyFlags, stack stackFlag) error {
+	opts, err := f.options(a.app)
 	if err != nil {
 		return err
 	}
@@ -223,12 +226,12 @@ func (t *totals) close() {
 	slices.SortStableFunc(t.Reasons, func(a, b account.ReasonBytes) int { return cmp.Compare(b.Bytes, a.Bytes) })
 }
 
-func (a *app) printPlan(steps iter.Seq2[*plan.Step, error], job dispatch.Job) error {
+func (a planCmd) printPlan(steps iter.Seq2[*plan.Step, error], job dispatch.Job) error {
 	if a.json {
 		a.answered.Store(true)
-		return a.planJSON(steps)
+		return a.writeJSON(steps)
 	}
-	return a.planText(steps, job)
+	return a.writeText(steps, job)
 }
 
 // pieceJSON is a piece of a plan in JSON. What is not known is null.
@@ -258,7 +261,7 @@ func newPieceJSON(s *plan.Step) *pieceJSON {
 	return p
 }
 
-func (a *app) planJSON(steps iter.Seq2[*plan.Step, error]) error {
+func (a planCmd) writeJSON(steps iter.Seq2[*plan.Step, error]) error {
 	out := newObjectWriter(a.out, struct {
 		Schema int `json:"schema"`
 	}{1}, "pieces")
@@ -284,7 +287,7 @@ func (a *app) planJSON(steps iter.Seq2[*plan.Step, error]) error {
 	return errors.Join(failed, out.end(tail))
 }
 
-func (a *app) planText(steps iter.Seq2[*plan.Step, error], job dispatch.Job) error {
+func (a planCmd) writeText(steps iter.Seq2[*plan.Step, error], job dispatch.Job) error {
 	w := bufio.NewWriter(a.out)
 	const row = "%14s  %14s  %14s  %-13s %-24s  %-24s  %s\n"
 	sum := newTotals()

@@ -17,7 +17,7 @@ import (
 )
 
 // printReport prints what a copy did.
-func (a *app) printReport(r *account.Report, job dispatch.Job, warnings []string, err error) error {
+func (a copyCmd) printReport(r *account.Report, job dispatch.Job, warnings []string, err error) error {
 	unwritten := a.writeReport(r, job, warnings, err)
 	switch {
 	case unwritten == nil:
@@ -28,7 +28,7 @@ func (a *app) printReport(r *account.Report, job dispatch.Job, warnings []string
 	return fmt.Errorf("%w: %w", errUnreported, unwritten)
 }
 
-func (a *app) writeReport(r *account.Report, job dispatch.Job, warnings []string, err error) error {
+func (a copyCmd) writeReport(r *account.Report, job dispatch.Job, warnings []string, err error) error {
 	if a.json {
 		if err != nil {
 			r.Errors = []string{oneLine(err)}

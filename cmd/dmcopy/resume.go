@@ -15,7 +15,10 @@ import (
 	"github.com/dmcopy/dmcopy/internal/journal"
 )
 
-func (a *app) resumeCommand() *cobra.Command {
+// resumeCmd is dmcopy resume, and dmcopy status.
+type resumeCmd struct{ *app }
+
+func (a resumeCmd) command() *cobra.Command {
 	progress := choice[string]{progressAuto, []string{progressAuto, progressTTY, progressPlain, progressJSON, progressNone}}
 	var rate rateFlags
 	cmd := &cobra.Command{
@@ -52,7 +55,7 @@ what they were, or if it sees that the contents of the source have changed.`,
 }
 
 // resume runs the command of the state file again.
-func (a *app) resume(ctx context.Context, file string, flags *pflag.FlagSet) error {
+func (a resumeCmd) resume(ctx context.Context, file string, flags *pflag.FlagSet) error {
 	path, err := absolute(file)
 	if err != nil {
 		return err
@@ -93,7 +96,7 @@ func (a *app) resume(ctx context.Context, file string, flags *pflag.FlagSet) err
 }
 
 // lists refuses to go on with a copy of ranges that stood in a file which is gone.
-func (a *app) lists(state string, command []string) error {
+func (a resumeCmd) lists(state string, command []string) error {
 	cmd, rest, err := a.rootCommand().Find(command)
 	if err != nil || cmd.ParseFlags(rest) != nil {
 		return nil // what is wrong with it, the command itself says
@@ -129,7 +132,7 @@ func overrides(path string, flags *pflag.FlagSet) []string {
 
 // replaceRate has a rate replace that of the first run, if there is one. Its file is found
 // from here, and not from the directory of the first run.
-func (a *app) replaceRate(flags *pflag.FlagSet, rate rateFlags) error {
+func (a resumeCmd) replaceRate(flags *pflag.FlagSet, rate rateFlags) error {
 	if !flags.Changed("rate") && !flags.Changed("rate-file") {
 		return nil
 	}
@@ -157,7 +160,7 @@ func withFlags(command, flags []string) []string {
 }
 
 // alreadyComplete reports a copy that there is nothing left of to do.
-func (a *app) alreadyComplete(path string) error {
+func (a resumeCmd) alreadyComplete(path string) error {
 	if a.json {
 		return a.status(path)
 	}
@@ -166,7 +169,7 @@ func (a *app) alreadyComplete(path string) error {
 }
 
 // status prints a state file.
-func (a *app) status(file string) error {
+func (a resumeCmd) status(file string) error {
 	s, err := journal.Read(file)
 	if err != nil {
 		return explainState(file, err)
@@ -183,7 +186,7 @@ func (a *app) status(file string) error {
 	return err
 }
 
-func (a *app) statusCommand() *cobra.Command {
+func (a resumeCmd) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status FILE",
 		Short: "Show how far a copy with a state file has come",

@@ -64,9 +64,9 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SuggestionsMinimumDistance = 2
 	root.SetHelpTemplate(helpTemplate())
 	root.AddCommand(
-		a.copyCommand(), a.planCommand(), a.mapCommand(), a.treeCommand(),
-		a.domainsCommand(), a.verifyCommand(), a.captureCommand(),
-		a.resumeCommand(), a.statusCommand(), a.versionCommand(),
+		copyCmd{a}.command(), planCmd{a}.command(), mapCmd{a}.command(), treeCmd{a}.command(),
+		domainsCmd{a}.command(), verifyCmd{a}.command(), captureCmd{a}.command(),
+		resumeCmd{a}.command(), resumeCmd{a}.statusCommand(), a.versionCommand(),
 	)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +18,21 @@ import (
 // leaveAfter is how long the program may take to say what it leaves behind, and to
 // give back what is not a copy's.
 const leaveAfter = 5 * time.Second
+
+// lifetime is for how long a run of the program lasts.
+type lifetime struct {
+	// draining is set while something is in flight that has to come back, or
+	// has to be reported, before the program may end.
+	draining atomic.Bool
+	// holding counts what has to be given back before it may.
+	holding atomic.Int32
+	// giveUp is closed when nothing is waited for any longer.
+	giveUp chan struct{}
+	// unread is closed when there is nobody left who reads our output.
+	unread chan struct{}
+	// copying is set for a command that writes to a destination.
+	copying atomic.Bool
+}
 
 // onSignals makes SIGINT, SIGTERM, SIGHUP, and the end of whoever reads our output,
 // end the program: at once where nothing is in flight and nothing is to be given back,

@@ -44,7 +44,7 @@ func (f *stateFlags) check() error {
 var errSaved = errors.New("incomplete, state saved")
 
 // openState opens the state file for the job, if there is to be one.
-func (a *app) openState(f *stateFlags, job dispatch.Job, live bool) (*journal.File, error) {
+func (a copyCmd) openState(f *stateFlags, job dispatch.Job, live bool) (*journal.File, error) {
 	if f.file == "" {
 		return nil, nil
 	}
@@ -141,7 +141,7 @@ func explainState(path string, err error) error {
 // closeState gives the state file up, and says how to go on with a copy that was
 // begun. For a copy that is stuck it stays locked, and is not asked anything: it can
 // be that which is stuck.
-func (a *app) closeState(state *journal.File, begun bool, err error) error {
+func (a copyCmd) closeState(state *journal.File, begun bool, err error) error {
 	if state == nil {
 		return nil
 	}

@@ -15,7 +15,10 @@ import (
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-func (a *app) treeCommand() *cobra.Command {
+// treeCmd is dmcopy tree.
+type treeCmd struct{ *app }
+
+func (a treeCmd) command() *cobra.Command {
 	var stack stackFlag
 	var layers layersFlag
 	cmd := &cobra.Command{
@@ -35,7 +38,7 @@ dmcopy domains shows which disks can copy.`,
 		ValidArgsFunction: completeDevices(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			layers.roots = len(args) > 0
-			return a.runTree(cmd.Context(), args, stack, layers)
+			return a.run(cmd.Context(), args, stack, layers)
 		},
 	}
 	layers.add(cmd.Flags())
@@ -44,7 +47,7 @@ dmcopy domains shows which disks can copy.`,
 	return cmd
 }
 
-func (a *app) runTree(ctx context.Context, names []string, stack stackFlag, layers layersFlag) error {
+func (a treeCmd) run(ctx context.Context, names []string, stack stackFlag, layers layersFlag) error {
 	w, err := a.world(stack, layers)
 	if err != nil {
 		return err
@@ -59,9 +62,9 @@ func (a *app) runTree(ctx context.Context, names []string, stack stackFlag, laye
 		roots = tops(st)
 	}
 	if a.json {
-		return a.treeJSON(st, roots)
+		return a.writeJSON(st, roots)
 	}
-	return a.treeText(st, roots)
+	return a.writeText(st, roots)
 }
 
 func nodesOf(st *remap.Stack, devs []remap.Dev) []*remap.Node {
@@ -234,8 +237,8 @@ type deviceJSON struct {
 	Destination *allowance  `json:"destination"`
 }
 
-// treeJSON lists the devices flat; below tells the tree.
-func (a *app) treeJSON(st *remap.Stack, roots []*remap.Node) error {
+// writeJSON lists the devices flat; below tells the tree.
+func (a treeCmd) writeJSON(st *remap.Stack, roots []*remap.Node) error {
 	devices := []deviceJSON{}
 	seen := make(map[remap.Dev]bool)
 	for _, root := range roots {
@@ -280,8 +283,8 @@ func newDeviceJSON(st *remap.Stack, n *remap.Node) (deviceJSON, error) {
 // treeRow is a line of the tree.
 type treeRow struct{ name, dev, size, what, source, destination string }
 
-// treeText prints the tree. What is below a device is printed once.
-func (a *app) treeText(st *remap.Stack, roots []*remap.Node) error {
+// writeText prints the tree. What is below a device is printed once.
+func (a treeCmd) writeText(st *remap.Stack, roots []*remap.Node) error {
 	t := treePrinter{st: st, done: make(map[remap.Dev]bool)}
 	t.rows = append(t.rows, treeRow{"NAME", "DEVICE", "SIZE", "WHAT IT IS", "AS SOURCE", "AS DESTINATION"})
 	for _, root := range roots {

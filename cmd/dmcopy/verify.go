@@ -25,7 +25,10 @@ type verifyFlags struct {
 	timeout    timeFlag
 }
 
-func (a *app) verifyCommand() *cobra.Command {
+// verifyCmd is dmcopy verify.
+type verifyCmd struct{ *app }
+
+func (a verifyCmd) command() *cobra.Command {
 	f := &verifyFlags{progress: newCopyFlags().progress, timeout: timeout()}
 	cmd := &cobra.Command{
 		Use:   "verify SRC DST",
@@ -38,7 +41,7 @@ may be longer than SRC; verify does not look at the rest of it.`,
 		Args:              exactly("SRC", "DST"),
 		ValidArgsFunction: completeDevices(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.runVerify(cmd.Context(), args[0], args[1], f)
+			return a.run(cmd.Context(), args[0], args[1], f)
 		},
 	}
 	flags := cmd.Flags()
@@ -52,7 +55,7 @@ may be longer than SRC; verify does not look at the rest of it.`,
 	return cmd
 }
 
-func (a *app) runVerify(ctx context.Context, from, to string, f *verifyFlags) error {
+func (a verifyCmd) run(ctx context.Context, from, to string, f *verifyFlags) error {
 	if f.inFlight < 1 || f.inFlight > 1024 {
 		return usage("--in-flight %d: want 1 to 1024", f.inFlight)
 	}
@@ -91,7 +94,7 @@ func (a *app) runVerify(ctx context.Context, from, to string, f *verifyFlags) er
 	return errors.Join(err, a.verdictText(v, job))
 }
 
-func (a *app) compare(ctx context.Context, w *world, job dispatch.Job, f *verifyFlags) (emulation.Comparison, error) {
+func (a verifyCmd) compare(ctx context.Context, w *world, job dispatch.Job, f *verifyFlags) (emulation.Comparison, error) {
 	u := newUpdater(a.term, f.progress.value)
 	defer u.close()
 	opts := dispatch.Options{InFlight: f.inFlight, LiveSource: f.liveSource, Progress: u.update, Waiting: a.waiting, GiveUp: a.giveUp, Log: a.log}
@@ -163,7 +166,7 @@ func newVerdict(found emulation.Comparison, job dispatch.Job, err error) *verdic
 // maxShown bounds how many mismatches are printed for people.
 const maxShown = 10
 
-func (a *app) verdictText(v *verdict, job dispatch.Job) error {
+func (a verifyCmd) verdictText(v *verdict, job dispatch.Job) error {
 	w := bufio.NewWriter(a.out)
 	elapsed := time.Duration(v.Seconds * float64(time.Second))
 	fmt.Fprintf(w, "%s: compared %s of %s with %s in %s (%s)\n", v.Result, human(v.Compared), shown(job.Src.Name), shown(job.Dst.Name),

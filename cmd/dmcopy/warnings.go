@@ -32,9 +32,12 @@ var renewals = map[superblock.Kind]string{
 	superblock.NTFS:  "ntfslabel --new-serial %s",
 }
 
+// warner finds what users are warned of.
+type warner struct{ *app }
+
 // equalUUIDs warns of what source and destination are both called by now: whatever is
 // mounted, activated or assembled by UUID can be either of them.
-func (a *app) equalUUIDs(ctx context.Context, job dispatch.Job) (warnings []string) {
+func (a warner) equalUUIDs(ctx context.Context, job dispatch.Job) (warnings []string) {
 	ctx, cancel := context.WithTimeout(ctx, closeWait)
 	defer cancel()
 	found, err := within(ctx, "reading of "+job.Dst.Name, func() ([]superblock.Found, error) { return ends.EqualUUIDs(ctx, job.Src, job.Dst, job.Ranges) })
@@ -55,7 +58,7 @@ func (a *app) equalUUIDs(ctx context.Context, job dispatch.Job) (warnings []stri
 
 // unseen warns that not all who may have the ends open for writing are known: a process of
 // another user, or out of this namespace of users, may not be looked into.
-func (a *app) unseen(job dispatch.Job) []string {
+func (a warner) unseen(job dispatch.Job) []string {
 	n, all, err := inuse.HiddenProcesses(thisMachine)
 	if err != nil {
 		a.log.Warn("dmcopy could not find out whether it sees all processes", "error", err)
@@ -85,7 +88,7 @@ func processes(n int) string {
 
 // exhausts warns of snapshots whose store may be full before the copy is done: what LVM
 // then does is to invalidate them.
-func (a *app) exhausts(w *world, job dispatch.Job) (warnings []string) {
+func (a warner) exhausts(w *world, job dispatch.Job) (warnings []string) {
 	if job.Dst.Dev.IsZero() {
 		return nil
 	}
