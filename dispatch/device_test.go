@@ -355,7 +355,7 @@ func TestLateCompletion(t *testing.T) {
 		})
 		want := v.expect()
 		began := time.Now()
-		rep, err := v.copy(t, dispatch.Options{CommandTimeout: time.Second})
+		rep, err := v.copy(t, dispatch.Options{Waits: dispatch.Waits{CommandTimeout: time.Second}})
 		if !errors.Is(err, failure.ErrFenced) || rep.Host > 0 || v.Calls("write") > 0 {
 			t.Errorf("%v, %+v", err, rep)
 		}

@@ -123,10 +123,10 @@ func TestStaleMappings(t *testing.T) {
 		{"offloaded", dispatch.Options{}, false},
 		{"through the host", dispatch.Options{Offload: plan.OffloadNever}, false},
 		{"verified", dispatch.Options{Verify: account.VerifyFull}, false},
-		{"with a state", dispatch.Options{Journal: unwritten{}}, false},
+		{"with a state", dispatch.Options{Journaling: dispatch.Journaling{Journal: unwritten{}}}, false},
 		{"interrupted", dispatch.Options{}, true},
 		{"interrupted through the host", dispatch.Options{Offload: plan.OffloadNever}, true},
-		{"interrupted with a state", dispatch.Options{Journal: unwritten{}}, true},
+		{"interrupted with a state", dispatch.Options{Journaling: dispatch.Journaling{Journal: unwritten{}}}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, level := range []string{"volume", "disk"} {

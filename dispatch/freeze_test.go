@@ -134,7 +134,7 @@ func TestThawFails(t *testing.T) {
 // TestThawedTooEarly: the copy ends at once, and is no interruption by the user.
 func TestThawedTooEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		opts := dispatch.Options{Rate: func() int64 { return 64 * kib }}
+		opts := dispatch.Options{Pacing: dispatch.Pacing{Rate: func() int64 { return 64 * kib }}}
 		v, w := frozenVolumes(t, &opts)
 		w.warm = unix.ETIME
 		began := time.Now()
@@ -186,7 +186,7 @@ func TestThawedAnywhere(t *testing.T) {
 // TestInterruptThaws: so does every other end.
 func TestInterruptThaws(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		opts := dispatch.Options{Rate: func() int64 { return 0 }}
+		opts := dispatch.Options{Pacing: dispatch.Pacing{Rate: func() int64 { return 0 }}}
 		v, w := frozenVolumes(t, &opts)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()

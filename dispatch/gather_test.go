@@ -21,7 +21,7 @@ func BenchmarkPlanGather(b *testing.B) {
 	size := remap.Sector(2 * n * unit / sector)
 	leaf := remap.Dev{Major: 259}
 	volume := func(minor uint32, start remap.Sector) *remap.Node {
-		return &remap.Node{Dev: remap.Dev{Major: 254, Minor: minor}, Size: size, BlockSize: 512, Layer: shuffled{leaf, size, start}, Mutable: true}
+		return &remap.Node{Dev: remap.Dev{Major: 254, Minor: minor}, Size: size, BlockSize: 512, Layer: shuffled{leaf, size, start}, Condition: remap.Condition{Mutable: true}}
 	}
 	src, dst := volume(0, 0), volume(1, size)
 	st, err := remap.New([]*remap.Node{src, dst, {Dev: leaf, Size: 4 * size, BlockSize: 512, Leaf: &remap.Leaf{Driver: "nvme"}}})

@@ -59,7 +59,7 @@ func TestDiskGoneInBetween(t *testing.T) {
 			v := newVolumes(t)
 			disk, dst := make(v)
 			var state kept
-			opts := dispatch.Options{Window: window, InFlight: 1, Journal: &state, JournalEvery: 1}
+			opts := dispatch.Options{Window: window, InFlight: 1, Journaling: dispatch.Journaling{Journal: &state, JournalEvery: 1}}
 			if flushing {
 				opts.Progress = func(p account.Progress) {
 					if p.Done >= 4*window {

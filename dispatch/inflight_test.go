@@ -147,7 +147,7 @@ func TestCommandIsWaitedFor(t *testing.T) {
 				time.AfterFunc(5*time.Second, func() { close(giveUp) })
 			}
 			began := time.Now()
-			rep, err := copyWith(ctx, t, v.Machine, v.src, v.dst, dispatch.Options{Window: window, GiveUp: giveUp})
+			rep, err := copyWith(ctx, t, v.Machine, v.src, v.dst, dispatch.Options{Window: window, Waits: dispatch.Waits{GiveUp: giveUp}})
 			took := time.Since(began)
 			close(held)
 			synctest.Wait()

@@ -49,16 +49,8 @@ type Options struct {
 	// InFlight is the number of commands in flight per leaf and of transfers
 	// in flight through the host; default 8.
 	InFlight int
-	// CommandTimeout bounds one command; default 30 s.
-	CommandTimeout time.Duration
-	// Patience bounds every wait for others: locks, suspended devices, a
-	// layout that keeps changing; default [DefaultPatience].
-	Patience time.Duration
-	// Rate is how many bytes a second are copied or verified; it may be
-	// different each time. Nil is [pace.Unlimited].
-	Rate func() int64
-	// Nice has the copy give way to others who use its disks; nil has it not.
-	Nice *pace.Nice
+	Waits
+	Pacing
 	// OnError says what to do about sectors that cannot be read; default
 	// hostcopy.OnErrorStop.
 	OnError hostcopy.OnError
@@ -68,6 +60,38 @@ type Options struct {
 	// Freeze has the file system of the source stand still until all of it was
 	// read; it may be nil. See [FreezeSource].
 	Freeze func(context.Context) (ends.Frozen, error)
+	Journaling
+	// Progress is told what happens; it may be nil and should be quick.
+	Progress func(account.Progress)
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// Waits are for how long a copy waits for others, and who is told when it waits for longer.
+type Waits struct {
+	// CommandTimeout bounds one command; default 30 s.
+	CommandTimeout time.Duration
+	// Patience bounds every wait for others: locks, suspended devices, a
+	// layout that keeps changing; default [DefaultPatience].
+	Patience time.Duration
+	// Waiting is told what a copy waits for that does not end although ctx has
+	// ended; it may be nil.
+	Waiting func([]inflight.Call)
+	// GiveUp is closed when such a copy is not waited for any longer; it may be nil.
+	GiveUp <-chan struct{}
+}
+
+// Pacing is how fast a copy goes.
+type Pacing struct {
+	// Rate is how many bytes a second are copied or verified; it may be
+	// different each time. Nil is [pace.Unlimited].
+	Rate func() int64
+	// Nice has the copy give way to others who use its disks; nil has it not.
+	Nice *pace.Nice
+}
+
+// Journaling is how a copy can be gone on with.
+type Journaling struct {
 	// Journal keeps what was done; it may be nil. It holds what earlier runs
 	// of the same job have done, if there were any.
 	Journal record.Journal
@@ -75,15 +99,6 @@ type Options struct {
 	// destination for it. Default is none: all that is lost in a crash is the
 	// window that was under way.
 	JournalEvery time.Duration
-	// Progress is told what happens; it may be nil and should be quick.
-	Progress func(account.Progress)
-	// Waiting is told what a copy waits for that does not end although ctx has
-	// ended; it may be nil.
-	Waiting func([]inflight.Call)
-	// GiveUp is closed when such a copy is not waited for any longer; it may be nil.
-	GiveUp <-chan struct{}
-	// Log may be nil.
-	Log *slog.Logger
 }
 
 // DefaultWindow is the window in bytes unless Options say otherwise.

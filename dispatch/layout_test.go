@@ -442,7 +442,7 @@ func TestSuspended(t *testing.T) {
 					}
 					want := v.expect()
 					began := time.Now()
-					rep, err := v.copy(t, dispatch.Options{Window: window, Patience: 7 * time.Second})
+					rep, err := v.copy(t, dispatch.Options{Window: window, Waits: dispatch.Waits{Patience: 7 * time.Second}})
 					if !errors.Is(err, failure.ErrLayout) {
 						t.Errorf("%v, %+v", err, rep)
 					}
@@ -478,7 +478,7 @@ func TestSuspendedWhileRedoing(t *testing.T) {
 			v.Suspend(v.src)
 		})
 		began := time.Now()
-		rep, err := v.copy(t, dispatch.Options{Window: window, Patience: 5 * time.Second})
+		rep, err := v.copy(t, dispatch.Options{Window: window, Waits: dispatch.Waits{Patience: 5 * time.Second}})
 		if !errors.Is(err, failure.ErrLayout) || time.Since(began) > 10*time.Second {
 			t.Errorf("%v after %v, %+v", err, time.Since(began), rep)
 		}

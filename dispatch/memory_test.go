@@ -56,7 +56,7 @@ func TestCheckMemory(t *testing.T) {
 	size := remap.Sector(run * fragments)
 	leaf := remap.Dev{Major: 259}
 	volume := func(minor uint32, layer remap.Layer) *remap.Node {
-		return &remap.Node{Dev: remap.Dev{Major: 254, Minor: minor}, Size: size, BlockSize: 512, Layer: layer, Mutable: true}
+		return &remap.Node{Dev: remap.Dev{Major: 254, Minor: minor}, Size: size, BlockSize: 512, Layer: layer, Condition: remap.Condition{Mutable: true}}
 	}
 	src, dst := volume(0, shuffled{leaf, run, 0}), volume(1, shuffled{leaf, run, size})
 	st, err := remap.New([]*remap.Node{src, dst, {Dev: leaf, Size: 2 * size, BlockSize: 512, Leaf: &remap.Leaf{Driver: "nvme"}}})

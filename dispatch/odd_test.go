@@ -29,7 +29,7 @@ func TestOddDevice(t *testing.T) {
 				v := newVolumes(t)
 				v.Odd(map[string]remap.Dev{"source": v.src, "destination": v.dst}[end], &c.odd)
 				began := time.Now()
-				rep := mustCopy(t, v.Machine, v.src, v.dst, dispatch.Options{Patience: 100 * time.Millisecond})
+				rep := mustCopy(t, v.Machine, v.src, v.dst, dispatch.Options{Waits: dispatch.Waits{Patience: 100 * time.Millisecond}})
 				if rep.Host != rep.Total || reason(rep, sysblock.ReasonUnread) != rep.Total {
 					t.Errorf("%+v", rep)
 				}

@@ -64,7 +64,7 @@ func TestRateChanges(t *testing.T) {
 			}
 			return pace.Unlimited
 		}
-		v.mustCopy(t, dispatch.Options{Rate: rate})
+		v.mustCopy(t, dispatch.Options{Pacing: dispatch.Pacing{Rate: rate}})
 		if took := time.Since(began); took < time.Hour+2*time.Second || took > time.Hour+3*time.Second {
 			t.Errorf("took %v", took)
 		}
@@ -78,7 +78,7 @@ func TestPauseEnds(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		began := time.Now()
-		_, err := copyWith(ctx, t, v.Machine, v.src, v.dst, dispatch.Options{Rate: func() int64 { return 0 }})
+		_, err := copyWith(ctx, t, v.Machine, v.src, v.dst, dispatch.Options{Pacing: dispatch.Pacing{Rate: func() int64 { return 0 }}})
 		if took := time.Since(began); !errors.Is(err, failure.ErrInterrupted) || took != time.Minute {
 			t.Errorf("%v after %v", err, took)
 		}
@@ -124,7 +124,7 @@ func TestTinyRate(t *testing.T) {
 	for _, block := range []int{512, 4096} {
 		synctest.Test(t, func(t *testing.T) {
 			v := newVolumesOn(t, fakestack.Namespace{Block: block, Limits: fakestack.Roomy})
-			rep := v.mustCopy(t, dispatch.Options{Rate: func() int64 { return 1 }}, byterange.Range{Len: 256 * kib})
+			rep := v.mustCopy(t, dispatch.Options{Pacing: dispatch.Pacing{Rate: func() int64 { return 1 }}}, byterange.Range{Len: 256 * kib})
 			if rep.Windows != 4 {
 				t.Errorf("%+v", rep)
 			}
@@ -150,7 +150,7 @@ func TestNice(t *testing.T) {
 					n := uint64(seconds * float64(reads))
 					return sysblock.IOStat{Reads: n + commands*reads, ReadTicks: uint32(2*n + 100*commands*reads)}, nil
 				}
-				rep := v.mustCopy(t, dispatch.Options{Window: 256 * kib, Nice: &pace.Nice{Stat: stat}})
+				rep := v.mustCopy(t, dispatch.Options{Window: 256 * kib, Pacing: dispatch.Pacing{Nice: &pace.Nice{Stat: stat}}})
 				took := time.Since(began)
 				// A command takes 100 ms, and so does a window.
 				full := time.Duration(rep.Commands) * 100 * time.Millisecond

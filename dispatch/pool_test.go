@@ -21,9 +21,9 @@ func TestPoolIsNoDestination(t *testing.T) {
 	leaf := func(minor uint32) *remap.Node {
 		return &remap.Node{Dev: remap.Dev{Major: 8, Minor: minor}, Size: 2560, BlockSize: 512, Leaf: &remap.Leaf{}}
 	}
-	top := &remap.Node{Dev: remap.Dev{Major: 253}, Size: 2560, BlockSize: 512, Layer: pool.Layer(), Mutable: true}
+	top := &remap.Node{Dev: remap.Dev{Major: 253}, Size: 2560, BlockSize: 512, Layer: pool.Layer(), Condition: remap.Condition{Mutable: true}}
 	volume := &remap.Node{
-		Dev: remap.Dev{Major: 253, Minor: 1}, Size: 100, BlockSize: 512, Mutable: true,
+		Dev: remap.Dev{Major: 253, Minor: 1}, Size: 100, BlockSize: 512, Condition: remap.Condition{Mutable: true},
 		Layer: remap.Shifted{Layer: "dm:thin", Dev: top.Dev},
 	}
 	st, err := remap.New([]*remap.Node{leaf(1), leaf(2), top, volume})

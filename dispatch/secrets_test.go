@@ -122,7 +122,7 @@ func copyByTokens(t *testing.T, path string, fault target.Fault) {
 	ranges := []journal.Range{journal.Range(r)}
 	state.Begin(journal.Plan{Source: end(disks[0]), Destination: end(disks[1]), Ranges: journal.SumUp(ranges)}, "/", []string{"copy"})
 	rep, err := copyOf(t, m, disks[0], disks[1], dispatch.Options{
-		Log: slog.New(slog.NewTextHandler(&said, everything)), Window: 256 * kib, Journal: state, CommandTimeout: 100 * time.Millisecond,
+		Log: slog.New(slog.NewTextHandler(&said, everything)), Window: 256 * kib, Journaling: dispatch.Journaling{Journal: state}, Waits: dispatch.Waits{CommandTimeout: 100 * time.Millisecond},
 	}, r)
 	if closeErr := state.Close(); closeErr != nil {
 		t.Fatal(closeErr)

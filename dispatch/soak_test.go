@@ -147,9 +147,9 @@ func (s *soak) makeEnds(size remap.Sector) {
 func (s *soak) chooseOptions() {
 	s.opts = dispatch.Options{
 		Window: 64 * kib, InFlight: s.draw("in flight", 1, 4), Sparse: rapid.Bool().Draw(s.t, "sparse"),
-		Verify:       rapid.SampledFrom([]account.Verify{account.VerifyNone, account.VerifyNone, account.VerifySample, account.VerifyFull}).Draw(s.t, "verify"),
-		OnError:      rapid.SampledFrom([]hostcopy.OnError{hostcopy.OnErrorStop, hostcopy.OnErrorContinue}).Draw(s.t, "on error"),
-		JournalEvery: rapid.SampledFrom([]time.Duration{0, 5 * time.Second}).Draw(s.t, "journal every"),
+		Verify:     rapid.SampledFrom([]account.Verify{account.VerifyNone, account.VerifyNone, account.VerifySample, account.VerifyFull}).Draw(s.t, "verify"),
+		OnError:    rapid.SampledFrom([]hostcopy.OnError{hostcopy.OnErrorStop, hostcopy.OnErrorContinue}).Draw(s.t, "on error"),
+		Journaling: dispatch.Journaling{JournalEvery: rapid.SampledFrom([]time.Duration{0, 5 * time.Second}).Draw(s.t, "journal every")},
 	}
 	s.m.NoAnchor = s.rarely("no anchor", 16)
 	if s.rarely("never", 16) {

@@ -201,7 +201,7 @@ func TestUnitsLoseACommand(t *testing.T) {
 			return lost
 		})
 		before := u.Content(u.dst, 0, volume)
-		rep, err := copyOf(t, u.Machine, u.src, u.dst, dispatch.Options{CommandTimeout: 10 * time.Millisecond})
+		rep, err := copyOf(t, u.Machine, u.src, u.dst, dispatch.Options{Waits: dispatch.Waits{CommandTimeout: 10 * time.Millisecond}})
 		if !errors.Is(err, failure.ErrFenced) || rep == nil || rep.Offloaded+rep.Host >= rep.Total {
 			t.Errorf("%s: %v, %+v", name, err, rep)
 		}

@@ -316,7 +316,7 @@ func TestHolesOfATerabyte(t *testing.T) {
 	for i := range int64(13) {
 		src.fill(i*(size/13)&^4095, mib)
 	}
-	opts := dispatch.Options{Rate: func() int64 { return 1 << 40 }}
+	opts := dispatch.Options{Pacing: dispatch.Pacing{Rate: func() int64 { return 1 << 40 }}}
 	rep, err := copyEnds(t, noSharing(), src.endpoint(), dst.endpoint(), opts)
 	if err != nil || rep.Host != 13*mib || rep.Skipped != rep.Total-rep.Host || rep.Windows > 2 || reason(rep, plan.ReasonHole) != rep.Skipped {
 		t.Errorf("%v, %+v", err, rep)

@@ -27,8 +27,8 @@ func sameCipher(t golden.TB, src, dst *Table, from, to, n remap.Sector) bool {
 	t.Helper()
 	srcDev, dstDev := remap.Dev{Major: 253}, remap.Dev{Major: 253, Minor: 1}
 	nodes := []*remap.Node{
-		{Dev: srcDev, Name: "dm-0", Size: src.Size(), BlockSize: 512, Layer: src.Layer(), Mutable: true},
-		{Dev: dstDev, Name: "dm-1", Size: dst.Size(), BlockSize: 512, Layer: dst.Layer(), Mutable: true},
+		{Dev: srcDev, Name: "dm-0", Size: src.Size(), BlockSize: 512, Layer: src.Layer(), Condition: remap.Condition{Mutable: true}},
+		{Dev: dstDev, Name: "dm-1", Size: dst.Size(), BlockSize: 512, Layer: dst.Layer(), Condition: remap.Condition{Mutable: true}},
 	}
 	for i := range 2 {
 		disk := remap.Dev{Major: 8, Minor: uint32(i + 1)}

@@ -33,9 +33,14 @@ type job struct {
 	inFlight   sync.WaitGroup // pieces handed to the workers
 	cannotZero atomic.Bool    // the destination has no Zero
 
+	outcome
+}
+
+// outcome is what becomes of a job.
+type outcome struct {
 	mu     sync.Mutex
 	result Comparison
-	err    error // why the job ended early
+	err    error // why it ended early
 }
 
 func (h *host) newJob(src, dst Device, ops iter.Seq[Op], watch Observer) (*job, error) {

@@ -39,6 +39,11 @@ type Super struct {
 	Events uint64
 	// Role is the slot, or one of the roles below.
 	Role int
+	Progress
+}
+
+// Progress is how far what md does by itself has come.
+type Progress struct {
 	// Reshape tells that the array is between two geometries.
 	Reshape bool
 	// Synced is the sector of the array from which on copies may differ.

@@ -61,10 +61,8 @@ func parseSuper0(b []byte, at remap.Sector) (*Super, error) {
 		Component: 2 * remap.Sector(word(sb0Size)),
 		DataSize:  at,
 		Events:    binary.NativeEndian.Uint64(b[4*sb0Events:]),
-		Reshape:   word(sb0Minor) == 91,
+		Progress:  Progress{Reshape: word(sb0Minor) == 91, Recovered: remap.MaxSectors, Synced: remap.MaxSectors},
 		Role:      RoleSpare,
-		Recovered: remap.MaxSectors,
-		Synced:    remap.MaxSectors,
 	}
 	s.synced0(b, word)
 	copy(s.Set[:4], b[4*sb0Set0:])

@@ -67,10 +67,8 @@ func parseSuper1(b []byte, at remap.Sector) (*Super, error) {
 		Chunk:     remap.Sector(le.Uint32(b[sb1Chunk:])),
 		RaidDisks: int(le.Uint32(b[sb1RaidDisks:])),
 		Events:    le.Uint64(b[sb1Events:]),
-		Reshape:   features&featureReshape != 0,
+		Progress:  Progress{Reshape: features&featureReshape != 0, Recovered: remap.MaxSectors, Synced: remap.MaxSectors},
 		Role:      role(b, le.Uint32(b[sb1Number:]), count),
-		Recovered: remap.MaxSectors,
-		Synced:    remap.MaxSectors,
 	}
 	copy(s.Set[:], b[sb1Set:])
 	copy(s.Device[:], b[sb1Device:])

@@ -75,7 +75,7 @@ func TestSuper1(t *testing.T) {
 				t.Fatal(version, err)
 			}
 			want := Super{Version: version, Name: "host:0", Level: 1, RaidDisks: 2, Component: 8192, DataOffset: 2048, DataSize: 8192,
-				Events: 17, Role: 1, Synced: remap.MaxSectors, Recovered: remap.MaxSectors}
+				Events: 17, Role: 1, Progress: Progress{Synced: remap.MaxSectors, Recovered: remap.MaxSectors}}
 			copy(want.Set[:], "0123456789abcdef")
 			copy(want.Device[:], "fedcba9876543210")
 			if *s != want {

@@ -23,7 +23,7 @@ func (l ciphered) Map(_ remap.Op, s, n remap.Sector) remap.Place {
 func (l ciphered) Below() []remap.Dev { return []remap.Dev{l.dev} }
 
 func enciphered(i int, below remap.Dev, key *remap.CipherKey, off uint64) *remap.Node {
-	return &remap.Node{Dev: dm(i), Name: "c", Size: 100, BlockSize: 512, Layer: ciphered{below, key, off}, Mutable: true}
+	return &remap.Node{Dev: dm(i), Name: "c", Size: 100, BlockSize: 512, Layer: ciphered{below, key, off}, Condition: remap.Condition{Mutable: true}}
 }
 
 // TestSameCipher: stored sectors may be moved only where both keys and both

@@ -164,7 +164,7 @@ func leaf(i int, size remap.Sector) *remap.Node {
 }
 
 func node(i int, m *model) *remap.Node {
-	n := &remap.Node{Dev: dm(i), Name: fmt.Sprint("dm-", i), BlockSize: 512, Layer: m, Mutable: true}
+	n := &remap.Node{Dev: dm(i), Name: fmt.Sprint("dm-", i), BlockSize: 512, Layer: m, Condition: remap.Condition{Mutable: true}}
 	for _, r := range m.runs {
 		n.Size += r.n
 	}

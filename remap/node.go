@@ -16,26 +16,46 @@ type Node struct {
 	ReadOnly  bool
 	// Layer maps the device; nil for a leaf.
 	Layer Layer
-	// Unread tells that something about the device could not be read, or contradicts
-	// itself: all of it is opaque, and its size may be wrong.
-	Unread bool
-	// Blind tells that what the device is made of is not known, or not all of it.
-	Blind bool
-	// Arranged are the devices below that what maps this one shares with others like it:
-	// it sees to it that none of them is in the way of another (the pool of a thin volume,
-	// what snapshots are of, members of arrays).
-	Arranged []Dev
 	// Leaf describes a leaf, nil for every other device.
 	Leaf *Leaf
 	// Owner tells who manages a mapped device, and hence whom to ask to keep
 	// its layout.
 	Owner Owner
+	// Storage is set for devices that are stored in something that is no
+	// device, and that other devices may be stored in as well.
+	Storage *Storage
+	// Notes say for people what state the layers of the device are in, and
+	// what follows from it: "leg sdb2 is recovering".
+	Notes []string
+	// Print is a digest of everything that the map and the identity of the
+	// device depend on, transitions excepted. Equal prints mean an unchanged
+	// device. Prints are comparable within one process only.
+	Print Fingerprint
+	Condition
+	Quirks
+}
+
+// Condition is how far what is known of a device can be relied on, and for how long.
+type Condition struct {
+	// Unread tells that something about the device could not be read, or contradicts
+	// itself: all of it is opaque, and its size may be wrong.
+	Unread bool
+	// Blind tells that what the device is made of is not known, or not all of it.
+	Blind bool
 	// Mutable tells that the kernel can swap what maps this device while it
 	// is open: dm and md can, a partition cannot.
 	Mutable bool
 	// Transition is set while the layout is being changed or the device is
 	// suspended, and says which.
 	Transition string
+}
+
+// Quirks are what has to be heeded by who reads or writes below a device.
+type Quirks struct {
+	// Arranged are the devices below that what maps this one shares with others like it:
+	// it sees to it that none of them is in the way of another (the pool of a thin volume,
+	// what snapshots are of, members of arrays).
+	Arranged []Dev
 	// Bypassed tells that a file system above says block by block what this device leaves as
 	// it is, because it is encrypted already: who reads or writes through it and is not
 	// that file system gets, or makes, something else of those blocks.
@@ -50,16 +70,6 @@ type Node struct {
 	// Granule is the unit, in sectors, in which the device gives a place to what
 	// has none when it is first written (a thin volume); 0 for all others.
 	Granule Sector
-	// Storage is set for devices that are stored in something that is no
-	// device, and that other devices may be stored in as well.
-	Storage *Storage
-	// Notes say for people what state the layers of the device are in, and
-	// what follows from it: "leg sdb2 is recovering".
-	Notes []string
-	// Print is a digest of everything that the map and the identity of the
-	// device depend on, transitions excepted. Equal prints mean an unchanged
-	// device. Prints are comparable within one process only.
-	Print Fingerprint
 }
 
 // DisplayName is the name to print for people.

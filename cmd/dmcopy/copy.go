@@ -27,12 +27,8 @@ type copyFlags struct {
 	rate  rateFlags
 	nice  niceFlag
 	layersFlag
-	freeze  freezeFlags
-	offload choice[plan.Policy]
-	hold    choice[hold.Mode]
-	verify  choice[account.Verify]
-	onError choice[hostcopy.OnError]
-	sparse  bool
+	freeze freezeFlags
+	policyFlags
 
 	inFlight   int
 	window     sizeFlag
@@ -41,6 +37,15 @@ type copyFlags struct {
 	liveSource bool
 	create     bool
 	timeout    timeFlag
+}
+
+// policyFlags say what may be done to copy, and what is done about what goes wrong.
+type policyFlags struct {
+	offload choice[plan.Policy]
+	hold    choice[hold.Mode]
+	verify  choice[account.Verify]
+	onError choice[hostcopy.OnError]
+	sparse  bool
 
 	crossNamespace bool
 	primeThin      bool
@@ -48,10 +53,12 @@ type copyFlags struct {
 
 func newCopyFlags() *copyFlags {
 	return &copyFlags{
-		offload:  choice[plan.Policy]{plan.OffloadAuto, []plan.Policy{plan.OffloadAuto, plan.OffloadRequire, plan.OffloadNever}},
-		hold:     choice[hold.Mode]{hold.Auto, []hold.Mode{hold.Auto, hold.Trust, hold.None}},
-		verify:   choice[account.Verify]{account.VerifyNone, []account.Verify{account.VerifyNone, account.VerifySample, account.VerifyFull}},
-		onError:  choice[hostcopy.OnError]{hostcopy.OnErrorStop, []hostcopy.OnError{hostcopy.OnErrorStop, hostcopy.OnErrorContinue}},
+		policyFlags: policyFlags{
+			offload: choice[plan.Policy]{plan.OffloadAuto, []plan.Policy{plan.OffloadAuto, plan.OffloadRequire, plan.OffloadNever}},
+			hold:    choice[hold.Mode]{hold.Auto, []hold.Mode{hold.Auto, hold.Trust, hold.None}},
+			verify:  choice[account.Verify]{account.VerifyNone, []account.Verify{account.VerifyNone, account.VerifySample, account.VerifyFull}},
+			onError: choice[hostcopy.OnError]{hostcopy.OnErrorStop, []hostcopy.OnError{hostcopy.OnErrorStop, hostcopy.OnErrorContinue}},
+		},
 		progress: choice[string]{progressAuto, []string{progressAuto, progressTTY, progressPlain, progressJSON, progressNone}},
 		inFlight: defaultInFlight,
 		timeout:  timeout(),
@@ -232,9 +239,9 @@ func (f *copyFlags) options(a *app) (dispatch.Options, error) {
 		return dispatch.Options{}, err
 	}
 	return dispatch.Options{
-		JournalEvery: f.state.every.value, Rate: rate, Nice: f.nice.watching(), LiveSource: f.changes(), OnError: f.onError.value,
+		Journaling: dispatch.Journaling{JournalEvery: f.state.every.value}, Pacing: dispatch.Pacing{Rate: rate, Nice: f.nice.watching()}, LiveSource: f.changes(), OnError: f.onError.value,
 		Offload: f.offload.value, Hold: f.hold.value, Verify: f.verify.value, Sparse: f.sparse, Prime: f.primeThin,
-		Window: f.window.bytes, InFlight: f.inFlight, Waiting: a.waiting, GiveUp: a.giveUp, Log: a.log,
+		Window: f.window.bytes, InFlight: f.inFlight, Waits: dispatch.Waits{Waiting: a.waiting, GiveUp: a.giveUp}, Log: a.log,
 	}, nil
 }
 

@@ -28,8 +28,8 @@ func TestVerifiedWords(t *testing.T) {
 		{account.Report{Verified: account.VerifyFull}, nil, "verified: every byte was read back and compared"},
 		{account.Report{Verified: account.VerifyFull}, fmt.Errorf("verify: %w", failure.ErrMismatch), "verified, and different: see the error"},
 		{account.Report{Verified: account.VerifySample}, failure.ErrMismatch, "verified, and different: see the error"},
-		{account.Report{Verified: account.VerifyFull, Failed: 4096}, failure.ErrUnread, "verified: every byte was read back and compared, except what could not be read"},
-		{account.Report{Verified: account.VerifyNone, Failed: 4096}, failure.ErrUnread, "not verified"},
+		{account.Report{Verified: account.VerifyFull, Totals: account.Totals{Failed: 4096}}, failure.ErrUnread, "verified: every byte was read back and compared, except what could not be read"},
+		{account.Report{Verified: account.VerifyNone, Totals: account.Totals{Failed: 4096}}, failure.ErrUnread, "not verified"},
 	} {
 		var text strings.Builder
 		w := bufio.NewWriter(&text)

@@ -97,7 +97,7 @@ func (a verifyCmd) run(ctx context.Context, from, to string, f *verifyFlags) err
 func (a verifyCmd) compare(ctx context.Context, w *world, job dispatch.Job, f *verifyFlags) (emulation.Comparison, error) {
 	u := newUpdater(a.term, f.progress.value)
 	defer u.close()
-	opts := dispatch.Options{InFlight: f.inFlight, LiveSource: f.liveSource, Progress: u.update, Waiting: a.waiting, GiveUp: a.giveUp, Log: a.log}
+	opts := dispatch.Options{InFlight: f.inFlight, LiveSource: f.liveSource, Progress: u.update, Waits: dispatch.Waits{Waiting: a.waiting, GiveUp: a.giveUp}, Log: a.log}
 	return dispatch.New(w).Verify(ctx, job, opts)
 }
 

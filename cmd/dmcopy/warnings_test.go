@@ -128,7 +128,7 @@ func TestLostSnapshot(t *testing.T) {
 func TestSourceGrowth(t *testing.T) {
 	job := dispatch.Job{Src: ends.Endpoint{Name: "a"}, Dst: ends.Endpoint{Name: "b"}}
 	for grown, want := range map[int64]string{0: "", 512: "a has grown by 512 B while it was copied, and these are missing in the copy: make b as long"} {
-		if got := strings.Join(afterwards(&account.Report{SourceGrown: grown}, job), "; "); !strings.HasPrefix(got, want) || (want == "") != (got == "") {
+		if got := strings.Join(afterwards(&account.Report{SourceState: account.SourceState{SourceGrown: grown}}, job), "; "); !strings.HasPrefix(got, want) || (want == "") != (got == "") {
 			t.Errorf("%d: %q", grown, got)
 		}
 	}

@@ -16,9 +16,7 @@ import (
 type Behaviour struct {
 	Parameters Parameters // what it reports
 
-	// What it enforces, if that is not what it reports: 0 means as reported.
-	EnforcedSegmentBlocks uint32
-	EnforcedSegments      uint16
+	Enforced
 
 	ThirdPartyOff bool // emulate_3pc=0: no 3PC bit, no command, and no source for others
 	SameUnitOnly  bool // copies within one logical unit
@@ -34,6 +32,12 @@ type Behaviour struct {
 
 	// ChunkBytes is the length of its internal reads and writes.
 	ChunkBytes uint64
+}
+
+// Enforced is what a target enforces, if that is not what it reports: 0 means as reported.
+type Enforced struct {
+	EnforcedSegmentBlocks uint32
+	EnforcedSegments      uint16
 }
 
 var bothTypes = []uint8{segmentBlockToBlock, cscdIdentification}

@@ -114,7 +114,7 @@ func (p processes) written(process string, far map[uint64]bool) ([]opened, error
 		}
 		id := sysfs.IDOf(info)
 		if info.Mode()&fs.ModeCharDevice != 0 {
-			id = names{p.Root}.behind(sysfs.NodeDev(info))
+			id = names(p).behind(sysfs.NodeDev(info))
 		}
 		if id != "" {
 			open = append(open, opened{id, link})

@@ -121,7 +121,7 @@ func (n *Node) node(trust Trust) (*remap.Node, error) {
 	}
 	node := &remap.Node{
 		Dev: n.Dev, Name: n.Name, Path: n.Path(), Size: n.Size, BlockSize: n.LogicalBlock, ReadOnly: n.ReadOnly,
-		Layer: n.Layer(), Leaf: n.Leaf(), Mutable: n.Stacked() && n.Kind != sysblock.Partition, Print: n.print,
+		Layer: n.Layer(), Leaf: n.Leaf(), Condition: remap.Condition{Mutable: n.Stacked() && n.Kind != sysblock.Partition}, Print: n.print,
 	}
 	if note := n.Note(); note != "" {
 		node.Notes = []string{note}

@@ -33,7 +33,7 @@ func (n *Node) markUnread(cause error) {
 func (n *Node) unread() *remap.Node {
 	node := &remap.Node{
 		Dev: n.Dev, Name: n.Name, Path: n.Path(), Size: n.Size, BlockSize: max(n.LogicalBlock, remap.SectorSize), ReadOnly: n.ReadOnly,
-		Unread: true, Blind: n.Blind || n.Kind == sysblock.Loop, Layer: n.Layer(), Mutable: true, Notes: []string{"not understood: " + n.Unread},
+		Condition: remap.Condition{Unread: true, Blind: n.Blind || n.Kind == sysblock.Loop, Mutable: true}, Layer: n.Layer(), Notes: []string{"not understood: " + n.Unread},
 	}
 	if n.Raced {
 		node.Transition = moving

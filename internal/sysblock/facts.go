@@ -40,11 +40,10 @@ type Facts struct {
 	Name string       `json:"name"`
 	Kind Kind         `json:"kind"`
 	Size remap.Sector `json:"size"`
-	// LogicalBlock and PhysicalBlock are in bytes; of a partition they are
-	// those of its disk, as are Zoned, WriteCache, KernelCopy and DiskSeq.
-	LogicalBlock  int  `json:"logical_block"`
-	PhysicalBlock int  `json:"physical_block"`
-	ReadOnly      bool `json:"read_only,omitempty"`
+	// Blocks are those of the disk of a partition, as are Zoned, WriteCache, KernelCopy and
+	// DiskSeq.
+	Blocks
+	ReadOnly bool `json:"read_only,omitempty"`
 	// Zoned is "none", "host-managed" or "host-aware".
 	Zoned string `json:"zoned"`
 	// WriteCache is "write back" or "write through".
@@ -65,6 +64,17 @@ type Facts struct {
 	// Holders the devices that are made of this one; both in order of number.
 	Slaves  []remap.Dev `json:"slaves,omitempty"`
 	Holders []remap.Dev `json:"holders,omitempty"`
+	Trouble
+}
+
+// Blocks are sizes in bytes.
+type Blocks struct {
+	LogicalBlock  int `json:"logical_block"`
+	PhysicalBlock int `json:"physical_block"`
+}
+
+// Trouble is what was met when a device was read.
+type Trouble struct {
 	// Unread says what could not be read of the device, or contradicts itself, in
 	// one line: other fields may be missing, and no map is made of them.
 	Unread string `json:"unread,omitempty"`

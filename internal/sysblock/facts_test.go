@@ -32,7 +32,7 @@ func TestFactsOfPartitionedNVMe(t *testing.T) {
 	m.Mapped("dm-0", "253:0", "vg-home", 4096, "nvme0n1p2")
 
 	want := &sysblock.Facts{
-		Dev: m.Dev("nvme0n1"), Name: "nvme0n1", Kind: sysblock.NVMe, Size: 1 << 20, LogicalBlock: 4096, PhysicalBlock: 4096,
+		Dev: m.Dev("nvme0n1"), Name: "nvme0n1", Kind: sysblock.NVMe, Size: 1 << 20, Blocks: sysblock.Blocks{LogicalBlock: 4096, PhysicalBlock: 4096},
 		Zoned: "none", WriteCache: "write back", DiskSeq: 1,
 		Disk: &sysblock.Disk{
 			WWID: "uuid.0000-nvme0n1", Serial: "serial0", Model: "Test Disk",
@@ -56,7 +56,7 @@ func TestFactsOfPartitionedNVMe(t *testing.T) {
 
 	part := facts(t, m, "nvme0n1p2")
 	wantPart := &sysblock.Facts{
-		Dev: m.Dev("nvme0n1p2"), Name: "nvme0n1p2", Kind: sysblock.Partition, Size: 4096, LogicalBlock: 4096, PhysicalBlock: 4096,
+		Dev: m.Dev("nvme0n1p2"), Name: "nvme0n1p2", Kind: sysblock.Partition, Size: 4096, Blocks: sysblock.Blocks{LogicalBlock: 4096, PhysicalBlock: 4096},
 		ReadOnly: true, Zoned: "none", WriteCache: "write back", DiskSeq: 1,
 		Part:    &sysblock.Part{Number: 2, Start: 2048, Parent: m.Dev("nvme0n1")},
 		Holders: []remap.Dev{m.Dev("dm-0")},

@@ -97,7 +97,7 @@ func (m *Machine) node(d *device) *remap.Node {
 func (d *device) node() *remap.Node {
 	n := &remap.Node{
 		Dev: d.dev, Name: d.name, Path: "/dev/" + d.name, Size: d.size, BlockSize: d.block, Owner: d.owner,
-		Mutable: d.leaf == nil && d.kind != partition, Transition: d.transition(), Print: d.print(),
+		Condition: remap.Condition{Mutable: d.leaf == nil && d.kind != partition, Transition: d.transition()}, Print: d.print(),
 	}
 	switch {
 	case d.odd != nil:

@@ -1334,7 +1334,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "in use: disks by character devices",
-		symbol: "inuse.processes.written", old: "id = names{p.Root}.behind(sysfs.NodeDev(info))", new: `id = ""`,
+		symbol: "inuse.processes.written", old: "id = names(p).behind(sysfs.NodeDev(info))", new: `id = ""`,
 		in: "./internal/inuse", tests: "TestWritersByCommands",
 	},
 	{

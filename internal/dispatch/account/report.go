@@ -32,21 +32,39 @@ const (
 // Total = Offloaded + Host + Zeroed + Skipped once the result is "ok", and the
 // same with Failed if all of the copy was tried.
 type Report struct {
-	Schema    int     `json:"schema"`
-	Result    Outcome `json:"result"`
-	Total     int64   `json:"bytes_total"`
-	Offloaded int64   `json:"bytes_offloaded"`
-	Host      int64   `json:"bytes_host"`
-	Zeroed    int64   `json:"bytes_zeroed"`
-	Skipped   int64   `json:"bytes_skipped"`
-	// Failed counts bytes that could not be read, which Bad lists.
-	Failed        int64            `json:"bytes_failed"`
+	Schema int     `json:"schema"`
+	Result Outcome `json:"result"`
+	Totals
 	Bad           []Bad            `json:"bad"`
 	Commands      int64            `json:"commands"`
 	ByMethod      map[Method]int64 `json:"by_method"`
 	Reasons       []ReasonBytes    `json:"reasons"`
 	Windows       int64            `json:"windows"`
 	LayoutChanges int64            `json:"layout_changes"`
+	Rework
+	SourceState
+	// Unwritten names devices whose page caches this process may not write back: what was
+	// written to them, and not yet to disk, may be missing in the copy.
+	Unwritten []string `json:"caches_unwritten,omitempty"`
+
+	Verified Verify `json:"verified"`
+	Cost
+	Errors []string `json:"errors"`
+}
+
+// Totals are numbers of bytes by what became of them.
+type Totals struct {
+	Total     int64 `json:"bytes_total"`
+	Offloaded int64 `json:"bytes_offloaded"`
+	Host      int64 `json:"bytes_host"`
+	Zeroed    int64 `json:"bytes_zeroed"`
+	Skipped   int64 `json:"bytes_skipped"`
+	// Failed counts bytes that could not be read, which Bad lists.
+	Failed int64 `json:"bytes_failed"`
+}
+
+// Rework is what was done more than once, or besides.
+type Rework struct {
 	// Moved counts bytes that were done when the destination was moved below them, so
 	// that they were compared, if only in samples; each time counts. Recopied counts
 	// bytes that were copied again because something was different.
@@ -67,6 +85,10 @@ type Report struct {
 	Postponed int64 `json:"postponed_bytes,omitempty"`
 	// Backoffs counts how often the copy gave way to others, by half of its rate.
 	Backoffs int64 `json:"backoffs,omitempty"`
+}
+
+// SourceState is what was seen of the source.
+type SourceState struct {
 	// Frozen is for how many seconds the file system of the source stood still. It
 	// is 0 unless it did until all of it was read: the copy is one of that moment.
 	Frozen float64 `json:"frozen_seconds,omitempty"`
@@ -75,14 +97,12 @@ type Report struct {
 	SourceChanged bool `json:"source_changed,omitempty"`
 	// SourceGrown is by how many bytes the source became longer while it was copied to its end.
 	SourceGrown int64 `json:"source_grown_bytes,omitempty"`
-	// Unwritten names devices whose page caches this process may not write back: what was
-	// written to them, and not yet to disk, may be missing in the copy.
-	Unwritten []string `json:"caches_unwritten,omitempty"`
+}
 
-	Verified Verify   `json:"verified"`
-	Seconds  float64  `json:"duration_seconds"`
-	CPU      float64  `json:"cpu_seconds"`
-	Errors   []string `json:"errors"`
+// Cost is the time that it took.
+type Cost struct {
+	Seconds float64 `json:"duration_seconds"`
+	CPU     float64 `json:"cpu_seconds"`
 }
 
 // Bad is a part of the source that could not be read. Its place on the
@@ -102,12 +122,10 @@ func (a *Account) Report(bad []Bad, err error) *Report {
 	reasons := a.tally.Sorted()
 	a.mu.Unlock()
 	rep := &Report{
-		Schema: Schema, Result: OutcomeOK, Total: a.total(),
-		Offloaded: a.Bytes(Offloaded), Host: a.Bytes(ByHost), Zeroed: a.Bytes(Zeroed), Skipped: a.Bytes(Skipped), Failed: a.Bytes(Failed),
+		Schema: Schema, Result: OutcomeOK, Totals: Totals{Total: a.total(), Offloaded: a.Bytes(Offloaded), Host: a.Bytes(ByHost), Zeroed: a.Bytes(Zeroed), Skipped: a.Bytes(Skipped), Failed: a.Bytes(Failed)},
 		Bad: append([]Bad{}, bad...), Commands: a.Counted(Commands), ByMethod: a.byMethod(), Reasons: reasons,
-		Windows: a.Counted(Windows), LayoutChanges: a.Counted(LayoutChanges), Moved: a.Counted(Moved), Recopied: a.Counted(Recopied), Primed: a.Counted(Primed),
-		ReadBack: a.Counted(ReadBack), Redone: a.Counted(Redone), Postponed: a.Counted(Postponed), Fallbacks: a.Counted(Fallbacks), Backoffs: a.Counted(Backoffs),
-		SourceChanged: a.SourceChanged, SourceGrown: a.SourceGrown, Frozen: a.Frozen.Seconds(), Verified: a.Verified, Errors: []string{},
+		Windows: a.Counted(Windows), LayoutChanges: a.Counted(LayoutChanges), Rework: Rework{Moved: a.Counted(Moved), Recopied: a.Counted(Recopied), Primed: a.Counted(Primed), ReadBack: a.Counted(ReadBack), Redone: a.Counted(Redone), Postponed: a.Counted(Postponed), Fallbacks: a.Counted(Fallbacks), Backoffs: a.Counted(Backoffs)},
+		SourceState: SourceState{SourceChanged: a.SourceChanged, SourceGrown: a.SourceGrown, Frozen: a.Frozen.Seconds()}, Verified: a.Verified, Errors: []string{},
 	}
 	a.spend(rep)
 	rep.fail(err)

@@ -66,7 +66,7 @@ func (p *Plan) Steps(ctx context.Context, ranges []byterange.Range) iter.Seq2[*S
 func (p *Plan) rangeSteps(ctx context.Context, pairer *remap.Pairer, r byterange.Range, step *Step, yield func(*Step, error) bool) bool {
 	if !p.resolves(r) {
 		*step = p.fileStep(ctx, r)
-		return p.emit(step, yield)
+		return emission{p, yield}.of(step)
 	}
 	for piece, err := range p.pieces(pairer, r) {
 		if err == nil {
@@ -75,7 +75,7 @@ func (p *Plan) rangeSteps(ctx context.Context, pairer *remap.Pairer, r byterange
 		if err != nil {
 			return yield(nil, err)
 		}
-		if !p.emit(step, yield) {
+		if !(emission{p, yield}).of(step) {
 			return false
 		}
 	}

@@ -30,8 +30,13 @@ type Step struct {
 	bypassed *remap.Node
 	// block is what an offloaded step cannot be cut below.
 	Block int64
-	// unit is that of what reads as zeroes at the destination ([remap.Place.Blank]), in
-	// bytes, and unitOff where the step is on the device of it; 0 if that is not known.
+	blank
+}
+
+// blank is what reads as zeroes at a destination.
+type blank struct {
+	// unit is that of it ([remap.Place.Blank]), in bytes, and unitOff where the step is on
+	// the device of it; 0 if that is not known.
 	unit, unitOff int64
 }
 

@@ -72,7 +72,7 @@ func (p surveyor) survey(ctx context.Context, ranges []byterange.Range) (*Summar
 	for _, r := range ranges {
 		if !p.resolves(r) {
 			step = p.fileStep(ctx, r)
-			if !p.emit(&step, count) {
+			if !(emission{p.Plan, count}).of(&step) {
 				return nil, failure.Interrupted(ctx)
 			}
 			continue
@@ -88,7 +88,7 @@ func (p surveyor) survey(ctx context.Context, ranges []byterange.Range) (*Summar
 				return nil, err
 			}
 			shared.add(piece)
-			if !p.emit(&step, count) {
+			if !(emission{p.Plan, count}).of(&step) {
 				if through != nil {
 					return nil, p.refuseThrough(p.Stack, through)
 				}

@@ -15,38 +15,43 @@ func (p *Plan) Sparse() bool {
 	return p.src.Holes != nil && p.src.Device.ID() != p.Dst.Device.ID()
 }
 
-// emit yields a step in the parts that it is carried out in.
-func (p *Plan) emit(s *Step, yield func(*Step, error) bool) bool {
+// emission yields steps in the parts that they are carried out in.
+type emission struct {
+	*Plan
+	yield func(*Step, error) bool
+}
+
+func (p emission) of(s *Step) bool {
 	switch {
 	case s.Method == account.Zero:
-		return p.emitZeroes(s, yield)
+		return p.ofZeroes(s)
 	case s.Method == account.Host && p.Sparse():
 		return parted(s, p.src.Holes, s.SrcOff, func(hole bool) bool {
 			if !hole {
-				return yield(s, nil)
+				return p.yield(s, nil)
 			}
 			s.Method, s.Reason = account.Zero, ReasonHole
-			return p.emitZeroes(s, yield)
+			return p.ofZeroes(s)
 		})
 	}
-	return s.align(yield)
+	return s.align(p.yield)
 }
 
-// emitZeroes yields a step whose source reads as zeroes: what the destination reads as,
+// ofZeroes yields a step whose source reads as zeroes: what the destination reads as,
 // where that is known, is left alone.
-func (p *Plan) emitZeroes(s *Step, yield func(*Step, error) bool) bool {
+func (p emission) ofZeroes(s *Step) bool {
 	switch {
 	case p.Dst.Holes != nil:
 		return parted(s, p.Dst.Holes, s.DstOff, func(hole bool) bool {
 			if hole {
 				s.Method = account.Skip
 			}
-			return yield(s, nil)
+			return p.yield(s, nil)
 		})
 	case s.unit > 0:
-		return s.wholeUnits(yield)
+		return s.wholeUnits(p.yield)
 	}
-	return yield(s, nil)
+	return p.yield(s, nil)
 }
 
 // parted calls do for each part of a step that is a hole of a file, or is none; off is

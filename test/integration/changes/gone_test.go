@@ -25,7 +25,7 @@ func TestUnplugged(t *testing.T) {
 	begun := make(chan struct{})
 	var once sync.Once
 	ended := start(t, src, dst, dispatch.Options{
-		Window: mib, Rate: func() int64 { return mib },
+		Window: mib, Pacing: dispatch.Pacing{Rate: func() int64 { return mib }},
 		Progress: func(p account.Progress) {
 			if p.Done >= enough {
 				once.Do(func() { close(begun) })

@@ -107,7 +107,7 @@ func TestReshapeMeetsCopy(t *testing.T) {
 	go func() {
 		defer close(ended)
 		report, err = copying.Copy(path, target, dispatch.Options{
-			Window: mib, Rate: func() int64 { return 2 * mib },
+			Window: mib, Pacing: dispatch.Pacing{Rate: func() int64 { return 2 * mib }},
 			Progress: func(p account.Progress) {
 				if p.Done > 2*mib && !started {
 					started = true

@@ -67,7 +67,7 @@ func TestConnectionBreaks(t *testing.T) {
 		}
 		c.server.Hangup()
 	}()
-	report, err := copying.Copy(src, dst, dispatch.Options{CommandTimeout: 30 * time.Second})
+	report, err := copying.Copy(src, dst, dispatch.Options{Waits: dispatch.Waits{CommandTimeout: 30 * time.Second}})
 	close(over)
 	<-broken
 	t.Logf("%+v, %v", report, err)

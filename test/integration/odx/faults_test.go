@@ -89,7 +89,7 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if tc.silent {
-				c.faulty(t, tc, c.disks[2], c.disks[3], dispatch.Options{CommandTimeout: 4 * time.Second})
+				c.faulty(t, tc, c.disks[2], c.disks[3], dispatch.Options{Waits: dispatch.Waits{CommandTimeout: 4 * time.Second}})
 				return
 			}
 			c.faulty(t, tc, src, dst, dispatch.Options{})

@@ -16,9 +16,9 @@ func Forked(t *testing.T, locked bool, owner remap.Owner) (*remap.Stack, map[str
 	}
 	st, err := remap.New([]*remap.Node{
 		{Dev: devs["disk"], Size: 200, BlockSize: 512, Leaf: &remap.Leaf{}},
-		{Dev: devs["one"], Size: 100, BlockSize: 512, Mutable: true, Locked: locked, Owner: owner, Layer: remap.Shifted{Layer: "dm:linear", Dev: devs["disk"]}},
-		{Dev: devs["two"], Size: 100, BlockSize: 512, Mutable: true, Layer: remap.Shifted{Layer: "dm:linear", Dev: devs["disk"], Start: 100}},
-		{Dev: devs["top"], Size: 200, BlockSize: 512, Mutable: true, Layer: halves{devs["one"], devs["two"]}},
+		{Dev: devs["one"], Size: 100, BlockSize: 512, Condition: remap.Condition{Mutable: true}, Quirks: remap.Quirks{Locked: locked}, Owner: owner, Layer: remap.Shifted{Layer: "dm:linear", Dev: devs["disk"]}},
+		{Dev: devs["two"], Size: 100, BlockSize: 512, Condition: remap.Condition{Mutable: true}, Layer: remap.Shifted{Layer: "dm:linear", Dev: devs["disk"], Start: 100}},
+		{Dev: devs["top"], Size: 200, BlockSize: 512, Condition: remap.Condition{Mutable: true}, Layer: halves{devs["one"], devs["two"]}},
 	})
 	if err != nil {
 		t.Fatal(err)
