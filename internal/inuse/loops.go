@@ -24,7 +24,7 @@ type boundLoop struct {
 // loops lists all loop devices that have a file. They claim nothing, neither the file
 // nor the device that it may be, and have no links in sysfs.
 func readLoops(sys sysblock.FS) ([]boundLoop, error) {
-	found, err := filepath.Glob(sys.Root().Path("sys/class/block/loop*/loop/backing_file"))
+	found, err := filepath.Glob(sys.Root().Class("block", "loop*").Path("loop/backing_file"))
 	if err != nil {
 		return nil, err
 	}

@@ -191,7 +191,7 @@ func (f *Facts) Leaf() *remap.Leaf {
 
 // Devs lists all block devices, in order of number.
 func (f FS) Devs() ([]remap.Dev, error) {
-	root := f.Root().Path("sys/dev/block")
+	root := string(f.Root().Blocks())
 	entries, err := os.ReadDir(root)
 	if err != nil {
 		return nil, sysfs.About(root, err)

@@ -32,7 +32,7 @@ func (s IOStat) Since(before IOStat) (ios uint64, underWay time.Duration) {
 
 // IOStat reads the counters of a device.
 func (f FS) IOStat(dev remap.Dev) (IOStat, error) {
-	path := f.Root().Path("sys/dev/block", dev.String(), "stat")
+	path := f.Root().Block(dev).Path("stat")
 	text, err := os.ReadFile(path)
 	if sysfs.Vanished(err) {
 		return IOStat{}, sysfs.About(dev.String(), ErrGone)

@@ -58,7 +58,7 @@ func (f FS) readings(name string) []reading {
 	}
 	if dev, err := remap.ParseDev(name); err == nil {
 		return append(readings, reading{what: "device number " + name, find: func() (remap.Dev, bool, error) {
-			found, err := sysfs.Dir(f.Root().Path("sys/dev/block")).Has(dev.String())
+			found, err := f.Root().Blocks().Has(dev.String())
 			return dev, found, err
 		}})
 	}
@@ -79,7 +79,7 @@ func (f FS) mapped(name string) reading {
 
 // kernelName finds a device by its name in /sys/class/block.
 func (f FS) kernelName(name string) (remap.Dev, bool, error) {
-	d := sysfs.Dir(f.Root().Path("sys/class/block", strings.ReplaceAll(name, "/", "!")))
+	d := f.Root().Class("block", strings.ReplaceAll(name, "/", "!"))
 	if found, err := d.Has("dev"); err != nil || !found {
 		return remap.Dev{}, false, err
 	}
@@ -90,7 +90,7 @@ func (f FS) kernelName(name string) (remap.Dev, bool, error) {
 // mappedName finds a device by its name in device-mapper. Another device can be shown
 // by the name that this one has.
 func (f FS) mappedName(name string) (remap.Dev, bool, error) {
-	names, err := filepath.Glob(f.Root().Path("sys/class/block/dm-*"))
+	names, err := filepath.Glob(string(f.Root().Class("block", "dm-*")))
 	if err != nil {
 		return remap.Dev{}, false, err
 	}

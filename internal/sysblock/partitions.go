@@ -2,7 +2,6 @@ package sysblock
 
 import (
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/dmcopy/dmcopy/internal/sysfs"
@@ -11,11 +10,11 @@ import (
 
 // Name is the kernel's name of a device.
 func (f FS) Name(dev remap.Dev) (string, error) {
-	d, err := filepath.EvalSymlinks(f.Root().Path("sys/dev/block", dev.String()))
+	d, err := f.Root().Find(dev)
 	if err != nil {
 		return "", sysfs.About(dev.String(), sysfs.Gone(err))
 	}
-	return filepath.Base(d), nil
+	return d.Name(), nil
 }
 
 // Partitions lists the partitions of a disk.
@@ -23,8 +22,8 @@ func (f FS) Partitions(disk *Facts) ([]remap.Dev, error) {
 	if disk.Part != nil {
 		return nil, nil
 	}
-	d := f.Root().Path("sys/dev/block", disk.Dev.String())
-	entries, err := os.ReadDir(d)
+	d := f.Root().Block(disk.Dev)
+	entries, err := os.ReadDir(string(d))
 	if err != nil {
 		return nil, sysfs.About(disk.Name, err)
 	}
@@ -33,7 +32,7 @@ func (f FS) Partitions(disk *Facts) ([]remap.Dev, error) {
 		if !entry.IsDir() || !strings.HasPrefix(entry.Name(), disk.Name) {
 			continue
 		}
-		part := sysfs.Dir(filepath.Join(d, entry.Name()))
+		part := sysfs.Dir(d.Path(entry.Name()))
 		if is, err := part.Has("partition"); err != nil || !is {
 			if err != nil {
 				return nil, sysfs.About(disk.Name, err)

@@ -17,7 +17,10 @@ func (r Root) Path(elem ...string) string {
 
 // Block is the directory of a block device, by the link of its number: what it leads
 // to is another device when the number is given to one.
-func (r Root) Block(dev remap.Dev) Dir { return Dir(r.Path("sys/dev/block", dev.String())) }
+func (r Root) Block(dev remap.Dev) Dir { return Dir(r.Blocks().Path(dev.String())) }
+
+// Blocks has those of all block devices.
+func (r Root) Blocks() Dir { return Dir(r.Path("sys/dev/block")) }
 
 // Class is the directory of a device of a class, by its name: "block" has all block
 // devices, partitions as well.

@@ -94,7 +94,7 @@ func refuseMade(name, path string) error {
 // refuseWithoutSys explains that nothing is known of devices, and of who uses a file, where
 // /sys is not.
 func refuseWithoutSys(sys sysblock.FS, name string) error {
-	if isMissing(sys.Root().Path("sys/dev/block")) {
+	if isMissing(string(sys.Root().Blocks())) {
 		return failure.Refuse(name, "cannot be looked at: /sys is not there, and only /sys describes devices", "mount it (mount -t sysfs sysfs /sys), or give it to the container")
 	}
 	return nil
