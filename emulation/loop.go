@@ -44,11 +44,7 @@ type loop struct {
 	pool  *blockio.Pool
 	log   *slog.Logger
 
-	// bell wakes the thread while it sleeps in the kernel.
-	bell     *bell
-	hung     bool // the kernel is to tell when the bell rings
-	sleeping atomic.Bool
-	rung     atomic.Bool
+	sleep
 
 	mu   sync.Mutex
 	mail []func() // to be done on the thread
@@ -61,6 +57,14 @@ type loop struct {
 	asked   int // requests of hands, ever, until memory is registered
 	ended   chan struct{}
 	err     error // of the end
+}
+
+// sleep is that of the thread, in the kernel.
+type sleep struct {
+	bell     *bell // wakes it
+	hung     bool  // the kernel is to tell when the bell rings
+	sleeping atomic.Bool
+	rung     atomic.Bool
 }
 
 // newLoop starts the thread.
