@@ -44,7 +44,7 @@ type loop struct {
 	pool  *blockio.Pool
 	log   *slog.Logger
 
-	sleep
+	waking
 
 	mu   sync.Mutex
 	mail []func() // to be done on the thread
@@ -59,10 +59,10 @@ type loop struct {
 	err     error // of the end
 }
 
-// sleep is that of the thread, in the kernel.
-type sleep struct {
-	bell     *bell // wakes it
-	hung     bool  // the kernel is to tell when the bell rings
+// waking is how the thread is woken while it sleeps in the kernel.
+type waking struct {
+	bell     *bell
+	hung     bool // the kernel is to tell when the bell rings
 	sleeping atomic.Bool
 	rung     atomic.Bool
 }
