@@ -39,7 +39,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "in use: a command of LVM is waited for",
-		symbol: "ends.opener.patienceFor", old: "return max(sharerPatience, o.patience)", new: "return sharerPatience",
+		symbol: "ends.sharing.patienceFor", old: "return max(sharerPatience, s.patience)", new: "return sharerPatience",
 		in: "./internal/dispatch/ends", tests: "TestSharedWithLVM",
 	},
 	{
@@ -114,7 +114,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "users: whoever may write to a source at the end of its copy counts",
-		symbol: "ends.openSource", old: "\tend.used = o.stillUnwritten\n", new: "",
+		symbol: "ends.openSource", old: "\tend.used = sharing{o}.stillUnwritten\n", new: "",
 		in: "./dispatch", tests: "TestSourceTaken",
 	},
 	{
@@ -139,7 +139,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "layers: a device that is suspended for a moment is waited for",
-		symbol: "ends.opener.awaitResume", old: "case time.Now().After(deadline):", new: "case !deadline.IsZero():",
+		symbol: "ends.suspension.awaitEnd", old: "case time.Now().After(deadline):", new: "case !deadline.IsZero():",
 		in: "./internal/dispatch/ends", tests: "TestOpenWaits",
 	},
 	{
@@ -804,7 +804,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "a copy that is complete is not turned round",
-		symbol: "main.app.openState", old: "complete && !f.restart && turnedRound(done, plan)", new: "complete && !f.restart && turnedRound(done, plan) && false",
+		symbol: "main.copyCmd.openState", old: "complete && !f.restart && turnedRound(done, plan)", new: "complete && !f.restart && turnedRound(done, plan) && false",
 		in: "./cmd/dmcopy", tests: "TestScripts/messages",
 	},
 	{
@@ -819,7 +819,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "what a refused copy has created is removed",
-		symbol: "main.app.runCopy", old: "if report == nil { // nothing was begun", new: "if false {",
+		symbol: "main.copyCmd.run", old: "if report == nil { // nothing was begun", new: "if false {",
 		in: "./cmd/dmcopy", tests: "TestScripts/files",
 	},
 	{
@@ -904,7 +904,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "a copied UUID is reported",
-		symbol: "main.app.runCopy", old: "warnings = append(warnings, a.warn(a.equalUUIDs(ctx, job))...)", new: "_ = a.equalUUIDs(ctx, job)",
+		symbol: "main.copyCmd.run", old: "warnings = append(warnings, a.warn(warner{a.app}.equalUUIDs(ctx, job))...)", new: "_ = a.equalUUIDs(ctx, job)",
 		in: "./cmd/dmcopy", tests: "TestEqualUUIDs",
 	},
 	{
@@ -1379,12 +1379,12 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "in use: devices that share storage with a destination",
-		symbol: "ends.opener.claimUnused", old: "if err := o.refuseSharedDestination(ctx); err != nil {", new: "if err := error(nil); err != nil {",
+		symbol: "ends.opener.claimUnused", old: "if err := (sharing{o}).refuseDestination(ctx); err != nil {", new: "if err := error(nil); err != nil {",
 		in: "./internal/dispatch/ends", tests: "TestShared|TestSharedLoops",
 	},
 	{
 		guard:  "in use: devices that share storage with a source",
-		symbol: "ends.opener.claimStill", old: "if err := o.refuseSharedSource(ctx); err != nil {", new: "if err := error(nil); err != nil {",
+		symbol: "ends.opener.claimStill", old: "if err := (sharing{o}).refuseSource(ctx); err != nil {", new: "if err := error(nil); err != nil {",
 		in: "./internal/dispatch/ends", tests: "TestShared|TestSharedLoops",
 	},
 	{
