@@ -81,6 +81,10 @@ func (m *Member) notes(l *leg) (what []string) {
 	say(l.is("want_replacement"), "is marked for replacement")
 	say(l.is("write_error"), "has had write errors")
 	say(l.muddled && !l.is("blocked"), "has an incomplete list of bad blocks: dmcopy does not read it")
-	say(len(l.bad) > 0, fmt.Sprintf("has bad blocks in %d places: dmcopy does not read them", len(l.bad)))
+	places := "1 place"
+	if len(l.bad) > 1 {
+		places = fmt.Sprintf("%d places", len(l.bad))
+	}
+	say(len(l.bad) > 0, "has bad blocks in "+places+": dmcopy does not read them")
 	return what
 }
