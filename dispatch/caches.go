@@ -36,7 +36,9 @@ func (c *caches) drop(ctx context.Context) error { return c.dropOf(ctx, machine.
 // dropStale makes what was copied visible at every level: what programs have read of
 // the destination before is not what is there now, and whoever writes a byte of it
 // would have the kernel write a whole page.
-func (c *caches) dropStale(ctx context.Context) error { return c.dropOf(ctx, machine.PartBelow) }
+func (c *caches) dropStale(ctx context.Context) error {
+	return failure.TooLate(c.dropOf(ctx, machine.PartBelow))
+}
 
 // dropOf drops the caches of devices that have such a part in the copy, or a greater
 // one. A device that is gone by now has no cache any more.

@@ -285,7 +285,7 @@ func (a copyCmd) run(ctx context.Context, from, to string, f *copyFlags) error {
 	warnings := a.warn(slices.Concat(f.outdated(), warner{a.app}.unseen(job), warner{a.app}.exhausts(w, job)))
 	a.created(job)
 	report, err := a.carryOut(ctx, w, job, opts, f.progress.value)
-	err = w.explain(noRoom(beyondLimit(err, job), job, string(f.state.file)), job)
+	err = w.explain(err, job, string(f.state.file))
 	warnings = append(warnings, a.warn(afterwards(report, job))...)
 	if err == nil {
 		warnings = append(warnings, a.warn(warner{a.app}.equalUUIDs(ctx, job))...)
@@ -317,5 +317,9 @@ func (a copyCmd) carryOut(ctx context.Context, w *world, job dispatch.Job, opts 
 	opts.Progress = u.update
 	a.draining.Store(true)
 	defer a.draining.Store(false)
-	return dispatch.New(w).Copy(ctx, job, opts)
+	report, err := dispatch.New(w).Copy(ctx, job, opts)
+	if errors.Is(err, dispatch.ErrRefused) || errors.Is(err, dispatch.ErrUsage) {
+		return nil, err // nothing was begun
+	}
+	return report, err
 }

@@ -56,6 +56,7 @@ var exitCases = []struct {
 	{2, "behind the end", "copy --src-offset 1G a same", "a ends at byte"},
 	{2, "onto itself", "copy a a", "onto itself"},
 	{2, "written twice", "copy --range 0:0:9 --range 9:0:9 a same", "writes as well"},
+	{2, "the state in place of the output", "copy --state {partial} a same >{partial}", "where the output goes"},
 	{2, "half a block", "copy --length 1 {src} {dst}", "not a multiple of"},
 	{2, "no snapshot", "plan --stack a b c", "not a stack snapshot"},
 	{2, "ranges in a directory", "copy --ranges . a same", "is a directory"},
@@ -105,6 +106,7 @@ var exitCases = []struct {
 	{6, "no state", "resume none", "cannot be opened"},
 	{6, "not a state", "status a", "not a state file"},
 	{6, "another copy's state", "copy --state {partial} a small", "too small"},
+	{6, "a state file that cannot be replaced", "copy --state {appendonly}/s a same", "append-only directory"},
 	{6, "a source that could not be written back", "copy {unwritten} ./new", "could not be written to its storage"},
 	{6, "regular file, frozen", "copy --freeze a same", "cannot be frozen"},
 
@@ -235,10 +237,11 @@ func exitArgs(t *testing.T, dir, args string) string {
 			claim(t, path)
 			return path
 		},
-		"{unwritten}": func() string { return unwrittenFile(t) },
-		"{full}":      func() string { return fullFileSystem(t) },
-		"{readonly}":  func() string { return fileSystem(t, unix.MS_RDONLY) },
-		"{partial}":   func() string { return filepath.Join(t.TempDir(), "state") },
+		"{appendonly}": func() string { return appendOnly(t) },
+		"{unwritten}":  func() string { return unwrittenFile(t) },
+		"{full}":       func() string { return fullFileSystem(t) },
+		"{readonly}":   func() string { return fileSystem(t, unix.MS_RDONLY) },
+		"{partial}":    func() string { return filepath.Join(t.TempDir(), "state") },
 	} {
 		if strings.Contains(args, name) {
 			args = strings.ReplaceAll(args, name, prepare())
@@ -282,8 +285,32 @@ func fullFileSystem(t *testing.T) string { return fileSystem(t, 0) }
 // full pool is: what was written to it is in the page cache, and gets no further.
 func unwrittenFile(t *testing.T) string {
 	t.Helper()
+	path := filepath.Join(ext4(t, "size=2m"), "file")
+	if err := os.WriteFile(path, bytes.Repeat([]byte{0x5A}, 4<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// appendOnly is a directory whose files can be added to, and not replaced.
+func appendOnly(t *testing.T) string {
+	t.Helper()
+	dir, err := os.Open(ext4(t, "size=16m"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := unix.IoctlSetPointerInt(int(dir.Fd()), unix.FS_IOC_SETFLAGS, unix.STATX_ATTR_APPEND); err != nil { // FS_APPEND_FL is the same bit
+		t.Fatal(err)
+	}
+	return dir.Name()
+}
+
+// ext4 mounts a file system on a disk of 32 MiB, whose file is on a tmpfs with these options.
+func ext4(t *testing.T, options string) string {
+	t.Helper()
 	const disk = 32 << 20
-	image := filepath.Join(memory(t, 0, "size=2m"), "image")
+	image := filepath.Join(memory(t, 0, options), "image")
 	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, disk)); err != nil {
 		t.Fatal(err)
 	}
@@ -299,11 +326,7 @@ func unwrittenFile(t *testing.T) string {
 			t.Error(err)
 		}
 	})
-	path := filepath.Join(dir, "file")
-	if err := os.WriteFile(path, bytes.Repeat([]byte{0x5A}, 4<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return dir
 }
 
 func fileSystem(t *testing.T, flags uintptr) string {

@@ -35,3 +35,17 @@ func isEnd(path string, e ends.Endpoint) bool {
 	end, isToo := two.Sys().(*syscall.Stat_t)
 	return isDevice && isToo && one.Mode().Type() == os.ModeDevice && two.Mode().Type() == os.ModeDevice && device.Rdev == end.Rdev
 }
+
+// isOutput tells whether a path is the regular file that standard output or error go to.
+func isOutput(path string) bool {
+	named, err := os.Stat(path)
+	if err != nil || !named.Mode().IsRegular() {
+		return false
+	}
+	for _, f := range []*os.File{os.Stdout, os.Stderr} {
+		if open, err := f.Stat(); err == nil && os.SameFile(named, open) {
+			return true
+		}
+	}
+	return false
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
 	"github.com/dmcopy/dmcopy/internal/journal"
+	"github.com/dmcopy/dmcopy/remap"
 )
 
 // What was found unequal, or not read, is not called equal.
@@ -121,6 +123,38 @@ func TestCommandsOfNothing(t *testing.T) {
 	} {
 		if got := commands(&r); got != want {
 			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// smaller is a device that has shrunk since it was opened.
+type smaller struct {
+	device
+	was, has int64
+}
+
+func (d smaller) Size() int64             { return d.was }
+func (d smaller) SizeNow() (int64, error) { return d.has, nil }
+
+// TestShrunkEnd: where a device ends is neither a bad sector nor a lack of room.
+func TestShrunkEnd(t *testing.T) {
+	dev := remap.Dev{Major: 7}
+	for name, c := range map[string]struct {
+		src, dst int64 // bytes that are left of 4096
+		err      error
+		want     string
+	}{
+		"source":      {2048, 4096, &emulation.Error{Op: "read", Err: io.ErrUnexpectedEOF}, "a was made smaller while it was copied: it has 2048 bytes now, and had 4096"},
+		"destination": {4096, 512, &emulation.Error{Op: "write", Err: unix.ENOSPC}, "b was made smaller while it was copied: it has 512 bytes now, and had 4096"},
+		"neither":     {4096, 4096, &emulation.Error{Op: "write", Err: unix.ENOSPC}, "there is no room left for b"},
+	} {
+		job := dispatch.Job{
+			Src: ends.Endpoint{Name: "a", Dev: dev, Device: smaller{was: 4096, has: c.src}},
+			Dst: ends.Endpoint{Name: "b", Dev: dev, Device: smaller{was: 4096, has: c.dst}},
+		}
+		w := &world{lost: func(remap.Dev) ([]string, error) { return nil, nil }}
+		if err := w.explain(c.err, job, ""); !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -52,6 +52,8 @@ func (a copyCmd) openState(f *stateFlags, job dispatch.Job, live bool) (*journal
 	switch {
 	case isEnd(path, job.Src):
 		return nil, usage("--state %s: this is %s, which is to be copied", shown(path), shown(job.Src.Name))
+	case isOutput(path):
+		return nil, usage("--state %s: this is where the output goes, which the state would replace", shown(path))
 	case isEnd(path, job.Dst):
 		return nil, usage("--state %s: this is %s, which is to be overwritten", shown(path), shown(job.Dst.Name))
 	}
@@ -118,6 +120,8 @@ func explainState(path string, err error) error {
 		refusal.Reason, refusal.Way = "is "+why.Error(), "wait for it, or end it"
 	case errors.Is(err, journal.ErrUnsafe):
 		refusal.Reason, refusal.Way = "is "+why.Error(), "name a file of your own"
+	case errors.Is(err, journal.ErrAppendOnly):
+		refusal.Reason, refusal.Way = "is "+why.Error(), "name a file in another directory"
 	case errors.Is(err, journal.ErrEmpty):
 		refusal.Reason, refusal.Way = "is empty: "+why.Error(), "look again, or run the copy itself"
 	case errors.Is(err, journal.ErrFormat):

@@ -7,15 +7,38 @@ import (
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/dispatch/plan"
 )
 
 // explain says why an end cannot be read or written. Of a snapshot that is lost no sector
 // can be read any more: zeroes instead of all of them are no way out.
-func (w *world) explain(err error, job dispatch.Job) error {
+func (w *world) explain(err error, job dispatch.Job, state string) error {
 	if lost := w.lostSnapshot(err, job); lost != err {
 		return lost
 	}
-	return unreadableEnd(err, job)
+	if small := shrunkEnd(err, job); small != err {
+		return small
+	}
+	return unreadableEnd(noRoom(beyondLimit(err, job), job, state), job)
+}
+
+// shrunkEnd says of I/O that failed that the device it went to was made smaller: beyond the
+// end of a device, reads are short, and a write finds no room.
+func shrunkEnd(err error, job dispatch.Job) error {
+	var failed *emulation.Error
+	if !errors.As(err, &failed) {
+		return err
+	}
+	for _, end := range []dispatch.Endpoint{job.Src, job.Dst} {
+		device, ok := end.Device.(interface{ SizeNow() (int64, error) })
+		if !ok || end.Dev.IsZero() {
+			continue
+		}
+		if has, sizeErr := device.SizeNow(); sizeErr == nil && has < end.Device.Size() {
+			return fmt.Errorf("%s: %w", plan.Shrunk(end.Name, has, end.Device.Size()), err)
+		}
+	}
+	return err
 }
 
 // unreadableEnd says which end has sectors that fail, as it was named, and what can be

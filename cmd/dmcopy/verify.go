@@ -180,7 +180,7 @@ func (a verifyCmd) verdictText(v *verdict, job dispatch.Job) error {
 			if v.Truncated {
 				more = "at least " + more
 			}
-			fmt.Fprintf(w, "and %s (--json lists them)\n", more)
+			fmt.Fprintf(w, "and %s (--json lists more of them)\n", more)
 			break
 		}
 		fmt.Fprintf(w, "%16d  %16d  %12d\n", m.SrcOffset, m.DstOffset, m.Length)

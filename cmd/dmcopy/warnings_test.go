@@ -112,7 +112,7 @@ func TestLostSnapshot(t *testing.T) {
 	}
 	// Zeroes instead of all of it are no way out.
 	read := &emulation.Error{Op: "read", Device: "/dev/dm-1", Err: unix.EIO}
-	if err := w.explain(read, job); !strings.HasPrefix(err.Error(), want) {
+	if err := w.explain(read, job, ""); !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("%v", err)
 	}
 	if err := w.lostSnapshot(unix.ENOSPC, job); err != unix.ENOSPC {

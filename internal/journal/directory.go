@@ -43,6 +43,9 @@ func openDirectory(path string) (osDirectory, error) {
 	if err = unix.Fstat(int(f.Fd()), &st); err == nil {
 		err = lockable(&st)
 	}
+	if err == nil && appendOnly(int(f.Fd())) {
+		err = ErrAppendOnly
+	}
 	if err != nil {
 		return osDirectory{}, errors.Join(err, f.Close())
 	}
@@ -56,6 +59,14 @@ func lockable(st *unix.Stat_t) error {
 		return fmt.Errorf("%w: everybody may rename files in its directory", ErrUnsafe)
 	}
 	return nil
+}
+
+// appendOnly is what chattr +a makes of a directory. A file system that does not tell has
+// no such directories.
+func appendOnly(fd int) bool {
+	var st unix.Statx_t
+	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, 0, &st)
+	return err == nil && st.Attributes&unix.STATX_ATTR_APPEND != 0
 }
 
 func (d osDirectory) fd() int { return int(d.Fd()) }

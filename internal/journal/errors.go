@@ -19,6 +19,8 @@ var (
 	ErrBusy = errors.New("in use by a copy that goes on")
 	// ErrUnsafe: somebody else could have put the file there, or change it.
 	ErrUnsafe = errors.New("not to be trusted")
+	// ErrAppendOnly: no file of the directory can be replaced.
+	ErrAppendOnly = errors.New("in an append-only directory, where no file can be replaced")
 	// ErrReplaced: another file has got the name. It is left as it is.
 	ErrReplaced = errors.New("replaced by another file while the copy went on")
 	// ErrTooLarge: the map has more parts than a file may have.

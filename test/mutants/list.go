@@ -1473,6 +1473,21 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "TestStalePartitions",
 	},
 	{
+		guard:  "a state file in an append-only directory is refused before it is made",
+		symbol: "journal.openDirectory", old: "err == nil && appendOnly(int(f.Fd()))", new: "false",
+		in: "./cmd/dmcopy", tests: "TestExitCases",
+	},
+	{
+		guard:  "a device that was made smaller is not taken for one with bad sectors",
+		symbol: "main.shrunkEnd", old: "has < end.Device.Size()", new: "has < 0",
+		in: "./cmd/dmcopy", tests: "TestShrunkEnd",
+	},
+	{
+		guard:  "the state does not take the place of the output",
+		symbol: "main.isOutput", old: "err == nil && os.SameFile(named, open)", new: "err == nil && os.SameFile(named, open) && false",
+		in: "./cmd/dmcopy", tests: "TestExitCases",
+	},
+	{
 		guard:  "dirty partitions of a source written back",
 		symbol: "dispatch.caches.touch", old: "part = max(part, machine.PartSource)", new: "part = max(part, machine.PartBelowSource)",
 		in: "./dispatch", tests: "TestDirtyPartition",

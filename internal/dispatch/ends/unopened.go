@@ -45,6 +45,8 @@ func becauseOf(number unix.Errno) (reason, way string) {
 		return "cannot be opened: there are too many open files", "raise the limit (ulimit -n), or close some of them"
 	case unix.EISDIR:
 		return "is a directory", "name a device or a file"
+	case unix.EPERM, unix.EACCES:
+		return "cannot be looked at: " + number.Error(), "run as root, and outside of a container that forbids system calls (seccomp)"
 	case unix.EIO:
 		return "cannot be opened: " + number.Error(), "check the hardware (dmesg has more)"
 	}

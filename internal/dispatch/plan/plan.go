@@ -136,11 +136,16 @@ func (p *Plan) shrunk(err error) error {
 	}
 	for _, end := range []ends.Endpoint{p.src, p.Dst} {
 		if had, has := end.Device.Size(), p.Stack.Node(end.Dev).Size.Bytes(); has < had {
-			return fmt.Errorf("%s was made smaller while it was copied: it has %d bytes now, and had %d: make it as large as it was and copy again, or copy what fits with --length: %w",
-				failure.Quote(end.Name), has, had, err)
+			return fmt.Errorf("%s: %w", Shrunk(end.Name, has, had), err)
 		}
 	}
 	return err
+}
+
+// Shrunk says that an end was made smaller, from and to so many bytes, and what to do.
+func Shrunk(name string, has, had int64) string {
+	return fmt.Sprintf("%s was made smaller while it was copied: it has %d bytes now, and had %d: make it as large as it was and copy again, or copy what fits with --length",
+		failure.Quote(name), has, had)
 }
 
 func sectorAligned(r byterange.Range) bool {
