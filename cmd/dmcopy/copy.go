@@ -155,7 +155,7 @@ func (a copyCmd) command() *cobra.Command {
 		ValidArgsFunction: completeDevices(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.dryRun {
-				return planCmd{a.app}.planCopy(cmd.Context(), args[0], args[1], f)
+				return planCmd(a).planCopy(cmd.Context(), args[0], args[1], f)
 			}
 			return a.run(cmd.Context(), args[0], args[1], f)
 		},
@@ -282,13 +282,13 @@ func (a copyCmd) run(ctx context.Context, from, to string, f *copyFlags) error {
 		opts.Journal, kept = state, state.Done() > 0
 	}
 	w := f.live(a.app, copydomain.CrossEnable)
-	warnings := a.warn(slices.Concat(f.outdated(), warner{a.app}.unseen(job), warner{a.app}.exhausts(w, job)))
+	warnings := a.warn(slices.Concat(f.outdated(), warner(a).unseen(job), warner(a).exhausts(w, job)))
 	a.created(job)
 	report, err := a.carryOut(ctx, w, job, opts, f.progress.value)
 	err = w.explain(err, job, string(f.state.file))
 	warnings = append(warnings, a.warn(afterwards(report, job))...)
 	if err == nil {
-		warnings = append(warnings, a.warn(warner{a.app}.equalUUIDs(ctx, job))...)
+		warnings = append(warnings, a.warn(warner(a).equalUUIDs(ctx, job))...)
 	}
 	if !errors.Is(err, inflight.ErrStuck) {
 		if report == nil { // nothing was begun

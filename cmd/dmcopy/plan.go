@@ -76,7 +76,7 @@ func (a planCmd) openDry(ctx context.Context, from, to string, chosen []byterang
 	if err != nil {
 		return job, err
 	}
-	if err := errors.Join(copyCmd{a.app}.refuseOwn(job, f), f.freeze.refuse(job, string(f.state.file))); err != nil {
+	if err := errors.Join(copyCmd(a).refuseOwn(job, f), f.freeze.refuse(job, string(f.state.file))); err != nil {
 		return job, errors.Join(err, job.Src.Close(), job.Dst.Close())
 	}
 	return job, nil
@@ -128,7 +128,7 @@ func (a planCmd) planWith(ctx context.Context, f *copyFlags, open func([]byteran
 	}
 	w := f.live(a.app, copydomain.CrossForecast)
 	engine := dispatch.New(w)
-	a.warn(slices.Concat(f.outdated(), warner{a.app}.unseen(job), warner{a.app}.exhausts(w, job)))
+	a.warn(slices.Concat(f.outdated(), warner(a).unseen(job), warner(a).exhausts(w, job)))
 	err = a.printPlan(engine.Plan(ctx, job, opts), job)
 	a.forecast(w)
 	if err == nil {

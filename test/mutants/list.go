@@ -904,7 +904,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "a copied UUID is reported",
-		symbol: "main.copyCmd.run", old: "warnings = append(warnings, a.warn(warner{a.app}.equalUUIDs(ctx, job))...)", new: "_ = warner{a.app}.equalUUIDs(ctx, job)",
+		symbol: "main.copyCmd.run", old: "warnings = append(warnings, a.warn(warner(a).equalUUIDs(ctx, job))...)", new: "_ = warner(a).equalUUIDs(ctx, job)",
 		in: "./cmd/dmcopy", tests: "TestEqualUUIDs",
 	},
 	{

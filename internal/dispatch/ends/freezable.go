@@ -62,7 +62,7 @@ func (f freezing) fileSystem(ctx context.Context) (*freeze.FileSystem, error) {
 	if dev.IsZero() {
 		return nil, failure.Refuse(f.name, "is not mounted read-write: there is nothing to freeze", "leave out --freeze")
 	}
-	if err := (sharing{f.opener}).refuseFrozen(ctx, uses); err != nil {
+	if err := sharing(f).refuseFrozen(ctx, uses); err != nil {
 		return nil, err
 	}
 	return f.mounted(dev)
