@@ -37,6 +37,10 @@ const (
 	idCancel
 )
 
+// numbers is how many requests have IDs of their own, one after the other, whichever hands make
+// them: a completion of a request that was made long ago, by a hand that is gone, is no other's.
+const numbers = 1 << 30
+
 // loop owns a ring and the thread that it belongs to. On it, hands make requests and go on with
 // their completions.
 type loop struct {
@@ -53,8 +57,9 @@ type loop struct {
 	batches []*batch
 	table   []*hand // by slot
 	vacant  []uint32
-	awaited int // calls that somebody else makes for hands
-	asked   int // requests of hands, ever, until memory is registered
+	number  uint64 // of the last request of a hand
+	awaited int    // calls that somebody else makes for hands
+	asked   int    // requests of hands, ever, until memory is registered
 	ended   chan struct{}
 	err     error // of the end
 }
@@ -248,8 +253,8 @@ func (l *loop) dismiss(h *hand) {
 // ask makes the request of a hand. There is room for it.
 func (l *loop) ask(h *hand, write bool, fd int, p []byte, off int64) {
 	l.register()
-	const one = 1 << 32
-	h.id = (h.id+one)&^(one-1) | uint64(h.slot)
+	l.number = (l.number + 1) % numbers
+	h.id = l.number<<32 | uint64(h.slot)
 	h.asked = true
 	if write {
 		l.queue.Write(h.id, fd, p, off)

@@ -220,13 +220,20 @@ func (h *hand) transfer(e *end, write bool, p []byte, off int64) (int, error) {
 	}
 	h.batch.loop.ask(h, write, t.FD, p[:min(t.Len, len(p))], off)
 	h.yield(struct{}{})
-	if !errors.Is(h.err, errWithdrawn) {
+	if !h.dropped() {
 		return t.End(h.n, h.err)
 	}
 	if _, err := t.End(0, unix.EAGAIN); !errors.Is(err, unix.EAGAIN) {
 		return 0, err
 	}
 	return h.once(e, write, p, off)
+}
+
+// dropped tells whether the kernel has not carried out the request, although nobody has called it
+// off: it does so when signals keep it from starting a thread for it (io_uring/io-wq.c,
+// io_should_retry_thread), as Go's scheduler sends them.
+func (h *hand) dropped() bool {
+	return errors.Is(h.err, errWithdrawn) || errors.Is(h.err, unix.ECANCELED) && h.ctx.Err() == nil
 }
 
 // once has somebody else make the call.

@@ -92,10 +92,14 @@ func TestRingTroubles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var told log
+			var kernels []*enginetest.Kernel
 			data := someBytes(1, 1<<20)
 			src, dst := asyncMemory("source", int64(len(data))), asyncMemory("destination", int64(len(data)))
 			src.Fill(data)
-			engine := newEngine(t, overKernel(3, c.set), emulation.Options{QueueDepth: 4, BlockSize: 4096, Log: told.logger()})
+			engine := newEngine(t, overKernel(3, func(k *enginetest.Kernel) {
+				c.set(k)
+				kernels = append(kernels, k)
+			}), emulation.Options{QueueDepth: 4, BlockSize: 4096, Log: told.logger()})
 			for round := range 3 {
 				dst.Fill(make([]byte, len(data)))
 				result, err := engine.Copy(context.Background(), src, dst, slices.Values([]emulation.Op{{Len: int64(len(data))}}), emulation.Observer{})
@@ -105,6 +109,11 @@ func TestRingTroubles(t *testing.T) {
 			}
 			if !strings.Contains(told.String(), c.told) {
 				t.Errorf("nobody was told of %q: %s", c.told, told.String())
+			}
+			for _, k := range kernels {
+				if n := k.Repeated(); n > 0 {
+					t.Errorf("%d transfers had the ID of an earlier one", n)
+				}
 			}
 		})
 	}

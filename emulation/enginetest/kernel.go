@@ -15,7 +15,7 @@ import (
 
 // Kernel stands for io_uring: it carries out the transfers of Memories whose Config says so. It
 // is as unkind as it may be: requests are carried out and completed in any order, some are not
-// taken at first or for good, and waiting ends without a reason.
+// taken at first or for good, or canceled, and waiting ends without a reason.
 type Kernel struct {
 	entries int
 	// RefusesAfter is how often it is entered before it takes no requests any more; 0: it goes on
@@ -35,7 +35,8 @@ type Kernel struct {
 	underWay int
 	entered  int
 	memory   []byte
-	last     uint64 // ID of a completion that was taken
+	last     uint64         // ID of a completion that was taken
+	made     map[uint64]int // how many requests, by ID
 }
 
 // call is a request.
@@ -48,7 +49,7 @@ type call struct {
 
 // NewKernel makes one for so many requests at a time.
 func NewKernel(entries int, seed uint64) *Kernel {
-	k := &Kernel{entries: entries, random: rand.New(rand.NewPCG(seed, 0)), running: map[uint64]*call{}}
+	k := &Kernel{entries: entries, random: rand.New(rand.NewPCG(seed, 0)), running: map[uint64]*call{}, made: map[uint64]int{}}
 	k.changed = sync.NewCond(&k.mu)
 	return k
 }
@@ -136,7 +137,21 @@ func (k *Kernel) queue(id uint64, do func() (int, error)) {
 		panic("a request that there is no room for")
 	}
 	k.queued = append(k.queued, &call{id: id, do: do})
+	k.made[id]++
 	k.underWay++
+}
+
+// Repeated is how many transfers had the ID of an earlier one: a completion that is strange, or
+// late, could be taken for theirs.
+func (k *Kernel) Repeated() (n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for id, times := range k.made {
+		if id>>63 == 0 {
+			n += times - 1
+		}
+	}
+	return n
 }
 
 // Full tells whether there is no room.
@@ -178,7 +193,7 @@ func (k *Kernel) run(c *call, later int) {
 	}
 	k.mu.Lock()
 	c.begun = true
-	canceled := c.canceled
+	canceled := c.canceled || c.id>>63 == 0 && k.random.IntN(50) == 0 // also without a reason
 	k.mu.Unlock()
 	n, err := 0, error(unix.ECANCELED)
 	if !canceled {

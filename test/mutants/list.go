@@ -1544,7 +1544,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "ring: what the kernel does not take is transferred otherwise",
-		symbol: "emulation.hand.transfer", old: "if !errors.Is(h.err, errWithdrawn) {", new: "if h.err == nil || !errors.Is(h.err, unix.EPERM) {",
+		symbol: "emulation.hand.dropped", old: "errors.Is(h.err, errWithdrawn) || ", new: "",
 		in: "./emulation", tests: "TestRingTroubles",
 	},
 	{
@@ -1576,5 +1576,15 @@ var mutants = []mutant{
 		guard:  "ring: a transfer is under way until the kernel has answered",
 		symbol: "inflight.watched.Async", old: "end := t.End\n", new: "over()\n\t\tend := t.End\n",
 		in: "./internal/dispatch/inflight", tests: "TestWatchAsync",
+	},
+	{
+		guard:  "ring: what the kernel cancels by itself is transferred otherwise",
+		symbol: "emulation.hand.dropped", old: " || errors.Is(h.err, unix.ECANCELED) && h.ctx.Err() == nil", new: "",
+		in: "./emulation", tests: "TestRingTroubles",
+	},
+	{
+		guard:  "ring: an answer to a request of a hand that is gone is nobody else's",
+		symbol: "emulation.loop.ask", old: "h.id = l.number<<32 | uint64(h.slot)", new: "h.id = (h.id+1<<32)&^(1<<32-1) | uint64(h.slot)",
+		in: "./emulation", tests: "TestRingTroubles",
 	},
 }
