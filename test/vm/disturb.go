@@ -2,6 +2,7 @@ package vm
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 )
@@ -131,8 +132,12 @@ func Unplug(device string) error { return QMP("device_del", map[string]any{"id":
 
 // PlugController adds one more controller to the subsystem of an NVMe disk that has Controllers > 1.
 func PlugController(serial string, number int) error {
-	return QMP("device_add", map[string]any{"driver": "nvme", "id": fmt.Sprintf("%s-c%d", serial, number), "serial": serial,
-		"subsys": serial + "-subsys"}, nil)
+	id := fmt.Sprintf("%s-c%d", serial, number)
+	device := map[string]any{"driver": "nvme", "id": id, "serial": serial, "subsys": serial + "-subsys"}
+	if archOf(os.Getenv("DMCOPY_VM_KERNEL")).ports {
+		device["bus"] = portOf(id)
+	}
+	return QMP("device_add", device, nil)
 }
 
 // qemuIO runs a qemu-io command on a disk; those used here print something only when they fail. It names the device, not

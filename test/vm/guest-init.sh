@@ -1,6 +1,6 @@
 # PID 1 of a guest: prepare the system, run /dmcopy/boot/payload, tell the host its exit code.
 # Shared by the host at every boot, so a change needs no new image.
-fail() { echo "dmcopy: $*" >/dev/ttyS0; echo o >/proc/sysrq-trigger; sleep 60; }
+fail() { echo "dmcopy: $*" >/dev/console; echo o >/proc/sysrq-trigger; sleep 60; }
 
 mkdir -p /dev/pts /dev/shm
 mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts

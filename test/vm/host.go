@@ -66,7 +66,7 @@ func (m Machine) Run(ctx context.Context, p Payload) (exitCode int, err error) {
 	if m, err = m.withDefaults(); err != nil {
 		return -1, fmt.Errorf("machine: %w", err)
 	}
-	img, err := ensureImage()
+	img, err := ensureImage(archOf(m.Kernel))
 	if err != nil {
 		return -1, err
 	}
@@ -128,7 +128,7 @@ func (g *guest) prepare(ctx context.Context) error {
 		return err
 	}
 	for _, pkg := range g.machine.Programs {
-		if err := buildProgram(ctx, pkg, filepath.Join(boot, "bin")); err != nil {
+		if err := buildProgram(ctx, g.image.arch, pkg, filepath.Join(boot, "bin")); err != nil {
 			return err
 		}
 	}
@@ -162,13 +162,8 @@ func openBacking(dir string, size int64) (*os.File, error) {
 }
 
 // buildProgram builds a main package static into dir.
-func buildProgram(ctx context.Context, pkg, dir string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir+"/", pkg)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
-	}
-	return nil
+func buildProgram(ctx context.Context, a arch, pkg, dir string) error {
+	return a.goCommand(ctx, "build", "-o", dir+"/", pkg)
 }
 
 // payloadScript is the shell script that init runs. It copies the program into memory first: paging a Go binary in over 9p
@@ -299,7 +294,7 @@ const zeroedMemory = "GLIBC_TUNABLES=glibc.malloc.tcache_count=0:glibc.malloc.pe
 // command puts QEMU's command line together. It inherits the backing file of each disk, and one end of a socket pair for
 // each channel and for the monitor.
 func (g *guest) command(output *bytes.Buffer) (cmd *exec.Cmd, monitorConn *os.File, err error) {
-	cmd = exec.Command("qemu-system-x86_64")
+	cmd = exec.Command(g.image.arch.emulator)
 	cmd.Env = append(os.Environ(), zeroedMemory)
 	cmd.Stdout, cmd.Stderr = output, output
 	inherit := func(f *os.File) (fd int) {

@@ -19,18 +19,21 @@ var setupScript string
 const rootSerial = "dmcopy-root"
 
 // image is a directory that setup.sh has built.
-type image struct{ dir string }
+type image struct {
+	dir  string
+	arch arch
+}
 
 // ensureImage runs setup.sh, which returns at once when there is nothing to do and says on stderr what it does.
-func ensureImage() (image, error) {
-	cmd := exec.Command("bash", "-c", setupScript, "setup.sh")
+func ensureImage(a arch) (image, error) {
+	cmd := exec.Command("bash", "-c", setupScript, "setup.sh", "--arch", a.name)
 	cmd.Env = append(os.Environ(), "DMCOPY_SETUP_TEXT="+setupScript)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return image{}, fmt.Errorf("test/vm/setup.sh: %w", err)
 	}
-	return image{dir: strings.TrimSpace(out.String())}, nil
+	return image{dir: strings.TrimSpace(out.String()), arch: a}, nil
 }
 
 func (i image) checkKernel(name string) error {
@@ -58,6 +61,9 @@ const (
 func (i image) accelerator() (string, error) {
 	if accel := os.Getenv("DMCOPY_VM_ACCEL"); accel != "" {
 		return accel, nil
+	}
+	if i.arch.foreign() {
+		return accelTCG, nil
 	}
 	kvm, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
 	if err != nil {
@@ -104,9 +110,9 @@ func replaceFile(path, text string) error {
 func (i image) kvmBoots() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+	cmd := exec.CommandContext(ctx, i.arch.emulator, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
 		"-accel", accelKVM, "-cpu", "host", "-m", "256", "-serial", "stdio",
-		"-kernel", filepath.Join(i.dir, "vmlinuz-"+KernelDefault), "-append", "console=ttyS0 panic=-1 quiet")
+		"-kernel", filepath.Join(i.dir, "vmlinuz-"+KernelDefault), "-append", "console="+i.arch.console+" panic=-1 quiet")
 	console, err := cmd.Output()
 	return err == nil && bytes.Contains(console, []byte("Kernel panic - not syncing"))
 }

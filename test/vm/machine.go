@@ -22,6 +22,9 @@ const (
 	KernelDefault = "6.12" // Debian trixie
 	KernelOld     = "6.1"  // Debian bookworm
 	KernelNew     = "new"  // the newest in trixie-backports
+
+	KernelArm64    = "arm64"     // Debian trixie on arm64, pages of 4 KiB
+	KernelArm64Big = "arm64-16k" // the same with pages of 16 KiB
 )
 
 // A Machine is one guest. The zero value is a machine without disks.

@@ -39,14 +39,15 @@ func hostMain(machine Machine) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	exe, err := os.Executable()
-	if err != nil {
-		return -1, err
-	}
 	dir, err := os.Getwd()
 	if err != nil {
 		return -1, err
 	}
+	exe, remove, err := testProgram(machine)
+	if err != nil {
+		return -1, err
+	}
+	defer remove()
 	payload := Payload{Program: exe, Args: flags.guest, Dir: dir, Stdout: os.Stdout, Stderr: os.Stderr, Console: os.Stderr}
 	if flags.timeout > 0 {
 		payload.Timeout = flags.timeout + guestGrace
@@ -64,6 +65,29 @@ func hostMain(machine Machine) (int, error) {
 		return code, err
 	}
 	return code, flags.fetch(payload.Out)
+}
+
+// testProgram is this test binary, or one of the same package for the guest's architecture. What was made is removed
+// by the function that it returns.
+func testProgram(machine Machine) (path string, remove func(), err error) {
+	machine, err = machine.withDefaults()
+	if err != nil {
+		return "", nil, fmt.Errorf("machine: %w", err)
+	}
+	path, err = os.Executable()
+	a := archOf(machine.Kernel)
+	if err != nil || !a.foreign() {
+		return path, func() {}, err
+	}
+	dir, err := os.MkdirTemp("", "dmcopy-vm-test-")
+	if err != nil {
+		return "", nil, err
+	}
+	path = filepath.Join(dir, filepath.Base(path))
+	if err := a.goCommand(context.Background(), "test", "-c", "-o", path, "."); err != nil {
+		return "", nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return path, func() { os.RemoveAll(dir) }, nil
 }
 
 // runAgain runs the payload, and once more if QEMU aborted: an assertion of the emulator says nothing about what is

@@ -24,28 +24,26 @@ func (a *arguments) addJSON(option string, value map[string]any) {
 	*a = append(*a, option, string(text))
 }
 
-// The kernel parameters of every boot. An oops ends the run: a kernel that has oopsed proves nothing any more. The time
-// stamp counter of an emulated CPU needs no watchdog, which would fall back to a slow clock on a busy host. Mitigations
+// The kernel parameters of every boot. An oops ends the run: a kernel that has oopsed proves nothing any more. Mitigations
 // cost time and protect nobody here.
-const cmdline = "console=ttyS0 loglevel=5 panic=-1 oops=panic tsc=reliable no_timer_check mitigations=off audit=0 " +
-	"random.trust_cpu=on scsi_mod.scan=sync loop.max_loop=0"
+const cmdline = "loglevel=5 panic=-1 oops=panic mitigations=off audit=0 random.trust_cpu=on scsi_mod.scan=sync loop.max_loop=0"
 
 // qemuArguments is everything but the channels. disks are the descriptors of the backing files by the disks' names.
 func (m Machine) qemuArguments(img image, accel, runDir string, shares []share, disks map[string]int) arguments {
-	cpu := "max,la57=off" // a fifth page table level costs emulation time and gains nothing in a small guest
+	cpu := img.arch.cpu
 	if accel == accelKVM {
 		cpu = "host"
 	}
 	var a arguments
 	a = append(a, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none")
-	a.add("-machine", "pc,usb=off,vmport=off")
+	a.add("-machine", "%s", img.arch.machine)
 	a.add("-accel", "%s", accel)
 	a.add("-cpu", "%s", cpu)
 	a.add("-smp", "%d", m.CPUs)
 	a.add("-m", "%d", m.Memory)
 	a.add("-kernel", "%s", filepath.Join(img.dir, "vmlinuz-"+m.Kernel))
 	a.add("-initrd", "%s", filepath.Join(img.dir, "initrd-"+m.Kernel))
-	a.add("-append", "%s %s", cmdline, m.Cmdline)
+	a.add("-append", "console=%s %s %s %s", img.arch.console, cmdline, img.arch.cmdline, m.Cmdline)
 	a.add("-serial", "file:%s", filepath.Join(runDir, consoleFile))
 
 	// Locking off: many guests read the image at the same time, and nobody writes it.
@@ -60,14 +58,31 @@ func (m Machine) qemuArguments(img image, accel, runDir string, shares []share, 
 		a.add("-fsdev", "local,id=%s,path=%s,security_model=none,readonly=%s,multidevs=remap", s.tag, escape(s.path), readonly)
 		a.add("-device", "virtio-9p-pci,fsdev=%s,mount_tag=%s", s.tag, s.tag)
 	}
-	m.addDisks(&a, disks)
+	m.addDisks(&a, img.arch, disks)
 	return append(a, m.QEMU...)
 }
 
 // escape doubles commas, which separate properties in QEMU's option strings.
 func escape(path string) string { return strings.ReplaceAll(path, ",", ",,") }
 
-func (m Machine) addDisks(a *arguments, backing map[string]int) {
+// addPluggable adds a PCI device that can be unplugged: where the root bus cannot do that, in a port of its own.
+func (a *arguments) addPluggable(arch arch, id, properties string) {
+	if arch.ports {
+		properties += ",bus=" + a.addPort(id)
+	}
+	a.add("-device", "%s", properties)
+}
+
+// addPort adds a port for a device, which the port is named after.
+func (a *arguments) addPort(device string) (bus string) {
+	bus = portOf(device)
+	a.add("-device", "pcie-root-port,id=%s,chassis=%d", bus, len(*a)) // any number that no other port has
+	return bus
+}
+
+func portOf(device string) string { return "port-" + device }
+
+func (m Machine) addDisks(a *arguments, arch arch, backing map[string]int) {
 	controllers := map[string]bool{}
 	scsi := false
 	for _, d := range m.Disks {
@@ -78,7 +93,7 @@ func (m Machine) addDisks(a *arguments, backing map[string]int) {
 		case BusNVMe:
 			if !controllers[d.Serial] {
 				controllers[d.Serial] = true
-				m.addControllers(a, d.Serial)
+				m.addControllers(a, arch, d.Serial)
 			}
 			device = fmt.Sprintf("nvme-ns,bus=%s-c0,nsid=%d,nguid=%s,%s", d.Serial, d.nsid(), d.nguid(), block)
 			if d.NoCopy || d.Copy != (CopyLimits{}) {
@@ -96,7 +111,12 @@ func (m Machine) addDisks(a *arguments, backing map[string]int) {
 		if d.Properties != "" {
 			device += "," + d.Properties
 		}
-		a.add("-device", "%s,id=%s-dev,drive=%s", device, d.Name(), d.Name())
+		device += fmt.Sprintf(",id=%s-dev,drive=%s", d.Name(), d.Name())
+		if d.bus() == BusVirtio {
+			a.addPluggable(arch, d.Name()+"-dev", device)
+			continue
+		}
+		a.add("-device", "%s", device)
 	}
 }
 
@@ -107,8 +127,11 @@ func (d Disk) nguid() string {
 	return hex.EncodeToString(sum[:16])
 }
 
+// spareControllers is how many controllers [PlugController] can add to a subsystem where each needs a port.
+const spareControllers = 4
+
 // addControllers adds the NVMe controllers named serial: one of its own, or several in a subsystem.
-func (m Machine) addControllers(a *arguments, serial string) {
+func (m Machine) addControllers(a *arguments, arch arch, serial string) {
 	shared := 0
 	for _, d := range m.Disks {
 		if d.bus() == BusNVMe && d.Serial == serial {
@@ -116,12 +139,17 @@ func (m Machine) addControllers(a *arguments, serial string) {
 		}
 	}
 	if shared <= 1 {
-		a.add("-device", "nvme,id=%s-c0,serial=%s", serial, serial)
+		id := serial + "-c0"
+		a.addPluggable(arch, id, fmt.Sprintf("nvme,id=%s,serial=%s", id, serial))
 		return
 	}
 	a.add("-device", "nvme-subsys,id=%s-subsys,nqn=%s", serial, serial)
 	for i := range shared {
-		a.add("-device", "nvme,id=%s-c%d,serial=%s,subsys=%s-subsys", serial, i, serial, serial)
+		id := fmt.Sprintf("%s-c%d", serial, i)
+		a.addPluggable(arch, id, fmt.Sprintf("nvme,id=%s,serial=%s,subsys=%s-subsys", id, serial, serial))
+	}
+	for i := shared; arch.ports && i < shared+spareControllers; i++ {
+		a.addPort(fmt.Sprintf("%s-c%d", serial, i))
 	}
 }
 

@@ -1,12 +1,13 @@
 #!/bin/bash
 # Prepares a Debian machine for the VM suites: host packages that are missing, and the guest image.
 #
-#   test/vm/setup.sh           do what is missing, print the image directory on stdout
-#   test/vm/setup.sh --check   do nothing; exit 1 when something is missing
+#   test/vm/setup.sh [--arch arm64]           do what is missing, print the image directory on stdout
+#   test/vm/setup.sh [--arch arm64] --check   do nothing; exit 1 when something is missing
 #
-# The image lives in ${DMCOPY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dmcopy}/vm/<hash of this file>:
+# The image lives in ${DMCOPY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dmcopy}/vm/<hash of this file>[-arm64]:
 #   root.erofs            Debian trixie, read-only, the modules of all kernels in it
-#   vmlinuz-K, initrd-K   for K in 6.12 (trixie), 6.1 (bookworm), new (trixie-backports)
+#   vmlinuz-K, initrd-K   for K in 6.12 (trixie), 6.1 (bookworm), new (trixie-backports);
+#                         of arm64 in arm64 and arm64-16k (trixie, with pages of 4 and of 16 KiB)
 #   versions              one "K release" a line
 # Nothing in it changes after the build, so any number of guests can share it.
 set -euo pipefail
@@ -24,7 +25,6 @@ guest_packages=(
 	# file systems
 	e2fsprogs f2fs-tools xfsprogs btrfs-progs
 )
-kernels=("6.12 trixie" "6.1 bookworm" "new trixie-backports")
 
 # What the first stage needs to reach the root file system; everything else is loaded from there.
 initrd_modules=(virtio_pci virtio_blk erofs overlay)
@@ -45,10 +45,26 @@ say() { echo "dmcopy vm: $*" >&2; }
 die() { say "$*"; exit 1; }
 
 check_only=
-case "${1-}" in
-'') ;;
---check) check_only=1 ;;
-*) die "unknown argument $1 (usage: setup.sh [--check])" ;;
+arch=amd64
+while [ $# -gt 0 ]; do
+	case "$1" in
+	--check) check_only=1 ;;
+	--arch) arch=${2-}; shift ;;
+	*) die "unknown argument $1 (usage: setup.sh [--arch arm64] [--check])" ;;
+	esac
+	shift
+done
+# Kernels: name, suite and package.
+case "$arch" in
+amd64)
+	kernels=("6.12 trixie linux-image-amd64" "6.1 bookworm linux-image-amd64" "new trixie-backports linux-image-amd64")
+	qemu_program=qemu-system-x86_64 qemu_package=qemu-system-x86
+	;;
+arm64)
+	kernels=("arm64 trixie linux-image-arm64" "arm64-16k trixie linux-image-arm64-16k")
+	qemu_program=qemu-system-aarch64 qemu_package=qemu-system-arm
+	;;
+*) die "no guest image is made for architecture '$arch': amd64 and arm64 are known" ;;
 esac
 
 # When the script arrives on stdin (package vm embeds it), its text is handed over in DMCOPY_SETUP_TEXT.
@@ -56,20 +72,21 @@ script_text=$(if [ "${DMCOPY_SETUP_TEXT+set}" ]; then printf %s "$DMCOPY_SETUP_T
 hash=$(printf %s "$script_text" | sha256sum | cut -c1-16)
 cache=${DMCOPY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dmcopy}/vm
 image=$cache/$hash
+[ "$arch" = amd64 ] || image+=-$arch
 
-[ "$(uname -m)" = x86_64 ] || die "the guest images are amd64 only, this machine is $(uname -m)"
+[ "$(uname -m)" = x86_64 ] || die "guest images are built on amd64 only, this machine is $(uname -m)"
 
 # ---- host packages --------------------------------------------------------------------------------------------------
 
 qemu_usable() {
 	local major
-	major=$(qemu-system-x86_64 --version 2>/dev/null | sed -n 's/^QEMU emulator version \([0-9]*\)\..*/\1/p')
+	major=$("$qemu_program" --version 2>/dev/null | sed -n 's/^QEMU emulator version \([0-9]*\)\..*/\1/p')
 	# Copy between namespaces (formats 2 and 3) came with QEMU 9.0.
 	[ "${major:-0}" -ge 9 ]
 }
 
 missing_packages() {
-	qemu_usable || echo qemu-system-x86
+	qemu_usable || echo "$qemu_package"
 	command -v mmdebstrap >/dev/null || echo mmdebstrap
 	command -v mkfs.erofs >/dev/null || echo erofs-utils
 	command -v cpio >/dev/null || echo cpio
@@ -93,7 +110,7 @@ install_packages() {
 	command -v apt-get >/dev/null || die "missing packages: $* (no apt-get here to install them)"
 	local codename target=()
 	codename=$(. /etc/os-release && echo "${VERSION_CODENAME-}")
-	if [ "$codename" = bookworm ] && [[ " $* " == *" qemu-system-x86 "* ]]; then
+	if [ "$codename" = bookworm ] && [[ " $* " == *" $qemu_package "* ]]; then
 		target=(-t bookworm-backports)
 		if ! apt-cache policy | grep -q bookworm-backports; then
 			say "adding bookworm-backports in /etc/apt/sources.list.d/dmcopy-backports.sources"
@@ -112,7 +129,7 @@ install_packages() {
 		apt-get update -qq
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${target[@]}" "$@"
 	} >&2
-	qemu_usable || die "QEMU 9.0 or newer is needed, but this machine offers: $(qemu-system-x86_64 --version 2>&1 | head -n1)"
+	qemu_usable || die "QEMU 9.0 or newer is needed, but this machine offers: $("$qemu_program" --version 2>&1 | head -n1)"
 }
 
 # ---- guest image ----------------------------------------------------------------------------------------------------
@@ -169,11 +186,11 @@ END
 
 # The modules of one kernel package, decompressed (software emulation takes seconds for what xz saves) and pruned.
 add_kernel() {
-	local name=$1 suite=$2 work=$3 mirror=$4 tree release
+	local name=$1 suite=$2 package=$3 work=$4 mirror=$5 tree release
 	tree=$work/kernel-$name
 	say "kernel $name ($suite)"
 	# Default-Release: backports come with the suite they build on, whose older kernel apt would prefer.
-	mmdebstrap --quiet --variant=extract --include=linux-image-amd64,busybox-static \
+	mmdebstrap --quiet --variant=extract --architectures="$arch" --include="$package",busybox-static \
 		--aptopt="APT::Default-Release \"$suite\"" --format=directory \
 		"$suite" "$tree" "$(sources_for "$suite" "$mirror")" >&2
 	release=$(ls "$tree/usr/lib/modules" 2>/dev/null || ls "$tree/lib/modules")
@@ -220,16 +237,31 @@ make_initrd() {
 	(cd "$tree" && find . -print0 | cpio --quiet -0 -o -H newc -R 0:0) >"$work/image/initrd-$name"
 }
 
+# What the configuration of packages leaves behind that a guest needs.
+configure_unpacked() {
+	local root=$1
+	cp "$root/usr/share/base-passwd/passwd.master" "$root/etc/passwd"
+	cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
+	[ -e "$root/usr/bin/awk" ] || ln -s mawk "$root/usr/bin/awk"
+	mkdir -p "$root"/{proc,sys,dev,run,tmp,root,mnt,home,usr/local/{bin,sbin}}
+}
+
 build() {
 	local work=$1 mirror kernel
 	mirror=$(debian_mirror)
 	mkdir "$work/image"
-	say "building the guest image from $mirror (once, takes some minutes)"
-	mmdebstrap --quiet --variant=essential --format=directory \
-		--include="$(IFS=,; echo "${guest_packages[*]}")" \
+	say "building the guest image of $arch from $mirror (once, takes some minutes)"
+	local variant=essential include=("--include=$(IFS=,; echo "${guest_packages[*]}")")
+	if [ "$arch" != "$(dpkg --print-architecture)" ]; then
+		# Programs of another architecture do not run here: packages are unpacked, and not configured.
+		variant=extract include+=(--include='?essential')
+	fi
+	mmdebstrap --quiet --variant="$variant" --architectures="$arch" --format=directory \
+		"${include[@]}" \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' \
 		"$guest_suite" "$work/root" "$(sources_for "$guest_suite" "$mirror")" >&2
+	[ "$variant" != extract ] || configure_unpacked "$work/root"
 	for kernel in "${kernels[@]}"; do
 		add_kernel ${kernel} "$work" "$mirror"
 	done
