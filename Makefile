@@ -59,6 +59,15 @@ unit: go ## run the unit tests, which need no guest (as root: some use loop devi
 .PHONY: test-long
 test-long: guest ## all suites in guests with all trials: every kind of layer, live changes, SCSI (DMCOPY_VM_KERNEL=6.1: an older kernel)
 	go test -count=1 -timeout 90m -p 1 $(vm_packages)
+	$(MAKE) test-arm64
+
+# Guests of another architecture are emulated everywhere, and slower.
+.PHONY: test-arm64
+test-arm64: guest ## the main suites in guests of arm64, with pages of 4 and of 16 KiB (as root the first time)
+	@for kernel in arm64 arm64-16k; do \
+		printf '\n== %s\n' "$$kernel"; \
+		DMCOPY_VM_KERNEL=$$kernel go test -count=1 -short -timeout 120m -p 1 $$(echo $(vm_packages) | tr ' ' '\n' | grep -vE '$(long_packages)'); \
+	done
 
 # Random trials take ten times as long under the race detector: there are fewer of them.
 .PHONY: race
