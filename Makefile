@@ -59,7 +59,6 @@ unit: go ## run the unit tests, which need no guest (as root: some use loop devi
 .PHONY: test-long
 test-long: guest ## all suites in guests with all trials: every kind of layer, live changes, SCSI (DMCOPY_VM_KERNEL=6.1: an older kernel)
 	go test -count=1 -timeout 90m -p 1 $(vm_packages)
-	$(MAKE) test-arm64
 
 # Guests of another architecture are emulated everywhere, and slower.
 .PHONY: test-arm64

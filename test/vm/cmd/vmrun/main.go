@@ -59,7 +59,7 @@ func parse(args []string) (machine vm.Machine, payload vm.Payload, err error) {
 	flags.Func("machine", "JSON `file` with the fields of vm.Machine; the other flags change it", func(path string) error {
 		return readMachine(path, &machine)
 	})
-	flags.StringVar(&machine.Kernel, "kernel", machine.Kernel, "6.12, 6.1 or new (default $DMCOPY_VM_KERNEL or 6.12)")
+	flags.StringVar(&machine.Kernel, "kernel", machine.Kernel, "6.12, 6.1, new, arm64 or arm64-16k (default $DMCOPY_VM_KERNEL or 6.12)")
 	flags.IntVar(&machine.Memory, "memory", machine.Memory, "`MiB` of memory (default 2048)")
 	flags.IntVar(&machine.CPUs, "cpus", machine.CPUs, "number of CPUs (default 2)")
 	flags.StringVar(&machine.Cmdline, "append", machine.Cmdline, "more kernel parameters")
