@@ -30,11 +30,27 @@ func TestMain(m *testing.M) {
 
 // most is how many instructions of the program may lie between the look at the clock and
 // the system call; it was 175. Most of them tell the scheduler of Go that the thread goes away.
+// Where its monitor sleeps it is woken, which takes some hundred more (runtime/proc.go,
+// entersyscall_sysmon).
 const most = 250
 
 // TestGap counts the instructions of the program from the return of the clock to the system
-// call. What stops the process just there makes the call late.
+// call. What stops the process just there makes the call late. Whether the monitor of the
+// scheduler sleeps is chance, and more likely than in earnest, because to be traced takes time:
+// the least of several counts is the program's own.
 func TestGap(t *testing.T) {
+	least := gap(t)
+	for range 8 {
+		least = min(least, gap(t))
+	}
+	if least > most {
+		t.Errorf("%d instructions, more than %d", least, most)
+	}
+}
+
+// gap counts once.
+func gap(t *testing.T) int {
+	t.Helper()
 	runtime.LockOSThread() // only the thread that has begun a trace may go on with it
 	defer runtime.UnlockOSThread()
 	cmd := exec.Command("/proc/self/exe")
@@ -60,10 +76,7 @@ func TestGap(t *testing.T) {
 			count++
 		case regs.Rax == unix.SYS_GETPGID && count >= 0:
 			t.Logf("%d instructions", count)
-			if count > most {
-				t.Errorf("more than %d", most)
-			}
-			return
+			return count
 		}
 		tr.goOn(unix.PtraceSingleStep(tr.pid))
 		if count >= 0 {
