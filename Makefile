@@ -21,7 +21,8 @@ other_packages = $$(go list -f '{{.ImportPath}} {{join .TestImports " "}}' ./...
 # Of the others, those with random trials, whose number is a flag.
 imports_of_tests = go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' $(other_packages)
 random_packages = $$($(imports_of_tests) | grep -E ' pgregory.net/rapid( |$$)' | cut -d' ' -f1)
-steady_packages = $$($(imports_of_tests) | grep -vE ' pgregory.net/rapid( |$$)' | cut -d' ' -f1)
+# Tests of the sources alone are left out: they run nothing of the program.
+steady_packages = $$($(imports_of_tests) | grep -vE ' pgregory.net/rapid( |$$)|/test/(lint|mutants) ' | cut -d' ' -f1)
 
 # Parameters of targets
 TRIALS ?= 2000
