@@ -91,8 +91,3 @@ func (e *Engine) Plan(ctx context.Context, job Job, opts Options) iter.Seq2[*pla
 		}
 	}
 }
-
-// request is for the plan of a job.
-func (o Options) request(src, dst ends.Endpoint, proofs *plan.Proofs) plan.Request {
-	return plan.Request{Src: src, Dst: dst, Policy: o.Offload, Hold: o.Hold, Prime: o.Prime, Proofs: proofs}
-}

@@ -144,3 +144,8 @@ func (o Options) withDefaults() Options {
 	}
 	return o
 }
+
+// request is for the plan of a job.
+func (o Options) request(src, dst ends.Endpoint, proofs *plan.Proofs) plan.Request {
+	return plan.Request{Src: src, Dst: dst, Policy: o.Offload, Hold: o.Hold, Prime: o.Prime, Proofs: proofs}
+}

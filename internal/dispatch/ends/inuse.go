@@ -136,36 +136,3 @@ func (o *opener) readOnly() (bool, error) {
 	readOnly, err := f.ReadOnly()
 	return readOnly, errors.Join(err, f.Close())
 }
-
-// describe says who uses the device or file, for people.
-func (o *opener) describe(u inuse.Use) string {
-	subject := "it"
-	if !u.Dev.IsZero() && (o.facts == nil || u.Dev != o.facts.Dev) {
-		subject = u.Name
-	}
-	switch u.Path {
-	case "":
-	case u.Name:
-		subject += ", another path to it,"
-	default:
-		subject += " (by " + u.Path + ", another path to it)"
-	}
-	if u.Kind == inuse.Held || u.Kind == inuse.HeldRO {
-		u.Detail = mappedName(o.sys, u.Detail)
-	}
-	return describeAs(subject, u)
-}
-
-// uses lists who uses the device or the file. Without /sys nobody shows who has built on
-// either.
-func (o *opener) uses() (uses []inuse.Use, err error) {
-	if err := refuseWithoutSys(o.sys, o.name); err != nil {
-		return nil, err
-	}
-	if o.facts == nil {
-		uses, err = inuse.FileUsers(o.sys, o.path, o.id)
-	} else {
-		uses, err = inuse.Users(o.sys, o.facts.Dev)
-	}
-	return uses, failure.During("open", err)
-}

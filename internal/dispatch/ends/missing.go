@@ -3,7 +3,6 @@ package ends
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -110,10 +109,4 @@ func inodeAttributes(path string) uint64 {
 		return 0
 	}
 	return st.Attributes
-}
-
-// isMissing tells whether there is nothing of that name.
-func isMissing(name string) bool {
-	_, err := os.Lstat(name)
-	return errors.Is(err, fs.ErrNotExist)
 }

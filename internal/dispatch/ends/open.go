@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -169,30 +168,6 @@ func fileID(st *unix.Stat_t) string {
 	return fmt.Sprintf("file:%d:%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino)
 }
 
-func (o *opener) refuseUnfound(err error) error {
-	why := err
-	var e *sysblock.Error
-	if errors.As(err, &e) && e.Subject == o.name {
-		why = e.Err
-	}
-	if refused := refuseWithoutSys(o.sys, o.name); refused != nil {
-		return refused
-	}
-	switch {
-	case errors.Is(err, sysblock.ErrNotFound):
-		return refuseMissing(o.name, why)
-	case errors.Is(err, sysblock.ErrNotBlock):
-		return failure.Refuse(o.name, "cannot be copied: %v", "name a block device or a regular file", why)
-	case errors.Is(err, sysblock.ErrAmbiguous):
-		return failure.Refuse(o.name, "cannot be chosen: %v", "", why)
-	case errors.Is(err, sysblock.ErrGone):
-		return failure.Refuse(o.name, "has disappeared while it was looked at", "check the hardware and try again")
-	case errors.Is(err, fs.ErrPermission):
-		return failure.Refuse(o.name, "cannot be looked at: %v", "run as root", why)
-	}
-	return failure.During("open", err)
-}
-
 // refuseUnwritable finds out without opening for writing.
 func (o *opener) refuseUnwritable() error {
 	if err := unix.Access(o.path, unix.W_OK); err != nil {
@@ -274,35 +249,6 @@ func (o *opener) refuseReplaced(file *emulation.File) error {
 		return failure.Refuse(o.name, "changed its size while it was opened", "try again")
 	}
 	return nil
-}
-
-func (o *opener) replaced() error {
-	return failure.Refuse(o.name, "was replaced by something else while it was opened", "try again")
-}
-
-// refuseUnopened explains why something cannot be opened.
-func (o *opener) refuseUnopened(err error) error {
-	switch {
-	case errors.Is(err, unix.EBUSY):
-		return failure.Refuse(o.name, "is opened exclusively by somebody else", "find out who holds it: fuser -v "+o.path)
-	case errors.Is(err, fs.ErrPermission):
-		return refuseForbidden(o.name, o.path, err)
-	case errors.Is(err, unix.EROFS):
-		return failure.Refuse(o.name, "is read-only, or on a read-only file system", "make it writable first")
-	case errors.Is(err, unix.ETXTBSY):
-		return failure.Refuse(o.name, "is in use as a program or as swap space", "choose another file")
-	case errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOMEDIUM):
-		return failure.Refuse(o.name, "has disappeared (%v)", "check the hardware and try again", err)
-	case errors.Is(err, fs.ErrNotExist) && o.facts == nil:
-		return failure.Refuse(o.name, "was removed while it was opened", "try again")
-	case errors.Is(err, fs.ErrExist):
-		return failure.Refuse(o.name, "was created by somebody else meanwhile", "try again")
-	case errors.Is(err, fs.ErrNotExist):
-		return failure.Refuse(o.name, "has no node at %s", "let udev make it (udevadm settle), or check the name", o.path)
-	case errors.Is(err, blockio.ErrFileType):
-		return failure.Refuse(o.name, "is neither a block device nor a regular file", "name one of these")
-	}
-	return failure.During("open", err)
 }
 
 // FindDevice finds the block device that a name means, for looking at it only.

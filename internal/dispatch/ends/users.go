@@ -3,6 +3,7 @@ package ends
 import (
 	"fmt"
 
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
 	"github.com/dmcopy/dmcopy/internal/inuse"
 	"github.com/dmcopy/dmcopy/internal/sysblock"
 )
@@ -90,4 +91,37 @@ func wayOutOfUse(u inuse.Use) string {
 		return fmt.Sprintf("name /dev/%[1]s instead, unless that is the other end, or run: losetup --detach /dev/%[1]s", u.Detail)
 	}
 	return "deactivate what is made of it first"
+}
+
+// describe says who uses the device or file, for people.
+func (o *opener) describe(u inuse.Use) string {
+	subject := "it"
+	if !u.Dev.IsZero() && (o.facts == nil || u.Dev != o.facts.Dev) {
+		subject = u.Name
+	}
+	switch u.Path {
+	case "":
+	case u.Name:
+		subject += ", another path to it,"
+	default:
+		subject += " (by " + u.Path + ", another path to it)"
+	}
+	if u.Kind == inuse.Held || u.Kind == inuse.HeldRO {
+		u.Detail = mappedName(o.sys, u.Detail)
+	}
+	return describeAs(subject, u)
+}
+
+// uses lists who uses the device or the file. Without /sys nobody shows who has built on
+// either.
+func (o *opener) uses() (uses []inuse.Use, err error) {
+	if err := refuseWithoutSys(o.sys, o.name); err != nil {
+		return nil, err
+	}
+	if o.facts == nil {
+		uses, err = inuse.FileUsers(o.sys, o.path, o.id)
+	} else {
+		uses, err = inuse.Users(o.sys, o.facts.Dev)
+	}
+	return uses, failure.During("open", err)
 }

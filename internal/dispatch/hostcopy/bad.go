@@ -128,3 +128,19 @@ func (h *Host) Forget(ranges []byterange.Range) {
 	}
 	h.bad = left
 }
+
+// maxListed bounds how many failures an error names.
+const maxListed = 8
+
+// Lost makes an error of what could not be copied.
+func Lost(failures []emulation.Failure) error {
+	var errs []error
+	for i, f := range failures {
+		if i == maxListed {
+			errs = append(errs, fmt.Errorf("and %d more", len(failures)-i))
+			break
+		}
+		errs = append(errs, f.Err)
+	}
+	return errors.Join(errs...)
+}

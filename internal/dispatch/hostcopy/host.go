@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"slices"
 
@@ -145,20 +144,4 @@ func copies(ranges []byterange.Range) iter.Seq[emulation.Op] {
 			}
 		}
 	}
-}
-
-// maxListed bounds how many failures an error names.
-const maxListed = 8
-
-// Lost makes an error of what could not be copied.
-func Lost(failures []emulation.Failure) error {
-	var errs []error
-	for i, f := range failures {
-		if i == maxListed {
-			errs = append(errs, fmt.Errorf("and %d more", len(failures)-i))
-			break
-		}
-		errs = append(errs, f.Err)
-	}
-	return errors.Join(errs...)
 }

@@ -25,16 +25,6 @@ const (
 	comparedBytes = 64 << 10
 )
 
-// leafKey names a leaf as it was when something was found out about it.
-type leafKey struct {
-	dev   remap.Dev
-	print remap.Fingerprint
-}
-
-func pairKeyOf(a, b *remap.Node) [2]leafKey {
-	return [2]leafKey{{a.Dev, a.Print}, {b.Dev, b.Print}}
-}
-
 // sameIdentity are the disks of the stack with the identity of n, n included; none
 // if it has no identity.
 func sameIdentity(st *remap.Stack, n *remap.Node) (all []*remap.Node) {

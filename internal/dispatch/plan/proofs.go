@@ -86,3 +86,13 @@ func (p *Proofs) allDistinct(all []*remap.Node) bool {
 
 // Key names a pair of leaves within one window.
 type Key struct{ Src, Dst remap.Dev }
+
+// leafKey names a leaf as it was when something was found out about it.
+type leafKey struct {
+	dev   remap.Dev
+	print remap.Fingerprint
+}
+
+func pairKeyOf(a, b *remap.Node) [2]leafKey {
+	return [2]leafKey{{a.Dev, a.Print}, {b.Dev, b.Print}}
+}
