@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -244,12 +245,13 @@ func TestProbeInterruptedAnywhere(t *testing.T) {
 	d := newDisk(0, 512, roomy)
 	for n := 1; ; n++ {
 		ctx, cancel := context.WithCancel(t.Context())
-		left := n
+		var left atomic.Int64 // commands that nobody waits for come later
+		left.Store(int64(n))
 		f := copydomain.NewFinderWith(func(*remap.Node) (nvme.Transport, error) {
 			return interrupting{d.loop, &left, cancel}, nil
 		})
 		p := f.Pair(ctx, d.node, d.node)
-		if left > 0 {
+		if left.Load() > 0 {
 			break // it was asked for less than that
 		}
 		if p.Method != "" {
@@ -265,13 +267,13 @@ func TestProbeInterruptedAnywhere(t *testing.T) {
 // interrupting ends a context with the last of some commands.
 type interrupting struct {
 	nvme.Transport
-	left   *int
+	left   *atomic.Int64
 	cancel func()
 }
 
 func (i interrupting) Admin(ctx context.Context, c *nvme.Command) (nvme.Completion, error) {
 	completion, err := i.Transport.Admin(ctx, c)
-	if *i.left--; *i.left == 0 {
+	if i.left.Add(-1) == 0 {
 		i.cancel()
 	}
 	return completion, err
