@@ -89,9 +89,9 @@ func parseCacheStatus(line string) (s cacheState, ok bool) {
 	return s, a.done() && s.mode != ""
 }
 
-// cacheVital: of a clean cache that takes writes in it matters whether it has
+// condenseCache: of a clean cache that takes writes in it matters whether it has
 // done so meanwhile, and has written them back.
-func cacheVital(line string) string {
+func condenseCache(line string) string {
 	s, ok := parseCacheStatus(line)
 	switch {
 	case !ok:

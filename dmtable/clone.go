@@ -77,8 +77,8 @@ func parseCloneStatus(line string) (s cloneState, ok bool) {
 // whole tells whether the destination has everything.
 func (s *cloneState) whole() bool { return s.hydrated == s.regions && s.hydrating == 0 }
 
-// cloneVital: how much is hydrated does not matter before the end.
-func cloneVital(line string) string {
+// condenseClone: how much is hydrated does not matter before the end.
+func condenseClone(line string) string {
 	s, ok := parseCloneStatus(line)
 	if !ok {
 		return line

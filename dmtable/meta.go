@@ -8,7 +8,7 @@ import "github.com/dmcopy/dmcopy/remap"
 // ExceptionStore tells on which device the exceptions of a snapshot are;
 // they go to Exceptions.
 func (t *Target) ExceptionStore() (cow remap.Dev, ok bool) {
-	if t.Type != typeSnapshot || t.Start != 0 || snapshotVital(t.Status) != snapshotWorks {
+	if t.Type != typeSnapshot || t.Start != 0 || condenseSnapshot(t.Status) != snapshotWorks {
 		return remap.Dev{}, false
 	}
 	var a args
@@ -26,7 +26,7 @@ type SnapshotUse struct {
 
 // SnapshotUse tells how full a snapshot that works is (dm-snap.c, snapshot_status).
 func (t *Target) SnapshotUse() (u SnapshotUse, ok bool) {
-	if t.Type != typeSnapshot || snapshotVital(t.Status) != snapshotWorks {
+	if t.Type != typeSnapshot || condenseSnapshot(t.Status) != snapshotWorks {
 		return u, false
 	}
 	var line, state args
@@ -58,7 +58,7 @@ func (t *Target) SnapshotOrigin() (origin remap.Dev, ok bool) {
 // metadata of the pool tells of it goes to Thin. Of an external origin the size
 // is needed too.
 func (t *Target) ThinVolume() (v ThinVolume, ok bool) {
-	if t.Type != typeThin || thinVital(t.Status) != thinWorks {
+	if t.Type != typeThin || condenseThin(t.Status) != thinWorks {
 		return v, false
 	}
 	var a args

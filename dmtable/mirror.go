@@ -152,8 +152,8 @@ func parseMirrorStatus(line string) (s mirrorState, ok bool) {
 	return s, a.done() && synced <= regions && regions > 0 && len(s.health) == len(s.devs)
 }
 
-// mirrorVital: how far the legs are in sync does not matter before the end.
-func mirrorVital(line string) string {
+// condenseMirror: how far the legs are in sync does not matter before the end.
+func condenseMirror(line string) string {
 	s, ok := parseMirrorStatus(line)
 	if !ok {
 		return line

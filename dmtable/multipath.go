@@ -144,8 +144,8 @@ func (s *pathState) readGroup(mark string, a *args) {
 	s.chosen, s.inUse = working, mark == "A"
 }
 
-// pathVital: which path is used, and nothing of the others.
-func pathVital(line string) string {
+// condensePath: which path is used, and nothing of the others.
+func condensePath(line string) string {
 	s, ok := parsePathStatus(line)
 	if !ok {
 		return line

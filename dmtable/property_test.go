@@ -245,9 +245,9 @@ func FuzzLine(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if vital := targets[typ].vital; vital != nil {
+		if condense := targets[typ].condense; condense != nil {
 			target.Status = status
-			vital(status)
+			condense(status)
 		}
 		if err := target.check(); err != nil {
 			t.Fatalf("what is kept of the line is impossible: %v", err)

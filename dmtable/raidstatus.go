@@ -69,9 +69,9 @@ func (s *raidState) stable() bool {
 	return s.synced && s.quiet
 }
 
-// raidVital: how far members are in sync does not matter before the end, nor
+// condenseRaid: how far members are in sync does not matter before the end, nor
 // do mismatches, which are counted.
-func raidVital(line string) string {
+func condenseRaid(line string) string {
 	s, ok := parseRaidStatus(line)
 	if !ok {
 		return line

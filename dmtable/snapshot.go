@@ -42,7 +42,7 @@ func parseSnapshot(t *Target, a *args) mapping {
 		return a.opaque(t, "begin")
 	case m.transient:
 		return a.opaque(t, "transient")
-	case snapshotVital(t.Status) != snapshotWorks:
+	case condenseSnapshot(t.Status) != snapshotWorks:
 		return a.opaque(t, "invalid")
 	case m.store == nil:
 		return a.opaque(t, "unread")
@@ -56,7 +56,7 @@ func parseSnapshot(t *Target, a *args) mapping {
 // full: "<allocated>/<total> <metadata>", which grows all the time.
 const snapshotWorks = "works"
 
-func snapshotVital(status string) string {
+func condenseSnapshot(status string) string {
 	var a args
 	a.reset(status)
 	a.ratio()

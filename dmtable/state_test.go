@@ -94,14 +94,14 @@ func TestVitals(t *testing.T) {
 			changed: []string{"raid1 2 AA 10/1000 resync 0 0 -", "raid1 2 AA 1000/1000 repair 0 0 -", "raid1 2 AD 1000/1000 idle 0 0 -", "raid1 2 AA 1000/1000 idle 0 8 -", "raid1 2 AA 1000/1000 reshape 0 0 -", "raid5_ls 2 AA 1000/1000 idle 0 0 -", "raid1 2 AA 1000/1000 idle 0 0 A", ""},
 		},
 	} {
-		vital := targets[test.typ].vital
+		condense := targets[test.typ].condense
 		for _, status := range test.same {
-			if vital(status) != vital(test.status) {
+			if condense(status) != condense(test.status) {
 				t.Errorf("%s: %q counts as a change of %q", test.typ, status, test.status)
 			}
 		}
 		for _, status := range test.changed {
-			if vital(status) == vital(test.status) {
+			if condense(status) == condense(test.status) {
 				t.Errorf("%s: %q does not count as a change of %q", test.typ, status, test.status)
 			}
 		}

@@ -40,7 +40,7 @@ func (c *Control) addStatus(t *Table) error {
 
 func (t *Table) hasVitals() bool {
 	for i := range t.Targets {
-		if targets[t.Targets[i].Type].vital != nil {
+		if targets[t.Targets[i].Type].condense != nil {
 			return true
 		}
 	}
@@ -54,7 +54,7 @@ func hasVitals(r reply) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if targets[string(l.typ)].vital != nil {
+		if targets[string(l.typ)].condense != nil {
 			return true, nil
 		}
 	}
@@ -71,7 +71,7 @@ func (t *Table) parseStatus(r reply) error {
 		if i >= len(t.Targets) || !t.Targets[i].owns(l) {
 			return fmt.Errorf("status of target %d: %w", i, ErrRace)
 		}
-		if targets[t.Targets[i].Type].vital != nil {
+		if targets[t.Targets[i].Type].condense != nil {
 			if len(l.params) > maxStatus {
 				return fmt.Errorf("%w: status of %d bytes", ErrReply, len(l.params))
 			}
@@ -99,8 +99,8 @@ func withVitals(table remap.Fingerprint, r reply) (remap.Fingerprint, error) {
 		if err != nil {
 			return table, err
 		}
-		if vital := targets[string(l.typ)].vital; vital != nil {
-			fmt.Fprintf(mac, "%d %q ", l.start, vital(string(l.params)))
+		if condense := targets[string(l.typ)].condense; condense != nil {
+			fmt.Fprintf(mac, "%d %q ", l.start, condense(string(l.params)))
 		}
 	}
 	return remap.Fingerprint(mac.Sum(nil)), nil

@@ -199,7 +199,7 @@ func (t *Target) check() error {
 		return fmt.Errorf("%w: type %s with a superblock of an array", ErrBadTable, t.Type)
 	case t.Thin != nil && (t.Type != typeThin || !t.Thin.valid()):
 		return fmt.Errorf("%w: map of a thin volume, type %s", ErrBadTable, t.Type)
-	case t.Status != "" && targets[t.Type].vital == nil:
+	case t.Status != "" && targets[t.Type].condense == nil:
 		return fmt.Errorf("%w: status of type %s, whose map does not depend on it", ErrBadTable, t.Type)
 	case t.Override && cryptLines[t.Type] == nil, t.Crypt != nil && t.Crypt.hasOption(optionOverride) != t.Override:
 		return fmt.Errorf("%w: encryption that can be overridden, type %s", ErrBadTable, t.Type)

@@ -14,35 +14,35 @@ var targets = map[string]personality{
 	"delay":         {parse: parseDelay},
 	typeCrypt:       {parse: parseCrypt, secret: true},
 	typeInlineCrypt: {parse: parseInlineCrypt, secret: true},
-	typeSnapshot:    {parse: parseSnapshot, vital: snapshotVital},
-	typeThin:        {parse: parseThin, vital: thinVital},
-	typeThinPool:    {parse: parsePool, vital: poolVital},
+	typeSnapshot:    {parse: parseSnapshot, condense: condenseSnapshot},
+	typeThin:        {parse: parseThin, condense: condenseThin},
+	typeThinPool:    {parse: parsePool, condense: condensePool},
 
-	"cache":           {parse: parseCache, vital: cacheVital},
-	"clone":           {parse: parseClone, vital: cloneVital},
+	"cache":           {parse: parseCache, condense: condenseCache},
+	"clone":           {parse: parseClone, condense: condenseClone},
 	"dust":            {parse: parseDust},
 	"ebs":             {parse: parseEBS},
 	"era":             {parse: parseEra},
 	"flakey":          {parse: parseFlakey},
 	typeIntegrity:     {parse: parseIntegrity, secret: true},
 	"log-writes":      {parse: parseLogWrites},
-	"mirror":          {parse: parseMirror, vital: mirrorVital},
-	"multipath":       {parse: parseMultipath, vital: pathVital},
-	typeRaid:          {parse: parseRaid, vital: raidVital},
+	"mirror":          {parse: parseMirror, condense: condenseMirror},
+	"multipath":       {parse: parseMultipath, condense: condensePath},
+	typeRaid:          {parse: parseRaid, condense: condenseRaid},
 	"snapshot-merge":  {parse: parseMerge},
 	"snapshot-origin": {parse: parseOrigin},
-	"verity":          {parse: parseVerity, vital: verityVital},
-	"writecache":      {parse: parseWritecache, vital: writecacheVital},
+	"verity":          {parse: parseVerity, condense: condenseVerity},
+	"writecache":      {parse: parseWritecache, condense: condenseWritecache},
 }
 
 // A personality is what we know of a target type.
 type personality struct {
 	parse parser
-	// vital condenses the status line of a target to what its map depends on,
+	// condense condenses the status line of a target to what its map depends on,
 	// leaving out what moves all the time; nil where the map depends on the
 	// table line alone. Equal results mean an equal map. A status line that
 	// is not understood is its own condensate.
-	vital func(status string) string
+	condense func(status string) string
 	// secret tells that the lines may hold keys, and are never kept.
 	secret bool
 }

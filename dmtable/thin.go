@@ -53,7 +53,7 @@ func parseThin(t *Target, a *args) mapping {
 	m := readThin(a)
 	m.read, m.begin = t.Thin, t.Start
 	switch {
-	case thinVital(t.Status) != thinWorks:
+	case condenseThin(t.Status) != thinWorks:
 		return a.opaque(t, "failed")
 	case m.read == nil:
 		return a.opaque(t, "unread")
@@ -65,7 +65,7 @@ func parseThin(t *Target, a *args) mapping {
 // <highest mapped sector|->", which grows all the time.
 const thinWorks = "works"
 
-func thinVital(status string) string {
+func condenseThin(status string) string {
 	var a args
 	a.reset(status)
 	a.big()

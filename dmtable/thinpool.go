@@ -117,10 +117,10 @@ func ParsePoolStatus(line string) (PoolStatus, error) {
 	return s, nil
 }
 
-// poolVital: a new transaction may have made a snapshot of a volume, and what a
+// condensePool: a new transaction may have made a snapshot of a volume, and what a
 // held root pins is pinned no more when it is another one. A pool without space
 // has all blocks where they were.
-func poolVital(line string) string {
+func condensePool(line string) string {
 	s, err := ParsePoolStatus(line)
 	if err != nil {
 		return line

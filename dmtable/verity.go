@@ -57,9 +57,9 @@ func parseVerity(t *Target, a *args) mapping {
 		return &noted{a.opaque(t, "fec"), verityNotes(dev, zeroes)}
 	case zeroes:
 		return &noted{a.opaque(t, "zero-blocks"), verityNotes(dev, zeroes)}
-	case verityVital(t.Status) == verityCorrupted:
+	case condenseVerity(t.Status) == verityCorrupted:
 		return a.opaque(t, "corrupted")
-	case verityVital(t.Status) != verityValid:
+	case condenseVerity(t.Status) != verityValid:
 		return a.opaque(t, "status")
 	}
 	return newSource(t, dev, 0)
@@ -106,8 +106,8 @@ const (
 	verityCorrupted = "C"
 )
 
-// verityVital: blocks that were corrected are counted, and do not matter.
-func verityVital(line string) string {
+// condenseVerity: blocks that were corrected are counted, and do not matter.
+func condenseVerity(line string) string {
 	var a args
 	a.reset(line)
 	word := a.oneOf(verityValid, verityCorrupted)

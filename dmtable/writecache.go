@@ -84,9 +84,9 @@ func parseWritecacheStatus(line string) (s writecacheState, ok bool) {
 // clean tells whether all data is on the origin.
 func (s *writecacheState) clean() bool { return !s.failed && s.free == s.blocks && s.underway == 0 }
 
-// writecacheVital: of a clean cache it matters whether it has taken something
+// condenseWritecache: of a clean cache it matters whether it has taken something
 // in meanwhile, and has written it back.
-func writecacheVital(line string) string {
+func condenseWritecache(line string) string {
 	s, ok := parseWritecacheStatus(line)
 	switch {
 	case !ok:

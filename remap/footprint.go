@@ -34,10 +34,10 @@ type Footprint struct {
 
 // place is a run of a device, or of what loop devices are stored in.
 type place struct {
-	node       *Node
-	start, end Sector
-	arranged   bool // see Node.Arranged
-	above      *trail
+	node        *Node
+	start, end  Sector
+	coordinated bool // see Node.Coordinated
+	above       *trail
 }
 
 // trail are the devices on the way to a place.
@@ -92,7 +92,7 @@ func (st *Stack) FootprintOf(s *Storage) *Footprint {
 func (f *Footprint) WithoutArranged() *Footprint {
 	for _, places := range f.places {
 		for i := range places {
-			places[i].arranged = places[i].arranged || places[i].above == nil
+			places[i].coordinated = places[i].coordinated || places[i].above == nil
 		}
 	}
 	return f
@@ -107,7 +107,7 @@ func (f *Footprint) Overlaps(o *Footprint) (on *Node, meets bool) {
 	for key, mine := range f.places {
 		for _, a := range mine {
 			for _, b := range o.places[key] {
-				apart := a.end <= b.start || b.end <= a.start || a.arranged && b.arranged
+				apart := a.end <= b.start || b.end <= a.start || a.coordinated && b.coordinated
 				if !apart && !a.above.meets(b.above) {
 					return a.node, true
 				}
@@ -123,7 +123,7 @@ func (f *Footprint) add(key any, p place) {
 		return
 	}
 	if list := f.places[key]; len(list) > 0 {
-		if last := &list[len(list)-1]; last.node == p.node && last.above == p.above && last.end == p.start && last.arranged == p.arranged {
+		if last := &list[len(list)-1]; last.node == p.node && last.above == p.above && last.end == p.start && last.coordinated == p.coordinated {
 			last.end = p.end
 			return
 		}
@@ -132,15 +132,15 @@ func (f *Footprint) add(key any, p place) {
 }
 
 // walk notes a run of a device, and where it lies below.
-func (f *Footprint) walk(n *Node, start, end Sector, arranged bool, above *trail) {
+func (f *Footprint) walk(n *Node, start, end Sector, coordinated bool, above *trail) {
 	if f.blind || start >= end {
 		return
 	}
-	f.add(f.st.key(n), place{n, start, end, arranged, above})
+	f.add(f.st.key(n), place{n, start, end, coordinated, above})
 	below := &trail{n.Dev, above}
 	switch lower := n.lower(); {
 	case n.Layer == nil:
-	case n.Blind:
+	case n.LowerUnknown:
 		f.blind = true
 	case n.Storage != nil && len(lower) == 1:
 		f.enter(n, lower[0], n.Storage.Start+start, n.Storage.Start+end+n.Storage.slack(), below)
@@ -231,11 +231,11 @@ func (f *Footprint) enter(n *Node, dev Dev, start, end Sector, below *trail) {
 		f.blind = true
 		return
 	}
-	arranged := false
-	for _, a := range n.Arranged {
-		arranged = arranged || a == dev
+	coordinated := false
+	for _, a := range n.Coordinated {
+		coordinated = coordinated || a == dev
 	}
-	f.walk(lower, start, end, arranged, below)
+	f.walk(lower, start, end, coordinated, below)
 }
 
 // key is what stands for a device: the first leaf of its name, or the device itself.

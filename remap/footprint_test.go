@@ -20,34 +20,34 @@ func TestFootprint(t *testing.T) {
 		}
 		return linear(r)
 	}
-	arranged := func(n *remap.Node, devs ...remap.Dev) *remap.Node { n.Arranged = devs; return n }
+	coordinated := func(n *remap.Node, devs ...remap.Dev) *remap.Node { n.Coordinated = devs; return n }
 	stored := func(n *remap.Node, s remap.Storage) *remap.Node { n.Storage = &s; return n }
 	for name, c := range map[string]struct {
 		nodes []*remap.Node
 		meet  bool
 	}{
-		"apart on one disk":               {[]*remap.Node{node(0, linear(data(50, a, 0), data(50, a, 200))), node(1, linear(data(100, a, 50)))}, false},
-		"overlapping":                     {[]*remap.Node{node(0, linear(data(50, a, 0), data(50, a, 200))), node(1, linear(data(100, a, 249)))}, true},
-		"one below the other":             {[]*remap.Node{node(1, linear(data(100, a, 7))), node(0, linear(data(10, dm(1), 90)))}, true},
-		"equal places of disks":           {[]*remap.Node{node(0, linear(data(100, a, 0))), node(1, linear(data(100, b, 0)))}, false},
-		"one leg of a mirror":             {[]*remap.Node{node(0, linear(mirror(50, leg(a, 100), leg(b, 200)))), node(1, linear(data(10, b, 245)))}, true},
-		"beside a mirror":                 {[]*remap.Node{node(0, linear(mirror(50, leg(a, 100), leg(b, 200)))), node(1, linear(data(10, b, 250)))}, false},
-		"partitions of a mirror":          {[]*remap.Node{node(2, linear(mirror(100, leg(a, 0), leg(b, 0)))), node(0, linear(data(50, dm(2), 0))), node(1, linear(data(50, dm(2), 50)))}, false},
-		"not understood":                  {[]*remap.Node{node(0, opaque(a, b)), node(1, linear(data(10, b, 900)))}, true},
-		"not understood, elsewhere":       {[]*remap.Node{node(2, linear(data(100, a, 500))), node(0, opaque(dm(2))), node(1, linear(data(100, a, 600)))}, false},
-		"parts of what is not understood": {[]*remap.Node{node(2, opaque(a)), node(0, linear(data(50, dm(2), 0))), node(1, linear(data(50, dm(2), 50)))}, false},
-		"of one pool":                     {[]*remap.Node{node(2, opaque(a)), arranged(node(0, opaque(dm(2))), dm(2)), arranged(node(1, opaque(dm(2))), dm(2))}, false},
-		"of one pool, and not arranged":   {[]*remap.Node{node(2, opaque(a)), arranged(node(0, opaque(dm(2))), dm(2)), node(1, opaque(dm(2)))}, true},
-		"below a pool":                    {[]*remap.Node{node(2, opaque(a)), arranged(node(0, opaque(dm(2))), dm(2)), node(1, linear(data(10, a, 5)))}, true},
-		"in one file":                     {[]*remap.Node{stored(node(0, opaque()), remap.Storage{ID: "f", Start: 0}), stored(node(1, opaque()), remap.Storage{ID: "f", Start: 99})}, true},
-		"in one file, one behind another": {[]*remap.Node{stored(node(0, opaque()), remap.Storage{ID: "f", Start: 0}), stored(node(1, opaque()), remap.Storage{ID: "f", Start: 100})}, false},
-		"in one sector of a file":         {[]*remap.Node{stored(node(0, opaque()), remap.Storage{ID: "f", Start: 0, Ragged: true}), stored(node(1, opaque()), remap.Storage{ID: "f", Start: 100})}, true},
-		"in files of one name":            {[]*remap.Node{stored(node(0, opaque()), remap.Storage{Name: "f"}), stored(node(1, opaque()), remap.Storage{Name: "f"})}, true},
-		"in two files":                    {[]*remap.Node{stored(node(0, opaque()), remap.Storage{ID: "f"}), stored(node(1, opaque()), remap.Storage{ID: "g"})}, false},
-		"loop on a disk":                  {[]*remap.Node{stored(node(0, opaque(a)), remap.Storage{ID: "block", Start: 100}), node(1, linear(data(10, a, 199)))}, true},
-		"beside a loop on a disk":         {[]*remap.Node{stored(node(0, opaque(a)), remap.Storage{ID: "block", Start: 100}), node(1, linear(data(100, a, 0), data(10, a, 200)))}, false},
-		"metadata of a layer":             {[]*remap.Node{node(0, linear(data(50, a, 0), run{n: 50, kind: remap.Zero, legs: []remap.Leg{leg(b, 0)}})), node(1, linear(data(10, b, 900)))}, true},
-		"many runs":                       {[]*remap.Node{node(0, striped(20000, 2, leg(a, 0), leg(b, 0))), node(1, linear(data(10, a, 9999)))}, true},
+		"apart on one disk":                {[]*remap.Node{node(0, linear(data(50, a, 0), data(50, a, 200))), node(1, linear(data(100, a, 50)))}, false},
+		"overlapping":                      {[]*remap.Node{node(0, linear(data(50, a, 0), data(50, a, 200))), node(1, linear(data(100, a, 249)))}, true},
+		"one below the other":              {[]*remap.Node{node(1, linear(data(100, a, 7))), node(0, linear(data(10, dm(1), 90)))}, true},
+		"equal places of disks":            {[]*remap.Node{node(0, linear(data(100, a, 0))), node(1, linear(data(100, b, 0)))}, false},
+		"one leg of a mirror":              {[]*remap.Node{node(0, linear(mirror(50, leg(a, 100), leg(b, 200)))), node(1, linear(data(10, b, 245)))}, true},
+		"beside a mirror":                  {[]*remap.Node{node(0, linear(mirror(50, leg(a, 100), leg(b, 200)))), node(1, linear(data(10, b, 250)))}, false},
+		"partitions of a mirror":           {[]*remap.Node{node(2, linear(mirror(100, leg(a, 0), leg(b, 0)))), node(0, linear(data(50, dm(2), 0))), node(1, linear(data(50, dm(2), 50)))}, false},
+		"not understood":                   {[]*remap.Node{node(0, opaque(a, b)), node(1, linear(data(10, b, 900)))}, true},
+		"not understood, elsewhere":        {[]*remap.Node{node(2, linear(data(100, a, 500))), node(0, opaque(dm(2))), node(1, linear(data(100, a, 600)))}, false},
+		"parts of what is not understood":  {[]*remap.Node{node(2, opaque(a)), node(0, linear(data(50, dm(2), 0))), node(1, linear(data(50, dm(2), 50)))}, false},
+		"of one pool":                      {[]*remap.Node{node(2, opaque(a)), coordinated(node(0, opaque(dm(2))), dm(2)), coordinated(node(1, opaque(dm(2))), dm(2))}, false},
+		"of one pool, and not coordinated": {[]*remap.Node{node(2, opaque(a)), coordinated(node(0, opaque(dm(2))), dm(2)), node(1, opaque(dm(2)))}, true},
+		"below a pool":                     {[]*remap.Node{node(2, opaque(a)), coordinated(node(0, opaque(dm(2))), dm(2)), node(1, linear(data(10, a, 5)))}, true},
+		"in one file":                      {[]*remap.Node{stored(node(0, opaque()), remap.Storage{ID: "f", Start: 0}), stored(node(1, opaque()), remap.Storage{ID: "f", Start: 99})}, true},
+		"in one file, one behind another":  {[]*remap.Node{stored(node(0, opaque()), remap.Storage{ID: "f", Start: 0}), stored(node(1, opaque()), remap.Storage{ID: "f", Start: 100})}, false},
+		"in one sector of a file":          {[]*remap.Node{stored(node(0, opaque()), remap.Storage{ID: "f", Start: 0, Ragged: true}), stored(node(1, opaque()), remap.Storage{ID: "f", Start: 100})}, true},
+		"in files of one name":             {[]*remap.Node{stored(node(0, opaque()), remap.Storage{Name: "f"}), stored(node(1, opaque()), remap.Storage{Name: "f"})}, true},
+		"in two files":                     {[]*remap.Node{stored(node(0, opaque()), remap.Storage{ID: "f"}), stored(node(1, opaque()), remap.Storage{ID: "g"})}, false},
+		"loop on a disk":                   {[]*remap.Node{stored(node(0, opaque(a)), remap.Storage{ID: "block", Start: 100}), node(1, linear(data(10, a, 199)))}, true},
+		"beside a loop on a disk":          {[]*remap.Node{stored(node(0, opaque(a)), remap.Storage{ID: "block", Start: 100}), node(1, linear(data(100, a, 0), data(10, a, 200)))}, false},
+		"metadata of a layer":              {[]*remap.Node{node(0, linear(data(50, a, 0), run{n: 50, kind: remap.Zero, legs: []remap.Leg{leg(b, 0)}})), node(1, linear(data(10, b, 900)))}, true},
+		"many runs":                        {[]*remap.Node{node(0, striped(20000, 2, leg(a, 0), leg(b, 0))), node(1, linear(data(10, a, 9999)))}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := stack(t, append(slices.Clone(two), c.nodes...)...)
@@ -66,9 +66,9 @@ func TestFootprint(t *testing.T) {
 func TestFootprintUnknown(t *testing.T) {
 	a := leafDev(1)
 	blind := node(2, linear(run{n: 10, kind: remap.Opaque, reason: "layer:odd"}))
-	blind.Blind = true
+	blind.LowerUnknown = true
 	member := node(3, linear(data(10, a, 0)))
-	member.Arranged = []remap.Dev{a}
+	member.Coordinated = []remap.Dev{a}
 	st := stack(t, leaf(1, 1000), node(0, linear(data(10, a, 0))), node(1, linear(data(10, a, 100))), blind, member)
 	meets := func(one, other *remap.Footprint) bool { _, yes := one.Overlaps(other); return yes }
 	for _, dev := range []remap.Dev{dm(2), dm(9)} {

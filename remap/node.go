@@ -40,8 +40,8 @@ type Condition struct {
 	// Unread tells that something about the device could not be read, or contradicts
 	// itself: all of it is opaque, and its size may be wrong.
 	Unread bool
-	// Blind tells that what the device is made of is not known, or not all of it.
-	Blind bool
+	// LowerUnknown tells that what the device is made of is not known, or not all of it.
+	LowerUnknown bool
 	// Mutable tells that the kernel can swap what maps this device while it
 	// is open: dm and md can, a partition cannot.
 	Mutable bool
@@ -52,10 +52,10 @@ type Condition struct {
 
 // Quirks are what has to be heeded by who reads or writes below a device.
 type Quirks struct {
-	// Arranged are the devices below that what maps this one shares with others like it:
+	// Coordinated are the devices below that what maps this one shares with others like it:
 	// it sees to it that none of them is in the way of another (the pool of a thin volume,
 	// what snapshots are of, members of arrays).
-	Arranged []Dev
+	Coordinated []Dev
 	// Bypassed tells that a file system above says block by block what this device leaves as
 	// it is, because it is encrypted already: who reads or writes through it and is not
 	// that file system gets, or makes, something else of those blocks.

@@ -129,15 +129,15 @@ func (n *Node) node(trust Trust) (*remap.Node, error) {
 	if t := n.DM; t != nil {
 		node.Layer, node.CopiesOnWrite, node.Locked = t.TrustedLayer(trust), t.CopiesOnWrite(), t.Locks()
 		node.Notes, node.Granule, node.Bypassed = t.Notes(), t.Granule(), t.Bypassed()
-		node.Label, node.Owner, node.Transition, node.Arranged = t.Label(), t.Owner(), t.Transition(), t.Arranged()
+		node.Label, node.Owner, node.Transition, node.Coordinated = t.Label(), t.Owner(), t.Transition(), t.Coordinated()
 	}
 	if a := n.MD; a != nil {
 		node.Layer, node.Owner, node.Transition, node.Notes = a.Layer(), remap.Owner{Manager: "md"}, a.Transition(), a.Notes()
-		node.Arranged = a.Below()
+		node.Coordinated = a.Below()
 	}
 	if b := n.Bcache; b != nil {
 		node.Layer, node.Owner, node.Transition, node.Notes = b.Layer(), remap.Owner{Manager: "bcache"}, b.Transition(), b.Notes()
-		node.Arranged = b.Below()
+		node.Coordinated = b.Below()
 	}
 	if l := n.Loop; l != nil {
 		node.Layer = remap.OpaqueLayer{Layer: string(n.Kind), Reason: "layer:loop", Lower: n.below()}
@@ -167,7 +167,7 @@ func (n *Node) check() error {
 		return impossible("unread: %q", n.Unread)
 	case n.Unread != "":
 		return n.checkUnread()
-	case n.Blind, n.Raced:
+	case n.LowerUnknown, n.Raced:
 		return impossible("the device is marked as partly read, but nothing is missing")
 	case !validName(n.Name):
 		return impossible("name %q", n.Name)

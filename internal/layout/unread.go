@@ -33,7 +33,7 @@ func (n *Node) markUnread(cause error) {
 func (n *Node) unread() *remap.Node {
 	node := &remap.Node{
 		Dev: n.Dev, Name: n.Name, Path: n.Path(), Size: n.Size, BlockSize: max(n.LogicalBlock, remap.SectorSize), ReadOnly: n.ReadOnly,
-		Condition: remap.Condition{Unread: true, Blind: n.Blind || n.Kind == sysblock.Loop, Mutable: true}, Layer: n.Layer(), Notes: []string{"not understood: " + n.Unread},
+		Condition: remap.Condition{Unread: true, LowerUnknown: n.LowerUnknown || n.Kind == sysblock.Loop, Mutable: true}, Layer: n.Layer(), Notes: []string{"not understood: " + n.Unread},
 	}
 	if n.Raced {
 		node.Transition = moving
@@ -96,7 +96,7 @@ func (c *cutter) visit(n *Node) int {
 // cut makes a device one that rests on nothing that is known.
 func (c *cutter) cut(n *Node, cause error) int {
 	n.markUnread(cause)
-	n.Part, n.Slaves, n.Blind = nil, nil, true
+	n.Part, n.Slaves, n.LowerUnknown = nil, nil, true
 	c.depth[n.Dev] = 1
 	return 1
 }

@@ -78,8 +78,8 @@ type Trouble struct {
 	// Unread says what could not be read of the device, or contradicts itself, in
 	// one line: other fields may be missing, and no map is made of them.
 	Unread string `json:"unread,omitempty"`
-	// Blind: Slaves, or Part, is among what could not be read.
-	Blind bool `json:"blind,omitempty"`
+	// LowerUnknown: Slaves, or Part, is among what could not be read.
+	LowerUnknown bool `json:"blind,omitempty"`
 
 	cause error
 	// unnamed: nor can what it calls itself be relied upon.
@@ -89,7 +89,7 @@ type Trouble struct {
 // Related is why it is not known to what other devices the device is related: nil for most of
 // those with Unread.
 func (f *Facts) Related() error {
-	if f.Blind || f.unnamed {
+	if f.LowerUnknown || f.unnamed {
 		return sysfs.Named(f.Dev, f.Name, f.cause)
 	}
 	return nil
@@ -159,7 +159,7 @@ func (f *Facts) unreadLayer() remap.Layer {
 	if f.Part != nil {
 		l.Lower = []remap.Dev{f.Part.Parent}
 	}
-	if f.Blind {
+	if f.LowerUnknown {
 		l.Reason = ReasonBlind
 	}
 	return l
@@ -237,7 +237,7 @@ func (f FS) read(dev remap.Dev, d sysfs.Dir) (*Facts, error) {
 	if err == nil && seqErr == nil && again != seq {
 		return nil, ErrGone
 	}
-	facts.Blind, facts.unnamed = partErr != nil || slavesErr != nil, kindErr != nil
+	facts.LowerUnknown, facts.unnamed = partErr != nil || slavesErr != nil, kindErr != nil
 	for _, err := range append(errs, err) {
 		if err != nil {
 			facts.MarkUnread(err)

@@ -207,7 +207,7 @@ func mistrusted(t *testing.T, m *sysblocktest.Machine, name string) error {
 		t.Fatalf("%s: trusted: %+v", name, f)
 	}
 	reason := sysblock.ReasonUnread
-	if f.Blind {
+	if f.LowerUnknown {
 		reason = sysblock.ReasonBlind
 	}
 	layer := f.Layer()
@@ -234,7 +234,7 @@ func TestBlind(t *testing.T) {
 		m.Mapped("dm-0", "253:0", "x", 8, "nvme0n1p1")
 		name, attr, _ := strings.Cut(attr, " ")
 		m.Unset(name, attr)
-		if f := facts(t, m, name); f.Blind != want || (f.Unread == "") != (attr == "dev") {
+		if f := facts(t, m, name); f.LowerUnknown != want || (f.Unread == "") != (attr == "dev") {
 			t.Errorf("%s without %s: %+v", name, attr, f)
 		}
 	}

@@ -1404,7 +1404,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "in use: volumes of one pool do not use each other",
-		symbol: "remap.Footprint.Overlaps", old: "|| a.arranged && b.arranged", new: "",
+		symbol: "remap.Footprint.Overlaps", old: "|| a.coordinated && b.coordinated", new: "",
 		in: "./internal/layout", tests: "TestWhoSharesArranged",
 	},
 	{

@@ -209,7 +209,7 @@ func (c *freezeCheck) under(dev remap.Dev) error {
 	}
 	lower := facts.Slaves
 	switch {
-	case facts.Blind:
+	case facts.LowerUnknown:
 		return fmt.Errorf("%w: %s: %s", errOpaque, facts.Name, facts.Unread)
 	case facts.Part != nil:
 		lower = []remap.Dev{facts.Part.Parent}

@@ -6,16 +6,16 @@ import (
 	"github.com/dmcopy/dmcopy/remap"
 )
 
-// arrangers are target types that share the first device of their line with other mapped
+// coordinators are target types that share the first device of their line with other mapped
 // devices, and see to it that none is in the way of another: thin volumes get their blocks
 // from one pool (drivers/md/dm-thin.c), and what is written to an origin is kept for
 // its snapshots before (drivers/md/dm-snap.c).
-var arrangers = map[string]bool{typeThin: true, typeSnapshot: true, "snapshot-merge": true, "snapshot-origin": true}
+var coordinators = map[string]bool{typeThin: true, typeSnapshot: true, "snapshot-merge": true, "snapshot-origin": true}
 
-// Arranged lists the devices that the lines share so.
-func (t *Table) Arranged() (devs []remap.Dev) {
+// Coordinated lists the devices that the lines share so.
+func (t *Table) Coordinated() (devs []remap.Dev) {
 	for i := range t.Targets {
-		if !arrangers[t.Targets[i].Type] {
+		if !coordinators[t.Targets[i].Type] {
 			continue
 		}
 		var a args
