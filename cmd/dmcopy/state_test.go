@@ -207,8 +207,10 @@ func TestTimeLimitSaves(t *testing.T) {
 	if err := os.WriteFile(src, bytes.Repeat([]byte("data"), 16<<20/4), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, code := runIn(t, dir, "copy", "--rate", "1M", "--timeout", "2s", "--state", "state", src, "./new")
-	if code != 3 || !strings.Contains(out, "incomplete, state saved: dmcopy was not done within --timeout 2s") || !strings.Contains(out, "dmcopy resume state") {
+	out, code := withTime("--timeout {time}", func(limit string) (string, int) {
+		return runIn(t, dir, append([]string{"copy", "--rate", "256K", "--state", "state", src, "./new"}, strings.Fields(limit)...)...)
+	})
+	if code != 3 || !strings.Contains(out, "incomplete, state saved: dmcopy was not done within --timeout") || !strings.Contains(out, "dmcopy resume state") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 	out, code = runIn(t, dir, "status", "state")
