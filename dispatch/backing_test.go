@@ -176,7 +176,7 @@ func TestOneFileBelowBoth(t *testing.T) {
 		t.Fatal(err)
 	}
 	disk := looptest.Attach(t, file, 512)
-	d := onDisk{looptest.Partition(t, disk, 1, 0, mib), looptest.Partition(t, disk, 2, mib, mib)}
+	d := onDisk{src: looptest.Partition(t, disk, 1, 0, mib), dst: looptest.Partition(t, disk, 2, mib, mib)}
 	rep, err := d.copyReal(t, false, func() {})
 	if err != nil || rep.Result != account.OutcomeOK {
 		t.Errorf("%v, %+v", err, rep)

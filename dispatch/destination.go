@@ -32,11 +32,20 @@ const usersEvery = 5 * time.Second
 // that, and how long it takes is looked after by whoever waits for the copy.
 func (d *destination) flush(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
-	err := errors.Join(d.job.Dst.Device.Flush(), d.offload.Flush(ctx), d.inPlace(), d.stillUnused(ctx), d.caches.dropStale(ctx))
+	err := errors.Join(d.job.Dst.Device.Flush(), d.offload.Flush(ctx), d.findable(), d.stillUnused(ctx), d.caches.dropStale(ctx))
 	if err != nil {
 		d.record.Drop()
 	}
 	return err
+}
+
+// findable has what was written found by its name after a crash.
+func (d *destination) findable() error {
+	if err := d.inPlace(); err != nil {
+		return err
+	}
+	defer d.calls.Begin("flushing the directory of", d.job.Dst.Name, inflight.NoOffset)()
+	return d.files.SyncName()
 }
 
 // inPlace fails if a file that was written has not its name and length any more.

@@ -13,20 +13,25 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch"
+	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/internal/dispatch/account"
 	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
 	"github.com/dmcopy/dmcopy/internal/dispatch/plan"
+	"github.com/dmcopy/dmcopy/internal/journal"
 	"github.com/dmcopy/dmcopy/test/fakestack"
 )
 
 // onDisk are two files of this machine.
-type onDisk struct{ src, dst string }
+type onDisk struct {
+	src, dst string
+	open     func(dst *ends.Endpoint) // called for the opened destination, unless nil
+}
 
 func newOnDisk(t *testing.T, size int) onDisk {
 	t.Helper()
-	d := onDisk{filepath.Join(t.TempDir(), "src"), filepath.Join(t.TempDir(), "dst")}
+	d := onDisk{src: filepath.Join(t.TempDir(), "src"), dst: filepath.Join(t.TempDir(), "dst")}
 	data := make([]byte, size)
 	for i := range data {
 		data[i] = byte(i>>12) ^ byte(i>>4) ^ byte(i)
@@ -52,6 +57,9 @@ func (d onDisk) copy(t *testing.T, opts dispatch.Options, meanwhile func()) (*ac
 		t.Fatal(err)
 	}
 	defer dst.Close()
+	if d.open != nil {
+		d.open(&dst)
+	}
 	var once sync.Once
 	opts.Window, opts.Offload = 64*kib, plan.OffloadNever
 	opts.Progress = func(p account.Progress) {
@@ -98,6 +106,51 @@ func TestDestinationFileIsTaken(t *testing.T) {
 				t.Errorf("%v: of what?", err)
 			}
 		})
+	}
+}
+
+// namedFile is a file whose name can fail to be made durable.
+type namedFile struct {
+	*emulation.File
+	sync func() error
+}
+
+func (f namedFile) SyncName() error { return f.sync() }
+
+// recorded calls a function when something is said to be done.
+type recorded struct {
+	unwritten
+	record func()
+}
+
+func (r recorded) Record([]journal.Extent) error { r.record(); return nil }
+func (r recorded) Complete() error               { r.record(); return nil }
+
+// TestNameOfDestination: nothing is said to be done, and no copy ends well, before the name of
+// the file is durable. It is made so once.
+func TestNameOfDestination(t *testing.T) {
+	for _, fails := range []error{nil, unix.EIO} {
+		synced, done := 0, 0
+		d := newOnDisk(t, mib)
+		d.open = func(e *ends.Endpoint) {
+			e.Device = namedFile{e.Device.(*emulation.File), func() error {
+				synced++
+				return fails
+			}}
+		}
+		rep, err := d.copy(t, dispatch.Options{Journaling: dispatch.Journaling{Journal: recorded{record: func() {
+			if done++; synced == 0 {
+				t.Error("the name is not durable")
+			}
+		}}}}, func() {})
+		switch {
+		case !errors.Is(err, fails) || (err == nil) != (rep.Result == account.OutcomeOK):
+			t.Errorf("%v, want %v; %+v", err, fails, rep)
+		case fails == nil && (synced != 1 || done < 2):
+			t.Errorf("%d times, for %d entries", synced, done)
+		case fails != nil && done > 0:
+			t.Errorf("%d entries of a file without a durable name", done)
+		}
 	}
 }
 

@@ -207,6 +207,9 @@ func (d *File) Name() string { return d.Path() }
 // block device.
 func (d *File) Flush() error { return d.Datasync() }
 
+// SyncName makes the name of a regular file durable.
+func (d *File) SyncName() error { return d.status.SyncName() }
+
 // Close closes the file.
 func (d *File) Close() error {
 	if d.edges != nil {

@@ -329,19 +329,7 @@ func ext4(t *testing.T, options string) string {
 	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, disk)); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("mkfs.ext4", "-q", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", image).CombinedOutput(); err != nil {
-		t.Fatalf("mkfs.ext4: %v: %s", err, out)
-	}
-	dir := t.TempDir()
-	if err := unix.Mount(looptest.Attach(t, image, 512), dir, "ext4", 0, "errors=continue"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
+	return looptest.Ext4(t, image, "errors=continue")
 }
 
 func fileSystem(t *testing.T, flags uintptr) string {

@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dmcopy/dmcopy/internal/durable"
 )
 
 // directory is what replacing a file needs of a file system.
@@ -107,7 +109,7 @@ func (d osDirectory) rename(from, to string) error {
 
 func (d osDirectory) remove(name string) error { return unix.Unlinkat(d.fd(), name, 0) }
 
-func (d osDirectory) sync() error { return d.Sync() }
+func (d osDirectory) sync() error { return durable.Directory(d.File) }
 
 // lock claims a file until it is closed, by this process and by whatever system
 // call of it still runs when it has been killed.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dmtable"
+	"github.com/dmcopy/dmcopy/internal/durable"
 	"github.com/dmcopy/dmcopy/remap"
 )
 
@@ -225,7 +226,7 @@ func (h *heldRoot) read() (rootNote, error) {
 	return note, nil
 }
 
-// write replaces the file and makes it durable.
+// write replaces the file and makes it durable, together with its name and that of its directory.
 func (h *heldRoot) write(note rootNote) error {
 	text, err := json.Marshal(note)
 	if err != nil {
@@ -237,7 +238,8 @@ func (h *heldRoot) write(note rootNote) error {
 	if _, err := h.note.WriteAt(text, 0); err != nil {
 		return err
 	}
-	return h.note.Sync()
+	dir := filepath.Dir(h.note.Name())
+	return errors.Join(h.note.Sync(), durable.Names(dir), durable.Names(filepath.Dir(dir)))
 }
 
 func (h *heldRoot) forget() error {

@@ -1179,8 +1179,33 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "a destination file is in its place in the end",
-		symbol: "dispatch.destination.flush", old: "d.offload.Flush(ctx), d.inPlace(),", new: "d.offload.Flush(ctx),",
+		symbol: "dispatch.destination.findable", old: "if err := d.inPlace(); err != nil {", new: "if err := error(nil); err != nil {",
 		in: "./dispatch", tests: "TestDestinationFileIsTaken",
+	},
+	{
+		guard:  "the name of a destination file is durable before the copy is said to be",
+		symbol: "dispatch.destination.findable", old: "return d.files.SyncName()", new: "return nil",
+		in: "./dispatch", tests: "TestNameOfDestination",
+	},
+	{
+		guard:  "names are made durable by their directory",
+		symbol: "durable.Directory", old: "err := dir.Sync()", new: "err := error(nil)",
+		in: "./internal/durable", tests: "TestName",
+	},
+	{
+		guard:  "names of directories that cannot be synced are made durable with the file system",
+		symbol: "durable.Directory", old: "return FileSystem(int(dir.Fd()))", new: "return err",
+		in: "./internal/durable", tests: "TestWithoutSync",
+	},
+	{
+		guard:  "names of directories that cannot be opened are made durable with the file system",
+		symbol: "durable.Name", old: "return FileSystem(fd)", new: "return nil",
+		in: "./internal/durable", tests: "TestName",
+	},
+	{
+		guard:  "files: the name of one that a destination is stored in is durable",
+		symbol: "ends.Files.SyncName", old: "return of(l.dstName, l.dstBelow.syncNames())", new: "return nil",
+		in: "./internal/dispatch/ends", tests: "TestNameOnDisk",
 	},
 	{
 		guard:  "a destination file that was cut off is not made longer again",
@@ -1414,7 +1439,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "in use: a device that is built on a destination while it is written",
-		symbol: "dispatch.destination.flush", old: "d.inPlace(), d.stillUnused(ctx), d.", new: "d.inPlace(), d.",
+		symbol: "dispatch.destination.flush", old: "d.findable(), d.stillUnused(ctx), d.", new: "d.findable(), d.",
 		in: "./dispatch", tests: "TestTaken",
 	},
 	{

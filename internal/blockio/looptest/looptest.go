@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -46,6 +47,25 @@ func Attach(t testing.TB, path string, blockSize int) string {
 	}
 	t.Fatal("no free loop device")
 	return ""
+}
+
+// Ext4 makes a file system without a journal in the file at path, and returns where it is mounted
+// until the end of the test. The file holds what a crash would leave of it.
+func Ext4(t testing.TB, path, options string) string {
+	t.Helper()
+	disk, dir := Attach(t, path, 512), t.TempDir()
+	if out, err := exec.Command("mkfs.ext4", "-q", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", disk).CombinedOutput(); err != nil {
+		t.Fatalf("mkfs.ext4: %v: %s", err, out)
+	}
+	if err := unix.Mount(disk, dir, "ext4", 0, options); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 func configure(control, backing *os.File, blockSize int) (*os.File, error) {

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/internal/blockio"
 	"github.com/dmcopy/dmcopy/internal/sysblock"
@@ -36,6 +38,7 @@ type place struct {
 type backingFile struct {
 	*blockio.File
 	status *blockio.Status
+	named  bool   // durably
 	loop   string // the kernel's name
 	size   int64  // of what the device shows of it: up to there, in bytes
 }
@@ -84,7 +87,7 @@ func (b *backing) open(l *sysblock.StoredLoop) *backingFile {
 		b.log.Debug("the file of a loop device cannot be looked at", "device", l.Name, "file", l.File, "error", err)
 		return nil
 	}
-	return &backingFile{f, f.Status(), l.Name, min(size, int64(l.Offset)+l.Size.Bytes())}
+	return &backingFile{File: f, status: f.Status(), loop: l.Name, size: min(size, int64(l.Offset)+l.Size.Bytes())}
 }
 
 // each calls f for the files that can be looked at.
@@ -126,6 +129,22 @@ func (b *backing) inPlace() error {
 		return err
 	}
 	return b.holds(func(f *backingFile) error { return errors.Join(f.whole(), f.status.Named()) })
+}
+
+// syncNames makes the names of the files durable, once, as far as their directories can be opened.
+func (b *backing) syncNames() error {
+	return b.each(func(f *backingFile) error {
+		if f.named {
+			return nil
+		}
+		err := f.status.SyncName()
+		if errors.Is(err, unix.EBADF) { // it was opened to be looked at only
+			b.log.Debug("the name of the file of a loop device cannot be made durable", "file", f.Path(), "device", f.loop)
+			err = nil
+		}
+		f.named = err == nil
+		return f.called(err)
+	})
 }
 
 // holds looks at the files, and once more at those that something is still stored in if there is

@@ -17,6 +17,7 @@ type regular interface {
 	ID() string
 	Locks() blockio.Locks
 	Status() *blockio.Status
+	SyncName() error
 }
 
 // regularEnd is such an end, as one copy has it: other copies can have the same one open.
@@ -24,6 +25,9 @@ type regularEnd struct {
 	id     string
 	locks  blockio.Locks
 	status *blockio.Status
+	// named: its name is durable. syncName makes it so.
+	named    bool
+	syncName func() error
 }
 
 // regularEndOf is nil for what is no regular file.
@@ -32,7 +36,7 @@ func regularEndOf(d emulation.Device) *regularEnd {
 	if !ok {
 		return nil
 	}
-	return &regularEnd{f.ID(), f.Locks(), f.Status()}
+	return &regularEnd{id: f.ID(), locks: f.Locks(), status: f.Status(), syncName: f.SyncName}
 }
 
 // maxLocks bounds how many runs of the destination are locked one by one.
@@ -186,6 +190,22 @@ func (l Files) InPlace() error {
 		return of(l.dstName, l.dstBelow.inPlace())
 	}
 	return named(l.dstName, l.dst.status.InPlace())
+}
+
+// SyncName makes the name of the destination durable, once: what was written to a file is lost with
+// its name. So it does for a file that the destination is stored in.
+func (l Files) SyncName() error {
+	if l.dst == nil {
+		return of(l.dstName, l.dstBelow.syncNames())
+	}
+	if l.dst.named {
+		return nil
+	}
+	if err := named(l.dstName, l.dst.syncName()); err != nil {
+		return fmt.Errorf("its name could not be made durable: %w", err)
+	}
+	l.dst.named = true
+	return nil
 }
 
 // Unmodified fails if the source was written to while it was copied, unless that is
