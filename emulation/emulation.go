@@ -105,12 +105,15 @@ type Comparison struct {
 	Truncated bool
 }
 
-// Observer is told what happens during a call. Either function may be nil. They
+// Observer is told what happens during a call. Any function may be nil. They
 // are called one at a time, from goroutines of the engine, and should be quick.
 type Observer struct {
 	// Progress is called with the number of bytes that were copied or compared
 	// since the last call. What failed is not among them.
 	Progress func(bytes int64)
+	// Done is called with what these bytes are: each part of an operation that was copied or
+	// compared, in any order.
+	Done func(part Op)
 	// Failure is called with each failure when it happens, before neighbours
 	// are joined. To stop at the first one, cancel the context in here.
 	Failure func(Failure)

@@ -1,11 +1,13 @@
 package emulation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"hash/maphash"
 	"iter"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -145,11 +147,11 @@ func (w *worker) serve(piece Op, do task) {
 		w.end(context.Cause(w.ctx))
 		return
 	}
-	w.settle(w, piece.Len)
+	w.settle(w, piece)
 }
 
-// settle adds what a worker has done to the result.
-func (j *job) settle(w *worker, n int64) {
+// settle adds what a worker has done of a piece to the result.
+func (j *job) settle(w *worker, piece Op) {
 	j.mu.Lock()
 	r := &j.result
 	r.Stats.add(w.stats)
@@ -167,7 +169,11 @@ func (j *job) settle(w *worker, n int64) {
 		}
 	}
 	if j.watch.Progress != nil {
-		j.watch.Progress(n - w.stats.Failed)
+		j.watch.Progress(piece.Len - w.stats.Failed)
+	}
+	if j.watch.Done != nil {
+		slices.SortFunc(w.failures, func(a, b Failure) int { return cmp.Compare(a.Op.Dst, b.Op.Dst) })
+		w.intact(piece, 0, j.watch.Done)
 	}
 	tooMany := len(r.Failures) > j.options.MaxFailures
 	j.mu.Unlock()

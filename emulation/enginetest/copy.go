@@ -30,8 +30,9 @@ func (s suite) copies(t *rapid.T, create func(int64, int) Storage) {
 	engine := s.engine(t, scene.options)
 	defer closeEngine(t, engine)
 	var progress int64
+	parts := make(covered, len(scene.dst))
 	result, err := engine.Copy(context.Background(), src, dst, slices.Values(scene.ops),
-		emulation.Observer{Progress: func(n int64) { progress += n }})
+		emulation.Observer{Progress: func(n int64) { progress += n }, Done: parts.add})
 	if err != nil || len(result.Failures) > 0 {
 		t.Fatalf("copy: %v, failures %v", err, result.Failures)
 	}
@@ -45,6 +46,7 @@ func (s suite) copies(t *rapid.T, create func(int64, int) Storage) {
 	var total, zero int64
 	for _, op := range scene.ops {
 		total += op.Len
+		parts.demand(t, op.Dst, op.Len, 1)
 		if op.Zero {
 			zero += op.Len
 		}
@@ -54,6 +56,25 @@ func (s suite) copies(t *rapid.T, create func(int64, int) Storage) {
 	}
 	if scene.options.Sparse == emulation.SparseOff && result.Zeroed != zero {
 		t.Fatalf("zeroed %d bytes, want %d", result.Zeroed, zero)
+	}
+}
+
+// covered counts how often each byte of a destination was said to be done.
+type covered []int
+
+func (c covered) add(part emulation.Op) {
+	for i := range part.Len {
+		c[part.Dst+i]++
+	}
+}
+
+// demand demands that each of n bytes was done so many times.
+func (c covered) demand(t failer, at, n int64, times int) {
+	t.Helper()
+	for i := at; i < at+n; i++ {
+		if c[i] != times {
+			t.Fatalf("byte %d is said to be done %d times, want %d", i, c[i], times)
+		}
 	}
 }
 
@@ -76,7 +97,8 @@ func (s suite) copyWithFaults(t *rapid.T) {
 	dst.Fill(scene.dst)
 	engine := s.engine(t, scene.options)
 	defer closeEngine(t, engine)
-	result, err := engine.Copy(context.Background(), src, dst, slices.Values(scene.ops), emulation.Observer{})
+	parts := make(covered, len(scene.dst))
+	result, err := engine.Copy(context.Background(), src, dst, slices.Values(scene.ops), emulation.Observer{Done: parts.add})
 	if err != nil {
 		t.Fatalf("copy: %v", err)
 	}
@@ -90,6 +112,11 @@ func (s suite) copyWithFaults(t *rapid.T) {
 		if f.unread || f.unsure {
 			failed++
 		}
+		done := 0
+		if f.op > 0 && !f.unread && !f.unsure {
+			done = 1
+		}
+		parts.demand(t, int64(i), 1, done)
 		if !f.unsure && got[i] != want[i] {
 			t.Fatalf("byte %d is %#x, want %#x: %+v", i, got[i], want[i], f)
 		}

@@ -1244,7 +1244,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "what failed is not progress",
-		symbol: "emulation.job.settle", old: "j.watch.Progress(n - w.stats.Failed)", new: "j.watch.Progress(n)",
+		symbol: "emulation.job.settle", old: "w.intact(piece, 0, j.watch.Done)", new: "j.watch.Done(piece)",
 		in: "./dispatch", tests: "TestNoSpace",
 	},
 	{
@@ -1496,6 +1496,21 @@ var mutants = []mutant{
 		guard:  "stale pages of partitions dropped",
 		symbol: "dispatch.caches.touch", old: "part = machine.PartDestination", new: "part = machine.PartBelow",
 		in: "./dispatch", tests: "TestStalePartitions",
+	},
+	{
+		guard:  "what was copied in part has its reason in the report",
+		symbol: "hostcopy.Host.move", old: "h.tally(steps, part.Dst, part.Len)", new: "",
+		in: "./dispatch", tests: "TestSumsOfAnyReport|TestReasonsOfHalfAWindow",
+	},
+	{
+		guard:  "what could not be read has its reason in the report",
+		symbol: "hostcopy.Host.giveUp", old: "h.tally(steps, f.Op.Dst, f.Op.Len)", new: "",
+		in: "./dispatch", tests: "TestUnreadable|TestRandomDamage",
+	},
+	{
+		guard:  "what was copied counts for the reasons that it was copied for",
+		symbol: "hostcopy.Host.tally", old: "dst, bytes = dst+n, bytes-n", new: "bytes -= n",
+		in: "./dispatch", tests: "TestReasonsOfHalfAWindow",
 	},
 	{
 		guard:  "a state file in an append-only directory is refused before it is made",

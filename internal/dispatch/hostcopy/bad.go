@@ -9,6 +9,7 @@ import (
 	"github.com/dmcopy/dmcopy/internal/dispatch/account"
 	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
+	"github.com/dmcopy/dmcopy/internal/dispatch/plan"
 )
 
 // OnError says what to do about sectors that cannot be read.
@@ -27,7 +28,7 @@ const maxBad = 1 << 16
 
 // giveUp makes do without what could not be read, if it may. The engine has
 // tried block by block by then.
-func (h *Host) giveUp(ctx context.Context, failures []emulation.Failure) error {
+func (h *Host) giveUp(ctx context.Context, steps []plan.Step, failures []emulation.Failure) error {
 	for _, f := range failures {
 		if !h.MayContinue(f) {
 			return errors.Join(Lost(failures), h.explain(ctx))
@@ -41,6 +42,7 @@ func (h *Host) giveUp(ctx context.Context, failures []emulation.Failure) error {
 		return fmt.Errorf("%w: more than %d parts of %s", emulation.ErrTooManyFailures, maxBad, h.src.Name)
 	}
 	for _, f := range failures {
+		h.tally(steps, f.Op.Dst, f.Op.Len)
 		h.account.Add(account.Failed, f.Op.Len)
 		h.bad = appendBad(h.bad, account.Bad{Src: f.Op.Src, Dst: f.Op.Dst, Len: f.Op.Len, Why: cause(f)})
 	}

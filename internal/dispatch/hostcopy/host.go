@@ -39,26 +39,36 @@ func (h *Host) Copy(ctx context.Context, steps []plan.Step) error {
 	}
 	slices.SortFunc(steps, func(a, b plan.Step) int { return cmp.Compare(a.DstOff, b.DstOff) })
 	todo := slices.DeleteFunc(slices.Clone(steps), func(s plan.Step) bool { return s.Method == account.Skip })
-	if err := h.move(ctx, Ops(todo)); err != nil {
+	if err := h.move(ctx, todo); err != nil {
 		return err
 	}
 	for _, s := range steps {
-		h.account.Tally(s.Method, s.Reason, s.Len)
 		if s.Method == account.Skip {
-			h.account.Add(account.Skipped, s.Len)
+			h.account.Enter(s.Method, s.Reason, s.Len)
 		}
 	}
-	h.account.Tell()
 	return nil
 }
 
-// move carries out operations, and makes do without what could not be read, if it may.
-func (h *Host) move(ctx context.Context, ops iter.Seq[emulation.Op]) error {
+// tally notes why so many bytes from dst on were not offloaded. They lie in the steps, which are in
+// the order of the destination.
+func (h *Host) tally(steps []plan.Step, dst, bytes int64) {
+	i, _ := slices.BinarySearchFunc(steps, dst, func(s plan.Step, at int64) int { return cmp.Compare(s.DstOff+s.Len-1, at) })
+	for ; bytes > 0 && i < len(steps); i++ {
+		n := min(bytes, steps[i].DstOff+steps[i].Len-dst)
+		h.account.Tally(steps[i].Method, steps[i].Reason, n)
+		dst, bytes = dst+n, bytes-n
+	}
+}
+
+// move carries out steps, and makes do without what could not be read, if it may.
+func (h *Host) move(ctx context.Context, steps []plan.Step) error {
 	trying, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	result, err := h.engine.Copy(trying, h.src.Device, h.dst.Device, ops, emulation.Observer{
-		Progress: func(n int64) {
-			h.account.Add(account.ByHost, n)
+	result, err := h.engine.Copy(trying, h.src.Device, h.dst.Device, Ops(steps), emulation.Observer{
+		Done: func(part emulation.Op) {
+			h.tally(steps, part.Dst, part.Len)
+			h.account.Add(account.ByHost, part.Len)
 			h.account.Tell()
 		},
 		Failure: func(f emulation.Failure) {
@@ -79,7 +89,7 @@ func (h *Host) move(ctx context.Context, ops iter.Seq[emulation.Op]) error {
 	case err != nil:
 		return failure.During("copy", errors.Join(err, Lost(result.Failures), h.explain(ctx)))
 	case len(result.Failures) > 0:
-		return failure.During("copy", h.giveUp(ctx, result.Failures))
+		return failure.During("copy", h.giveUp(ctx, steps, result.Failures))
 	}
 	return nil
 }
