@@ -56,6 +56,9 @@ func (c *caches) dropOf(ctx context.Context, least machine.Part) error {
 		if errors.Is(err, fs.ErrPermission) {
 			return failure.Refuse(t.node.DisplayName(), "has a page cache that this process may not write back (%v)", "run as root with CAP_SYS_ADMIN: outside of the container, or give it that capability", failure.Errno(err))
 		}
+		if failure.TooManyFiles(err) {
+			return failure.RefuseTooManyFiles("the page cache of "+t.node.DisplayName(), err)
+		}
 		if err != nil && !vanished(err) {
 			return err
 		}

@@ -65,7 +65,7 @@ func run(args []string, s streams) int {
 	if err == nil && a.outlet.failed != nil { // cobra does not tell
 		err = fmt.Errorf("dmcopy could not write its output: %w", a.outlet.failed)
 	}
-	err = a.cutShort(err)
+	err = a.cutShort(starved(err, a.begun.Load()))
 	if err != nil {
 		a.fail(err, wantsJSON(args))
 	}

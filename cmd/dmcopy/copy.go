@@ -285,6 +285,7 @@ func (a copyCmd) run(ctx context.Context, from, to string, f *copyFlags) error {
 	warnings := a.warn(slices.Concat(f.outdated(), warner(a).unseen(job), warner(a).exhausts(w, job)))
 	a.created(job)
 	report, err := a.carryOut(ctx, w, job, opts, f.progress.value)
+	a.begun.Store(report != nil)
 	err = w.explain(err, job, string(f.state.file))
 	warnings = append(warnings, a.warn(afterwards(report, job))...)
 	if err == nil {

@@ -16,14 +16,17 @@ type exit struct {
 	text string
 }
 
-const exitFailed = 1
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
 
 // exits is the only place that knows exit codes. The first line whose error
 // matches counts.
 var exits = []exit{
 	{0, nil, "done"},
 	{exitFailed, nil, "failed; the message says where"},
-	{2, failure.ErrUsage, "usage: the request makes no sense; nothing was written"},
+	{exitUsage, failure.ErrUsage, "usage: the request makes no sense; nothing was written"},
 	{3, errSaved, "incomplete, state saved (timeout, no room, unreadable parts): the same command, or dmcopy resume, goes on"},
 	{4, failure.ErrLayout, "the layout kept changing; nothing wrong was written"},
 	{5, failure.ErrPolicy, "--offload=require or --hold cannot be met; after the copy was begun, the message says so"},

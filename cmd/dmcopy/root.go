@@ -42,7 +42,11 @@ func (a *app) rootCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			return errors.Join(refuseSecure(), a.setUpLog(cmd.Flags()))
+			err := errors.Join(refuseSecure(), a.setUpLog(cmd.Flags()))
+			if err == nil && cmd.Name() != "version" {
+				err = refuseStarved()
+			}
+			return err
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {

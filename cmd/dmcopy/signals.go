@@ -32,6 +32,8 @@ type lifetime struct {
 	unread chan struct{}
 	// copying is set for a command that writes to a destination.
 	copying atomic.Bool
+	// begun is set once a destination may have been written to.
+	begun atomic.Bool
 }
 
 // onSignals makes SIGINT, SIGTERM, SIGHUP, and the end of whoever reads our output,

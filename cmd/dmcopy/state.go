@@ -132,6 +132,8 @@ func explainState(path string, err error) error {
 		refusal.Reason, refusal.Way = "cannot be written: "+why.Error(), "name a file on a file system that is not read-only"
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		refusal.Reason, refusal.Way = "cannot be written: "+why.Error(), "make room for it, or name a file elsewhere"
+	case failure.TooManyFiles(err):
+		refusal.Reason, refusal.Way = "cannot be opened: "+why.Error(), failure.WayOfTooManyFiles
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
 		refusal.Reason, refusal.Way = "cannot be opened: "+why.Error(), "name a file in a directory of your own"
 	case errors.As(why, new(unix.Errno)):

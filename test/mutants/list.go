@@ -1498,6 +1498,16 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "TestStalePartitions",
 	},
 	{
+		guard:  "nothing is begun without room for files",
+		symbol: "main.refuseStarved", old: "if failure.TooManyFiles(err) {", new: "if false {",
+		in: "./cmd/dmcopy", tests: "TestFewFiles",
+	},
+	{
+		guard:  "too many open files are a refusal, and not a failure",
+		symbol: "main.starved", old: "case !failure.TooManyFiles(err),", new: "case true,",
+		in: "./cmd/dmcopy", tests: "TestStarved",
+	},
+	{
 		guard:  "what was copied in part has its reason in the report",
 		symbol: "hostcopy.Host.move", old: "h.tally(steps, part.Dst, part.Len)", new: "",
 		in: "./dispatch", tests: "TestSumsOfAnyReport|TestReasonsOfHalfAWindow",

@@ -238,6 +238,9 @@ func (o *opener) refuseReplaced(file *emulation.File) error {
 	if err != nil {
 		return o.refuseUnfound(err)
 	}
+	if failure.TooManyFiles(again.Cause()) {
+		return again.Cause()
+	}
 	same := file.ID() == "block:"+o.facts.Dev.String() && again.Name == o.facts.Name && again.DiskSeq == o.facts.DiskSeq
 	if !same {
 		return o.replaced()

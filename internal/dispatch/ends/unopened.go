@@ -45,7 +45,7 @@ func becauseOf(number unix.Errno) (reason, way string) {
 	case unix.ENAMETOOLONG:
 		return "has a name that is too long", "choose a shorter one, or run dmcopy in a directory that is nearer to it"
 	case unix.EMFILE, unix.ENFILE:
-		return "cannot be opened: there are too many open files", "raise the limit (ulimit -n), or close some of them"
+		return "cannot be opened: there are too many open files", failure.WayOfTooManyFiles
 	case unix.EISDIR:
 		return "is a directory", "name a device or a file"
 	case unix.EPERM, unix.EACCES:
