@@ -24,10 +24,14 @@ func NewTally() Tally {
 	return Tally{Methods: make(map[Method]int64), Reasons: make(map[remap.Reason]int64)}
 }
 
+// Add adds bytes, fewer than none as well. No reason is kept that is none any more.
 func (t Tally) Add(m Method, why remap.Reason, bytes int64) {
 	t.Methods[m] += bytes
-	if why != "" {
-		t.Reasons[why] += bytes
+	if why == "" {
+		return
+	}
+	if t.Reasons[why] += bytes; t.Reasons[why] == 0 {
+		delete(t.Reasons, why)
 	}
 }
 
