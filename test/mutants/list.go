@@ -1498,6 +1498,11 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "TestStalePartitions",
 	},
 	{
+		guard:  "freeze: a file system that is mounted where nobody sees it",
+		symbol: "ends.freezing.refuseNotMounted", old: "if !errors.Is(err, unix.EBUSY) {", new: "if true {",
+		in: "./internal/dispatch/ends", tests: "TestHiddenMount",
+	},
+	{
 		guard:  "nothing is begun without room for files",
 		symbol: "main.refuseStarved", old: "if failure.TooManyFiles(err) {", new: "if false {",
 		in: "./cmd/dmcopy", tests: "TestFewFiles",

@@ -49,14 +49,21 @@ func Attach(t testing.TB, path string, blockSize int) string {
 	return ""
 }
 
-// Ext4 makes a file system without a journal in the file at path, and returns where it is mounted
-// until the end of the test. The file holds what a crash would leave of it.
-func Ext4(t testing.TB, path, options string) string {
+// Format attaches the file at path, and makes a file system of ext4 in it, without a journal. The file
+// holds what a crash would leave of it.
+func Format(t testing.TB, path string) string {
 	t.Helper()
-	disk, dir := Attach(t, path, 512), t.TempDir()
+	disk := Attach(t, path, 512)
 	if out, err := exec.Command("mkfs.ext4", "-q", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", disk).CombinedOutput(); err != nil {
 		t.Fatalf("mkfs.ext4: %v: %s", err, out)
 	}
+	return disk
+}
+
+// Ext4 is where what Format makes is mounted until the end of the test.
+func Ext4(t testing.TB, path, options string) string {
+	t.Helper()
+	disk, dir := Format(t, path), t.TempDir()
 	if err := unix.Mount(disk, dir, "ext4", 0, options); err != nil {
 		t.Fatal(err)
 	}

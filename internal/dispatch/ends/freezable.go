@@ -60,7 +60,7 @@ func (f freezing) fileSystem(ctx context.Context) (*freeze.FileSystem, error) {
 		}
 	}
 	if dev.IsZero() {
-		return nil, failure.Refuse(f.name, "is not mounted read-write: there is nothing to freeze", "leave out --freeze")
+		return nil, f.refuseNotMounted(ctx)
 	}
 	if err := sharing(f).refuseFrozen(ctx, uses); err != nil {
 		return nil, err

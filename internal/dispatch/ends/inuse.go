@@ -32,7 +32,8 @@ func (o *opener) claimStill(ctx context.Context, c *claims) error {
 		if err := o.refuseLive(); err != nil {
 			return err
 		}
-		return failure.Refuse(o.name, "may change while it is read: %s opened exclusively by somebody else", "find out who holds it (fuser -v "+o.path+"), "+liveWay, o.claimedAs(err))
+		who, way := o.holder(err)
+		return failure.Refuse(o.name, "may change while it is read: %s", way+"; "+liveWay, who)
 	}
 	return o.refuseUnclaimed(err)
 }
@@ -50,7 +51,8 @@ func (o *opener) claimUnused(ctx context.Context, c *claims) error {
 		if err := o.refuseUsed(); err != nil {
 			return err
 		}
-		return failure.Refuse(o.name, "is in use: %s opened exclusively by somebody else", "find out who holds it: fuser -v "+o.path, o.claimedAs(err))
+		who, way := o.holder(err)
+		return failure.Refuse(o.name, "is in use: %s", way, who)
 	}
 	return o.refuseUnclaimed(err)
 }

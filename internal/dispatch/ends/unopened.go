@@ -95,8 +95,9 @@ func (o *opener) replaced() error {
 // refuseUnopened explains why something cannot be opened.
 func (o *opener) refuseUnopened(err error) error {
 	switch {
-	case errors.Is(err, unix.EBUSY):
-		return failure.Refuse(o.name, "is opened exclusively by somebody else", "find out who holds it: fuser -v "+o.path)
+	case errors.Is(err, unix.EBUSY) && o.facts != nil:
+		who, way := o.holder(err)
+		return failure.Refuse(o.name, "cannot be opened: %s", way, who)
 	case errors.Is(err, fs.ErrPermission):
 		return refuseForbidden(o.name, o.path, err)
 	case errors.Is(err, unix.EROFS):

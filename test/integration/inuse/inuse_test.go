@@ -34,7 +34,7 @@ var uses = []use{
 	{"mounted in another namespace", mountedElsewhere, "in the mount namespace of process", "it is mounted read-write on /"},
 	{"mounted read-only in another namespace", mountedElsewhereRO, "in the mount namespace of process", ""},
 	{"mounted in a chroot in another namespace", mountedInChroot, "it is mounted read-write on /", "in the mount namespace of process"},
-	{"mounted in a namespace without processes", mountedNowhere, "it is opened exclusively by somebody else: find out who", "it is opened exclusively by somebody else: find out who"},
+	{"mounted in a namespace without processes", mountedNowhere, "it is opened exclusively by somebody else", "it is opened exclusively by somebody else"},
 	{"a partition is mounted", partMounted, "p1 is mounted read-write on", "p1 is mounted read-write on"},
 	{"a partition is mounted read-only", partMountedRO, "p1 is mounted read-only on", ""},
 	{"a partition is mounted read-only, another one somewhere", partMountedTwice, "p1 is mounted read-only on", "p2 is opened exclusively by somebody else"},
