@@ -3,10 +3,12 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 	"syscall"
 
+	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
 	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
 	"github.com/dmcopy/dmcopy/internal/dispatch/machine"
 	"github.com/dmcopy/dmcopy/internal/dispatch/plan"
@@ -60,10 +62,23 @@ func (c *caches) dropOf(ctx context.Context, least machine.Part) error {
 			return failure.RefuseTooManyFiles("the page cache of "+t.node.DisplayName(), err)
 		}
 		if err != nil && !vanished(err) {
-			return err
+			return c.unwrittenBack(t, err)
 		}
 	}
 	return nil
+}
+
+// unwrittenBack says whose page cache it is that could not be written back: what the source lacks, the
+// copy would lack.
+func (c *caches) unwrittenBack(t touched, err error) error {
+	name := t.node.DisplayName()
+	switch {
+	case t.part >= machine.PartBelow:
+		return fmt.Errorf("the page cache of %s: %w", name, err)
+	case t.node.Dev == c.job.Src.Dev:
+		name = c.job.Src.Name
+	}
+	return ends.RefuseUnwritten(name, err)
 }
 
 // leave notes a device whose cache stays as it is.

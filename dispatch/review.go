@@ -56,7 +56,7 @@ func (r *reviewer) review(ctx context.Context, was *plan.Plan, lost bool) (again
 	}
 	if len(moved) > 0 {
 		if err := r.caches.drop(ctx); err != nil {
-			return nil, nil, failure.During("flush", err)
+			return nil, nil, failure.During("flush", failure.TooLate(err))
 		}
 	}
 	there, err := r.equalNow(ctx, record.Sampled(rechecks))

@@ -190,18 +190,18 @@ func (r *run) ready(mapped bool) error {
 		return failure.During("hold", fmt.Errorf("%w: %w", failure.ErrPolicy, err))
 	}
 	if err != nil {
-		r.log.Warn("the layout of the destination cannot be held: copying through the host", "error", err)
+		r.log.Warn("copying through the host", "error", err)
 	}
 	return nil
 }
 
 // copy goes window by window.
 func (r *run) copy(ctx context.Context, pending []byterange.Range) error {
+	if err := r.caches.drop(ctx); err != nil { // which can refuse the copy
+		return failure.During("flush", err)
+	}
 	if err := r.dest.files.Begin(); err != nil {
 		return err
-	}
-	if err := r.caches.drop(ctx); err != nil {
-		return failure.During("flush", err)
 	}
 	if err := r.dest.files.BeginSource(); err != nil {
 		return err
@@ -319,7 +319,7 @@ func (r *run) finish(ctx context.Context) (again []byterange.Range, err error) {
 			return nil, found
 		}
 	}
-	return nil, failure.During("verify", fmt.Errorf("%w: the destination was moved each time that it was compared", failure.ErrLayout))
+	return nil, failure.During("verify", fmt.Errorf("%w: the source or the destination was moved each time that they were compared", failure.ErrLayout))
 }
 
 // conclude leaves page caches and the journal in the state that the copy has ended in.

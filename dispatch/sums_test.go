@@ -87,3 +87,19 @@ func TestReasonsOfHalfAWindow(t *testing.T) {
 		t.Error("none was interrupted in the midst of its window")
 	}
 }
+
+// TestVerifyInterrupted: a comparison that somebody has ended was interrupted.
+func TestVerifyInterrupted(t *testing.T) {
+	v := newVolumes(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	enough := errors.New("enough")
+	opts := dispatch.Options{InFlight: 1, Progress: func(p account.Progress) {
+		if p.Done > 0 {
+			cancel(enough)
+		}
+	}}
+	_, err := dispatch.New(v.Machine).Verify(ctx, dispatch.Job{Src: v.Endpoint(v.src), Dst: v.Endpoint(v.dst)}, opts)
+	if !errors.Is(err, failure.ErrInterrupted) || !errors.Is(err, enough) {
+		t.Errorf("%v", err)
+	}
+}

@@ -132,6 +132,9 @@ func (v *verifier) compareListed(ctx context.Context, ranges []byterange.Range) 
 			merge(&all, found)
 			return bytes, err
 		})
+		if err != nil && ctx.Err() != nil {
+			err = failure.Interrupted(ctx)
+		}
 		if err != nil {
 			return all, err
 		}

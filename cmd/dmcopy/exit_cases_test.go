@@ -58,6 +58,7 @@ var exitCases = []struct {
 	{2, "onto itself", "copy a a", "onto itself"},
 	{2, "written twice", "copy --range 0:0:9 --range 9:0:9 a same", "writes as well"},
 	{2, "the state in place of the output", "copy --state {partial} a same >{partial}", "where the output goes"},
+	{2, "no rate file", "copy --rate-file none a same", "there is no such file: write the rate into it first (echo 50M >none)"},
 	{2, "half a block", "copy --length 1 {src} {dst}", "not a multiple of"},
 	{2, "no snapshot", "plan --stack a b c", "not a stack snapshot"},
 	{2, "ranges in a directory", "copy --ranges . a same", "is a directory"},
@@ -109,6 +110,8 @@ var exitCases = []struct {
 	{6, "another copy's state", "copy --state {partial} a small", "too small"},
 	{6, "a state file that cannot be replaced", "copy --state {appendonly}/s a same", "append-only directory"},
 	{6, "a source that could not be written back", "copy {unwritten} ./new", "could not be written to its storage"},
+	{6, "a source device that could not be written back", "copy {unwrittendevice} ./new", "could not be written to its storage"},
+	{6, "no room for one more file", "copy a {nofiles}/new", "there is no room for one more file"},
 	{6, "regular file, frozen", "copy --freeze a same", "cannot be frozen"},
 
 	{7, "different", "verify a other", "verification found a difference"},
@@ -254,9 +257,21 @@ func exitArgs(t *testing.T, dir, args string) string {
 		},
 		"{appendonly}": func() string { return appendOnly(t) },
 		"{unwritten}":  func() string { return unwrittenFile(t) },
-		"{full}":       func() string { return fullFileSystem(t) },
-		"{readonly}":   func() string { return fileSystem(t, unix.MS_RDONLY) },
-		"{partial}":    func() string { return filepath.Join(t.TempDir(), "state") },
+		"{nofiles}":    func() string { return memory(t, 0, "nr_inodes=1") },
+		"{unwrittendevice}": func() string {
+			path := filepath.Join(memory(t, 0, "size=1m"), "image")
+			if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 4<<20)); err != nil {
+				t.Fatal(err)
+			}
+			disk := looptest.Attach(t, path, 512)
+			if err := os.WriteFile(disk, bytes.Repeat([]byte{0x5A}, 4<<20), 0); err != nil {
+				t.Fatal(err)
+			}
+			return disk
+		},
+		"{full}":     func() string { return fullFileSystem(t) },
+		"{readonly}": func() string { return fileSystem(t, unix.MS_RDONLY) },
+		"{partial}":  func() string { return filepath.Join(t.TempDir(), "state") },
 	} {
 		if strings.Contains(args, name) {
 			args = strings.ReplaceAll(args, name, prepare())

@@ -35,6 +35,9 @@ func (plainLog) Format(e *logrus.Entry) ([]byte, error) {
 	why := ""
 	for key, value := range e.Data {
 		if key == logrus.ErrorKey {
+			if err, is := value.(error); is {
+				value = oneLine(err)
+			}
 			why = fmt.Sprintf(": %v", value)
 			continue
 		}

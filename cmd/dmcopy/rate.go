@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"github.com/dmcopy/dmcopy/internal/dispatch/failure"
 	"github.com/dmcopy/dmcopy/internal/dispatch/pace"
 )
 
@@ -46,6 +47,8 @@ func (f *rateFlags) source(log *slog.Logger, resumed bool) (func() int64, error)
 	case errors.Is(err, fs.ErrNotExist) && resumed:
 		r.rate, r.bad = pace.Unlimited, err.Error()
 		log.Warn("the file of --rate-file is gone: there is no limit until it is there again, unless resume sets one with --rate", "file", r.path)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, usage("--rate-file %s: there is no such file: write the rate into it first (echo 50M >%s)", shown(r.path), failure.ShellQuote(r.path))
 	case err != nil:
 		return nil, usage("--rate-file: %v", err)
 	}

@@ -2,12 +2,14 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/dmcopy/dmcopy/dispatch"
@@ -156,5 +158,54 @@ func TestShrunkEnd(t *testing.T) {
 		if err := w.explain(c.err, job, ""); !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestWayOfUnreadableEnd: zeroes instead of bad sectors are a way out for a source that is copied, and
+// for nothing else.
+func TestWayOfUnreadableEnd(t *testing.T) {
+	job := dispatch.Job{
+		Src: ends.Endpoint{Name: "a", Device: device{name: "/dev/a"}},
+		Dst: ends.Endpoint{Name: "b", Device: device{name: "/dev/b"}},
+	}
+	const zeroes, disks = "--on-error=continue", "check its disks"
+	for _, c := range []struct {
+		say         func(error, dispatch.Job) error
+		op, on      string
+		begins, way string
+	}{
+		{unreadableEnd, "read", "/dev/a", "a has sectors that cannot be read: ", zeroes},
+		{unreadableEnd, "read", "/dev/b", "b has sectors that cannot be read: ", disks},
+		{unreadableEnd, "write", "/dev/b", "b has sectors that cannot be written: ", disks},
+		{uncomparedEnd, "read", "/dev/a", "a has sectors that cannot be read: ", disks},
+		{uncomparedEnd, "read", "/dev/b", "b has sectors that cannot be read: ", disks},
+	} {
+		err := c.say(&emulation.Error{Op: c.op, Device: c.on, Err: unix.EIO}, job)
+		if !strings.HasPrefix(err.Error(), c.begins) || !strings.Contains(err.Error(), c.way) || c.way != zeroes && strings.Contains(err.Error(), zeroes) {
+			t.Errorf("%s of %s: %v", c.op, c.on, err)
+		}
+	}
+}
+
+// TestIncompleteVerdict: a comparison that was interrupted has not failed.
+func TestIncompleteVerdict(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{interrupted(&signalError{unix.SIGTERM}), verdictIncomplete}, {&timeoutError{time.Second, unix.EIO}, verdictIncomplete}, {unix.EIO, verdictFailed},
+	} {
+		if v := newVerdict(emulation.Comparison{}, dispatch.Job{}, c.err); v.Result != c.want {
+			t.Errorf("%v: %s", c.err, v.Result)
+		}
+	}
+}
+
+// TestJoinedWarning: a warning is one line, and has no escapes for the ends of others.
+func TestJoinedWarning(t *testing.T) {
+	var text strings.Builder
+	newLog(&text, logrus.WarnLevel, false).Warn("this happened", "error", errors.Join(unix.EIO, unix.ENOSPC))
+	if want := "dmcopy: warning: this happened: input/output error; no space left on device\n"; text.String() != want {
+		t.Errorf("%q", text.String())
 	}
 }

@@ -44,19 +44,35 @@ func shrunkEnd(err error, job dispatch.Job) error {
 // unreadableEnd says which end has sectors that fail, as it was named, and what can be
 // done about it.
 func unreadableEnd(err error, job dispatch.Job) error {
-	var failed *emulation.Error
-	if !errors.As(err, &failed) || !emulation.IsMediaError(failed) || errors.Is(err, failure.ErrUnread) {
-		return err
-	}
-	name := job.Src.Name
-	if failed.Device == job.Dst.Device.Name() {
-		name = job.Dst.Name
-	}
-	switch failed.Op {
-	case "write":
+	name, ofSource, op := failingEnd(err, job)
+	switch {
+	case op == "write":
 		return fmt.Errorf("%s has sectors that cannot be written: check its disks (dmesg has more): %w", shown(name), err)
-	case "read":
+	case op == "read" && ofSource:
 		return fmt.Errorf("%s has sectors that cannot be read: dmcopy copy --on-error=continue copies everything else, writes zeroes instead of them, and lists them: %w", shown(name), err)
 	}
+	return uncomparedEnd(err, job)
+}
+
+// uncomparedEnd is that for ends that are only compared.
+func uncomparedEnd(err error, job dispatch.Job) error {
+	if small := shrunkEnd(err, job); small != err {
+		return small
+	}
+	if name, _, op := failingEnd(err, job); op == "read" {
+		return fmt.Errorf("%s has sectors that cannot be read: check its disks (dmesg has more): %w", shown(name), err)
+	}
 	return err
+}
+
+// failingEnd is the end that has sectors that fail, and what fails; "" if there is none.
+func failingEnd(err error, job dispatch.Job) (name string, ofSource bool, op string) {
+	var failed *emulation.Error
+	if !errors.As(err, &failed) || !emulation.IsMediaError(failed) || errors.Is(err, failure.ErrUnread) {
+		return "", false, ""
+	}
+	if failed.Device == job.Dst.Device.Name() && failed.Device != job.Src.Device.Name() {
+		return job.Dst.Name, false, failed.Op
+	}
+	return job.Src.Name, true, failed.Op
 }

@@ -75,7 +75,7 @@ func (a verifyCmd) run(ctx context.Context, from, to string, f *verifyFlags) err
 	w := a.live(layersFlag{})
 	started := time.Now()
 	found, err := a.compare(ctx, w, job, f)
-	err = unreadableEnd(errors.Join(err, failures(found.Failures)), job)
+	err = uncomparedEnd(errors.Join(err, failures(found.Failures)), job)
 	if !errors.Is(err, inflight.ErrStuck) {
 		err = errors.Join(err, release(job, w.close))
 	}
@@ -118,9 +118,10 @@ func failures(list []emulation.Failure) error {
 
 // Results of a comparison.
 const (
-	verdictEqual     = "equal"
-	verdictDifferent = "different"
-	verdictFailed    = "failed"
+	verdictEqual      = "equal"
+	verdictDifferent  = "different"
+	verdictFailed     = "failed"
+	verdictIncomplete = "incomplete"
 )
 
 // verdict is the result of dmcopy verify in JSON.
@@ -157,6 +158,9 @@ func newVerdict(found emulation.Comparison, job dispatch.Job, err error) *verdic
 	switch {
 	case err != nil:
 		v.Result, v.Errors = verdictFailed, []string{oneLine(err)}
+		if errors.Is(err, failure.ErrInterrupted) || errors.Is(err, errTimeout) {
+			v.Result = verdictIncomplete
+		}
 	case len(v.Mismatches) > 0:
 		v.Result = verdictDifferent
 	}
@@ -177,10 +181,11 @@ func (a verifyCmd) verdictText(v *verdict, job dispatch.Job) error {
 	for i, m := range v.Mismatches {
 		if i == maxShown {
 			more := plural(int64(len(v.Mismatches)-i), "more place")
+			listed := "them"
 			if v.Truncated {
-				more = "at least " + more
+				more, listed = "at least "+more, fmt.Sprintf("the first %d places", len(v.Mismatches))
 			}
-			fmt.Fprintf(w, "and %s (--json lists more of them)\n", more)
+			fmt.Fprintf(w, "and %s (--json lists %s)\n", more, listed)
 			break
 		}
 		fmt.Fprintf(w, "%16d  %16d  %12d\n", m.SrcOffset, m.DstOffset, m.Length)

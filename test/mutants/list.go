@@ -1503,6 +1503,21 @@ var mutants = []mutant{
 		in: "./internal/dispatch/ends", tests: "TestHiddenMount",
 	},
 	{
+		guard:  "a source device that could not be written back is refused",
+		symbol: "dispatch.caches.unwrittenBack", old: "case t.part >= machine.PartBelow:", new: "case true:",
+		in: "./cmd/dmcopy", tests: "TestExitCases",
+	},
+	{
+		guard:  "a comparison that was interrupted has not failed",
+		symbol: "dispatch.verifier.compareListed", old: "err = failure.Interrupted(ctx)", new: "",
+		in: "./dispatch", tests: "TestVerifyInterrupted",
+	},
+	{
+		guard:  "zeroes instead of bad sectors are no way out for what is only compared",
+		symbol: "main.uncomparedEnd", old: "small := shrunkEnd(err, job); small != err {\n\t\treturn small", new: "small := shrunkEnd(err, job); true {\n\t\treturn small",
+		in: "./cmd/dmcopy", tests: "TestWayOfUnreadableEnd",
+	},
+	{
 		guard:  "nothing is begun without room for files",
 		symbol: "main.refuseStarved", old: "if failure.TooManyFiles(err) {", new: "if false {",
 		in: "./cmd/dmcopy", tests: "TestFewFiles",

@@ -132,6 +132,9 @@ func create(sys sysblock.FS, name string, size int64) (*madeFile, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ENAMETOOLONG):
 		return nil, failure.Refuse(name, "cannot be created: %v", "choose another name, or another directory", failure.Errno(err))
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return nil, failure.Refuse(name, "cannot be created: there is no room for one more file in its file system (%v)",
+			"remove some files, or choose another file system: the number of files has a limit, too (df --inodes)", failure.Errno(err))
 	case err != nil:
 		return nil, o.refuseUnopened(err)
 	}

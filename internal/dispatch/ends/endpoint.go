@@ -140,6 +140,11 @@ func writtenBack(name string, file *emulation.File) error {
 	if err == nil || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EROFS) || errors.Is(err, errors.ErrUnsupported) {
 		return nil // there is nothing to write, or nowhere to
 	}
+	return RefuseUnwritten(name, err)
+}
+
+// RefuseUnwritten refuses a source whose page cache could not be written back.
+func RefuseUnwritten(name string, err error) error {
 	return failure.Refuse(name, "holds what could not be written to its storage (%v), so that its storage and what programs read of it differ",
 		"make room there, or see what is wrong with it (dmesg), have it written again, and copy then", failure.Errno(err))
 }

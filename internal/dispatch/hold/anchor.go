@@ -49,7 +49,10 @@ type Anchor struct {
 func NewAnchor(path string, dev remap.Dev, log *slog.Logger) (*Anchor, error) {
 	a, err := newAnchor(path, dev, log)
 	if err != nil {
-		return nil, fail("anchor", path, errors.Join(ErrUnavailable, err))
+		if !errors.Is(err, ErrUnavailable) {
+			err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		return nil, fail("anchor", path, err)
 	}
 	return a, nil
 }

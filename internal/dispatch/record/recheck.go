@@ -91,9 +91,9 @@ func Sampled(rechecks []Recheck) []byterange.Range {
 
 // Invalidate drops the entries: their ranges are not done any more. It returns the ranges.
 func (r *Record) Invalidate(rechecks []Recheck) ([]byterange.Range, error) {
-	end, how := movedEnd(rechecks)
+	how := howMoved(rechecks)
 	if r.invalidations++; r.invalidations > maxInvalidations {
-		return nil, failure.During("verify", fmt.Errorf("%w: %s was moved %d times %s", failure.ErrLayout, end, r.invalidations, how))
+		return nil, failure.During("verify", fmt.Errorf("%w: %d times, %s", failure.ErrLayout, r.invalidations, how))
 	}
 	var again []byterange.Range
 	for _, s := range slices.Backward(rechecks) {
@@ -107,16 +107,19 @@ func (r *Record) Invalidate(rechecks []Recheck) ([]byterange.Range, error) {
 	}
 	r.bad = 0 // what could not be read is tried again
 	r.account.Count(account.Recopied, byterange.Length(again))
-	r.log.Warn(end+" was moved "+how+": copying it again", "bytes", byterange.Length(again))
+	r.log.Warn(how+": copying it again", "bytes", byterange.Length(again))
 	return again, nil
 }
 
-// movedEnd says which end was moved, and how, so that what was copied is no copy any more.
-func movedEnd(rechecks []Recheck) (end, how string) {
-	if slices.ContainsFunc(rechecks, func(s Recheck) bool { return s.ofSource }) {
-		return "the source", "without what had been copied of it"
+// howMoved says which end was moved, and how, so that what was copied is no copy any more.
+func howMoved(rechecks []Recheck) string {
+	switch {
+	case slices.ContainsFunc(rechecks, func(s Recheck) bool { return s.ofSource }):
+		return "the source was moved without what had been copied of it"
+	case slices.ContainsFunc(rechecks, func(s Recheck) bool { return len(s.Moved) > 0 }):
+		return "the destination was moved without what had been copied to it"
 	}
-	return "the destination", "without what had been copied to it"
+	return "the source or the destination was another one for a moment, or was made smaller, while it was copied"
 }
 
 const (
