@@ -201,8 +201,8 @@ func (l Files) SyncName() error {
 	if l.dst.named {
 		return nil
 	}
-	if err := named(l.dstName, l.dst.syncName()); err != nil {
-		return fmt.Errorf("its name could not be made durable: %w", err)
+	if err := named("the directory of "+l.dstName, l.dst.syncName()); err != nil {
+		return fmt.Errorf("the name of the destination could not be made durable: %w", err)
 	}
 	l.dst.named = true
 	return nil
