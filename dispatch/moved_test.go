@@ -387,7 +387,7 @@ func TestLeavesForGood(t *testing.T) {
 	}
 	want := v.expect()
 	rep, err := v.copy(t, throughHost)
-	if !errors.Is(err, failure.ErrLayout) || !strings.Contains(err.Error(), "moved 9 times") {
+	if !errors.Is(err, failure.ErrLayout) || !strings.Contains(err.Error(), "9 times, the destination was moved") {
 		t.Errorf("%+v, %v", rep, err)
 	}
 	untouched(t, want)

@@ -169,7 +169,10 @@ func (r *run) prepare(ctx context.Context) (pending []byterange.Range, err error
 	if err := r.ready(sv.Mapped); err != nil {
 		return nil, err
 	}
-	return r.resumer.takeUp(ctx)
+	if pending, err = r.resumer.takeUp(ctx); err != nil {
+		return nil, err
+	}
+	return pending, failure.During("flush", r.caches.drop(ctx))
 }
 
 // ready prepares offloading, through a mapped destination if anything is to be.
@@ -197,9 +200,6 @@ func (r *run) ready(mapped bool) error {
 
 // copy goes window by window.
 func (r *run) copy(ctx context.Context, pending []byterange.Range) error {
-	if err := r.caches.drop(ctx); err != nil { // which can refuse the copy
-		return failure.During("flush", err)
-	}
 	if err := r.dest.files.Begin(); err != nil {
 		return err
 	}

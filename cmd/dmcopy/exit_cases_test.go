@@ -171,6 +171,9 @@ func TestExitCases(t *testing.T) {
 			if code != c.code || !strings.Contains(text, c.says) {
 				t.Errorf("%sdmcopy %s: exit code %d, want %d and %q: %s", command, args, code, c.code, c.says, text)
 			}
+			if c.code == 6 && strings.Contains(text, "begun") {
+				t.Errorf("%s: %s: nothing was", command, text)
+			}
 			// What says that nothing was written has written nothing, and left nothing behind.
 			if c.code != 2 && c.code != 5 && c.code != 6 {
 				return
