@@ -3,7 +3,6 @@ package ends
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -30,16 +29,16 @@ func (o *opener) holder(err error) (who, way string) {
 		"in a namespace of mounts, or after umount --lazy"
 }
 
+// telling are file systems that have a directory of the device's name for each that is mounted
+// (fs/ext4/sysfs.c, ext4_register_sysfs, and the like).
+var telling = []string{"ext4", "f2fs", "nilfs2", "xfs"}
+
 // mountedAs is the type of the file system that the kernel has mounted of a device, if its driver
-// tells: ext4, xfs, f2fs and others have a directory for each (fs/ext4/sysfs.c, ext4_register_sysfs).
+// tells.
 func (o *opener) mountedAs(name string) string {
-	types, err := os.ReadDir(o.sys.Root().Path("sys/fs"))
-	if err != nil {
-		return "" // it is not known
-	}
-	for _, kind := range types {
-		if !isMissing(o.sys.Root().Path("sys/fs", kind.Name(), name)) {
-			return kind.Name()
+	for _, kind := range telling {
+		if name != "" && !isMissing(o.sys.Root().Path("sys/fs", kind, name)) {
+			return kind
 		}
 	}
 	return ""
