@@ -424,7 +424,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "dirty pages written before",
-		symbol: "dispatch.run.copy", old: "if err := r.caches.drop(ctx); err != nil {", new: "if err := error(nil); err != nil {",
+		symbol: "dispatch.run.prepare", old: "failure.During(\"flush\", r.caches.drop(ctx))", new: "nil",
 		in: "./dispatch", tests: "TestDirtySource|TestDirtyDestination",
 	},
 	{
