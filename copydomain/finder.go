@@ -26,9 +26,11 @@ const (
 )
 
 // Finder answers for the leaves of a machine. It opens and identifies each
-// leaf once, and again when it looks another way ([remap.Node.Print]), and keeps it open until Close.
+// leaf once, and again when it looks another way ([remap.Node.Print]) or something has happened to it
+// ([Finder.Epoch]), and keeps it open until Close.
 type Finder struct {
 	methods        []method
+	epochs         *epochs
 	crossNamespace *crossNamespace
 }
 
@@ -90,8 +92,10 @@ func NewOfflineFinder() *Finder {
 
 // NewFinderFor returns a finder that reaches leaves through open.
 func NewFinderFor(open Openers) *Finder {
-	namespaces := &namespaces{open: open}
-	return &Finder{crossNamespace: &namespaces.crossNamespace, methods: []method{newFilePairs(open), &units{open: open}, namespaces}}
+	e := new(epochs)
+	namespaces, units := &namespaces{open: open}, &units{open: open}
+	namespaces.leaves.epochs, units.leaves.epochs = e, e
+	return &Finder{crossNamespace: &namespaces.crossNamespace, epochs: e, methods: []method{newFilePairs(open), units, namespaces}}
 }
 
 // Pair tells how one command can copy from src to dst, both leaves.
@@ -126,7 +130,7 @@ func (f *Finder) Close() error {
 	for _, m := range f.methods {
 		errs = append(errs, m.close())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, f.epochs.close())...)
 }
 
 // apart tells why no method answers for two leaves.

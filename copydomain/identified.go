@@ -37,18 +37,24 @@ type identified[D device[D], T transport] struct {
 	detail    string
 
 	print  remap.Fingerprint
+	epoch  Epoch
 	failed bool // it could not be identified
 	at     time.Time
 }
 
 // current tells whether what was found out about a leaf still counts. A finder can outlive it:
-// the disk grows, is replaced, or answers again.
-func (i *identified[D, T]) current(leaf *remap.Node) bool {
-	return i.print == leaf.Print && !(i.failed && time.Since(i.at) > keepFailures)
+// the disk grows, is replaced, answers again, or is given other limits. One that could not be identified
+// is not asked again without a reason.
+func (i *identified[D, T]) current(leaf *remap.Node, now Epoch) bool {
+	if i.failed {
+		return i.print == leaf.Print && !i.epoch.Passed(now) && time.Since(i.at) <= keepFailures
+	}
+	return i.print == leaf.Print && i.epoch.Until(now)
 }
 
 // leaves are those that one protocol has identified, and the copiers between them.
 type leaves[D device[D], T transport, C any] struct {
+	epochs  *epochs
 	mu      sync.Mutex
 	found   map[remap.Dev]identified[D, T]
 	copiers map[[2]remap.Dev]C // by source and destination, made on first use
@@ -57,26 +63,34 @@ type leaves[D device[D], T transport, C any] struct {
 	replaced []io.Closer
 }
 
-// find identifies a leaf, once.
-func (l *leaves[D, T, C]) find(ctx context.Context, leaf *remap.Node, identify func(context.Context, *remap.Node) identified[D, T]) identified[D, T] {
+// find identifies a leaf, once for as long as nothing happens to it. Identify goes through the transport
+// that is open to the same disk, if there is one.
+func (l *leaves[D, T, C]) find(ctx context.Context, leaf *remap.Node, identify func(ctx context.Context, leaf *remap.Node, open T) identified[D, T]) identified[D, T] {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	epoch := l.epochs.of(leaf) // before it is asked: what happens meanwhile counts
 	before, known := l.found[leaf.Dev]
-	if known && before.current(leaf) {
+	if known && before.current(leaf, epoch) {
 		return before
 	}
 	var noDevice D
-	var closed T
-	now := identify(ctx, leaf)
-	now.print, now.failed, now.at = leaf.Print, now.device == noDevice, time.Now()
+	var closed, open T
+	if known && before.print == leaf.Print {
+		open = before.transport
+	}
+	now := identify(ctx, leaf, open)
+	now.print, now.epoch, now.failed, now.at = leaf.Print, epoch, now.device == noDevice, time.Now()
+	if now.failed { // what its failure looks like is no reason to ask it again
+		now.epoch = l.epochs.of(leaf)
+	}
 	if ctx.Err() != nil { // that says nothing about the leaf
-		if now.transport != closed {
+		if now.transport != closed && now.transport != open {
 			now.transport.Close()
 		}
 		return identified[D, T]{reason: ReasonProbeFailed, detail: ctx.Err().Error()}
 	}
 	if known {
-		if before.transport != closed {
+		if before.transport != closed && before.transport != now.transport {
 			l.replaced = append(l.replaced, before.transport)
 		}
 		// New ones are made for the leaf as it is.
@@ -95,11 +109,20 @@ func (l *leaves[D, T, C]) find(ctx context.Context, leaf *remap.Node, identify f
 	return now
 }
 
-// copier returns what issues commands for a pair whose ends, source and destination, were identified, for whoever asks.
+// copier returns what issues commands for a pair whose ends, source and destination, were identified, for whoever
+// asks. Another copy can have identified them again since.
 func (l *leaves[D, T, C]) copier(pair Pair, create func(ends [2]D) (C, error)) (c C, ends [2]D, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	key := [2]remap.Dev{pair.Src.Dev, pair.Dst.Dev}
+	for i, leaf := range []*remap.Node{pair.Src, pair.Dst} {
+		switch found := l.found[key[i]]; {
+		case found.reason != "":
+			return c, ends, &Withdrawn{found.reason, found.detail}
+		case found.print != leaf.Print:
+			return c, ends, &Withdrawn{ReasonIdentity, leaf.Name + " is another disk than the one that was planned with"}
+		}
+	}
 	ends = [2]D{l.found[key[0]].device, l.found[key[1]].device}
 	c, known := l.copiers[key]
 	if known {

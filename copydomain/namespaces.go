@@ -87,7 +87,13 @@ func (f *namespaces) probe(ctx context.Context, leaf *remap.Node) probed {
 	return f.leaves.find(ctx, leaf, f.identify)
 }
 
-func (f *namespaces) identify(ctx context.Context, leaf *remap.Node) probed {
+// identify asks a leaf, through what is open to it already if that leads anywhere.
+func (f *namespaces) identify(ctx context.Context, leaf *remap.Node, open nvme.Transport) probed {
+	if open != nil {
+		if p := ask(ctx, leaf, open); p.device != nil || ctx.Err() != nil {
+			return p
+		}
+	}
 	transport, err := f.open.NVMe(leaf)
 	if errors.Is(err, fs.ErrPermission) {
 		return probed{reason: ReasonPermission, detail: err.Error()}
@@ -95,7 +101,12 @@ func (f *namespaces) identify(ctx context.Context, leaf *remap.Node) probed {
 	if err != nil {
 		return probed{reason: ReasonProbeFailed, detail: err.Error()}
 	}
+	return ask(ctx, leaf, &attentiveNamespace{transport, func() { f.leaves.epochs.meet(leaf.Dev) }})
+}
+
+func ask(ctx context.Context, leaf *remap.Node, transport nvme.Transport) probed {
 	p := probed{name: leaf.Name, transport: transport}
+	var err error
 	p.device, err = nvme.Probe(ctx, transport, leaf.Leaf.NVMe.NSID)
 	switch {
 	case err != nil:

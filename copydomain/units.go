@@ -55,7 +55,11 @@ func (f *units) pair(ctx context.Context, pair Pair) Pair {
 	if pair.Reason, pair.Detail = unlike(pair.Src, pair.Dst); pair.Reason != "" {
 		return pair
 	}
-	dst, src := f.unit(ctx, pair.Dst), f.unit(ctx, pair.Src)
+	dst := f.unit(ctx, pair.Dst)
+	src := dst // which is one unit, also if something happens to it in between
+	if pair.Src.Dev != pair.Dst.Dev {
+		src = f.unit(ctx, pair.Src)
+	}
 	for _, u := range []unit{dst, src} {
 		if u.reason != "" {
 			pair.Reason, pair.Detail = u.reason, u.detail
@@ -150,9 +154,15 @@ func (f *units) unit(ctx context.Context, leaf *remap.Node) unit {
 	return f.leaves.find(ctx, leaf, f.identifyUnit)
 }
 
-// identifyUnit asks first without the right to write: letting a disk go that was
-// open for writing makes udev look at it again, and most disks cannot copy.
-func (f *units) identifyUnit(ctx context.Context, leaf *remap.Node) unit {
+// identifyUnit asks a leaf, through what is open to it already if that leads anywhere. Else it asks
+// first without the right to write: letting a disk go that was open for writing makes udev look at it
+// again, and most disks cannot copy.
+func (f *units) identifyUnit(ctx context.Context, leaf *remap.Node, open scsi.Transport) unit {
+	if open != nil {
+		if u := probeUnit(ctx, leaf, open); u.device != nil || ctx.Err() != nil {
+			return u
+		}
+	}
 	u := f.askUnit(ctx, leaf, false)
 	if u.transport == nil {
 		return u
@@ -168,13 +178,17 @@ func (f *units) identifyUnit(ctx context.Context, leaf *remap.Node) unit {
 	return f.askUnit(ctx, leaf, true)
 }
 
-// askUnit probes a leaf. A unit that cannot copy is known nevertheless: others
-// must not have its name.
 func (f *units) askUnit(ctx context.Context, leaf *remap.Node, write bool) unit {
 	transport, err := f.open.SCSI(leaf, write)
 	if err != nil {
 		return failedUnit(err)
 	}
+	return probeUnit(ctx, leaf, &attentiveUnit{transport, func() { f.leaves.epochs.meet(leaf.Dev) }})
+}
+
+// probeUnit probes a leaf. A unit that cannot copy is known nevertheless: others
+// must not have its name.
+func probeUnit(ctx context.Context, leaf *remap.Node, transport scsi.Transport) unit {
 	device, err := scsi.Probe(ctx, transport)
 	if err != nil {
 		u := failedUnit(err)

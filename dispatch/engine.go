@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 
+	"github.com/dmcopy/dmcopy/copydomain"
 	"github.com/dmcopy/dmcopy/emulation"
 	"github.com/dmcopy/dmcopy/internal/dispatch/account"
 	"github.com/dmcopy/dmcopy/internal/dispatch/ends"
@@ -12,6 +13,7 @@ import (
 	"github.com/dmcopy/dmcopy/internal/dispatch/inflight"
 	"github.com/dmcopy/dmcopy/internal/dispatch/machine"
 	"github.com/dmcopy/dmcopy/internal/dispatch/plan"
+	"github.com/dmcopy/dmcopy/remap"
 )
 
 // Engine carries out copies on one machine, any number of them at a time. What it has found out
@@ -24,7 +26,10 @@ type Engine struct {
 }
 
 // New returns an engine. The machine is the caller's, who closes it afterwards.
-func New(m machine.Machine) *Engine { return &Engine{machine: m, proofs: plan.NewProofs()} }
+func New(m machine.Machine) *Engine {
+	epoch := func(leaf *remap.Node) copydomain.Epoch { return m.Epoch(leaf) }
+	return &Engine{machine: m, proofs: plan.NewProofs(epoch)}
+}
 
 // Copy carries out the job and reports what became of every byte. The report
 // comes with an error, too, if anything was begun; it is nil if nothing was. If
@@ -79,7 +84,7 @@ func (e *Engine) Plan(ctx context.Context, job Job, opts Options) iter.Seq2[*pla
 			return
 		}
 		src, dst := plan.Numbered(job.Src, job.Dst)
-		p, err := plan.New(ctx, e.machine, opts.withDefaults().request(src, dst, e.proofs))
+		p, err := plan.New(ctx, e.machine, opts.withDefaults().request(src, dst, e.proofs.Trust()))
 		if err != nil {
 			yield(nil, failure.During("plan", err))
 			return

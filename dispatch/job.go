@@ -146,6 +146,6 @@ func (o Options) withDefaults() Options {
 }
 
 // request is for the plan of a job.
-func (o Options) request(src, dst ends.Endpoint, proofs *plan.Proofs) plan.Request {
-	return plan.Request{Src: src, Dst: dst, Policy: o.Offload, Hold: o.Hold, Prime: o.Prime, Proofs: proofs}
+func (o Options) request(src, dst ends.Endpoint, trust *plan.Trust) plan.Request {
+	return plan.Request{Src: src, Dst: dst, Policy: o.Offload, Hold: o.Hold, Prime: o.Prime, Trust: trust}
 }

@@ -32,7 +32,7 @@ func TestPoolIsNoDestination(t *testing.T) {
 	}
 	for dev, want := range map[remap.Dev]bool{top.Dev: true, volume.Dev: false, {Major: 8, Minor: 2}: false} {
 		p, err := plan.New(t.Context(), &paper{fakestack.New(0), st}, plan.Request{
-			Src: ends.Endpoint{Name: "src", Dev: remap.Dev{Major: 8, Minor: 1}}, Dst: ends.Endpoint{Name: "dst", Dev: dev}, Proofs: plan.NewProofs(),
+			Src: ends.Endpoint{Name: "src", Dev: remap.Dev{Major: 8, Minor: 1}}, Dst: ends.Endpoint{Name: "dst", Dev: dev}, Trust: plan.NewProofs(fakestack.New(0).Epoch).Trust(),
 		})
 		if err != nil {
 			t.Fatal(err)

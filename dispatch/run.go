@@ -29,7 +29,7 @@ import (
 // run is one copy.
 type run struct {
 	*base
-	proofs   *plan.Proofs
+	trust    *plan.Trust
 	engine   emulation.Engine
 	leaves   *proof.Leaves
 	source   *source
@@ -64,7 +64,7 @@ func (e *Engine) newRun(job Job, opts Options) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &run{proofs: e.proofs, engine: engine, keeper: job.keeper}
+	r := &run{trust: e.proofs.Trust(), engine: engine, keeper: job.keeper}
 	r.base = e.newBase(job, opts, calls, r)
 	r.leaves = proof.NewLeaves(r.machine, job.Src, job.Dst)
 	r.source = &source{base: r.base}
@@ -75,8 +75,8 @@ func (e *Engine) newRun(job Job, opts Options) (*run, error) {
 	r.dest = &destination{base: r.base, caches: r.caches, reviewer: r.reviewer, files: files, looked: time.Now()}
 	r.windows = &windows{
 		base: r.base, caches: r.caches, reviewer: r.reviewer, dest: r.dest, size: min(window.InitialSize, r.opts.Window),
-		prover: proof.New(r.leaves, engine, job.Dst, r.zones, r.proofs, r.account, r.log),
-		proofs: r.proofs,
+		prover: proof.New(r.leaves, engine, job.Dst, r.zones, r.trust, r.account, r.log),
+		trust:  r.trust,
 		done:   func() { r.settled.Store(r.report(nil)) },
 	}
 	return r, nil
@@ -100,7 +100,7 @@ func (e *Engine) newBase(job Job, opts Options, calls *inflight.Calls, r *run) *
 	m := watchedMachine{e.machine, calls}
 	b := &base{
 		job: job, opts: opts, log: opts.Log, machine: m, calls: calls, account: counts,
-		layout: track.New(m, opts.request(job.Src, job.Dst, r.proofs), opts.Patience, opts.Log),
+		layout: track.New(m, opts.request(job.Src, job.Dst, r.trust), opts.Patience, opts.Log),
 		record: record.New(opts.Journal, opts.JournalEvery, calls, counts, opts.Log),
 		pace:   pace.New(opts.Rate, opts.Nice, counts, opts.Log),
 		window: new(window.Window),
@@ -183,7 +183,7 @@ func (r *run) ready(mapped bool) error {
 	r.dest.offload = offload.New(offload.Options{
 		Src: r.job.Src.Dev, Dst: r.job.Dst.Dev, Hold: r.opts.Hold,
 		InFlight: r.opts.InFlight, Timeout: r.opts.CommandTimeout, Patience: r.opts.Patience, InOrder: r.zones.Any(),
-	}, r.machine, r.holder, r.layout, r.windows.prover, r.proofs, r.account, r.log)
+	}, r.machine, r.holder, r.layout, r.windows.prover, r.trust, r.account, r.log)
 	r.windows.offload = r.dest.offload
 	if !mapped {
 		return nil

@@ -49,7 +49,7 @@ func (w *windows) carryOut(ctx context.Context) error {
 // a window, so that its pair has failed since; and a pair may be impossible to prove.
 func (w *windows) takeOutRejected(ctx context.Context, offload window.Offload) (unusable []plan.Step, err error) {
 	for key, steps := range offload {
-		if why, bad := w.proofs.Rejected(steps[0].SrcLeaf, steps[0].DstLeaf); bad {
+		if why, bad := w.trust.Rejected(steps[0].SrcLeaf, steps[0].DstLeaf); bad {
 			if w.layout.Plan().Sparse() {
 				return nil, errReplan // so that holes are found, and not read
 			}

@@ -24,7 +24,7 @@ type windows struct {
 	dest     *destination
 	offload  *offload.Offloader
 	prover   *proof.Prover
-	proofs   *plan.Proofs
+	trust    *plan.Trust
 	done     func() // is told of each window
 
 	size          int64        // of the next window, in offloaded bytes

@@ -205,6 +205,9 @@ func (c *captured) Copier(context.Context, copydomain.Pair, copydomain.CopyOptio
 	return nil, errOffline
 }
 
+// Epoch implements [machine.Machine]: nothing happens in a snapshot.
+func (c *captured) Epoch(leaf *remap.Node) copydomain.Epoch { return c.finder.Epoch(leaf) }
+
 // OpenLeaf implements [machine.Machine].
 func (c *captured) OpenLeaf(context.Context, *remap.Node) (machine.Leaf, error) {
 	return nil, errOffline

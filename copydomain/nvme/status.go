@@ -1,6 +1,7 @@
 package nvme
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"syscall"
@@ -174,6 +175,16 @@ func Judge(c Completion, err error, ranges int) blocks.Outcome {
 		o.Done = int(c.DW0())
 	}
 	return o
+}
+
+// Happened tells whether the end of a command says that something has happened to the controller or to
+// the way to it, such as a reset: whatever was found out before may be of the past.
+func Happened(c Completion, err error) bool {
+	if err != nil {
+		return !errors.Is(err, blocks.ErrNotIssued)
+	}
+	const aborted, pathRelated = Status(0x008), 3
+	return c.Status.Code() == aborted || c.Status.Code()>>8 == pathRelated
 }
 
 // reportsProgress says whether DW0 is the number of the first range that was not

@@ -270,6 +270,17 @@ func Judge(c Completion, err error) blocks.Outcome {
 	return o
 }
 
+// Happened tells whether the end of a command says that something has happened to the logical unit or to
+// the way to it, such as a reset or another configuration (a unit attention, which is told once): whatever
+// was found out before may be of the past.
+func Happened(c Completion, err error) bool {
+	if err != nil {
+		return !errors.Is(err, blocks.ErrNotIssued)
+	}
+	a, _, good := c.answer()
+	return !good && (a.Host != 0 || a.HasSense && a.Sense.Key == UnitAttention)
+}
+
 // unreachable: the copy manager says that it does not reach one of the logical
 // units. Linux says the same of every I/O error.
 func unreachable(o blocks.Outcome) bool {

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/dmcopy/dmcopy/internal/sysfs"
+	"github.com/dmcopy/dmcopy/remap"
 )
 
 // Disk is what the hardware, or what plays it, tells of itself.
@@ -102,6 +103,22 @@ func (k *Disk) readNames(d sysfs.Dir) error {
 		}
 	}
 	return nil
+}
+
+// Software is what a disk calls what it does its work by: product and revision, as the driver keeps them (of
+// an NVMe namespace in the directory of its controller or, with native multipath, of its subsystem). It
+// is empty for a disk that tells nothing of it.
+func (f FS) Software(dev remap.Dev) (string, error) {
+	d := f.Root().Block(dev)
+	var all []string
+	for _, attr := range []string{"device/vendor", "device/model", "device/rev", "device/firmware_rev"} {
+		s, err := d.Optional(attr)
+		if err != nil {
+			return "", sysfs.About(dev.String(), err)
+		}
+		all = append(all, s)
+	}
+	return strings.TrimSpace(strings.Join(all, " ")), nil
 }
 
 // nameless tells whether an error is how the wwid of a SCSI device says that

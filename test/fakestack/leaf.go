@@ -19,7 +19,8 @@ const sectorSize = remap.SectorSize
 
 // leaf is a disk. What is written to it is volatile until it is flushed.
 type leaf struct {
-	facts remap.Leaf
+	facts    remap.Leaf
+	software string // by which it works
 
 	mu   sync.Mutex
 	data []byte

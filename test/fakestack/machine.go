@@ -40,6 +40,7 @@ type Machine struct {
 	holds       map[*held]bool
 	current     *held // the one under which commands are issued
 	watches     map[*watch]bool
+	news        news
 	calls       map[string]int
 	expect      map[*leaf][]byte
 	task        *task
@@ -141,6 +142,7 @@ func (m *Machine) Reopen() {
 		Controllers: func(leaf *remap.Node) ([]string, error) { return []string{leaf.Leaf.NVMe.Controller}, nil },
 		Controller:  func(name string) (nvme.Transport, error) { return &admin{m.controllers[name], m}, nil },
 	})
+	m.Follow(copydomain.Sources{Events: m.listen, Software: m.software})
 }
 
 func (m *Machine) add(major uint32, name string, d *device) remap.Dev {

@@ -1043,8 +1043,73 @@ var mutants = []mutant{
 		in: "./internal/layout", tests: "TestLoop",
 	},
 	{
+		guard:  "proofs: what one pair of files has shown says nothing of others",
+		symbol: "plan.leafKeyOf", old: "if IsFileDev(n.Dev) && n.Storage != nil {", new: "if false {",
+		in: "./dispatch", tests: "TestWarmEngineOtherFiles",
+	},
+	{
+		guard:  "proofs: a device that has failed its proof is not asked again",
+		symbol: "plan.Proofs.reject", old: "before.why == ReasonProofFailed {", new: "before.why == ReasonProofFailed && false {",
+		in: "./internal/dispatch/plan", tests: "TestProofs",
+	},
+	{
+		guard:  "epochs: a disk to which something has happened is identified again",
+		symbol: "copydomain.identified.current", old: "return i.print == leaf.Print && i.epoch.Until(now)", new: "return i.print == leaf.Print",
+		in: "./copydomain", tests: "TestIdentifiedAgain",
+	},
+	{
+		guard:  "epochs: events that were lost end all",
+		symbol: "copydomain.epochs.listen", old: "\te.all++\n\tif errors.Is(err, ErrEventsLost) {", new: "\tif errors.Is(err, ErrEventsLost) {",
+		in: "./copydomain", tests: "TestEpochs",
+	},
+	{
+		guard:  "epochs: where nobody listens, nothing counts",
+		symbol: "copydomain.epochs.of", old: "if !e.listen() {", new: "if !e.listen() && false {",
+		in: "./internal/dispatch/plan", tests: "TestProofsUnheard",
+	},
+	{
+		guard:  "epochs: lost uevents are told of",
+		symbol: "watch.Disks.Take", old: "case unix.ENOBUFS:\n\t\t\tlost = ErrLost", new: "case unix.ENOBUFS:",
+		in: "./internal/layout/watch", tests: "TestTakeChanges",
+	},
+	{
+		guard:  "epochs: a unit attention is told once",
+		symbol: "scsi.Happened", old: "a.HasSense && a.Sense.Key == UnitAttention", new: "false",
+		in: "./copydomain", tests: "TestHappened",
+	},
+	{
+		guard:  "epochs: a command that meets a reset",
+		symbol: "nvme.Happened", old: "c.Status.Code()>>8 == pathRelated", new: "false",
+		in: "./copydomain", tests: "TestCommandsMeetChanges",
+	},
+	{
+		guard:  "epochs: no commands for a disk that was identified as another one meanwhile",
+		symbol: "copydomain.leaves.copier", old: "case found.reason != \"\":", new: "case found.reason == \"nothing\":",
+		in: "./copydomain", tests: "TestCopierOfAnother",
+	},
+	{
+		guard:  "proofs: end with what they stand on",
+		symbol: "plan.Proofs.isProven", old: " && is.ground.lasts(now)", new: "",
+		in: "./internal/dispatch/plan", tests: "TestProofsEnd",
+	},
+	{
+		guard:  "proofs: what happens in the midst of a copy ends its own",
+		symbol: "proof.Prover.Choose", old: "if p == nil || p.ground.Lost(ground) {", new: "if p == nil {",
+		in: "./dispatch", tests: "TestEventsWhileCopying",
+	},
+	{
+		guard:  "proofs: a copy does not use again what it has rejected",
+		symbol: "plan.Trust.Rejected", old: "if why, rejected = t.rejected[pair]; rejected {", new: "if false {",
+		in: "./internal/dispatch/plan", tests: "TestProofs",
+	},
+	{
+		guard:  "proofs: disks of one name that were different ones may not be any more",
+		symbol: "plan.Proofs.Trust", old: "distinctPairs: make(map[pairKey]bool)}", new: "distinctPairs: sharedDistinct}\n}\n\nvar sharedDistinct = make(map[pairKey]bool)\n\nfunc _() {",
+		in: "./internal/dispatch/plan", tests: "TestDistinctForOneCopy",
+	},
+	{
 		guard:  "disks of one name count as one",
-		symbol: "plan.overlaps.same", old: "!o.proofs.allDistinct(all) {", new: "!o.proofs.allDistinct(all) && len(all) > 9 {",
+		symbol: "plan.overlaps.same", old: "!o.trust.allDistinct(all) {", new: "!o.trust.allDistinct(all) && len(all) > 9 {",
 		in: "./dispatch", tests: "TestPathsToOneDisk",
 	},
 	{

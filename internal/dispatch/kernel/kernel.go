@@ -33,7 +33,9 @@ func New(reader *layout.Reader, log *slog.Logger) *Machine {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Machine{Finder: copydomain.NewFinder(), reader: reader, log: log}
+	finder := copydomain.NewFinder()
+	finder.Follow(copydomain.Sources{Events: listen(log), Software: software})
+	return &Machine{Finder: finder, reader: reader, log: log}
 }
 
 // Stack implements [Layout].

@@ -17,6 +17,9 @@ type Machine interface {
 	Pair(ctx context.Context, src, dst *remap.Node) copydomain.Pair
 	// Copier issues commands for a pair that has a method.
 	Copier(ctx context.Context, pair copydomain.Pair, opt copydomain.CopyOptions) (copydomain.Copier, error)
+	// Epoch is a time in which nothing is known to have happened to a leaf: what was found out about it, and
+	// proven of it, counts no longer.
+	Epoch(leaf *remap.Node) copydomain.Epoch
 	// OpenLeaf opens a leaf for reading past every cache.
 	OpenLeaf(ctx context.Context, leaf *remap.Node) (Leaf, error)
 	// Holder holds the layout of the destination.

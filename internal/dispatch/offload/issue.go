@@ -59,7 +59,7 @@ func (o *Offloader) issue(ctx, cuttable context.Context, steps window.Offload, n
 		pair := steps[key][0].Pair
 		switch states[i], err = o.pair(ctx, key, pair); {
 		case errors.As(err, &gone):
-			o.proofs.Reject(pair.Src, pair.Dst, gone.Reason)
+			o.trust.Reject(pair.Src, pair.Dst, gone.Reason)
 			states[i], results[i] = nil, issued{redo: window.ToHost(steps[key], gone.Reason)}
 		case err != nil:
 			return nil, failure.During("offload", err)
@@ -150,7 +150,7 @@ func (o *Offloader) rejectDisproved(results results) {
 			o.log.Info("copy offload could not be proven while somebody writes to the origin of the source", "error", res.disproof)
 		default:
 			o.log.Warn("copy offload failed its proof and is not used any more", "error", res.disproof)
-			o.proofs.Reject(res.src, res.dst, plan.ReasonProofFailed)
+			o.trust.Reject(res.src, res.dst, plan.ReasonProofFailed)
 		}
 	}
 }
@@ -205,7 +205,7 @@ func (o *Offloader) consequence(b *window.Batch, f copydomain.Redo) error {
 	switch f.Action {
 	case copydomain.ActionNotSupported, copydomain.ActionReresolve:
 		// Nor is a device trusted any more that does not look as it did.
-		o.proofs.Reject(b.Pair.Src, b.Pair.Dst, f.Reason)
+		o.trust.Reject(b.Pair.Src, b.Pair.Dst, f.Reason)
 	case copydomain.ActionSurface:
 		return fmt.Errorf("%s refuses to copy to sector %d: %w", b.Pair.Dst.DisplayName(), f.Dst, f.Err)
 	}

@@ -39,16 +39,16 @@ type Offloader struct {
 	holder  machine.Holder
 	layout  *track.Layout
 	prover  *proof.Prover
-	proofs  *plan.Proofs
+	trust   *plan.Trust
 	account *account.Account
 	log     *slog.Logger
 	pairs   map[plan.Key]*pairState
 }
 
 // New returns what offloads under the holds of a holder.
-func New(opts Options, m machine.Machine, holder machine.Holder, layout *track.Layout, prover *proof.Prover, proofs *plan.Proofs, counts *account.Account, log *slog.Logger) *Offloader {
+func New(opts Options, m machine.Machine, holder machine.Holder, layout *track.Layout, prover *proof.Prover, trust *plan.Trust, counts *account.Account, log *slog.Logger) *Offloader {
 	return &Offloader{
-		opts: opts, machine: m, holder: holder, layout: layout, prover: prover, proofs: proofs, account: counts, log: log,
+		opts: opts, machine: m, holder: holder, layout: layout, prover: prover, trust: trust, account: counts, log: log,
 		pairs: make(map[plan.Key]*pairState),
 	}
 }

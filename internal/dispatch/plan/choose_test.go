@@ -42,9 +42,9 @@ func TestLockedNeedsVolumeGroup(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			st, devs := plantest.Forked(t, c.locked, c.owner)
-			proofs, disk := NewProofs(), st.Node(devs["disk"])
-			proofs.Reject(disk, disk, "reached")
-			p := &Plan{Stack: st, Hold: c.mode, proofs: proofs}
+			trust, disk := NewProofs(quiet).Trust(), st.Node(devs["disk"])
+			trust.Reject(disk, disk, "reached")
+			p := &Plan{Stack: st, Hold: c.mode, trust: trust}
 			s := writtenHalf(t, st, devs)[Key{disk.Dev, disk.Dev}][0]
 			s.SrcLeaf = s.DstLeaf
 			p.chooseMethod(t.Context(), &s)

@@ -43,12 +43,12 @@ func sameIdentity(st *remap.Stack, n *remap.Node) (all []*remap.Node) {
 // tells whether it has found now that no two of them are one disk.
 func (p surveyor) proveDistinct(ctx context.Context, dev remap.Dev) (bool, error) {
 	all := sameIdentity(p.Stack, p.Stack.Node(dev))
-	if p.proofs.allDistinct(all) {
+	if p.trust.allDistinct(all) {
 		return false, nil
 	}
 	for i, a := range all {
 		for _, b := range all[:i] {
-			if p.proofs.distinct(a, b) {
+			if p.trust.distinct(a, b) {
 				continue
 			}
 			differ, err := p.differ(ctx, a, b)
@@ -58,7 +58,7 @@ func (p surveyor) proveDistinct(ctx context.Context, dev remap.Dev) (bool, error
 			if err != nil || !differ { // what cannot be read tells nothing
 				return false, nil
 			}
-			p.proofs.markDistinct(a, b)
+			p.trust.markDistinct(a, b)
 		}
 	}
 	return true, nil

@@ -69,8 +69,8 @@ type overlaps struct {
 	storage map[remap.Dev]remap.Dev
 	// rooms are what several devices may be stored in, by the one that stands
 	// for it.
-	rooms  map[remap.Dev]room
-	proofs *Proofs
+	rooms map[remap.Dev]room
+	trust *Trust
 }
 
 // room is what several devices may be stored in: the file of loop devices.
@@ -80,8 +80,8 @@ type room struct {
 	ragged bool
 }
 
-func newOverlaps(st *remap.Stack, proofs *Proofs) *overlaps {
-	o := &overlaps{stack: st, proofs: proofs, sieves: make(map[remap.Dev]*sieve), storage: make(map[remap.Dev]remap.Dev), rooms: make(map[remap.Dev]room)}
+func newOverlaps(st *remap.Stack, trust *Trust) *overlaps {
+	o := &overlaps{stack: st, trust: trust, sieves: make(map[remap.Dev]*sieve), storage: make(map[remap.Dev]remap.Dev), rooms: make(map[remap.Dev]room)}
 	if st == nil { // an end is a regular file: nothing is resolved
 		return o
 	}
@@ -147,7 +147,7 @@ func (o *overlaps) same(dev remap.Dev) remap.Dev {
 	}
 	first := dev
 	n := o.stack.Node(dev)
-	if all := sameIdentity(o.stack, n); !o.proofs.allDistinct(all) {
+	if all := sameIdentity(o.stack, n); !o.trust.allDistinct(all) {
 		first = all[0].Dev
 	}
 	o.storage[dev] = first

@@ -24,8 +24,8 @@ type Request struct {
 	Hold     hold.Mode
 	// Prime has a thin destination be given the blocks that it lacks.
 	Prime bool
-	// Proofs keeps which pairs are proven, and which are rejected.
-	Proofs *Proofs
+	// Trust says which pairs are proven, and which are rejected.
+	Trust *Trust
 }
 
 // Plan says how one copy is carried out, as the layout is at one moment.
@@ -38,7 +38,7 @@ type Plan struct {
 	policy  Policy
 	Hold    hold.Mode
 	Prime   bool
-	proofs  *Proofs
+	trust   *Trust
 	pairs   map[Key]copydomain.Pair
 }
 
@@ -46,7 +46,7 @@ type Plan struct {
 func New(ctx context.Context, m machine.Machine, req Request) (*Plan, error) {
 	p := &Plan{
 		machine: m, src: req.Src, Dst: req.Dst, policy: req.Policy, Hold: req.Hold, Prime: req.Prime,
-		proofs: req.Proofs, pairs: make(map[Key]copydomain.Pair),
+		trust: req.Trust, pairs: make(map[Key]copydomain.Pair),
 	}
 	return p, p.layOut(ctx)
 }
@@ -255,7 +255,7 @@ func (p *Plan) chooseMethod(ctx context.Context, s *Step) {
 
 // pairOf asks the machine for each pair once. A rejected pair has no method.
 func (p *Plan) pairOf(ctx context.Context, src, dst *remap.Node) copydomain.Pair {
-	if why, bad := p.proofs.Rejected(src, dst); bad {
+	if why, bad := p.trust.Rejected(src, dst); bad {
 		return copydomain.Pair{Src: src, Dst: dst, Reason: why}
 	}
 	key := Key{src.Dev, dst.Dev}

@@ -29,7 +29,7 @@ func TestPathsOfOneDisk(t *testing.T) {
 				piece := &remap.Piece{}
 				piece.Src = remap.Extent{Len: 10, Kind: remap.Data, Leg: remap.Leg{Dev: remap.Dev{Major: 8, Minor: src}, Start: 100}}
 				piece.Dst = remap.Extent{Len: 10, Kind: remap.Data, Leg: remap.Leg{Dev: remap.Dev{Major: 8, Minor: dst}, Start: at}}
-				o := newOverlaps(st, NewProofs())
+				o := newOverlaps(st, NewProofs(quiet).Trust())
 				o.add(piece)
 				look := newExactCheck(o, 0, buckets, 2)
 				look.add(piece)
@@ -118,7 +118,7 @@ func sharedPiece(st *remap.Stack, src, dst remap.Dev, from, to remap.Sector) boo
 	piece := &remap.Piece{}
 	piece.Src = remap.Extent{Start: from, Len: 10, Kind: remap.Opaque, Leg: remap.Leg{Dev: src, Start: from}}
 	piece.Dst = remap.Extent{Start: to, Len: 10, Kind: remap.Opaque, Leg: remap.Leg{Dev: dst, Start: to}}
-	o := newOverlaps(st, NewProofs())
+	o := newOverlaps(st, NewProofs(quiet).Trust())
 	o.add(piece)
 	look := newExactCheck(o, 0, buckets, 2)
 	look.add(piece)

@@ -37,7 +37,7 @@ func (p *Plan) RefuseMoved(ctx context.Context, ranges []byterange.Range) error 
 		return nil
 	}
 	sv := surveyor{p}
-	shared := newOverlaps(p.Stack, p.proofs)
+	shared := newOverlaps(p.Stack, p.trust)
 	if err := sv.each(ctx, ranges, shared.add); err != nil || !shared.any() {
 		return err
 	}
@@ -52,7 +52,7 @@ func (p surveyor) survey(ctx context.Context, ranges []byterange.Range) (*Summar
 		return nil, err
 	}
 	sv := &Summary{Tally: account.NewTally()}
-	shared, primes := newOverlaps(p.Stack, p.proofs), p.Granule() > 0
+	shared, primes := newOverlaps(p.Stack, p.trust), p.Granule() > 0
 	var through *remap.Node
 	count := func(s *Step, _ error) bool {
 		if s.wrongThrough() {
@@ -121,7 +121,7 @@ func (p surveyor) refuseOverlap(ctx context.Context, ranges []byterange.Range, s
 		if !found {
 			return refusal
 		}
-		shared = newOverlaps(p.Stack, p.proofs)
+		shared = newOverlaps(p.Stack, p.trust)
 		if err := p.each(ctx, ranges, shared.add); err != nil {
 			return err
 		}
@@ -244,7 +244,7 @@ func (p surveyor) overlap(ctx context.Context, ranges []byterange.Range, shared 
 
 func (p surveyor) refusal(dev remap.Dev, at remap.Sector) error {
 	n := p.Stack.Node(dev)
-	if all := sameIdentity(p.Stack, n); len(all) > 1 && !p.proofs.allDistinct(all) {
+	if all := sameIdentity(p.Stack, n); len(all) > 1 && !p.trust.allDistinct(all) {
 		return failure.Refuse(p.Dst.Name, "shares blocks with %s, or shows a block twice, if %s and %s are one disk: both are called %s, and hold the same bytes wherever they were compared",
 			"choose ranges that do not overlap, or give the disks names of their own", p.src.Name, all[0].DisplayName(), all[1].DisplayName(), n.Leaf.Identity)
 	}

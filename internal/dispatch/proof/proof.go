@@ -47,6 +47,8 @@ const (
 
 // proof is how far a run can trust a pair of leaves.
 type proof struct {
+	// ground is what the pair was proven on.
+	ground plan.Ground
 	// sample is what the window under way has to prove the pair with; of no length
 	// where it has not.
 	sample copydomain.Move
@@ -64,7 +66,7 @@ type Prover struct {
 	engine  emulation.Engine
 	dst     ends.Endpoint
 	zones   *zones.Zones
-	earlier *plan.Proofs
+	trust   *plan.Trust
 	account *account.Account
 	log     *slog.Logger
 
@@ -73,8 +75,8 @@ type Prover struct {
 }
 
 // New proves nothing yet.
-func New(leaves *Leaves, engine emulation.Engine, dst ends.Endpoint, z *zones.Zones, earlier *plan.Proofs, counts *account.Account, log *slog.Logger) *Prover {
-	return &Prover{leaves: leaves, engine: engine, dst: dst, zones: z, earlier: earlier, account: counts, log: log, proofs: make(map[plan.Key]*proof)}
+func New(leaves *Leaves, engine emulation.Engine, dst ends.Endpoint, z *zones.Zones, trust *plan.Trust, counts *account.Account, log *slog.Logger) *Prover {
+	return &Prover{leaves: leaves, engine: engine, dst: dst, zones: z, trust: trust, account: counts, log: log, proofs: make(map[plan.Key]*proof)}
 }
 
 // Proven tells whether a command of the pair was seen to do what it said.
@@ -87,10 +89,10 @@ func (v *Prover) Due(key plan.Key) bool { return v.proofs[key].sample.Len > 0 }
 // steps of pairs that nothing would tell of.
 func (v *Prover) Choose(ctx context.Context, steps window.Offload) (unprovable []plan.Step, err error) {
 	for key, some := range steps {
-		p := v.proofs[key]
-		if p == nil {
-			known := v.earlier.Proven(some[0].SrcLeaf, some[0].DstLeaf)
-			p = &proof{proven: known, sure: known}
+		p, ground := v.proofs[key], v.trust.Ground(some[0].SrcLeaf, some[0].DstLeaf)
+		if p == nil || p.ground.Lost(ground) {
+			known := v.trust.Proven(ground)
+			p = &proof{ground: ground, proven: known, sure: known}
 			v.proofs[key] = p
 		}
 		p.sample = copydomain.Move{}
@@ -108,7 +110,7 @@ func (v *Prover) Choose(ctx context.Context, steps window.Offload) (unprovable [
 		unprovable = append(unprovable, window.ToHost(some, plan.ReasonUnproven)...)
 		delete(steps, key)
 		if p.tries++; p.tries == proofTries {
-			v.earlier.Reject(some[0].SrcLeaf, some[0].DstLeaf, plan.ReasonUnproven)
+			v.trust.Reject(some[0].SrcLeaf, some[0].DstLeaf, plan.ReasonUnproven)
 		}
 	}
 	return unprovable, nil
@@ -232,7 +234,7 @@ func (v *Prover) Prove(ctx context.Context, copier copydomain.Copier, key plan.K
 	}
 	p.proven, p.sure = true, p.sure || p.unlike
 	if p.sure {
-		v.earlier.Prove(b.Pair.Src, b.Pair.Dst)
+		v.trust.Prove(p.ground)
 	}
 	return Trial{Result: result, Rest: rest}, nil
 }
