@@ -10,6 +10,14 @@ import (
 // What copies by commands have in common: stacks are counted in sectors, commands
 // in blocks of unit sectors.
 
+// user is what shares a budget as one.
+func user(opt CopyOptions, alone any) any {
+	if opt.User == nil {
+		return alone
+	}
+	return opt.User
+}
+
 // pieces are moves as commands take them.
 func pieces(moves []Move, unit remap.Sector) ([]blocks.Piece, error) {
 	all := make([]blocks.Piece, 0, len(moves))

@@ -67,6 +67,10 @@ type Move struct {
 type CopyOptions struct {
 	// InFlight is the number of commands at a time.
 	InFlight int
+	// User stands for the copy that the commands are for: all of its pairs have that many commands, and
+	// several copies share what the greediest of them would have alone on a disk or array. Nil is a copy of this
+	// pair alone.
+	User any
 	// Timeout bounds one command.
 	Timeout time.Duration
 	// Allowed is asked for every run that a command is about to write, just
@@ -88,6 +92,8 @@ type Copier interface {
 	Copy(ctx context.Context, moves []Move) (Result, error)
 	// Flush makes what was copied durable on the destination.
 	Flush(ctx context.Context) error
+	// Close ends the use of it, after all calls have returned. Of files it lets go.
+	Close() error
 }
 
 // Result is what became of the moves of one call.

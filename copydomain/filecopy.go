@@ -13,6 +13,7 @@ type fileCopier struct {
 	copier   *files.Copier
 	src, dst remap.Sector // where the devices begin in their files
 	opt      CopyOptions
+	letGo    func() error // of the files
 }
 
 // guard is the last look at a call before it is made.
@@ -50,3 +51,6 @@ func (c *fileCopier) move(m files.Move) Move {
 
 // Flush implements [Copier].
 func (c *fileCopier) Flush(context.Context) error { return c.copier.Flush() }
+
+// Close implements [Copier].
+func (c *fileCopier) Close() error { return c.letGo() }

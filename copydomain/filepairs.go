@@ -31,9 +31,16 @@ func InFile(n *remap.Node) bool {
 type filePairs struct {
 	open Openers
 
-	mu      sync.Mutex
-	opened  []files.Transport
-	copiers map[[2]string]*files.Copier // by the IDs of source and destination
+	mu     sync.Mutex
+	opened map[[2]string]*openPair // by the IDs of source and destination
+}
+
+// openPair are two files that somebody copies between. Files that are open keep their file system mounted, and
+// what is deleted of it, so they are let go after the last copy.
+type openPair struct {
+	transport files.Transport
+	copier    *files.Copier
+	users     int
 }
 
 func newFilePairs(open Openers) *filePairs { return &filePairs{open: open} }
@@ -44,10 +51,10 @@ func (f *filePairs) close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var errs []error
-	for _, t := range f.opened {
-		errs = append(errs, t.Close())
+	for _, pair := range f.opened {
+		errs = append(errs, pair.transport.Close())
 	}
-	f.opened, f.copiers = nil, nil
+	f.opened = nil
 	return errors.Join(errs...)
 }
 
@@ -121,30 +128,46 @@ func lost(err error) (remap.Reason, string) {
 
 // copier returns what issues calls for a pair of files.
 func (f *filePairs) copier(_ context.Context, pair Pair, opt CopyOptions) (Copier, error) {
-	span, _, reason, detail := f.spanFiles(pair)
+	span, block, reason, detail := f.spanFiles(pair)
 	if reason != "" {
 		return nil, &Withdrawn{reason, detail}
+	}
+	if pair.Block > 0 && block > pair.Block { // it was planned in smaller ones
+		return nil, &Withdrawn{ReasonFileUnaligned, fmt.Sprintf("the file system has blocks of %d bytes now instead of %d", block, pair.Block)}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	key := [2]string{pair.Src.Storage.ID, pair.Dst.Storage.ID}
-	copier := f.copiers[key]
-	if copier == nil {
+	opened := f.opened[key]
+	if opened == nil {
 		t, err := f.open.Files(fileName(pair.Src), fileName(pair.Dst))
 		if err != nil {
 			return unopened{err}, nil
 		}
-		copier, err = files.NewCopier(t, span, key[0] == key[1], files.Options{Logger: opt.Log})
+		copier, err := files.NewCopier(t, span, key[0] == key[1], files.Options{Logger: opt.Log})
 		if err != nil {
 			return nil, errors.Join(err, t.Close())
 		}
-		if f.copiers == nil {
-			f.copiers = make(map[[2]string]*files.Copier)
+		if f.opened == nil {
+			f.opened = make(map[[2]string]*openPair)
 		}
-		f.opened = append(f.opened, t)
-		f.copiers[key] = copier
+		opened = &openPair{transport: t, copier: copier}
+		f.opened[key] = opened
 	}
-	return &fileCopier{copier: copier, src: pair.Src.Storage.Start, dst: pair.Dst.Storage.Start, opt: opt}, nil
+	opened.users++
+	letGo := sync.OnceValue(func() error { return f.letGo(key, opened) })
+	return &fileCopier{copier: opened.copier, src: pair.Src.Storage.Start, dst: pair.Dst.Storage.Start, opt: opt, letGo: letGo}, nil
+}
+
+// letGo closes two files if nobody uses them any more.
+func (f *filePairs) letGo(key [2]string, pair *openPair) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if pair.users--; pair.users > 0 || f.opened[key] != pair {
+		return nil
+	}
+	delete(f.opened, key)
+	return pair.transport.Close()
 }
 
 // unopened stands for files that cannot be opened any more.
@@ -158,3 +181,6 @@ func (u unopened) Copy(_ context.Context, moves []Move) (Result, error) {
 
 // Flush implements [Copier].
 func (unopened) Flush(context.Context) error { return nil }
+
+// Close implements [Copier].
+func (unopened) Close() error { return nil }

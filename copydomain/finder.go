@@ -92,8 +92,8 @@ func NewOfflineFinder() *Finder {
 
 // NewFinderFor returns a finder that reaches leaves through open.
 func NewFinderFor(open Openers) *Finder {
-	e := new(epochs)
-	namespaces, units := &namespaces{open: open}, &units{open: open}
+	e, b := new(epochs), new(budgets)
+	namespaces, units := &namespaces{open: open, budgets: b}, &units{open: open, budgets: b}
 	namespaces.leaves.epochs, units.leaves.epochs = e, e
 	return &Finder{crossNamespace: &namespaces.crossNamespace, epochs: e, methods: []method{newFilePairs(open), units, namespaces}}
 }
@@ -111,8 +111,8 @@ func (f *Finder) Pair(ctx context.Context, src, dst *remap.Node) Pair {
 }
 
 // Copier returns what issues commands for a pair with a method. Whoever copies
-// to or from a leaf shares its fences; InFlight, Timeout and Log are those of the
-// first for the pair.
+// to or from a leaf shares its fences, and whoever copies by a disk or an array shares
+// its budget; InFlight, Timeout and Log are those of the first for the pair. The caller closes it.
 func (f *Finder) Copier(ctx context.Context, pair Pair, opt CopyOptions) (Copier, error) {
 	for _, m := range f.methods {
 		if m.answersFor(pair.Src, pair.Dst) {

@@ -17,6 +17,7 @@ import (
 // one to another.
 type namespaces struct {
 	open           Openers
+	budgets        *budgets
 	leaves         leaves[*nvme.Device, nvme.Transport, *nvme.Copier]
 	crossNamespace crossNamespace
 }
@@ -63,9 +64,13 @@ func (f *namespaces) copier(ctx context.Context, pair Pair, opt CopyOptions) (Co
 			return nil, &Withdrawn{p.reason, p.detail}
 		}
 	}
+	budget := f.budgets.of(subsystemOf(pair.Dst))
 	copier, ends, err := f.leaves.copier(pair, func(ends [2]*nvme.Device) (*nvme.Copier, error) {
-		opts := blocks.Options{InFlight: opt.InFlight, Timeout: opt.Timeout, Logger: opt.Log}
+		opts := blocks.Options{InFlight: opt.InFlight, Timeout: opt.Timeout, Logger: opt.Log, Budget: budget}
 		if pair.Src.Dev != pair.Dst.Dev {
+			if why := nvme.CrossNamespaceSupport(ends[0], ends[1]); why.Able != blocks.Yes {
+				return nil, &Withdrawn{remap.Reason(why.Reason), why.Detail}
+			}
 			return nvme.NewCrossCopier(ends[0], ends[1], opts)
 		}
 		return nvme.NewCopier(ends[1], opts)
@@ -74,6 +79,8 @@ func (f *namespaces) copier(ctx context.Context, pair Pair, opt CopyOptions) (Co
 		return nil, err
 	}
 	c := newNVMeCopier(ends[1], copier, opt)
+	// Pairs that write one namespace share its commands.
+	c.leave = budget.Join(user(opt, c), pair.Dst.Dev, copier.InFlight())
 	if pair.Src.Dev != pair.Dst.Dev {
 		c.able = func(ctx context.Context) (remap.Reason, error) {
 			why, detail := f.able(ctx, pair, ends, CrossAsFound)

@@ -17,6 +17,7 @@ type nvmeCopier struct {
 	copier *nvme.Copier // one for all users of the pair
 	unit   remap.Sector // sectors of a block
 	opt    CopyOptions
+	leave  func() // the budget of the subsystem
 	// able tells why the controllers cannot copy from the source any more; nil
 	// within a namespace.
 	able func(context.Context) (remap.Reason, error)
@@ -85,6 +86,9 @@ func (c *nvmeCopier) reason(ctx context.Context, f blocks.Failure) remap.Reason 
 	}
 	return remap.Reason(f.Reason)
 }
+
+// Close implements [Copier].
+func (c *nvmeCopier) Close() error { c.leave(); return nil }
 
 // Flush implements [Copier]. The command reaches the cache of the device even
 // where an administrator told the kernel that there is none

@@ -16,6 +16,7 @@ type scsiCopier struct {
 	copier unitCopier   // one for all users of the pair
 	unit   remap.Sector // sectors of a block, on both sides
 	opt    CopyOptions
+	leave  func() // the budget of the target
 }
 
 func newSCSICopier(device *scsi.Device, copier unitCopier, opt CopyOptions) *scsiCopier {
@@ -49,6 +50,9 @@ func (c *scsiCopier) Copy(ctx context.Context, moves []Move) (Result, error) {
 	}
 	return result(done, c.unit, func(f blocks.Failure) remap.Reason { return remap.Reason(f.Reason) }), nil
 }
+
+// Close implements [Copier].
+func (c *scsiCopier) Close() error { c.leave(); return nil }
 
 // Flush implements [Copier].
 func (c *scsiCopier) Flush(ctx context.Context) error {

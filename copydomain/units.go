@@ -19,8 +19,9 @@ const ReasonDuplicate remap.Reason = "domain:duplicate-designator"
 
 // units are the SCSI logical units that a finder has identified.
 type units struct {
-	open   Openers
-	leaves leaves[*scsi.Device, scsi.Transport, unitCopier]
+	open    Openers
+	budgets *budgets
+	leaves  leaves[*scsi.Device, scsi.Transport, unitCopier]
 }
 
 type unit = identified[*scsi.Device, scsi.Transport]
@@ -229,6 +230,7 @@ func mistakenUnit(d *scsi.Device, leaf *remap.Node) (remap.Reason, string) {
 // unitCopier is what issues the commands of one method.
 type unitCopier interface {
 	CopyGuarded(context.Context, []blocks.Piece, boottime.Limit, scsi.Guard) (*blocks.Result, error)
+	InFlight() int
 }
 
 // copier returns what issues commands for a pair.
@@ -237,8 +239,9 @@ func (f *units) copier(ctx context.Context, pair Pair, opt CopyOptions) (Copier,
 	if again.Method == "" {
 		return nil, &Withdrawn{again.Reason, again.Detail}
 	}
+	budget := f.budgets.of(again.Domain)
 	copier, ends, err := f.leaves.copier(pair, func(ends [2]*scsi.Device) (unitCopier, error) {
-		opts := blocks.Options{InFlight: opt.InFlight, Timeout: opt.Timeout, Logger: opt.Log}
+		opts := blocks.Options{InFlight: opt.InFlight, Timeout: opt.Timeout, Logger: opt.Log, Budget: budget}
 		if again.Method == SCSIODX {
 			return scsi.NewTokenCopier(ends[0], ends[1], opts)
 		}
@@ -247,5 +250,7 @@ func (f *units) copier(ctx context.Context, pair Pair, opt CopyOptions) (Copier,
 	if err != nil {
 		return nil, err
 	}
-	return newSCSICopier(ends[1], copier, opt), nil
+	c := newSCSICopier(ends[1], copier, opt)
+	c.leave = budget.Join(user(opt, c), [2]remap.Dev{pair.Src.Dev, pair.Dst.Dev}, copier.InFlight())
+	return c, nil
 }

@@ -2,6 +2,8 @@ package dispatch_test
 
 import (
 	"bytes"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/dmcopy/dmcopy/copydomain/nvme"
 	"github.com/dmcopy/dmcopy/dispatch"
 	"github.com/dmcopy/dmcopy/internal/dispatch/account"
+	"github.com/dmcopy/dmcopy/internal/dispatch/byterange"
 	"github.com/dmcopy/dmcopy/internal/dispatch/hold"
 	"github.com/dmcopy/dmcopy/internal/dispatch/machine"
 	"github.com/dmcopy/dmcopy/internal/dispatch/plan"
@@ -312,3 +315,92 @@ func TestWarmEngineReplaced(t *testing.T) {
 		}
 	}
 }
+
+// TestEngineSharesBudgets: two copies on one subsystem together have no more commands in flight than one of them
+// would have alone, and the disk of another subsystem is no concern of theirs.
+func TestEngineSharesBudgets(t *testing.T) {
+	const size, inFlight = 4096, 3
+	for _, c := range []struct {
+		name   string
+		beside bool
+		copies int
+		most   int
+	}{{"one copy", true, 1, inFlight}, {"two copies", true, 2, inFlight}, {"two disks", false, 2, 2 * inFlight}} {
+		synctest.Test(t, func(t *testing.T) {
+			m := fakestack.New(1)
+			small := nvme.Limits{RangeBlocks: 64, CommandBlocks: 64, Ranges: 1}
+			disks := []remap.Dev{m.AddNamespace(fakestack.Namespace{Sectors: 2 * size, Limits: small})}
+			next := fakestack.Namespace{Sectors: 2 * size, Limits: small}
+			if c.beside {
+				next.Beside = disks[0]
+			}
+			disks = append(disks, m.AddNamespace(next))
+			e := dispatch.New(m)
+			copied := func(disk remap.Dev) {
+				rep, err := e.Copy(t.Context(), dispatch.Job{Src: m.Endpoint(disk), Dst: m.Endpoint(disk), Ranges: []byterange.Range{{Dst: size * sector, Len: size * sector}}},
+					dispatch.Options{InFlight: inFlight})
+				if err != nil || rep.Offloaded != rep.Total {
+					t.Errorf("%s: %+v, %v", c.name, rep, err)
+				}
+			}
+			var now, most atomic.Int64
+			m.Hooks.Command = func(_ int, cmd *nvme.Command) {
+				if cmd.Opcode == nvme.OpCopy {
+					n := now.Add(1)
+					for was := most.Load(); n > was && !most.CompareAndSwap(was, n); was = most.Load() {
+					}
+					time.Sleep(time.Millisecond)
+				}
+			}
+			m.Hooks.Landed = func(_ int, cmd *nvme.Command) {
+				if cmd.Opcode == nvme.OpCopy {
+					now.Add(-1)
+				}
+			}
+			var wait sync.WaitGroup
+			for _, disk := range disks[:c.copies] {
+				wait.Go(func() { copied(disk) })
+			}
+			wait.Wait()
+			if most.Load() != int64(c.most) {
+				t.Errorf("%s: %d commands at a time, want %d", c.name, most.Load(), c.most)
+			}
+			// Who has left has left nothing behind.
+			most.Store(0)
+			if copied(disks[0]); most.Load() != inFlight {
+				t.Errorf("%s, and one later: %d commands at a time", c.name, most.Load())
+			}
+		})
+	}
+}
+
+// TestWarmEngineLetsFilesGo: files are open while they are copied, so that their file system can be unmounted
+// afterwards.
+func TestWarmEngineLetsFilesGo(t *testing.T) {
+	r := newFileRig(sharing, mib, mib)
+	opened, closed := 0, 0
+	r.Finder = copydomain.NewFinderFor(copydomain.Openers{
+		FileSystem: func(files.Name) (files.FileSystem, error) { return sharing, nil },
+		Files: func(files.Name, files.Name) (files.Transport, error) {
+			opened++
+			return closedFiles{r.loop, &closed}, nil
+		},
+	})
+	e := dispatch.New(r.Machine)
+	for n := 1; n <= 2; n++ {
+		rep, err := e.Copy(t.Context(), dispatch.Job{Src: r.src.endpoint(), Dst: r.dst.endpoint()}, dispatch.Options{})
+		if err != nil || rep.Offloaded != rep.Total || opened != n || closed != n {
+			t.Errorf("%+v, %v: opened %d times, closed %d times", rep, err, opened, closed)
+		}
+	}
+	if err := r.Finder.Close(); err != nil || closed != 2 {
+		t.Errorf("%v, closed %d times", err, closed)
+	}
+}
+
+type closedFiles struct {
+	files.Transport
+	closed *int
+}
+
+func (c closedFiles) Close() error { *c.closed++; return c.Transport.Close() }

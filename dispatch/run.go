@@ -351,6 +351,9 @@ func (r *run) conclude(ctx context.Context, err error) error {
 func (r *run) close() error {
 	r.log.Debug("layout looked at early", "times", r.account.Counted(account.Looks), "windows cut short", r.account.Counted(account.Cuts))
 	errs := []error{r.source.thaw(), r.engine.Close(), r.layout.Close(), r.dest.files.Close()}
+	if r.dest.offload != nil {
+		errs = append(errs, r.dest.offload.Close())
+	}
 	if r.holder != nil {
 		errs = append(errs, r.keeper.giveBack(r.opts.Hold, r.holder))
 	}

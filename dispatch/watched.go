@@ -81,6 +81,12 @@ func (c watchedCopier) Copy(ctx context.Context, moves []copydomain.Move) (copyd
 	return c.Copier.Copy(ctx, moves)
 }
 
+// Close implements [copydomain.Copier].
+func (c watchedCopier) Close() error {
+	defer c.calls.Begin("closing", c.name, inflight.NoOffset)()
+	return c.Copier.Close()
+}
+
 // Flush implements [copydomain.Copier].
 func (c watchedCopier) Flush(ctx context.Context) error {
 	defer c.calls.Begin("flush", c.name, inflight.NoOffset)()

@@ -42,6 +42,9 @@ type Issuer[S any] struct {
 	// is full while none is. Issuers may share it.
 	Slots chan S
 
+	// Budget is that of the copy domain; it may be nil.
+	Budget *Budget
+
 	// Patience is how long a command may take to come back. One that needs
 	// longer is fenced.
 	Patience time.Duration
@@ -106,6 +109,9 @@ type batch[S any] struct {
 	cause    *Outcome // why the rest is not issued, nil while it is
 	torn     bool     // something of pending may have been written
 
+	next  S    // for the next command
+	taken bool // whether there is next
+
 	left   *Queue       // of pending, in this round
 	flying []*flight[S] // in the order of issue, hence of deadlines
 	landed chan *flight[S]
@@ -137,24 +143,28 @@ func (b *batch[S]) pump(ctx context.Context) {
 	wake := ctx.Done()
 	timer := time.NewTimer(b.Patience)
 	defer timer.Stop()
+	defer b.putBack()
 	for {
 		if err := ctx.Err(); err != nil {
 			wake = nil
 			b.stop(Canceled(err))
 		}
-		var free <-chan S
-		if b.cause == nil && len(b.again) == 0 && !b.left.Empty() {
-			free = b.Slots
-		}
-		if free == nil && len(b.flying) == 0 {
+		more := b.cause == nil && len(b.again) == 0 && !b.left.Empty()
+		if !more && len(b.flying) == 0 {
 			return
 		}
+		free, grants := b.room(more)
 		if len(b.flying) > 0 {
 			timer.Reset(time.Until(b.flying[0].deadline))
 		}
 		select {
-		case s := <-free:
-			b.issue(ctx, s)
+		case b.next = <-free:
+			b.taken = true
+			if b.Budget == nil {
+				b.issue(ctx)
+			}
+		case <-grants:
+			b.issue(ctx)
 		case f := <-b.landed:
 			b.land(f, f.outcome)
 		case <-timer.C:
@@ -164,8 +174,31 @@ func (b *batch[S]) pump(ctx context.Context) {
 	}
 }
 
+// room is what the next command waits for, if there is to be one: a slot, and then the budget, so that
+// nobody who waits keeps anything of it from others. Nil is waited for for ever.
+func (b *batch[S]) room(more bool) (free <-chan S, grants <-chan struct{}) {
+	switch {
+	case !more:
+		b.putBack()
+		return nil, nil
+	case b.taken:
+		return nil, b.Budget.tokens
+	}
+	return b.Slots, nil
+}
+
+// putBack gives back a slot that was taken and not used.
+func (b *batch[S]) putBack() {
+	if b.taken {
+		b.taken = false
+		b.Slots <- b.next
+	}
+}
+
 // issue sends the next command.
-func (b *batch[S]) issue(ctx context.Context, s S) {
+func (b *batch[S]) issue(ctx context.Context) {
+	s := b.next
+	b.taken = false // it is that of the command from here on
 	o := b.protocol.Make(s)
 	f := &flight[S]{slot: s, ended: make(chan struct{}), deadline: time.Now().Add(b.Patience)}
 	b.flying = append(b.flying, f)
@@ -230,12 +263,20 @@ func (b *batch[S]) land(f *flight[S], o Outcome) {
 			b.result.fail(p, o, o.Untouched && !b.torn)
 		}
 	}
-	b.Slots <- f.slot
+	b.release(f.slot)
 	if o.Action.Again() {
 		b.why = append(b.why, o)
 	}
 	if o.Action.Stops() {
 		b.stop(o)
+	}
+}
+
+// release makes room for another command.
+func (b *batch[S]) release(slot S) {
+	b.Slots <- slot
+	if b.Budget != nil {
+		b.Budget.done()
 	}
 }
 
@@ -251,7 +292,7 @@ func (b *batch[S]) fence(f *flight[S], pieces []Piece, o Outcome) {
 	b.Fences.fence(fence)
 
 	abandon(f.slot)
-	b.Slots <- b.protocol.Room()
+	b.release(b.protocol.Room())
 
 	rest := o
 	rest.Action = ActionBackOff

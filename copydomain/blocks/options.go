@@ -13,6 +13,9 @@ type Options struct {
 	// crowding out ordinary I/O.
 	InFlight int
 
+	// Budget of the copy domain, which Copiers share; it may be nil.
+	Budget *Budget
+
 	// Timeout after which the kernel aborts a command. Default 2 minutes.
 	Timeout time.Duration
 

@@ -65,6 +65,7 @@ func newCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 		opts: opts,
 		issuer: blocks.Issuer[*slot]{
 			Slots:    dst.room(opts.InFlight),
+			Budget:   opts.Budget,
 			Patience: opts.Timeout + opts.Grace,
 			Fences:   dst.locks,
 			Logger:   opts.Logger,
@@ -90,6 +91,9 @@ func (d *Device) room(n int) chan *slot {
 	d.once.Do(func() { d.slots = blocks.Rooms(n, newSlot) })
 	return d.slots
 }
+
+// InFlight is the number of commands at a time to the namespace that is written.
+func (c *Copier) InFlight() int { return cap(c.issuer.Slots) }
 
 // Limits that the next commands will be made to.
 func (c *Copier) Limits() Limits { return c.sizes.Limits() }

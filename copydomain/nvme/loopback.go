@@ -176,6 +176,13 @@ func (l *Loopback) SetBehavior(b HostBehavior) {
 	l.behavior = b
 }
 
+// Change changes what the controller is.
+func (l *Loopback) Change(edit func(*Controller)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	edit(&l.controller)
+}
+
 // SetReported changes the limits that Identify reports.
 func (l *Loopback) SetReported(nsid uint32, limits Limits) {
 	l.mu.Lock()

@@ -36,6 +36,7 @@ func NewCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 	c.sizes.Set(limits.Cap(opts.MaxCommandBytes, dst.Capacity.BlockSize))
 	c.issuer = blocks.Issuer[*slot]{
 		Slots:    blocks.Rooms(dst.inFlight(opts.InFlight), c.Room),
+		Budget:   opts.Budget,
 		Patience: opts.Timeout + opts.Grace,
 		Fences:   dst.locks,
 		Logger:   opts.Logger,
@@ -43,6 +44,9 @@ func NewCopier(src, dst *Device, opts blocks.Options) (*Copier, error) {
 	}
 	return c, nil
 }
+
+// InFlight is the number of commands at a time.
+func (c *Copier) InFlight() int { return cap(c.issuer.Slots) }
 
 // Copy copies the pieces, which may come in any order, and returns when every
 // command has come back or has been given up. When ctx ends no further command is

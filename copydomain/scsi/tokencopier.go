@@ -33,7 +33,8 @@ func NewTokenCopier(src, dst *Device, opts blocks.Options) (*TokenCopier, error)
 	c := &TokenCopier{copying: copying[TokenLimits]{src: src, dst: dst, opts: opts}, ids: &tokenIdentifiers}
 	c.sizes.Set(limits.Cap(opts.MaxCommandBytes, dst.Capacity.BlockSize))
 	c.issuer = blocks.Issuer[*tokenSlot]{
-		Slots: blocks.Rooms(dst.inFlight(opts.InFlight), c.Room),
+		Slots:  blocks.Rooms(dst.inFlight(opts.InFlight), c.Room),
+		Budget: opts.Budget,
 		// One that is begun at the last moment, and asked after.
 		Patience: 2 * (opts.Timeout + opts.Grace),
 		Fences:   dst.locks,
@@ -42,6 +43,9 @@ func NewTokenCopier(src, dst *Device, opts blocks.Options) (*TokenCopier, error)
 	}
 	return c, nil
 }
+
+// InFlight is the number of token copies at a time.
+func (c *TokenCopier) InFlight() int { return cap(c.issuer.Slots) }
 
 // Copy copies the pieces as [Copier.Copy] does.
 func (c *TokenCopier) Copy(ctx context.Context, pieces []blocks.Piece) (*blocks.Result, error) {

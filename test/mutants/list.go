@@ -1098,6 +1098,31 @@ var mutants = []mutant{
 		in: "./dispatch", tests: "TestEventsWhileCopying",
 	},
 	{
+		guard:  "budgets: several copies on one subsystem share one",
+		symbol: "copydomain.namespaces.copier", old: ", Budget: budget}", new: "}",
+		in: "./dispatch", tests: "TestEngineSharesBudgets",
+	},
+	{
+		guard:  "budgets: a command that has ended, or was given up, is none",
+		symbol: "blocks.batch.release", old: "b.Budget.done()", new: "_ = b.Budget",
+		in: "./copydomain/blocks", tests: "TestBudgetAfterFence",
+	},
+	{
+		guard:  "files: are let go after the last copy",
+		symbol: "copydomain.filePairs.letGo", old: "return pair.transport.Close()", new: "return nil",
+		in: "./dispatch", tests: "TestWarmEngineLetsFilesGo",
+	},
+	{
+		guard:  "a pair that a copy could not use because it was ended is not rejected",
+		symbol: "offload.Offloader.issue", old: "if ctx.Err() == nil {", new: "if true {",
+		in: "./dispatch", tests: "TestInterruptedIsNotRejected",
+	},
+	{
+		guard:  "files: planned in smaller blocks than there are now",
+		symbol: "copydomain.filePairs.copier", old: "pair.Block > 0 && block > pair.Block", new: "false && block > 0",
+		in: "./dispatch", tests: "TestFilePairsVanish",
+	},
+	{
 		guard:  "proofs: a copy does not use again what it has rejected",
 		symbol: "plan.Trust.Rejected", old: "if why, rejected = t.rejected[pair]; rejected {", new: "if false {",
 		in: "./internal/dispatch/plan", tests: "TestProofs",

@@ -59,7 +59,9 @@ func (o *Offloader) issue(ctx, cuttable context.Context, steps window.Offload, n
 		pair := steps[key][0].Pair
 		switch states[i], err = o.pair(ctx, key, pair); {
 		case errors.As(err, &gone):
-			o.trust.Reject(pair.Src, pair.Dst, gone.Reason)
+			if ctx.Err() == nil { // else it is not known
+				o.trust.Reject(pair.Src, pair.Dst, gone.Reason)
+			}
 			states[i], results[i] = nil, issued{redo: window.ToHost(steps[key], gone.Reason)}
 		case err != nil:
 			return nil, failure.During("offload", err)

@@ -102,6 +102,15 @@ func (o *Offloader) FallBack(steps window.Offload, why remap.Reason) []plan.Step
 	return steps.ToHost(why)
 }
 
+// Close ends the use of disks and files, after the last flush.
+func (o *Offloader) Close() error {
+	var errs []error
+	for _, st := range o.pairs {
+		errs = append(errs, st.copier.Close())
+	}
+	return errors.Join(errs...)
+}
+
 // Flush flushes every disk that commands have written. Of several paths to
 // one disk, one that works is enough: what is flushed is the disk.
 func (o *Offloader) Flush(ctx context.Context) error {

@@ -30,6 +30,7 @@ func (o *Offloader) pair(ctx context.Context, key plan.Key, pair copydomain.Pair
 	var err error
 	st.copier, err = o.machine.Copier(ctx, pair, copydomain.CopyOptions{
 		InFlight: o.opts.InFlight,
+		User:     o,
 		Timeout:  o.opts.Timeout,
 		Allowed:  st.check,
 		NotAfter: st.notAfter,
