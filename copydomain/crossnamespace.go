@@ -145,22 +145,25 @@ func (f *namespaces) sharedControllers(pair Pair) ([]string, remap.Reason, strin
 	return names, "", ""
 }
 
-// attached asks a controller for both namespaces.
+// attached asks a controller for both namespaces. One that was open before can have gone, and another one
+// come under its name.
 func (c *crossNamespace) attached(ctx context.Context, name string, open func(string) (nvme.Transport, error), ends [2]*nvme.Device) (remap.Reason, string) {
-	if c.controllers[name] == nil {
-		t, err := open(name)
-		switch {
-		case errors.Is(err, fs.ErrPermission):
-			return ReasonPermission, err.Error()
-		case err != nil:
-			return ReasonProbeFailed, err.Error()
-		}
-		if c.controllers == nil {
-			c.controllers = make(map[string]*controller)
-		}
-		c.controllers[name] = &controller{Transport: t}
+	known := c.controllers[name] != nil
+	if err := c.open(name, open); err != nil {
+		return lostController(err)
 	}
 	said, err := nvme.Attached(ctx, c.controllers[name], ends[0], ends[1])
+	if err != nil && known && ctx.Err() == nil {
+		was := c.controllers[name]
+		delete(c.controllers, name)
+		if err := c.open(name, open); err != nil {
+			c.controllers[name] = was // which is to be set back, if it can
+			return lostController(err)
+		}
+		c.controllers[name].enabled = was.enabled
+		_ = was.Close() // nothing was written to it
+		said, err = nvme.Attached(ctx, c.controllers[name], ends[0], ends[1])
+	}
 	switch {
 	case err != nil:
 		return ReasonProbeFailed, err.Error()
@@ -168,6 +171,30 @@ func (c *crossNamespace) attached(ctx context.Context, name string, open func(st
 		return remap.Reason(said.Reason), said.Detail
 	}
 	return "", ""
+}
+
+// open opens a controller that is not open.
+func (c *crossNamespace) open(name string, open func(string) (nvme.Transport, error)) error {
+	if c.controllers[name] != nil {
+		return nil
+	}
+	t, err := open(name)
+	if err != nil {
+		return err
+	}
+	if c.controllers == nil {
+		c.controllers = make(map[string]*controller)
+	}
+	c.controllers[name] = &controller{Transport: t}
+	return nil
+}
+
+// lostController explains why a controller cannot be opened.
+func lostController(err error) (remap.Reason, string) {
+	if errors.Is(err, fs.ErrPermission) {
+		return ReasonPermission, err.Error()
+	}
+	return ReasonProbeFailed, err.Error()
 }
 
 // enableFormat2 makes sure that format 2 is enabled for a controller, as far as the mode

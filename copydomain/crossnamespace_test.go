@@ -2,6 +2,7 @@ package copydomain_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -371,5 +372,56 @@ func TestOffline(t *testing.T) {
 	}
 	if p := f.Pair(t.Context(), s.node[0], s.node[0]); p.Method != "" || p.Reason != copydomain.ReasonProbeFailed {
 		t.Errorf("%+v", p)
+	}
+}
+
+// deadEnd is a controller that is gone, although it is open.
+type deadEnd struct {
+	*nvme.Loopback
+	gone   *bool
+	closed *int
+}
+
+func (d deadEnd) Admin(ctx context.Context, c *nvme.Command) (nvme.Completion, error) {
+	if *d.gone {
+		return nvme.Completion{}, unix.ENODEV
+	}
+	return d.Loopback.Admin(ctx, c)
+}
+
+func (d deadEnd) Close() error { *d.closed++; return nil }
+
+// TestCrossPairAfterRemoval: a controller that has gone, and come back under its name, is opened again, and is
+// set back in the end if the one before was enabled.
+func TestCrossPairAfterRemoval(t *testing.T) {
+	s := newSubsystem(nil)
+	first, closed, opened := new(bool), 0, 0
+	f := copydomain.NewFinderFor(copydomain.Openers{
+		NVMe:        func(*remap.Node) (nvme.Transport, error) { return s.controllers["nvme0"], nil },
+		Controllers: func(*remap.Node) ([]string, error) { return []string{"nvme0"}, nil },
+		Controller: func(name string) (nvme.Transport, error) {
+			if s.unopened != nil {
+				return nil, s.unopened
+			}
+			if opened++; opened == 1 {
+				return deadEnd{s.controllers[name], first, &closed}, nil
+			}
+			return deadEnd{s.controllers[name], new(bool), &closed}, nil
+		},
+	})
+	f.CrossNamespaces(copydomain.CrossEnable, nil)
+	if p := s.pair(t, f); p.Method != copydomain.NVMeCopyXNS || !told(s.controllers["nvme0"]) {
+		t.Fatalf("%+v", p)
+	}
+	*first, s.unopened = true, fs.ErrNotExist
+	if p := s.pair(t, f); p.Method != "" || p.Reason != copydomain.ReasonProbeFailed || closed != 0 {
+		t.Errorf("gone: %+v, closed %d", p, closed)
+	}
+	s.unopened = nil
+	if p := s.pair(t, f); p.Method != copydomain.NVMeCopyXNS || opened != 2 || closed != 1 {
+		t.Errorf("back: %+v, opened %d, closed %d", p, opened, closed)
+	}
+	if err := f.Close(); err != nil || closed != 2 || told(s.controllers["nvme0"]) {
+		t.Errorf("%v, closed %d, still told %v", err, closed, told(s.controllers["nvme0"]))
 	}
 }
