@@ -1164,7 +1164,7 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "room of lost commands",
-		symbol: "blocks.batch.fence", old: "b.Slots <- b.protocol.Room()", new: "b.Slots <- f.slot",
+		symbol: "blocks.batch.fence", old: "b.release(b.protocol.Room())", new: "b.release(f.slot)",
 		in: "./copydomain/blocks", tests: "TestGhostKeepsItsRoom",
 	},
 	{
