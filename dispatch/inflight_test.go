@@ -101,7 +101,7 @@ func TestStuckWithoutCalls(t *testing.T) {
 	unknown := &inflight.Stuck{Cause: failure.ErrInterrupted}
 	held := &inflight.Stuck{Cause: failure.ErrInterrupted, GaveUp: true, Calls: []inflight.Call{{Op: "read", On: "a"}}}
 	for _, e := range []*inflight.Stuck{unknown, held} {
-		if text := e.Error(); !strings.Contains(text, "this process cannot exit and the destination stays locked") {
+		if text := e.Error(); !strings.Contains(text, "the destination stays locked, and this process may be unable to exit") {
 			t.Error(text)
 		}
 	}

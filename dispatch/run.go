@@ -92,7 +92,8 @@ func (o Options) engine(job *Job) (emulation.Engine, error) {
 		options = zones.InOrder
 		job.Dst.Device = &zones.Sequential{Device: job.Dst.Device}
 	}
-	return emulation.NewThreads(options)
+	options.Log = o.Log
+	return emulation.New(options)
 }
 
 func (e *Engine) newBase(job Job, opts Options, calls *inflight.Calls, r *run) *base {

@@ -28,6 +28,9 @@ type watchedLeaf struct {
 // Close implements [Leaf].
 func (w watchedLeaf) Close() error { return w.leaf.Close() }
 
+// Async is how transfers are left to the kernel (see [emulation.Async]).
+func (w watchedLeaf) Async() emulation.Start { return emulation.Async(w.Device) }
+
 // watchedMachine is a machine whose calls are counted, but those that are never I/O.
 type watchedMachine struct {
 	machine.Machine

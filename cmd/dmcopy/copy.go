@@ -130,8 +130,8 @@ Safety:
     what is done. After --timeout with --state it is 3.
   * The kernel may keep an I/O for as long as it likes: of a device that is suspended,
     full, or without a path. Some time after --timeout or an interrupt, dmcopy names
-    what it waits for and leaves it behind. Until the kernel completes it, the process
-    cannot exit, and the destination stays locked.`
+    what it waits for and leaves it behind. Until the kernel completes it, the destination
+    stays locked, and the process may be unable to exit.`
 
 // copyCmd is dmcopy copy.
 type copyCmd struct{ *app }

@@ -1747,4 +1747,14 @@ var mutants = []mutant{
 		symbol: "emulation.loop.ask", old: "h.id = l.number<<32 | uint64(h.slot)", new: "h.id = (h.id+1<<32)&^(1<<32-1) | uint64(h.slot)",
 		in: "./emulation", tests: "TestRingTroubles",
 	},
+	{
+		guard:  "ring: nothing is written behind the end of a file that a loop device is stored in",
+		symbol: "ends.wholeDevice.Async", old: "if err := d.below.whole(); err != nil {\n\t\t\treturn emulation.Transfer{}, err\n\t\t}\n", new: "",
+		in: "./internal/dispatch/ends", tests: "TestWholeAsync",
+	},
+	{
+		guard:  "ring: who has written to a file that was cut off meanwhile is told",
+		symbol: "ends.wholeDevice.Async", old: "err = d.below.whole()\n", new: "err = nil\n",
+		in: "./internal/dispatch/ends", tests: "TestWholeAsync",
+	},
 }

@@ -77,7 +77,7 @@ func (e *Stuck) Error() string {
 	if e.GaveUp && len(e.Calls) == 0 {
 		return fmt.Sprintf("%v: dmcopy stopped at once, as you asked; no call into the kernel was under way", e.Cause)
 	}
-	return fmt.Sprintf("%v: %v: %s; until it completes, this process cannot exit and the destination stays locked",
+	return fmt.Sprintf("%v: %v: %s; until it completes, the destination stays locked, and this process may be unable to exit",
 		e.Cause, ErrStuck, Waiting(e.Calls))
 }
 

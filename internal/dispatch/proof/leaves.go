@@ -63,5 +63,8 @@ func (l *Leaves) Close() error {
 // fileLeaf is an end that is a file, for reading back.
 type fileLeaf struct{ emulation.Device }
 
+// Async is how transfers are left to the kernel (see [emulation.Async]).
+func (l fileLeaf) Async() emulation.Start { return emulation.Async(l.Device) }
+
 // Close implements [Leaf]: the end is closed by whoever opened it.
 func (fileLeaf) Close() error { return nil }
