@@ -25,13 +25,13 @@ func Pair(src *Stack, from Range, dst *Stack, to Range) iter.Seq2[*Piece, error]
 // Pairer pairs many ranges, one after the other: it allocates nothing for each
 // of them. Equal chains of all ranges have equal pointers.
 type Pairer struct {
-	src, dst Cursor
+	src, dst *Cursor
 	piece    Piece
 }
 
 // NewPairer returns a Pairer for ranges of devices of the two stacks.
 func NewPairer(src, dst *Stack) *Pairer {
-	return &Pairer{src: Cursor{st: src, op: Read}, dst: Cursor{st: dst, op: Write}}
+	return &Pairer{src: newCursor(src, Read), dst: newCursor(dst, Write)}
 }
 
 // Pair does what the function of that name does. It ends a walk that was not

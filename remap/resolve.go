@@ -45,20 +45,26 @@ type Cursor struct {
 	root *Node
 	next Sector // first sector not resolved yet
 	end  Sector
-	via  Via // root of the chains
+	via  Via     // root of the chains
+	legs LegSlab // of extents, which may be kept
 
-	current Extent
-	ahead   Extent // resolved, not yet known to be separate from current
+	current *Extent
+	ahead   *Extent // resolved, not yet known to be separate from current
 	hasNext bool
 }
 
 // Cursor starts a walk over r.
 func (st *Stack) Cursor(op Op, r Range) (*Cursor, error) {
-	c := &Cursor{st: st, op: op}
+	c := newCursor(st, op)
 	if err := c.seek(r); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// newCursor makes one that has to be told of a range.
+func newCursor(st *Stack, op Op) *Cursor {
+	return &Cursor{st: st, op: op, current: new(Extent), ahead: new(Extent)}
 }
 
 // seek starts over with another range. What was found is forgotten, the chains
@@ -81,8 +87,8 @@ func (c *Cursor) Next() bool {
 	if !c.hasNext {
 		return false
 	}
-	c.current = c.ahead
-	for c.pull(); c.hasNext && c.ahead.follows(&c.current); c.pull() {
+	c.current, c.ahead = c.ahead, c.current
+	for c.pull(); c.hasNext && c.ahead.follows(c.current); c.pull() {
 		c.current.Len += c.ahead.Len
 	}
 	return true
@@ -90,14 +96,14 @@ func (c *Cursor) Next() bool {
 
 // Extent returns the extent that Next moved to. It stays valid until the next
 // call of Next.
-func (c *Cursor) Extent() *Extent { return &c.current }
+func (c *Cursor) Extent() *Extent { return c.current }
 
 // pull resolves one more extent into ahead.
 func (c *Cursor) pull() {
 	c.hasNext = c.next < c.end
 	if c.hasNext {
-		c.ahead = Extent{Start: c.next}
-		c.locate(c.root, c.next, c.end-c.next, &c.via, &c.ahead)
+		*c.ahead = Extent{Start: c.next}
+		c.locate(c.root, c.next, c.end-c.next, &c.via, c.ahead)
 		c.next += c.ahead.Len
 	}
 }
@@ -156,14 +162,15 @@ func (c *Cursor) locate(node *Node, s, n Sector, via *Via, e *Extent) {
 // but plain data makes the whole run opaque, with the reason of that leg.
 func (c *Cursor) locateLegs(node *Node, s Sector, p Place, via *Via, e *Extent) {
 	n := p.Len
-	legs := make([]Leg, 0, len(p.Legs))
+	legs := c.legs.Take(len(p.Legs))
+	var below Extent // out here, so that it is not allocated
 	for _, leg := range p.Legs {
 		lower := c.st.nodes[leg.Dev]
 		if !lower.holds(leg.Start, n) {
 			e.stop(n, Opaque, Leg{Dev: node.Dev, Start: s}, ReasonBadMap, via)
 			return
 		}
-		below := Extent{}
+		below = Extent{}
 		c.locate(lower, leg.Start, n, via, &below)
 		n = below.Len
 		switch below.Kind {

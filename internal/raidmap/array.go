@@ -46,6 +46,7 @@ type Array struct {
 	parity   bool
 	lower    []remap.Dev
 	reasons  reasons
+	legs     remap.LegSlab // of answers
 }
 
 // reasons are put together once: answers do not allocate.
@@ -149,9 +150,9 @@ func (a *Array) copies(op remap.Op, s, n remap.Sector) remap.Place {
 		}
 		n = min(n, a.Synced-s)
 	}
-	n = a.Geometry.At(s, n).Len
+	n = a.mirrored.Together(s, n)
 	count := a.mirrored.Copies()
-	legs := make([]remap.Leg, 0, count)
+	legs := a.legs.Take(count)
 	readable, missing := 0, 0
 	for i := range count {
 		spot := a.mirrored.Copy(s, i)

@@ -51,21 +51,45 @@ func BenchmarkAt(b *testing.B) {
 	}
 }
 
+// over makes a stack of an array on disks.
+func over(t golden.TB, a *Array) (*remap.Stack, remap.Dev) {
+	md := remap.Dev{Major: 9}
+	nodes := []*remap.Node{{Dev: md, Name: "md0", Size: a.Geometry.Size(), BlockSize: 512, Layer: a}}
+	for slot := range a.Members {
+		nodes = append(nodes, &remap.Node{Dev: device(slot), Name: letter(slot), Size: 16 * tib, BlockSize: 512, Leaf: &remap.Leaf{}})
+	}
+	st, err := remap.New(nodes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st, md
+}
+
+// TestResolvingAllocatesLittle: what is kept of extents is not allocated one by one.
+func TestResolvingAllocatesLittle(t *testing.T) {
+	const extents = 10_000
+	for _, a := range benched(t) {
+		st, md := over(t, a)
+		n := testing.AllocsPerRun(3, func() {
+			for _, err := range st.Resolve(remap.Read, remap.Range{Dev: md, Start: a.Geometry.Size() / 2, Len: extents * chunk}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+		if n > extents/20 {
+			t.Errorf("%s: %v allocations", a.Geometry.Level(), n)
+		}
+	}
+}
+
 // BenchmarkResolve reports how many extents a second are resolved through a
 // stack, from the middle of the array on.
 func BenchmarkResolve(b *testing.B) {
 	const part = 1 << 20 * chunk
 	for _, a := range benched(b) {
 		b.Run(a.Geometry.Level(), func(b *testing.B) {
-			md := remap.Dev{Major: 9}
-			nodes := []*remap.Node{{Dev: md, Name: "md0", Size: a.Geometry.Size(), BlockSize: 512, Layer: a}}
-			for slot := range a.Members {
-				nodes = append(nodes, &remap.Node{Dev: device(slot), Name: letter(slot), Size: 16 * tib, BlockSize: 512, Leaf: &remap.Leaf{}})
-			}
-			st, err := remap.New(nodes)
-			if err != nil {
-				b.Fatal(err)
-			}
+			st, md := over(b, a)
 			extents := 0
 			b.ReportAllocs()
 			for b.Loop() {

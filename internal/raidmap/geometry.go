@@ -36,9 +36,11 @@ type Mirrored interface {
 	Geometry
 	// Copies is how many there are.
 	Copies() int
-	// Copy finds copy i of sector s of the array; 0 is the one of At. Runs are
-	// as long as those of At for every copy.
+	// Copy finds copy i of sector s of the array; 0 is the one of At.
 	Copy(s remap.Sector, i int) Spot
+	// Together is for how many of n sectors, from sector s of the array on, each copy
+	// is contiguous; as long as a run of At.
+	Together(s, n remap.Sector) remap.Sector
 }
 
 // Spot is a place on a member.

@@ -42,3 +42,6 @@ func (g *Raid1) Copies() int { return g.disks }
 
 // Copy implements [Mirrored].
 func (g *Raid1) Copy(s remap.Sector, i int) Spot { return Spot{i, s} }
+
+// Together implements [Mirrored].
+func (g *Raid1) Together(_, n remap.Sector) remap.Sector { return n }

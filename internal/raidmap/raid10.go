@@ -109,8 +109,11 @@ func (g *Raid10) Reach(int) remap.Sector { return g.reach }
 
 // At implements [Geometry].
 func (g *Raid10) At(s, n remap.Sector) Run {
-	return Run{Len: min(n, g.chunk-s&(g.chunk-1)), Spot: g.Copy(s, 0), P: noSlot, Q: noSlot}
+	return Run{Len: g.Together(s, n), Spot: g.Copy(s, 0), P: noSlot, Q: noSlot}
 }
+
+// Together implements [Mirrored].
+func (g *Raid10) Together(s, n remap.Sector) remap.Sector { return min(n, g.chunk-s&(g.chunk-1)) }
 
 // Copies implements [Mirrored].
 func (g *Raid10) Copies() int { return g.near * g.far }
@@ -124,7 +127,8 @@ func (g *Raid10) Copy(s remap.Sector, i int) Spot {
 		at += int64(i)
 		i = 0
 	}
-	row, disk := at/g.disks, at%g.disks
+	row := at / g.disks
+	disk := at - row*g.disks
 	if g.offset {
 		row *= int64(g.far)
 	}
@@ -136,9 +140,16 @@ func (g *Raid10) Copy(s remap.Sector, i int) Spot {
 
 // shifted is the disk of far copy i of a chunk whose first copy is on disk.
 func (g *Raid10) shifted(disk, i int64) int64 {
-	if g.disks%g.set != 0 && disk >= g.lastStart {
-		return g.lastStart + (disk-g.lastStart+i)%g.lastSize
+	start, size := int64(0), g.set
+	switch {
+	case g.set == g.disks:
+	case g.disks%g.set != 0 && disk >= g.lastStart:
+		start, size = g.lastStart, g.lastSize
+	default:
+		start = disk - disk%g.set
 	}
-	start := disk - disk%g.set
-	return start + (disk-start+i)%g.set
+	if disk += i; disk >= start+size { // i is less than size
+		disk -= size
+	}
+	return disk
 }

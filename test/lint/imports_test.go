@@ -122,7 +122,7 @@ var dependencies = []dependency{
 
 // pure is what remap may use of the standard library: nothing that reads a
 // file, knows the time or starts a thread.
-var pure = []string{"cmp", "errors", "fmt", "iter", "maps", "math", "math/bits", "slices", "sort", "strconv", "strings", "unicode/utf8"}
+var pure = []string{"cmp", "errors", "fmt", "iter", "maps", "math", "math/bits", "slices", "sort", "strconv", "strings", "sync/atomic", "unicode/utf8"}
 
 // violation is an import that a rule forbids.
 type violation struct {

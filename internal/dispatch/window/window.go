@@ -12,7 +12,7 @@ import (
 
 const (
 	// maxSteps bounds the memory of a window.
-	maxSteps = 1 << 16
+	maxSteps = 1 << 13
 	// InitialSize is the size of the first window in bytes, before anything
 	// is known about the speed of the device; MinSize the smallest.
 	InitialSize = 64 << 20
