@@ -3,7 +3,6 @@ package hold
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -36,25 +35,6 @@ var (
 	// ErrLost: the hold ended before it was released.
 	ErrLost = errors.New("the hold on the destination was lost")
 )
-
-// Error says which means of holding failed, on what, and why.
-type Error struct {
-	Means string // "anchor", "lvm lock", "cgroup"
-	On    string
-	Err   error
-}
-
-func (e *Error) Error() string { return fmt.Sprintf("hold: %s on %s: %v", e.Means, e.On, e.Err) }
-
-// Unwrap gives access to sentinels and errnos.
-func (e *Error) Unwrap() error { return e.Err }
-
-func fail(means, on string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &Error{Means: means, On: on, Err: err}
-}
 
 // Chain is one way from the destination device down to a leaf.
 type Chain struct {
