@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -206,6 +207,46 @@ func readOnlyDestination(t *testing.T, open enginetest.New) {
 	want := fmt.Sprintf("write %s: 4096 bytes at byte 4096 (sector 8): %v", path, unix.EBADF)
 	if got := result.Failures[0].Err; !errors.Is(got, unix.EBADF) || got.Error() != want {
 		t.Errorf("%v, want %s", got, want)
+	}
+}
+
+// read counts how often a file is read.
+type read struct {
+	*emulation.File
+	times *atomic.Int64
+}
+
+func (r read) ReadAt(p []byte, off int64) (int, error) {
+	r.times.Add(1)
+	return r.File.ReadAt(p, off)
+}
+
+// TestEdges: what is next to the bytes that are copied belongs to somebody else, who writes it at the
+// same moment. So it is not read to be written again.
+func TestEdges(t *testing.T) {
+	const size, start, length = 64 << 10, 4001, 40000
+	dir := t.TempDir()
+	a, b := newFile(t, filepath.Join(dir, "a"), size), newFile(t, filepath.Join(dir, "b"), size)
+	data := someBytes(9, size)
+	if err := os.WriteFile(a, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var times atomic.Int64
+	src, dst := openFile(t, a, 0), read{openFile(t, b, emulation.Write), &times}
+	defer src.Close()
+	defer dst.Close()
+	engine := newEngine(t, newThreads, emulation.Options{})
+	op := emulation.Op{Src: start, Dst: start, Len: length}
+	if result, err := engine.Copy(context.Background(), src, dst, slices.Values([]emulation.Op{op}), emulation.Observer{}); err != nil || result.Written != length {
+		t.Fatalf("%v, %+v", err, result)
+	}
+	want := make([]byte, size)
+	copy(want[start:], data[start:start+length])
+	if got, err := os.ReadFile(b); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("wrong bytes, %v", err)
+	}
+	if n := times.Load(); n > 0 {
+		t.Errorf("the destination was read %d times", n)
 	}
 }
 

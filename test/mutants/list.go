@@ -1225,7 +1225,7 @@ var mutants = []mutant{
 	{
 		guard:  "edges of a file are written exactly",
 		symbol: "emulation.File.WriteUnit", old: "\tif d.edges != nil {\n\t\treturn 1\n\t}\n", new: "",
-		in: "./cmd/dmcopy", tests: "TestTwoCopiesShareABlock",
+		in: "./emulation", tests: "TestEdges",
 	},
 	{
 		guard:  "a plan sees what another copy writes to",
