@@ -1069,7 +1069,12 @@ var mutants = []mutant{
 	},
 	{
 		guard:  "epochs: lost uevents are told of",
-		symbol: "watch.Disks.Take", old: "case unix.ENOBUFS:\n\t\t\tlost = ErrLost", new: "case unix.ENOBUFS:",
+		symbol: "watch.Disks.Take", old: "(lost || unclear || !empty)", new: "(lost && false || unclear || !empty)",
+		in: "./internal/layout/watch", tests: "TestTakeChanges",
+	},
+	{
+		guard:  "epochs: uevents that cannot be understood count as lost",
+		symbol: "watch.Disks.Take", old: "unclear = unclear || err != nil", new: "unclear = unclear || err != nil && false",
 		in: "./internal/layout/watch", tests: "TestTakeChanges",
 	},
 	{

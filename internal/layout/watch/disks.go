@@ -73,31 +73,21 @@ const mostChanges = 1 << 16
 // Take returns what was sent since the last call, once for each device, and does not wait. With ErrLost
 // some is missing, which can be about any device. After another error there are no more.
 func (d *Disks) Take() ([]Change, error) {
-	var lost error
 	var changes []Change
 	seen := make(map[Change]bool)
-	for range mostChanges {
-		n, flags, from, err := d.uevents.receive(d.uevents.buf)
-		switch err {
-		case nil:
-			c, concerns, err := changeOf(d.uevents.buf[:n], flags, from)
-			if err != nil {
-				lost = ErrLost
-			}
-			if concerns && !seen[c] {
-				seen[c] = true
-				changes = append(changes, c)
-			}
-		case unix.EINTR:
-		case unix.ENOBUFS:
-			lost = ErrLost
-		case unix.EAGAIN:
-			return changes, lost
-		default:
-			return changes, os.NewSyscallError("recvmsg", err)
+	unclear := false
+	empty, lost, err := d.uevents.drain(mostChanges, func(msg []byte, flags int, from unix.Sockaddr) {
+		c, concerns, err := changeOf(msg, flags, from)
+		unclear = unclear || err != nil
+		if concerns && !seen[c] {
+			seen[c] = true
+			changes = append(changes, c)
 		}
+	})
+	if err == nil && (lost || unclear || !empty) {
+		err = ErrLost
 	}
-	return changes, ErrLost
+	return changes, err
 }
 
 // changeOf reads a message. Those that a program asked for are about nothing that has happened, and what does

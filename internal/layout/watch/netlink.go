@@ -46,21 +46,30 @@ func (u *uevents) poll() unix.PollFd { return unix.PollFd{Fd: int32(u.fd), Event
 
 // event takes the messages that are in the socket.
 func (u *uevents) event(s scope) (concerned bool, err error) {
-	for range atATime {
+	_, lost, err := u.drain(atATime, func(msg []byte, flags int, from unix.Sockaddr) {
+		concerned = s.matches(msg, flags, from) || concerned
+	})
+	return concerned || lost, err
+}
+
+// drain takes at most so many messages that are in the socket. Empty tells that none is left there,
+// lost that some never came.
+func (u *uevents) drain(most int, take func(msg []byte, flags int, from unix.Sockaddr)) (empty, lost bool, err error) {
+	for range most {
 		n, flags, from, err := u.receive(u.buf)
 		switch err {
 		case nil:
-			concerned = s.matches(u.buf[:n], flags, from) || concerned
+			take(u.buf[:n], flags, from)
 		case unix.EINTR:
-		case unix.ENOBUFS: // some were lost
-			concerned = true
+		case unix.ENOBUFS:
+			lost = true
 		case unix.EAGAIN:
-			return concerned, nil
+			return true, lost, nil
 		default:
-			return concerned, os.NewSyscallError("recvmsg", err)
+			return false, lost, os.NewSyscallError("recvmsg", err)
 		}
 	}
-	return concerned, nil
+	return false, lost, nil
 }
 
 // matches tells whether a message may concern the scope. What cannot be understood
